@@ -1,0 +1,178 @@
+"""`relay authority`: the election office's commands, and its folder.
+
+    root.pem        the election's root certificate, public     notices/<topic>-<part>.cose   in force
+    root-key.pem    its key, encrypted under the passphrase      nodes.json                    whom it enrolled
+
+What the office decides is in `relay.trust.authority`; here are its files and its passphrase. The folder belongs on a
+machine, or a stick, that stays offline.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from relay.cli.options import json_option, message, print_json
+from relay.errors import BadInput
+from relay.limits import MAX_ENROLMENT, MAX_REGISTER, MAX_REQUEST
+from relay.node.home import read_pem_certificate
+from relay.records.notice import parse_register
+from relay.store.durable import write_durably
+from relay.trust import authority as office_acts
+from relay.trust.authority import Office, read_ledger, write_ledger
+from relay.trust.certificates import node_id
+from relay.trust.enrolment import Enrolment, pem_block, write_enrolment
+from relay.trust.roles import NODE_ROLES, Role
+
+DEFAULT_FORMS = ("C-HASIL-KWK-GUBERNUR", "C-HASIL-KWK-BUPATI")
+_PATH = click.Path(path_type=Path)
+
+
+@click.group()
+def authority() -> None:
+    """The election office. Keep its folder offline: whoever has its key and passphrase is the election."""
+
+
+@authority.command()
+@click.argument("folder", type=_PATH, metavar="DIR")
+@click.option("--election", required=True, help="Id of the election, for example belitung-timur-2024.")
+@click.option("--register", "register", required=True, type=_PATH, help="The polling stations (CSV).")
+@click.option("--form", "forms", multiple=True, default=DEFAULT_FORMS, show_default=True, help="Forms of each station.")
+def init(folder: Path, election: str, register: Path, forms: tuple[str, ...]) -> None:
+    """Make a new election: root key, register notice, public root.pem."""
+    if (folder / "root.pem").exists() or (folder / "root-key.pem").exists():
+        raise BadInput(f"{folder} holds an election already", "Choose another folder.")
+    stations = parse_register(_read(register, MAX_REGISTER + 1))
+    key = Ed25519PrivateKey.generate()
+    office = office_acts.found(election, forms, stations, key, x509.random_serial_number(), datetime.now(UTC))
+    encryption = BestAvailableEncryption(_passphrase(confirm=True))
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+    write_durably(folder / "root-key.pem", pem, mode=0o600)
+    _save(folder, office)
+    write_durably(folder / "root.pem", pem_block("CERTIFICATE", office.root).encode())
+    message(f"Election {election} with {len(stations)} polling stations. Keep {folder} offline, and a backup of it.")
+    click.echo(str(folder / "root.pem"))
+
+
+@authority.command()
+@click.argument("folder", type=_PATH, metavar="DIR")
+@click.argument("request", type=_PATH)
+@click.option("--role", required=True, type=click.Choice([str(role) for role in NODE_ROLES]))
+@click.option("--tps", multiple=True, metavar="CODE", help="A polling station that an operator signs for; repeatable.")
+@click.option("--url", "urls", multiple=True, help="Address of a receiver's intake, https://host:8470; repeatable.")
+@click.option("-o", "--output", required=True, type=_PATH, help="Where to write the enrolment.")
+def enrol(
+    folder: Path, request: Path, role: str, tps: tuple[str, ...], urls: tuple[str, ...], output: Path
+) -> None:
+    """Enrol a node from the REQUEST that `relay init` wrote: certificate, root and notices in one file."""
+    office = _load(folder)
+    request_pem = _read(request, MAX_REQUEST + 1)
+    key = _root_key(folder)
+    office, enrolment = office_acts.enrol(
+        office, request_pem, Role(role), tps, urls, key, x509.random_serial_number(), datetime.now(UTC)
+    )
+    _save(folder, office)
+    write_durably(output, write_enrolment(enrolment))
+    message(f"Enrolled {office.ledger[-1].name} as {role}. Carry the file to the device and run `relay join`.")
+    click.echo(str(output))
+
+
+@authority.command()
+@click.argument("folder", type=_PATH, metavar="DIR")
+@click.argument("name")
+@click.option("--reason", required=True, help="Why; every node will see it.")
+@click.option("-o", "--output", required=True, type=_PATH, help="Where to write the revocation.")
+def revoke(folder: Path, name: str, reason: str, output: Path) -> None:
+    """Revoke a node's key. Take the file to any node with `relay import`; nodes spread it."""
+    office, enrolment = office_acts.revoke(_load(folder), name, reason, _root_key(folder))
+    _save(folder, office)
+    write_durably(output, write_enrolment(enrolment))
+    message(f"Revoked {name}.")
+    click.echo(str(output))
+
+
+@authority.command(name="list")
+@click.argument("folder", type=_PATH, metavar="DIR")
+@json_option
+def list_nodes(folder: Path, as_json: bool) -> None:
+    """List the nodes that were enrolled."""
+    ledger = _load(folder).ledger
+    if as_json:
+        print_json([
+            {"name": one.name, "node": one.node, "role": one.role, "tps": list(one.tps), "revoked": one.revoked}
+            for one in ledger
+        ])
+        return
+    for one in ledger:
+        revoked = f"  revoked: {one.revoked}" if one.revoked is not None else ""
+        click.echo(f"{one.name:24} {one.role:9} {one.node[:16]}  {' '.join(one.tps)}{revoked}")
+
+
+@authority.command()
+@click.argument("folder", type=_PATH, metavar="DIR")
+@click.option("-o", "--output", required=True, type=_PATH, help="Where to write the notices.")
+def notices(folder: Path, output: Path) -> None:
+    """Write the notices in force, for `relay import` on any node."""
+    write_durably(output, write_enrolment(Enrolment(None, None, tuple(_load(folder).notices.values()))))
+    click.echo(str(output))
+
+
+def _load(folder: Path) -> Office:
+    if not (folder / "root.pem").exists():
+        raise BadInput(f"{folder} holds no election", "Make one with `relay authority init`.")
+    root = read_pem_certificate(folder / "root.pem")
+    files = sorted((folder / "notices").glob("*.cose"))
+    notices = {file.stem.replace("-", "/"): _read(file, MAX_ENROLMENT) for file in files}
+    return Office(root, notices, read_ledger(_read(folder / "nodes.json", MAX_ENROLMENT)))
+
+
+def _save(folder: Path, office: Office) -> None:
+    """Write notices, then the ledger: after a failure in between, enrolling again repairs it."""
+    (folder / "notices").mkdir(exist_ok=True, mode=0o700)
+    for slot, raw in office.notices.items():
+        path = folder / "notices" / f"{slot.replace('/', '-')}.cose"
+        if not path.exists() or path.read_bytes() != raw:
+            write_durably(path, raw)
+    write_durably(folder / "nodes.json", write_ledger(office.ledger))
+
+
+def _root_key(folder: Path) -> Ed25519PrivateKey:
+    try:
+        key = load_pem_private_key(_read(folder / "root-key.pem", MAX_REQUEST), password=_passphrase(confirm=False))
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise BadInput("The passphrase does not open the root key", "Try again; nothing was changed.") from error
+    root = read_pem_certificate(folder / "root.pem")
+    public = x509.load_der_x509_certificate(root).public_key()
+    if not isinstance(key, Ed25519PrivateKey) or node_id(key.public_key()) != node_id(public):  # type: ignore[arg-type]
+        raise BadInput("The root key is not that of root.pem", "Restore the folder from its backup.")
+    return key
+
+
+def _passphrase(*, confirm: bool) -> bytes:
+    text = os.environ.get("RELAY_PASSPHRASE")
+    if text is None:
+        text = click.prompt("Passphrase of the root key", hide_input=True, confirmation_prompt=confirm, err=True)
+    if not text:
+        raise BadInput("An empty passphrase protects nothing", "Choose one, or set RELAY_PASSPHRASE.")
+    return str(text).encode()
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(limit)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read ({error.strerror})", "Check the name and its permissions.") from error

@@ -1,0 +1,85 @@
+"""The errors of relay: one base class, few kinds.
+
+Every error says what happened to which input (`what`) and what the user can do next (`advice`). The core only
+raises; the command line and the HTTP shells translate (exit status 1, an RFC 9457 problem). Nothing here knows how
+an error is shown.
+"""
+
+from __future__ import annotations
+
+
+class RelayError(Exception):
+    """Base of every error a user may meet.
+
+    `what` is one sentence without a final full stop; `advice` is one sentence telling what to do next.
+    """
+
+    kind = "error"
+    status = 500
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.what}. {self.advice}"
+
+
+class BadInput(RelayError):
+    """Something handed in by a user is unusable: a file, a register row, a tally, a configuration key."""
+
+    kind = "bad-input"
+    status = 400
+
+
+class Malformed(RelayError):
+    """Bytes that do not follow their format: a record, a certificate, a message of a peer."""
+
+    kind = "malformed"
+    status = 400
+
+    def __init__(
+        self, what: str, advice: str = "Fetch it again; if it stays so, its sender is damaged or hostile."
+    ) -> None:
+        super().__init__(what, advice)
+
+
+class Refused(RelayError):
+    """Well-formed, yet not admitted: wrong election, wrong role, revoked, over quota.
+
+    `reason` is a short stable slug (`revoked`, `foreign-tps`, …) for logs, metrics and peers.
+    """
+
+    kind = "refused"
+    status = 403
+
+    def __init__(
+        self,
+        reason: str,
+        what: str,
+        advice: str = "Nothing was changed; tell the election office if this is unexpected.",
+    ) -> None:
+        super().__init__(what, advice)
+        self.reason = reason
+
+
+class NotHeld(RelayError):
+    """A record or an object that this node does not hold."""
+
+    kind = "not-held"
+    status = 404
+
+
+class StoreError(RelayError):
+    """The store cannot do its work: disk full, locked by another daemon, of another schema version."""
+
+    kind = "store"
+    status = 507
+
+
+class Unreachable(RelayError):
+    """A peer, a port or an interface cannot be used: nobody there, port taken, link lost."""
+
+    kind = "unreachable"
+    status = 503

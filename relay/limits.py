@@ -1,0 +1,131 @@
+"""The one table of limits: every size, count and time that comes from outside is bounded by a line here.
+
+Sizes are bytes, times are seconds. A decoder or a handler checks its bound before it allocates.
+"""
+
+from __future__ import annotations
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+# Records
+MAX_RECORD = 60_000
+"""Bytes of any signed record: it has to fit a C2SP entry bundle, whose lengths are 16 bits."""
+MAX_CERTIFICATE = 8 * KIB
+MAX_CBOR_DEPTH = 8
+MAX_NAME = 255
+"""Bytes of a file name in UTF-8."""
+MAX_REASON = 1_000
+"""Characters of the reason of a correction or a revocation."""
+MAX_TALLY_VALUE = 10_000_000
+MAX_PAIRS = 100
+"""Candidates (or pairs) in one tally."""
+MAX_TALLY = 64 * KIB
+"""Bytes of a tally file as typed."""
+
+# Notices
+MAX_FORMS = 64
+MAX_RECEIVERS = 16
+MAX_URL = 512
+MAX_TEXT = 200
+"""Characters of a name of a village, a district, an island."""
+
+# Packages
+MAX_FILES = 32
+MAX_FILE = 64 * MIB
+MAX_CHUNKS_PER_PACKAGE = 1_024
+"""Chunk hashes take 32 bytes each of the statement, which must stay under `MAX_RECORD`."""
+
+# Log
+MAX_PROOF_PATH = 63
+MAX_CHECKPOINT = 16 * KIB
+MAX_COSIGNATURES = 32
+
+# Enrolment and register
+MAX_ENROLMENT = 16 * MIB
+MAX_REGISTER = 128 * MIB
+MAX_REGISTER_PARTS = 4_096
+MAX_STATIONS_PER_OPERATOR = 64
+MAX_REQUEST = 16 * KIB
+MAX_CACHED_CERTIFICATES = 4_096
+
+# Reconciliation
+MAX_KIND = 15
+"""The highest kind of record that reconciliation carries; four are in use."""
+MIN_RECONCILE_MESSAGE = 512
+MAX_RECONCILE_MESSAGE = 256 * KIB
+"""Bytes of one message, either way: 8 000 ids, a tenth of a second on a poor Wi-Fi link."""
+MAX_RECONCILE_RANGES = 32_768
+"""Ranges in one message."""
+MAX_RECONCILE_ROUNDS = 4_096
+MAX_RECONCILE_DRY_ROUNDS = 64
+"""Round trips in a row that find no difference; an honest peer needs three or four."""
+MAX_RECONCILE_OPEN = 65_536
+"""Ranges that an initiator keeps to be asked about."""
+MAX_RECONCILE_FOUND = 262_144
+"""Differences that one reconciliation collects, some 40 MB; the next one goes on from there."""
+
+# Visit
+MAX_MESSAGE = 256 * KIB
+MAX_IDS = 4_096
+"""Ids in one message."""
+MAX_RECORDS_MESSAGE = 4 * MIB
+"""Bytes of a message that carries records."""
+RECORDS_BATCH = 1 * MIB
+"""Bytes of records that a node puts into one message, unless a single one is larger."""
+MAX_WANTS = 1_024
+WANTS_PAGE = 64
+"""Objects asked about at a time."""
+MAX_REFUSALS = 1_024
+MAX_CLAIMS = 65_536
+CLAIM_SECONDS = 2.0
+"""A claim without progress for so long is nobody's."""
+RECORDS_PAGE = 512
+"""Ids of records asked for at a time."""
+INQUIRY_PAGE = 2_048
+MAX_INQUIRY_WAIT = 5.0
+RECEIPT_PATIENCE = 3.0
+"""How long a visitor waits at a receiver for receipts of what it just brought."""
+STREAMS = 3
+"""Parallel streams of chunks in each direction of a visit."""
+BATCH_BYTES = 512 * KIB
+"""Chunks asked for, or handed over, in one request of a stream."""
+CONTENT_SECONDS = 20.0
+"""A visit exchanges content for so long, then ends: the next one, at once, begins with records again."""
+
+# Contact
+MAX_CHUNK = 256 * KIB
+"""Bytes of the content of one frame."""
+MAX_CALLS_PER_PEER = 32
+MAX_PROBLEM = 16 * KIB
+HANDSHAKE_SECONDS = 5.0
+CONNECT_SECONDS = 3.0
+STALL_SECONDS = 5.0
+"""A call in which no byte moves for so long is over. (A dead link shows in 3 s, by TCP: see `relay.net.sockets`.)"""
+
+# Node
+MAX_CONFIG = 64 * KIB
+MAX_PEERS = 256
+DEFAULT_RETENTION = 90 * 86_400
+"""Seconds for which a device keeps the content of its own packages after their receipts."""
+QUOTA_BYTES = 1 * GIB
+"""Bytes of undelivered bundles that a node carries for one signer."""
+QUOTA_STATEMENTS = 1_000
+
+# Contacts
+SILENCE_SECONDS = 2.0
+"""How long the higher node id waits to be visited before it visits."""
+NEWS_SECONDS = 0.25
+"""News gathers for so long before it is carried on."""
+IDLE_SECONDS = 30.0
+RECEIPT_SECONDS = 2.0
+"""How often a receiver is asked again while receipts are awaited."""
+FIRST_RETRY_SECONDS = 0.5
+MAX_RETRY_SECONDS = 15.0
+MAX_RETRY_SECONDS_CONFIGURED = 2.0
+"""An address in config.toml may come within reach at any moment: a refused connection costs next to nothing."""
+MAX_NEIGHBOURS = 256
+REFRESH_SECONDS = 0.5
+"""How often the daemon looks whether a command changed the store."""
+RETENTION_SECONDS = 60.0

@@ -1,0 +1,167 @@
+"""The sync protocol's visiting side: a `Peer` over HTTP.
+
+A thin shell: one pool of TLS connections to one node, calls out, values in. Anything that ends a contact becomes
+`Unreachable`; a problem that the node reports becomes the error it names.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import aiohttp
+
+from relay.errors import Malformed, Refused, RelayError, StoreError, Unreachable
+from relay.limits import (
+    CONNECT_SECONDS,
+    MAX_INQUIRY_WAIT,
+    MAX_PROBLEM,
+    MAX_RECONCILE_MESSAGE,
+    MAX_RECORDS_MESSAGE,
+    STALL_SECONDS,
+    STREAMS,
+)
+from relay.net import routes
+from relay.net.frames import read_frames
+from relay.net.sockets import client_socket
+from relay.records.encoding import encode
+from relay.records.identifiers import Kind, ObjectId, RecordId
+from relay.store.interface import Holding, Want
+from relay.sync import messages
+from relay.sync.messages import FRAME_HEAD, Hello, Inquiry, InquiryReply
+
+_LOST = (aiohttp.ClientError, ConnectionError, TimeoutError, ssl.SSLError, OSError)
+
+
+class HttpPeer:
+    """The node that answers at `url` (`https://host:port`). Use as an async context manager."""
+
+    def __init__(self, url: str, context: ssl.SSLContext) -> None:
+        self.url = url.rstrip("/")
+        connector = aiohttp.TCPConnector(
+            ssl=context, limit=2 * STREAMS + 2, keepalive_timeout=30, socket_factory=client_socket
+        )
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=STALL_SECONDS)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            timeout=timeout,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": "relay"},
+            skip_auto_headers=("Accept-Encoding",),
+        )
+
+    async def __aenter__(self) -> HttpPeer:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the contact."""
+        await self._session.close()
+
+    async def hello(self, mine: Hello) -> Hello:
+        """See `Peer`."""
+        return Hello.decode(await self._call(routes.HELLO, mine.encode(), messages.MAX_RECORD))
+
+    async def reconcile(self, message: bytes) -> bytes:
+        """See `Peer`."""
+        return await self._call(routes.RECONCILE, message, MAX_RECONCILE_MESSAGE)
+
+    async def inquire(self, inquiry: Inquiry) -> InquiryReply:
+        """See `Peer`."""
+        patience = STALL_SECONDS + min(inquiry.wait, MAX_INQUIRY_WAIT)
+        body = await self._call(routes.INQUIRE, inquiry.encode(), messages.MAX_MESSAGE, patience)
+        return InquiryReply.decode(body)
+
+    async def consistency(self, old_size: int, new_size: int) -> list[bytes]:
+        """See `Peer`."""
+        body = await self._call(routes.CONSISTENCY, encode([old_size, new_size]), messages.MAX_MESSAGE)
+        return messages.decode_path(body)
+
+    async def get_records(self, ids: Sequence[RecordId]) -> list[tuple[Kind, bytes]]:
+        """See `Peer`."""
+        body = await self._call(routes.GET_RECORDS, messages.encode_ids(ids), MAX_RECORDS_MESSAGE)
+        return messages.decode_records(body)
+
+    async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> list[str]:
+        """See `Peer`."""
+        body = await self._call(routes.PUT_RECORDS, messages.encode_records(records), messages.MAX_MESSAGE)
+        return messages.decode_outcomes(body)
+
+    async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
+        """See `Peer`."""
+        body = await self._call(routes.HOLDINGS, messages.encode_ids(objects), messages.MAX_MESSAGE)
+        return messages.decode_holdings(body)
+
+    async def wants(self, offset: int) -> list[Want]:
+        """See `Peer`."""
+        return messages.decode_wants(await self._call(routes.WANTS, encode(offset), messages.MAX_MESSAGE))
+
+    async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
+        """See `Peer`."""
+        try:
+            async with self._session.post(self.url + routes.GET_CHUNKS, data=messages.encode_spans(chunks)) as response:
+                await self._check(response)
+                async for frame in read_frames(response.content, STALL_SECONDS):
+                    yield frame
+        except _LOST as error:
+            raise self._lost(error) from error
+
+    async def put_chunks(self, chunks: Sequence[tuple[ObjectId, int, bytes]]) -> int:
+        """See `Peer`."""
+        body = b"".join(FRAME_HEAD.pack(object_id, index, len(data)) + data for object_id, index, data in chunks)
+        reply = await self._call(routes.PUT_CHUNKS, body, messages.MAX_MESSAGE)
+        match messages.decode_outcomes(reply):
+            case [taken] if taken.isdecimal():
+                return int(taken)
+            case _:
+                raise Malformed("A peer does not say how many chunks it took")
+
+    async def _call(self, path: str, body: bytes, limit: int, patience: float = STALL_SECONDS) -> bytes:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=patience)
+        try:
+            async with self._session.post(self.url + path, data=body, timeout=timeout) as response:
+                await self._check(response)
+                return await _read(response, limit)
+        except _LOST as error:
+            raise self._lost(error) from error
+
+    async def _check(self, response: aiohttp.ClientResponse) -> None:
+        if response.status == 200:
+            return
+        try:
+            document = json.loads(await _read(response, MAX_PROBLEM))
+            what = str(document["title"])[:500]
+            advice = str(document["detail"])[:500]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise Malformed(f"{self.url} answered with status {response.status}") from error
+        raise _named(document, response.status, what, advice)
+
+    def _lost(self, error: Exception) -> RelayError:
+        if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | ssl.SSLError):
+            return Refused("bad-handshake", f"{self.url} and this node do not accept each other's certificates ({error})")
+        return Unreachable(f"The contact with {self.url} ended ({type(error).__name__}: {error})", "It is tried again.")
+
+
+def _named(document: dict[str, Any], status: int, what: str, advice: str) -> RelayError:
+    if status == Refused.status:
+        return Refused(str(document.get("reason", "refused"))[:64], what, advice)
+    if status == StoreError.status:
+        return Unreachable(what, advice)
+    return Malformed(what, advice)
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """The whole body, at most `limit` bytes."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > limit:
+            raise Malformed(f"A peer's answer is over its limit of {limit} bytes")
+        parts.append(part)
+    return b"".join(parts)

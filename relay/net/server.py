@@ -1,0 +1,225 @@
+"""The sync protocol's listening side: HTTP calls in, `Host` answers out.
+
+A thin shell: it finds out who visits (TLS has the certificate), bounds what is read, and translates errors into RFC
+9457 problems. Slow and silent visitors are let go; what they brought and was checked stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import ssl
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from socket import socket
+
+from aiohttp import web
+
+from relay.errors import Malformed, Refused, RelayError
+from relay.limits import (
+    HANDSHAKE_SECONDS,
+    MAX_CALLS_PER_PEER,
+    MAX_RECONCILE_MESSAGE,
+    MAX_RECORDS_MESSAGE,
+    STALL_SECONDS,
+)
+from relay.net import routes
+from relay.net.frames import read_frames
+from relay.records.encoding import decode
+from relay.records.identifiers import ObjectId, RecordId
+from relay.sync import messages
+from relay.sync.host import Host
+from relay.sync.messages import FRAME_HEAD, Hello, Inquiry
+from relay.trust.certificates import Identity
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request, Host], Awaitable[web.StreamResponse]]
+Arrival = Callable[[Identity, str], None]
+"""Told of every call: who, and from which address."""
+
+
+class SyncServer:
+    """Listens for visitors on one socket."""
+
+    def __init__(
+        self,
+        host_for: Callable[[Identity], Host],
+        identify: Callable[[bytes], Identity],
+        context: ssl.SSLContext,
+        arrival: Arrival = lambda _identity, _address: None,
+    ) -> None:
+        self._host_for = host_for
+        self._identify = identify
+        self._context = context
+        self._arrival = arrival
+        self._calls: Counter[bytes] = Counter()
+        self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
+
+    async def start(self, listening: socket) -> None:
+        """Serve on a socket that listens already."""
+        app = web.Application(client_max_size=MAX_RECORDS_MESSAGE)
+        for path, handler in _HANDLERS.items():
+            app.router.add_post(path, self._guarded(handler))
+        self._runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, auto_decompress=False, shutdown_timeout=1.0
+        )
+        await self._runner.setup()
+        assert self._runner.server is not None
+        self._server = await asyncio.get_running_loop().create_server(
+            self._runner.server, sock=listening, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_SECONDS
+        )
+
+    async def stop(self) -> None:
+        """Stop listening and let visitors go."""
+        if self._server is not None:
+            self._server.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def _guarded(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            try:
+                identity = self._visitor(request)
+                if self._calls[identity.node] >= MAX_CALLS_PER_PEER:
+                    raise Refused("too-many-calls", f"{identity.name} makes more calls at once than a visit needs")
+                self._calls[identity.node] += 1
+                try:
+                    self._arrival(identity, str(request.remote or ""))
+                    return await handler(request, self._host_for(identity))
+                finally:
+                    self._calls[identity.node] -= 1
+                    if not self._calls[identity.node]:
+                        del self._calls[identity.node]
+            except RelayError as error:
+                logger.info("answered %s with a problem: %s", request.path, error.what)
+                return problem(error)
+            except TimeoutError:
+                request.protocol.force_close()
+                return problem(Malformed("A visitor stalled in the middle of a call"))
+
+        return guarded
+
+    def _visitor(self, request: web.Request) -> Identity:
+        transport = request.transport
+        connection = transport.get_extra_info("ssl_object") if transport is not None else None
+        certificate = connection.getpeercert(binary_form=True) if connection is not None else None
+        if not certificate:
+            raise Refused("no-certificate", "A visitor has no certificate")
+        return self._identify(certificate)
+
+
+def problem(error: RelayError) -> web.Response:
+    """An error as problem details (RFC 9457)."""
+    document: dict[str, object] = {
+        "type": f"relay:problem/{error.kind}",
+        "title": error.what,
+        "status": error.status,
+        "detail": error.advice,
+    }
+    if isinstance(error, Refused):
+        document["reason"] = error.reason
+    body = json.dumps(document, ensure_ascii=False)
+    return web.Response(status=error.status, text=body, content_type=routes.PROBLEM_TYPE)
+
+
+async def _body(request: web.Request, limit: int) -> bytes:
+    """The whole body, at most `limit` bytes, while it keeps coming."""
+    if request.content_length is not None and request.content_length > limit:
+        raise Malformed(f"A call of {request.content_length} bytes is over its limit of {limit}")
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        async with asyncio.timeout(STALL_SECONDS):
+            part = await request.content.readany()
+        if not part:
+            return b"".join(parts)
+        size += len(part)
+        if size > limit:
+            raise Malformed(f"A call is over its limit of {limit} bytes")
+        parts.append(part)
+
+
+def _reply(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type=routes.MEDIA_TYPE)
+
+
+async def _hello(request: web.Request, host: Host) -> web.StreamResponse:
+    return _reply((await host.hello(Hello.decode(await _body(request, messages.MAX_RECORD)))).encode())
+
+
+async def _reconcile(request: web.Request, host: Host) -> web.StreamResponse:
+    return _reply(await host.reconcile(await _body(request, MAX_RECONCILE_MESSAGE)))
+
+
+async def _inquire(request: web.Request, host: Host) -> web.StreamResponse:
+    inquiry = Inquiry.decode(await _body(request, messages.MAX_MESSAGE))
+    return _reply((await host.inquire(inquiry)).encode())
+
+
+async def _consistency(request: web.Request, host: Host) -> web.StreamResponse:
+    match decode(await _body(request, 64), 64):
+        case [int(old_size), int(new_size)]:
+            return _reply(messages.encode_path(await host.consistency(old_size, new_size)))
+        case _:
+            raise Malformed("A request for a consistency proof does not name two sizes")
+
+
+async def _get_records(request: web.Request, host: Host) -> web.StreamResponse:
+    ids = [RecordId(one) for one in messages.decode_ids(await _body(request, messages.MAX_MESSAGE))]
+    return _reply(messages.encode_records(await host.get_records(ids)))
+
+
+async def _put_records(request: web.Request, host: Host) -> web.StreamResponse:
+    records = messages.decode_records(await _body(request, MAX_RECORDS_MESSAGE))
+    return _reply(messages.encode_outcomes(await host.put_records(records)))
+
+
+async def _holdings(request: web.Request, host: Host) -> web.StreamResponse:
+    objects = [ObjectId(one) for one in messages.decode_ids(await _body(request, messages.MAX_MESSAGE))]
+    return _reply(messages.encode_holdings(await host.holdings(objects)))
+
+
+async def _wants(request: web.Request, host: Host) -> web.StreamResponse:
+    match decode(await _body(request, 16), 16):
+        case int(offset):
+            return _reply(messages.encode_wants(await host.wants(offset)))
+        case _:
+            raise Malformed("A request for wants does not say from where")
+
+
+async def _get_chunks(request: web.Request, host: Host) -> web.StreamResponse:
+    spans = messages.decode_spans(await _body(request, messages.MAX_MESSAGE))
+    response = web.StreamResponse(headers={"Content-Type": routes.MEDIA_TYPE})
+    await response.prepare(request)
+    async for object_id, index, data in host.get_chunks(spans):
+        async with asyncio.timeout(STALL_SECONDS):
+            await response.write(FRAME_HEAD.pack(object_id, index, len(data)) + data)
+    await response.write_eof()
+    return response
+
+
+async def _put_chunks(request: web.Request, host: Host) -> web.StreamResponse:
+    taken = 0
+    try:
+        async for object_id, index, data in read_frames(request.content, STALL_SECONDS):
+            taken += await host.take_chunk(object_id, index, data)
+    finally:
+        await host.commit()
+    return _reply(messages.encode_outcomes([str(taken)]))
+
+
+_HANDLERS: dict[str, Handler] = {
+    routes.HELLO: _hello,
+    routes.RECONCILE: _reconcile,
+    routes.INQUIRE: _inquire,
+    routes.CONSISTENCY: _consistency,
+    routes.GET_RECORDS: _get_records,
+    routes.PUT_RECORDS: _put_records,
+    routes.HOLDINGS: _holdings,
+    routes.WANTS: _wants,
+    routes.GET_CHUNKS: _get_chunks,
+    routes.PUT_CHUNKS: _put_chunks,
+}

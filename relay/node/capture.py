@@ -1,0 +1,192 @@
+"""Capture: files and a tally become a signed, durable bundle. The first step of the journey.
+
+Lives here: checking what an operator hands over, and the device's chain. What is returned has been synced to the disk
+(promise 5). A correction is a new statement that names what it supersedes (promise 7).
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from relay.errors import BadInput
+from relay.limits import MAX_FILE, MAX_FILES, MAX_NAME, MAX_REASON, MIB
+from relay.node.home import Home, Member
+from relay.records.identifiers import Kind, StatementId, is_file_name
+from relay.records.statement import FileEntry, Package, check_size, describe_file, sign_statement
+from relay.records.tally import Tally, check_tally
+from relay.store.interface import Outcome
+from relay.sync.custody import Custody
+
+_BLOCK = 1 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What an operator hands over. `captured_at` is the device's clock, seconds since 1970: a claim."""
+
+    tps: str
+    form: str
+    files: tuple[Path, ...]
+    tally: Tally | None
+    captured_at: int
+    supersedes: StatementId | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """The statement that was made, and the flags of its tally."""
+
+    id: StatementId
+    flags: tuple[str, ...]
+
+
+async def capture(home: Home, member: Member, custody: Custody, submission: Submission) -> Captured:
+    """Sign a submission and store it durably. Raises `BadInput` or `StoreError`; then nothing was kept."""
+    check_station(member, custody, submission)
+    await _check_superseded(custody, submission)
+    if not submission.files and submission.tally is None:
+        raise BadInput("There is nothing to submit", "Name photographs, or a tally with --tally.")
+    if len(submission.files) > MAX_FILES:
+        raise BadInput(f"{len(submission.files)} files are too many", f"A package holds at most {MAX_FILES}.")
+    entries = _describe_all(submission.files)
+    check_size(entries)
+    for entry, path in zip(entries, submission.files, strict=True):
+        await custody.store.adopt(entry.sha256, path)
+    flags = _flags(custody, submission)
+    with home.chain_lock():
+        head = await custody.store.chain_head(member.identity.node)
+        package = Package(
+            election=member.identity.election,
+            tps=submission.tps,
+            form=submission.form,
+            seq=head[0] + 1 if head else 1,
+            previous=head[1] if head else None,
+            captured_at=submission.captured_at,
+            files=entries,
+            tally=submission.tally,
+            flags=flags,
+            supersedes=submission.supersedes,
+            reason=submission.reason,
+        )
+        raw = sign_statement(package, member.identity.uri, member.identity.certificate, member.key)
+        (verdict,) = await custody.take([(Kind.STATEMENT, raw)])
+    if verdict.refusal is not None:
+        raise verdict.refusal
+    if verdict.outcome is not Outcome.NEW or verdict.id is None:
+        raise BadInput("The package was not kept", "Free space on this device and submit again.")
+    return Captured(StatementId(verdict.id), flags)
+
+
+def check_station(member: Member, custody: Custody, submission: Submission) -> None:
+    """Check that the station and the form exist and are this device's. Raises `BadInput`."""
+    admission = custody.admission
+    if admission.stations and submission.tps not in admission.stations:
+        raise BadInput(
+            f"Polling station {submission.tps[:80]!r} is not in the register",
+            f"This device signs for {_listed(member.identity.tps)}.",
+        )
+    if submission.tps not in member.identity.tps:
+        raise BadInput(
+            f"Polling station {submission.tps[:80]!r} is not one of this device's",
+            f"It signs for {_listed(member.identity.tps)}; the election office can enrol it for more.",
+        )
+    if admission.forms and submission.form not in admission.forms:
+        raise BadInput(f"Form {submission.form[:80]!r} is not of this election", f"Use {', '.join(admission.forms)}.")
+    if len(submission.reason) > MAX_REASON:
+        raise BadInput("The reason is too long", f"Use at most {MAX_REASON} characters.")
+
+
+def _listed(codes: frozenset[str]) -> str:
+    return ", ".join(sorted(codes)) or "no polling station"
+
+
+async def _check_superseded(custody: Custody, submission: Submission) -> None:
+    if submission.supersedes is None:
+        return
+    earlier = await custody.store.bundle(submission.supersedes)
+    if earlier is None:
+        raise BadInput("The statement to supersede is not on this device", "See its id with `relay list`.")
+    if (earlier.tps, earlier.form) != (submission.tps, submission.form):
+        raise BadInput(
+            f"The statement to supersede is for {earlier.tps}, {earlier.form}",
+            "A correction is for the same polling station and form.",
+        )
+
+
+def _flags(custody: Custody, submission: Submission) -> tuple[str, ...]:
+    if submission.tally is None:
+        return ()
+    station = custody.admission.stations.get(submission.tps)
+    return check_tally(submission.tally, station.registered_voters if station else None)
+
+
+def _describe_all(paths: Sequence[Path]) -> tuple[FileEntry, ...]:
+    names: set[str] = set()
+    entries: list[FileEntry] = []
+    for path in paths:
+        name = _free_name(_plain_name(path.name), names)
+        names.add(name)
+        entries.append(_describe(path, name))
+    return tuple(entries)
+
+
+def _describe(path: Path, name: str) -> FileEntry:
+    shown = str(path)[:200]
+    try:
+        with path.open("rb", opener=_open_without_waiting) as file:
+            facts = os.fstat(file.fileno())
+            if not stat.S_ISREG(facts.st_mode):
+                raise BadInput(f"{shown} is not a file", "Name the photographs one by one.")
+            size = facts.st_size
+            if size == 0:
+                raise BadInput(f"{shown} is empty", "Take the photograph again.")
+            if size > MAX_FILE:
+                raise BadInput(f"{shown} is too large ({size} bytes)", f"A file has at most {MAX_FILE // MIB} MiB.")
+            media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+            entry = describe_file(name, media_type, _blocks(file, size), size)
+    except OSError as error:
+        raise BadInput(f"{shown} cannot be read ({error.strerror})", "Check the name and its permissions.") from error
+    if sum(1 for _ in entry.chunks) != -(-size // entry.chunk_size):
+        raise BadInput(f"{shown} changed while it was read", "Submit it again when it is complete.")
+    return entry
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)  # a named pipe must not hold us up
+
+
+def _blocks(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """The first `size` bytes: a file that grows meanwhile must not be read for ever."""
+    left = size
+    while left and (block := file.read(min(left, _BLOCK))):
+        left -= len(block)
+        yield block
+
+
+def _plain_name(name: str) -> str:
+    """A name that may travel: unprintable and path characters replaced, shortened from the front of its stem."""
+    readable = name.encode("utf-8", "replace").decode("utf-8")
+    plain = "".join(c if c.isprintable() and c not in "/\\:" else "_" for c in readable).strip() or "file"
+    if plain in (".", ".."):
+        plain = "file"
+    while len(plain.encode()) > MAX_NAME - 8:
+        plain = plain[1:]
+    return plain if is_file_name(plain) else "file"
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    stem, dot, suffix = name.rpartition(".")
+    if not stem:
+        stem, dot, suffix = name, "", ""
+    number = 2
+    while name in taken:
+        name = f"{stem}-{number}{dot}{suffix}"
+        number += 1
+    return name

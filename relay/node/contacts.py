@@ -1,0 +1,248 @@
+"""Contacts: whom this node sees, and visiting them when `schedule` says so.
+
+A neighbour is known by its node id (seen by mDNS, or remembered) or by an address (from config.toml, or a receiver's
+URL) until it has greeted. One task follows each neighbour; the visits are `relay.sync.visit`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from ssl import SSLContext
+
+from relay.errors import Malformed, Refused, RelayError, Unreachable
+from relay.limits import MAX_NEIGHBOURS
+from relay.net.client import HttpPeer
+from relay.node.schedule import Contact, next_visit
+from relay.records.identifiers import NodeId
+from relay.store.interface import PeerNote
+from relay.sync.claims import Claims
+from relay.sync.custody import Custody
+from relay.sync.messages import Hello
+from relay.sync.visit import Visit, VisitReport, Watch
+from relay.trust.certificates import Identity
+from relay.trust.roles import Role
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Neighbour:
+    """Somebody to visit: `key` is a node id in hex or an address; `addresses` are tried in order."""
+
+    key: str
+    addresses: list[str]
+    contact: Contact
+    hello: Hello | None = None
+    trouble: str = ""
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+
+class Contacts:
+    """The neighbours of this node. `greeting` is what it says of itself, `clock` is monotonic."""
+
+    def __init__(
+        self,
+        custody: Custody,
+        context: SSLContext,
+        greeting: Callable[[], Hello],
+        claims: Claims,
+        clock: Callable[[], float] = time.monotonic,
+        watch: Watch | None = None,
+    ) -> None:
+        self._custody = custody
+        self._context = context
+        self._greeting = greeting
+        self._claims = claims
+        self._clock = clock
+        self._watch = watch
+        self._neighbours: dict[str, Neighbour] = {}
+        self._arrivals: dict[NodeId, float] = {}
+
+    # -- who is there
+
+    def seen(self, node: str, addresses: Iterable[str]) -> None:
+        """A node was seen at these addresses (`host:port`): a hint by mDNS, or a memory."""
+        mine = self._greeting().node.hex()
+        if node == mine:
+            return
+        known = self._neighbours.get(node)
+        if known is not None:
+            fresh = [address for address in addresses if address not in known.addresses]
+            known.addresses = (fresh + known.addresses)[:8]
+            if known.contact.failures and fresh:
+                known.contact.failures = 0
+            known.changed.set()
+            return
+        contact = Contact(met=self._clock(), visits_first=mine < node)
+        contact.was_visited = self._arrivals.get(NodeId(bytes.fromhex(node)))
+        self._follow(Neighbour(node, list(addresses)[:8], contact))
+
+    def configure(self, addresses: Iterable[str]) -> None:
+        """Keep trying these addresses: those of config.toml and the receivers' URLs."""
+        wanted = list(dict.fromkeys(addresses))
+        for key in [key for key, one in self._neighbours.items() if one.contact.configured and key not in wanted]:
+            self.lost(key)
+        for address in wanted:
+            if address not in self._neighbours:
+                self._follow(Neighbour(address, [address], Contact(met=self._clock(), configured=True)))
+
+    def lost(self, key: str) -> None:
+        """A neighbour went away."""
+        neighbour = self._neighbours.pop(key, None)
+        if neighbour is not None and neighbour.task is not None:
+            neighbour.task.cancel()
+
+    def link_changed(self) -> None:
+        """An interface came or went: what failed before may work now."""
+        for neighbour in self._neighbours.values():
+            neighbour.contact.failures = 0
+            neighbour.changed.set()
+
+    def arrived(self, identity: Identity, _address: str) -> None:
+        """A node visits this one: then this one need not."""
+        now = self._clock()
+        self._arrivals[identity.node] = now
+        if len(self._arrivals) > MAX_NEIGHBOURS:
+            del self._arrivals[min(self._arrivals, key=lambda node: self._arrivals[node])]
+        for neighbour in self._neighbours.values():
+            if neighbour.key == identity.node.hex() or (neighbour.hello and neighbour.hello.node == identity.node):
+                neighbour.contact.was_visited = now
+
+    async def close(self) -> None:
+        """End all contacts."""
+        tasks = [one.task for one in self._neighbours.values() if one.task is not None]
+        self._neighbours.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- following one
+
+    def _follow(self, neighbour: Neighbour) -> None:
+        if len(self._neighbours) >= MAX_NEIGHBOURS:
+            logger.warning("more than %d neighbours: %s is left out", MAX_NEIGHBOURS, neighbour.key)
+            return
+        self._neighbours[neighbour.key] = neighbour
+        neighbour.task = asyncio.create_task(self._visit_for_ever(neighbour), name=f"contact {neighbour.key[:16]}")
+
+    async def _visit_for_ever(self, neighbour: Neighbour) -> None:
+        peer: HttpPeer | None = None
+        try:
+            while True:
+                await self._wait_until_due(neighbour)
+                url = _url(neighbour.addresses[0])
+                if peer is None or peer.url != url:
+                    if peer is not None:
+                        await peer.close()
+                    peer = HttpPeer(url, self._context)
+                if not await self._try_visit(neighbour, peer):
+                    await peer.close()
+                    peer = None
+                    neighbour.addresses.append(neighbour.addresses.pop(0))
+        finally:
+            if peer is not None:
+                with suppress(Exception):
+                    await peer.close()
+
+    async def _wait_until_due(self, neighbour: Neighbour) -> None:
+        while True:
+            heard = self._custody.news.count
+            wait = next_visit(neighbour.contact, heard) - self._clock()
+            if wait <= 0:
+                return
+            neighbour.changed.clear()
+            news = asyncio.create_task(self._custody.news.wait(heard, wait))
+            changed = asyncio.create_task(neighbour.changed.wait())
+            try:
+                await asyncio.wait((news, changed), timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                news.cancel()
+                changed.cancel()
+
+    async def _try_visit(self, neighbour: Neighbour, peer: HttpPeer) -> bool:
+        contact = neighbour.contact
+        heard = self._custody.news.count
+        try:
+            visit = Visit(self._custody, peer, self._greeting(), self._claims, self._clock, self._watch)
+            report = await visit.run(lambda hello: self._expect(neighbour, hello))
+        except RelayError as error:
+            contact.failures += 1
+            contact.failed = self._clock()
+            await self._note_trouble(neighbour, error)
+            return False
+        contact.failures = 0
+        contact.visited = self._clock()
+        contact.more = report.more
+        contact.news = max(heard, self._custody.news.count if report.records_in + report.bytes_in else heard)
+        receiver = report.peer.role is Role.RECEIVER
+        contact.awaits_receipts = receiver and bool(await self._custody.store.awaiting_receipt(b"", 1))
+        neighbour.trouble = ""
+        await self._note_visit(neighbour, peer.url, report)
+        return True
+
+    def _expect(self, neighbour: Neighbour, hello: Hello) -> None:
+        """Refuse a greeting that is not of the neighbour that was to be visited, or that another task visits."""
+        if hello.node == self._greeting().node:
+            raise Refused("myself", "An address in config.toml is this node's own")
+        name = hello.node.hex()
+        if len(neighbour.key) == 64 and neighbour.key != name and not neighbour.contact.configured:
+            raise Refused("other-node", f"At {neighbour.addresses[0]} is {hello.name}, not the node that was seen there")
+        if neighbour.key != name and name in self._neighbours:
+            raise Refused("known-node", f"{hello.name} is visited under another address already")
+        neighbour.hello = hello
+
+    async def _note_trouble(self, neighbour: Neighbour, error: RelayError) -> None:
+        level = logging.INFO if neighbour.contact.failures == 1 and not isinstance(error, Unreachable) else logging.DEBUG
+        if isinstance(error, Malformed):
+            level = logging.WARNING
+        logger.log(level, "visit to %s: %s", neighbour.addresses[0], error.what)
+        if neighbour.trouble == "" and neighbour.hello is not None:
+            await self._note_peer(neighbour, neighbour.addresses[0], None)
+        if neighbour.hello is not None and neighbour.hello.role is Role.RECEIVER and not neighbour.trouble:
+            await self._note_uplink(neighbour.addresses[0], error.what)
+        neighbour.trouble = error.what
+
+    async def _note_visit(self, neighbour: Neighbour, url: str, report: VisitReport) -> None:
+        if report.records_in or report.records_out or report.bytes_in or report.bytes_out:
+            logger.info(
+                "visited %s: %d records in, %d out; %d bytes in, %d out",
+                report.peer.name,
+                report.records_in,
+                report.records_out,
+                report.bytes_in,
+                report.bytes_out,
+            )
+        await self._note_peer(neighbour, url.removeprefix("https://"), report)
+        if report.peer.role is Role.RECEIVER:
+            await self._note_uplink(url, "")
+
+    async def _note_peer(self, neighbour: Neighbour, address: str, report: VisitReport | None) -> None:
+        hello = neighbour.hello
+        if hello is None:
+            return
+        note = PeerNote(
+            node=hello.node,
+            name=hello.name,
+            role=str(hello.role),
+            address=address,
+            last_seen=int(time.time()),
+            bytes_in=report.bytes_in if report else 0,
+            bytes_out=report.bytes_out if report else 0,
+            connected=report is not None,
+        )
+        await self._custody.store.note_peer(note)
+
+    async def _note_uplink(self, url: str, trouble: str) -> None:
+        note = {"url": url, "reachable": not trouble, "trouble": trouble, "at": int(time.time())}
+        await self._custody.store.set_note("uplink", json.dumps(note))
+
+
+def _url(address: str) -> str:
+    return address if address.startswith("https://") else f"https://{address}"

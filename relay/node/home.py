@@ -1,0 +1,224 @@
+"""A node's folder: what lies where, and opening it.
+
+    key.pem          the private key (PKCS #8, mode 0600)      request.pem   what the election office signs
+    certificate.pem  this node's certificate                   root.pem      the election's root, public
+    config.toml      optional settings                         store/        records and objects
+    daemon.lock      held by the running daemon                public/       a receiver's published files
+
+The private key never leaves the folder. `Home` reads and writes; what the files mean is decided in `relay.trust`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from relay.errors import BadInput, Refused, StoreError
+from relay.limits import MAX_CONFIG, MAX_REQUEST
+from relay.node.config import Config, parse_config
+from relay.records.identifiers import Kind
+from relay.store.durable import write_durably
+from relay.store.sqlite import SqliteStore
+from relay.sync.custody import Custody
+from relay.trust.admission import Admission
+from relay.trust.certificates import Identity, make_request, node_id, read_certificate
+from relay.trust.enrolment import Enrolment, pem_block, read_enrolment
+from relay.trust.roles import Role
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node that has joined its election: who it is, its key, the election's root (DER)."""
+
+    identity: Identity
+    key: Ed25519PrivateKey
+    root: bytes
+
+
+class Home:
+    """A node's folder at `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.key_file = path / "key.pem"
+        self.request_file = path / "request.pem"
+        self.certificate_file = path / "certificate.pem"
+        self.root_file = path / "root.pem"
+        self.config_file = path / "config.toml"
+        self.store_folder = path / "store"
+        self.public_folder = path / "public"
+
+    def create(self, name: str, key: Ed25519PrivateKey) -> Path:
+        """Make a new node's key and request; the request's path. Raises `BadInput` where a node is already."""
+        request = make_request(name, key)
+        if self.key_file.exists():
+            raise BadInput(
+                f"{self.path} is a node already", "Use another folder, or `relay join` to install a newer enrolment."
+            )
+        with _explained(self.path):
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            write_durably(self.key_file, pem, mode=0o600)
+            write_durably(self.request_file, request)
+        return self.request_file
+
+    def config(self) -> Config:
+        """The node's settings; the defaults where there is no config.toml. Raises `BadInput`."""
+        self._check()
+        if not self.config_file.exists():
+            return Config()
+        return parse_config(_read(self.config_file, MAX_CONFIG + 1))
+
+    def key(self) -> Ed25519PrivateKey:
+        """The private key. Raises `BadInput`."""
+        self._check()
+        try:
+            key = load_pem_private_key(_read(self.key_file, MAX_REQUEST), password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise BadInput(f"{self.key_file} is damaged ({error})", "Restore it from your backup.") from error
+        if not isinstance(key, Ed25519PrivateKey):
+            raise BadInput(f"{self.key_file} is not an Ed25519 key", "Restore it from your backup.")
+        return key
+
+    def member(self) -> Member:
+        """Who this node is. Raises `BadInput` before it has joined, or where its files do not fit each other."""
+        key = self.key()
+        if not self.certificate_file.exists() or not self.root_file.exists():
+            raise BadInput(
+                f"The node in {self.path} has not joined an election",
+                f"Take {self.request_file} to the election office, then `relay join` with the file it returns.",
+            )
+        certificate = read_pem_certificate(self.certificate_file)
+        root = read_pem_certificate(self.root_file)
+        return Member(check_own(certificate, root, key), key, root)
+
+    def install(self, text: bytes) -> Enrolment:
+        """Check an enrolment against this node's key and election, then write its certificate and root.
+
+        Raises `BadInput`, `Malformed` or `Refused`; then nothing was written. Notices are the caller's to take.
+        """
+        enrolment = read_enrolment(text)
+        if enrolment.certificate is None or enrolment.root is None:
+            self.member()  # notices alone are for nodes that have joined
+            return enrolment
+        key = self.key()
+        check_own(enrolment.certificate, enrolment.root, key)
+        if self.root_file.exists() and read_pem_certificate(self.root_file) != enrolment.root:
+            raise Refused(
+                "foreign-election",
+                f"The enrolment is of another election ({read_certificate(enrolment.root).election})",
+                "A node belongs to one election; make a new one with `relay init --home` and another folder.",
+            )
+        admission = Admission(enrolment.root)
+        for raw in enrolment.notices:
+            admission.admit(Kind.NOTICE, raw)
+        with _explained(self.path):
+            write_durably(self.root_file, pem_block("CERTIFICATE", enrolment.root).encode())
+            write_durably(self.certificate_file, pem_block("CERTIFICATE", enrolment.certificate).encode())
+        return enrolment
+
+    @asynccontextmanager
+    async def custody(self, config: Config | None = None) -> AsyncIterator[Custody]:
+        """The node's admission and store, loaded; closed on leaving."""
+        member = self.member()
+        config = config or self.config()
+        store = await SqliteStore.open(
+            self.store_folder,
+            own=member.identity.node,
+            quota_bytes=config.quota_bytes,
+            quota_statements=config.quota_statements,
+            storage_limit=config.storage_limit,
+            keeps_all=member.identity.role is Role.RECEIVER,
+        )
+        try:
+            custody = Custody(Admission(member.root), store)
+            await custody.load()
+            yield custody
+        finally:
+            await store.close()
+
+    @contextmanager
+    def daemon_lock(self) -> Iterator[None]:
+        """Held while the daemon runs. Raises `StoreError` when another one holds it."""
+        with self._lock("daemon.lock", blocking=False) as held:
+            if not held:
+                raise StoreError(
+                    f"Another daemon runs on {self.path}", "Stop it first, or give this one its own --home."
+                )
+            yield
+
+    def daemon_runs(self) -> bool:
+        """Whether a daemon holds the folder now."""
+        with self._lock("daemon.lock", blocking=False) as held:
+            return not held
+
+    @contextmanager
+    def chain_lock(self) -> Iterator[None]:
+        """Held while a statement is signed, so that two never take the same place in the device's chain."""
+        with self._lock("chain.lock", blocking=True):
+            yield
+
+    @contextmanager
+    def _lock(self, name: str, *, blocking: bool) -> Iterator[bool]:
+        with _explained(self.path):
+            descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+        finally:
+            os.close(descriptor)
+
+    def _check(self) -> None:
+        if not self.key_file.exists():
+            raise BadInput(f"There is no node in {self.path}", "Make one: relay init --home FOLDER --name NAME")
+
+
+def check_own(certificate: bytes, root: bytes, key: Ed25519PrivateKey) -> Identity:
+    """Check that a certificate was issued under `root` for this key. Raises `BadInput`, `Malformed` or `Refused`."""
+    identity = Admission(root).identify(certificate)
+    if identity.node != node_id(key.public_key()):
+        raise BadInput(
+            f"The certificate is for another device (it names {identity.name})",
+            "Install the enrolment that was made from this device's own request.pem.",
+        )
+    return identity
+
+
+def read_pem_certificate(path: Path) -> bytes:
+    """The DER of the first certificate in a PEM file. Raises `BadInput`."""
+    from cryptography import x509
+
+    try:
+        return x509.load_pem_x509_certificate(_read(path, MAX_REQUEST)).public_bytes(Encoding.DER)
+    except ValueError as error:
+        raise BadInput(f"{path} is no PEM certificate ({error})", "Give the root.pem of the election.") from error
+
+
+def _read(path: Path, limit: int) -> bytes:
+    with _explained(path), path.open("rb") as file:
+        return file.read(limit)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{path} cannot be used ({error.strerror})", "Check the folder, its owner and its disk.") from error

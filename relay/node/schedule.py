@@ -1,0 +1,56 @@
+"""When to visit a neighbour: one pure decision, with its numbers.
+
+When both ends see each other at once, the lower node id visits; the other does after two seconds of silence. News is
+carried on at once, a neighbour without news is looked up now and then, and one that does not answer less and less.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from relay.limits import (
+    FIRST_RETRY_SECONDS,
+    IDLE_SECONDS,
+    MAX_RETRY_SECONDS,
+    MAX_RETRY_SECONDS_CONFIGURED,
+    NEWS_SECONDS,
+    RECEIPT_SECONDS,
+    SILENCE_SECONDS,
+)
+
+
+@dataclass(slots=True)
+class Contact:
+    """What is known of the contact with one neighbour. Times are monotonic seconds; None: not yet.
+
+    `news` is how much of this node's news the neighbour has heard: the count of `Custody.news` before the last visit.
+    """
+
+    met: float
+    configured: bool = False
+    visits_first: bool = True
+    visited: float | None = None
+    was_visited: float | None = None
+    failed: float | None = None
+    failures: int = 0
+    news: int = -1
+    more: bool = False
+    awaits_receipts: bool = False
+
+
+def next_visit(contact: Contact, news: int) -> float:
+    """The moment (monotonic seconds) at which to visit, given this node's count of news."""
+    if contact.failures and contact.failed is not None:
+        most = MAX_RETRY_SECONDS_CONFIGURED if contact.configured else MAX_RETRY_SECONDS
+        return contact.failed + min(FIRST_RETRY_SECONDS * 2 ** min(contact.failures - 1, 16), most)
+    if contact.visited is None:
+        if contact.visits_first:
+            return contact.met
+        return max(contact.met, contact.was_visited or 0.0) + SILENCE_SECONDS
+    if contact.more:
+        return contact.visited
+    if contact.news < news:
+        return contact.visited + NEWS_SECONDS
+    if contact.awaits_receipts:
+        return contact.visited + RECEIPT_SECONDS
+    return max(contact.visited, contact.was_visited or 0.0) + IDLE_SECONDS

@@ -1,0 +1,323 @@
+"""Notices: what the election office tells every node. Register, receivers, revocations.
+
+Lives here: their format. A notice fills a slot `(topic, part)`; each slot has a version, and the newest version is in
+force. A long list is spread over parts, so that every notice stays within one record. Does not live here: which
+version is in force (`relay.trust.admission`) and the office's own folder (`relay.trust.authority`).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeAlias, cast
+
+from relay.errors import BadInput, Malformed
+from relay.limits import (
+    MAX_CERTIFICATE,
+    MAX_FORMS,
+    MAX_REASON,
+    MAX_RECEIVERS,
+    MAX_RECORD,
+    MAX_REGISTER,
+    MAX_REGISTER_PARTS,
+    MAX_TALLY_VALUE,
+    MAX_TEXT,
+    MAX_URL,
+)
+from relay.records.cose import CONTENT_TYPE, Sign1, Signer, header, read_sign1, sign1
+from relay.records.encoding import decode, encode
+from relay.records.identifiers import HASH_SIZE, NodeId, RecordId, authority_uri, is_code, sha256
+
+NOTICE_TYPE = "application/vnd.relay.notice+cbor"
+PARTS_LIMIT = MAX_RECORD - 4_000
+"""Bytes that the list of one part may take: what is left beside envelope and certificate."""
+
+
+class Topic(StrEnum):
+    """What a notice is about."""
+
+    REGISTER = "register"
+    RECEIVERS = "receivers"
+    REVOCATIONS = "revocations"
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """A polling station of the register. `island` is empty on the mainland; `signal` says whether it has a network."""
+
+    tps: str
+    number: int
+    village: str
+    district: str
+    island: str
+    registered_voters: int
+    signal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Some stations of the register, and the forms that each must return."""
+
+    forms: tuple[str, ...]
+    stations: tuple[Station, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """A receiver: its node name, the URLs of its intake, its certificate (DER) and its sealing key, if it has one."""
+
+    name: str
+    urls: tuple[str, ...]
+    certificate: bytes
+    sealing_key: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receivers:
+    """The receivers of the election; `sealed` says that packages are sealed to them."""
+
+    receivers: tuple[Receiver, ...]
+    sealed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """A node whose key is no longer believed, and why."""
+
+    node: NodeId
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Revocations:
+    """Every node revoked so far (of this part)."""
+
+    revoked: tuple[Revocation, ...]
+
+
+Body: TypeAlias = Register | Receivers | Revocations
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A parsed notice. Its slot is `(topic, part)`; versions count from 1."""
+
+    id: RecordId
+    raw: bytes
+    envelope: Sign1
+    election: str
+    topic: Topic
+    part: int
+    version: int
+    body: Body
+
+    @property
+    def slot(self) -> tuple[Topic, int]:
+        """What a newer version of this notice replaces."""
+        return self.topic, self.part
+
+
+def sign_notice(election: str, part: int, version: int, body: Body, root: bytes, signer: Signer) -> bytes:
+    """The bytes of a notice, signed by the authority whose DER root certificate is `root`."""
+    topic, items = _body_map(body)
+    subject = f"{election}/{topic}/{part}"
+    document = {"election": election, "topic": str(topic), "part": part, "version": version, **items}
+    raw = sign1(header(NOTICE_TYPE, authority_uri(election), subject, root), encode(document), signer)
+    if len(raw) > MAX_RECORD:
+        raise BadInput(f"A {topic} notice would take {len(raw)} bytes; {MAX_RECORD} are the limit", "Shorten its list.")
+    return raw
+
+
+def read_notice(raw: bytes) -> Notice:
+    """Parse a notice; its signature is not checked here. Raises `Malformed`."""
+    envelope = read_sign1(raw)
+    if envelope.header.get(CONTENT_TYPE) != NOTICE_TYPE or len(envelope.header) != 4:
+        raise Malformed("A record is not a notice: its header differs")
+    if envelope.unprotected or envelope.payload is None:
+        raise Malformed("A notice has unprotected parameters or no payload")
+    match decode(envelope.payload, MAX_RECORD):
+        case {
+            "election": str(election),
+            "topic": str(topic),
+            "part": int(part),
+            "version": int(version),
+            **items,
+        }:
+            pass
+        case _:
+            raise Malformed("A notice lacks a key: election, topic, part, version")
+    if not is_code(election) or topic not in list(Topic):
+        raise Malformed("A notice is of no known topic")
+    if not 0 <= part < MAX_REGISTER_PARTS or not 1 <= version < 1 << 62:
+        raise Malformed("A notice's part or version is out of range")
+    if envelope.subject != f"{election}/{topic}/{part}" or envelope.issuer != authority_uri(election):
+        raise Malformed("A notice's claims are not those of its content")
+    body = _READERS[Topic(topic)](cast(Mapping[str, Any], items))
+    return Notice(RecordId(sha256(raw)), raw, envelope, election, Topic(topic), part, version, body)
+
+
+def parse_register(text: bytes) -> tuple[Station, ...]:
+    """Read a register (CSV, UTF-8, with a header). Raises `BadInput` naming the line that is wrong."""
+    advice = "Correct the register and try again; nothing was written."
+    if len(text) > MAX_REGISTER:
+        raise BadInput(f"The register is over {MAX_REGISTER} bytes", advice)
+    try:
+        rows = csv.DictReader(io.StringIO(text.decode("utf-8-sig"), newline=""), strict=True)
+        stations: dict[str, Station] = {}
+        if missing := [name for name in _COLUMNS if name not in (rows.fieldnames or ())]:
+            raise BadInput(f"The register lacks the columns {', '.join(missing)}", advice)
+        for row in rows:
+            station = _parse_row(row, rows.line_num, advice)
+            if station.tps in stations:
+                raise BadInput(f"Line {rows.line_num} of the register repeats polling station {station.tps}", advice)
+            stations[station.tps] = station
+    except UnicodeDecodeError as error:
+        raise BadInput(f"The register is not UTF-8 (byte {error.start})", advice) from error
+    except csv.Error as error:
+        raise BadInput(f"The register is not CSV ({error})", advice) from error
+    if not stations:
+        raise BadInput("The register lists no polling station", advice)
+    return tuple(stations.values())
+
+
+def split_register(forms: tuple[str, ...], stations: Iterable[Station]) -> Iterator[Register]:
+    """The register in parts that each fit one notice, in the given order."""
+    part: list[Station] = []
+    size = 0
+    for station in stations:
+        length = len(encode(_station_row(station)))
+        if part and size + length > PARTS_LIMIT:
+            yield Register(forms, tuple(part))
+            part, size = [], 0
+        part.append(station)
+        size += length
+    yield Register(forms, tuple(part))
+
+
+_COLUMNS = ("tps", "number", "village", "district", "island", "registered_voters", "signal")
+
+
+def _parse_row(row: Mapping[str | None, Any], line: int, advice: str) -> Station:
+    if None in row or any(row[name] is None for name in _COLUMNS):
+        raise BadInput(f"Line {line} of the register does not have one value for each column", advice)
+    if row["signal"] not in ("yes", "no"):
+        raise BadInput(f"Line {line} of the register has signal {str(row['signal'])[:20]!r}, not yes or no", advice)
+    try:
+        fields = [row["tps"], int(row["number"]), row["village"], row["district"], row["island"]]
+        return _read_station([*fields, int(row["registered_voters"]), row["signal"] == "yes"])
+    except (ValueError, Malformed) as error:
+        raise BadInput(f"Line {line} of the register is malformed ({error})", advice) from error
+
+
+def _station_row(station: Station) -> list[Any]:
+    return [
+        station.tps,
+        station.number,
+        station.village,
+        station.district,
+        station.island,
+        station.registered_voters,
+        station.signal,
+    ]
+
+
+def _read_station(row: object) -> Station:
+    match row:
+        case [str(tps), int(number), str(village), str(district), str(island), int(voters), bool(signal)]:
+            texts = (village, district, island)
+        case _:
+            raise Malformed("A register's row does not have its seven values")
+    if not is_code(tps) or isinstance(number, bool) or isinstance(voters, bool):
+        raise Malformed(f"{tps[:80]!r} is no code of a polling station")
+    if not 0 <= number <= MAX_TALLY_VALUE or not 0 <= voters <= MAX_TALLY_VALUE:
+        raise Malformed(f"Polling station {tps} has a number out of range")
+    if any(len(text) > MAX_TEXT or not (text.isprintable()) for text in texts):
+        raise Malformed(f"Polling station {tps} has a name that is too long or not printable")
+    return Station(tps, number, village, district, island, voters, signal)
+
+
+def _body_map(body: Body) -> tuple[Topic, dict[str, Any]]:
+    match body:
+        case Register(forms, stations):
+            return Topic.REGISTER, {
+                "forms": list(forms),
+                "stations": [_station_row(item) for item in stations],
+            }
+        case Receivers(receivers, sealed):
+            return Topic.RECEIVERS, {
+                "sealed": sealed,
+                "receivers": [[one.name, list(one.urls), one.certificate, one.sealing_key] for one in receivers],
+            }
+        case Revocations(revoked):
+            return Topic.REVOCATIONS, {"revoked": [[one.node, one.name, one.reason] for one in revoked]}
+
+
+def _read_register(items: Mapping[str, Any]) -> Register:
+    match items:
+        case {"forms": list(forms), "stations": list(stations), **unknown} if not unknown:
+            pass
+        case _:
+            raise Malformed("A register notice does not have forms and stations")
+    if len(forms) > MAX_FORMS or not all(is_code(form) for form in forms):
+        raise Malformed(f"A register's forms are not at most {MAX_FORMS} codes")
+    return Register(tuple(forms), tuple(_read_station(row) for row in stations))
+
+
+def _read_receivers(items: Mapping[str, Any]) -> Receivers:
+    match items:
+        case {"receivers": list(rows), "sealed": bool(sealed), **unknown} if not unknown:
+            pass
+        case _:
+            raise Malformed("A receivers notice does not have its list")
+    if len(rows) > MAX_RECEIVERS:
+        raise Malformed(f"A receivers notice lists more than {MAX_RECEIVERS}")
+    return Receivers(tuple(_read_receiver(row) for row in rows), sealed)
+
+
+def _read_receiver(row: object) -> Receiver:
+    match row:
+        case [str(name), list(urls), bytes(certificate), (bytes() | None) as sealing_key]:
+            pass
+        case _:
+            raise Malformed("A receiver's entry does not have its four values")
+    good_urls = all(is_receiver_url(url) for url in urls) and len(urls) <= MAX_RECEIVERS
+    if not is_code(name) or not good_urls or len(certificate) > MAX_CERTIFICATE:
+        raise Malformed("A receiver's entry has a bad name, URL or certificate")
+    return Receiver(name, tuple(urls), certificate, sealing_key)
+
+
+def is_receiver_url(url: object) -> bool:
+    """Whether `url` can name a receiver's intake: `https://host[:port]`, at most `MAX_URL` characters."""
+    if not isinstance(url, str) or len(url) > MAX_URL or not url.startswith("https://"):
+        return False
+    rest = url.removeprefix("https://").rstrip("/")
+    return bool(rest) and rest.isascii() and rest.isprintable() and not set(rest) & set(" /?#@\\\"'<>")
+
+
+def _read_revocations(items: Mapping[str, Any]) -> Revocations:
+    match items:
+        case {"revoked": list(rows), **unknown} if not unknown:
+            return Revocations(tuple(_read_revocation(row) for row in rows))
+        case _:
+            raise Malformed("A revocations notice does not have its list")
+
+
+def _read_revocation(row: object) -> Revocation:
+    match row:
+        case [bytes(node), str(name), str(reason)] if len(node) == HASH_SIZE and is_code(name):
+            if len(reason) > MAX_REASON:
+                raise Malformed(f"A revocation's reason is longer than {MAX_REASON} characters")
+            return Revocation(NodeId(node), name, reason)
+        case _:
+            raise Malformed("A revocation does not name a node")
+
+
+_READERS: Mapping[Topic, Callable[[Mapping[str, Any]], Body]] = {
+    Topic.REGISTER: _read_register,
+    Topic.RECEIVERS: _read_receivers,
+    Topic.REVOCATIONS: _read_revocations,
+}

@@ -1,0 +1,243 @@
+"""The one interface of a store, and the values that pass through it.
+
+A store keeps records and objects durably (promise 5), counts an object complete only when its content has its hash
+(promise 3), frees content only against a receipt (promise 4), keeps one receipt and one log entry per statement
+(promise 6), and never replaces a statement (promise 7). It takes `Admitted` records only: what has not passed
+`relay.trust.admission` cannot get in.
+
+Every coroutine returns after what it reports is on the disk: content is written and synced, then the catalogue
+commits. `StoreError` tells of a full disk, a locked or a foreign store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId
+from relay.records.statement import FileEntry
+from relay.store.recordset import RecordSet
+from relay.trust.admission import Admitted
+
+
+class Outcome(StrEnum):
+    """What became of a record that was handed to a store."""
+
+    NEW = "new"
+    KNOWN = "known"
+    STALE = "stale"
+    """A notice or a checkpoint older than the one held."""
+    OVER_QUOTA = "over-quota"
+    """Its signer has as much under way as a node carries for one signer; or the store's own limit is reached."""
+
+
+class State(StrEnum):
+    """How far a bundle is, seen from this node."""
+
+    PARTIAL = "partial"
+    WAITING = "waiting"
+    """Complete here, no receipt yet."""
+    DELIVERED = "delivered"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A statement with what is held of its objects; `size` and `held` are bytes of the objects.
+
+    `entry` is the log index that the receipt proves, None while there is none. `own` marks what this node made.
+    """
+
+    id: StatementId
+    tps: str
+    form: str
+    device: str
+    node: NodeId
+    seq: int
+    state: State
+    size: int
+    held: int
+    entry: int | None
+    own: bool
+    supersedes: StatementId | None
+    flags: tuple[str, ...]
+    captured_at: int
+    files: tuple[FileEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """Which chunks of an object are held: bit i of `chunks` (least significant first) is chunk i."""
+
+    object: ObjectId
+    size: int
+    chunks: int
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """An object that this node takes: `missing` is a bit set of chunk indices, `remaining` its bytes."""
+
+    object: ObjectId
+    size: int
+    missing: int
+    remaining: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Bundles by state, and bytes of objects held."""
+
+    partial: int
+    waiting: int
+    delivered: int
+    bytes_held: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerNote:
+    """What is remembered of a neighbour: its last address (`host:port`) and visit. Times are seconds since 1970, claims."""
+
+    node: NodeId
+    name: str
+    role: str
+    address: str
+    last_seen: int
+    bytes_in: int
+    bytes_out: int
+    connected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LogState:
+    """The receiver's log as last committed: size, the frontier's bytes, the newest signed checkpoint (empty at first)."""
+
+    size: int
+    frontier: bytes
+    checkpoint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LogBatch:
+    """Entries to append in one commit: the statements in order from index `first`, their receipts, the new state."""
+
+    first: int
+    statements: tuple[StatementId, ...]
+    receipts: tuple[Admitted, ...]
+    state: LogState
+
+
+class Store(Protocol):
+    """A node's store. Opened by one daemon at a time; the command line may read and submit beside it."""
+
+    @property
+    def members(self) -> RecordSet:
+        """The ids this node reconciles: notices and checkpoints in force, receipts, statements without receipt."""
+
+    async def refresh(self) -> bool:
+        """Take in what another process committed since; whether anything changed. Cheap when nothing did."""
+
+    async def close(self) -> None:
+        """Sync what is staged and let go of the disk."""
+
+    # -- records
+    async def add(self, records: Sequence[Admitted]) -> list[Outcome]:
+        """Keep records, in one durable commit; the outcome of each, in order."""
+
+    async def read(self, ids: Sequence[RecordId], limit: int) -> list[tuple[Kind, RecordId, bytes]]:
+        """The held ones among `ids`, in that order, until their bytes pass `limit` (at least one where any is held)."""
+
+    async def load(self, kind: Kind) -> list[bytes]:
+        """Every record of a kind in force; for notices and checkpoints, which are few."""
+
+    async def known_statements(self, ids: Sequence[StatementId]) -> set[StatementId]:
+        """Those among `ids` whose statement or receipt is held."""
+
+    async def awaiting_receipt(self, after: bytes, limit: int) -> list[StatementId]:
+        """Ids of complete or partial statements without receipt, ascending, greater than `after`."""
+
+    async def withhold(self, revoked: Iterable[NodeId]) -> int:
+        """Stop showing and offering undelivered statements of these signers, and of these only; how many there are.
+
+        Their content stays: a later notice may restore a signer, and an only copy is never deleted.
+        """
+
+    # -- bundles
+    async def bundles(self) -> list[Bundle]:
+        """Every bundle shown by this node, ordered by station, form, device and sequence."""
+
+    async def bundle(self, statement: StatementId) -> Bundle | None:
+        """One bundle, or None."""
+
+    async def counts(self) -> Counts:
+        """Bundles by state; cheap."""
+
+    async def chain_head(self, node: NodeId) -> tuple[int, StatementId] | None:
+        """Sequence number and id of the newest statement of a device's chain that is held, or None."""
+
+    # -- objects
+    async def wants(self, limit: int, skip: frozenset[ObjectId] = frozenset()) -> list[Want]:
+        """Objects this node takes, at most `limit`, best first: bundles not superseded, least remaining, then id.
+
+        All objects of a bundle stand together, so that whole packages come before many halves. Empty while the
+        store is over its limit.
+        """
+
+    async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
+        """What is held of each of these objects; those of which nothing is held are left out."""
+
+    async def read_chunk(self, object_id: ObjectId, index: int) -> bytes | None:
+        """The content of one held chunk, or None."""
+
+    async def stage_chunk(self, object_id: ObjectId, index: int, data: bytes) -> bool:
+        """Write a chunk whose hash a wanted object's statement names; False when none does, or it is held already.
+
+        Not yet durable: `commit_chunks` makes it so. Raises `Malformed` when the content matches no statement.
+        """
+
+    async def commit_chunks(self) -> list[StatementId]:
+        """Sync staged chunks, complete objects whose hash is right, commit; bundles that became complete by it."""
+
+    async def adopt(self, object_id: ObjectId, source: Path) -> bool:
+        """Take a whole file in as an object (a copy; hash checked as it is read); False when it is held already."""
+
+    async def object_path(self, object_id: ObjectId) -> Path | None:
+        """The file of a complete object, for reading only; None where it is not complete here."""
+
+    async def free(self, objects: Sequence[ObjectId]) -> int:
+        """Delete the content of objects; bytes freed. Raises `StoreError` for one that an undelivered bundle needs."""
+
+    async def freeable(self, own_before: int) -> AsyncIterator[tuple[StatementId, tuple[ObjectId, ...], int]]:
+        """Delivered bundles that still hold content no undelivered one needs, oldest entry first, with its bytes.
+
+        A bundle that this node made is left out unless its receipt came before `own_before` (seconds since 1970).
+        """
+
+    # -- neighbours
+    async def note_peer(self, note: PeerNote) -> None:
+        """Remember a neighbour."""
+
+    async def peers(self) -> list[PeerNote]:
+        """The remembered neighbours, last seen first, at most a few hundred."""
+
+    async def set_note(self, key: str, value: str) -> None:
+        """Keep one line of the daemon's own state (what the uplink does, say) for `relay status`."""
+
+    async def notes(self) -> dict[str, str]:
+        """All such lines."""
+
+    # -- the receiver's log
+    async def unlogged(self, limit: int) -> list[tuple[StatementId, bytes]]:
+        """Complete statements that have no entry, in the order in which they became complete, with their bytes."""
+
+    async def log_state(self) -> LogState:
+        """The log as last committed."""
+
+    async def append(self, batch: LogBatch) -> None:
+        """Commit entries, receipts and state at once; raises `StoreError` if the log is not as the batch assumes."""
+
+    async def log_statements(self, first: int, count: int) -> list[bytes]:
+        """Statements by log index, for rebuilding tiles."""

@@ -1,0 +1,37 @@
+"""Who is bringing which object, so that two peers do not bring the same one at once. Pure; time is a parameter.
+
+A claim is only a courtesy among visits of one node: it fades after `CLAIM_SECONDS` without progress, so that a peer
+that promises everything and sends nothing holds nobody up for long.
+"""
+
+from __future__ import annotations
+
+from relay.limits import CLAIM_SECONDS, MAX_CLAIMS
+from relay.records.identifiers import ObjectId
+
+
+class Claims:
+    """The claims of one node. `who` names a visit and its direction; `now` is a monotonic clock in seconds."""
+
+    def __init__(self) -> None:
+        self._held: dict[ObjectId, tuple[str, float]] = {}
+
+    def claim(self, object_id: ObjectId, who: str, now: float) -> bool:
+        """Claim an object, or renew the claim; False while somebody else's is fresh."""
+        holder = self._held.get(object_id)
+        if holder is not None and holder[0] != who and now - holder[1] < CLAIM_SECONDS:
+            return False
+        if len(self._held) >= MAX_CLAIMS and holder is None:
+            self._sweep(now)
+        self._held[object_id] = (who, now)
+        return True
+
+    def release(self, who: str) -> None:
+        """Give up every claim of a visit that ended."""
+        for object_id in [key for key, (holder, _) in self._held.items() if holder == who]:
+            del self._held[object_id]
+
+    def _sweep(self, now: float) -> None:
+        self._held = {key: held for key, held in self._held.items() if now - held[1] < CLAIM_SECONDS}
+        if len(self._held) >= MAX_CLAIMS:
+            self._held.clear()

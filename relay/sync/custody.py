@@ -1,0 +1,103 @@
+"""Custody: what this node takes in, whoever brings it. Admission stands in front of the store.
+
+The one road by which records enter a node: a visit's pull, a peer's push, a stick's import and the node's own
+capture all come through `Custody.take`. Guards promises 1 and 10: what is refused changes nothing and is named.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from relay.errors import Malformed, Refused
+from relay.limits import MAX_REFUSALS
+from relay.records.identifiers import Kind, RecordId, sha256
+from relay.store.interface import Outcome, Store
+from relay.sync.signal import Signal
+from relay.trust.admission import Admission, Admitted
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one record: its outcome, or the reason for which it was refused."""
+
+    kind: Kind
+    id: RecordId | None
+    outcome: Outcome | None
+    refusal: Refused | Malformed | None = None
+    asked: bytes = b""
+    """The id under which it was offered, as far as its bytes tell."""
+
+    @property
+    def word(self) -> str:
+        """One word for peers and logs."""
+        if self.outcome is not None:
+            return str(self.outcome)
+        return self.refusal.reason if isinstance(self.refusal, Refused) else "malformed"
+
+
+class Custody:
+    """Admission and store of one node, kept in step: a notice that comes into force rules at once."""
+
+    def __init__(self, admission: Admission, store: Store) -> None:
+        self.admission = admission
+        self.store = store
+        self.news = Signal()
+        """Rings whenever something new was taken, or a bundle became complete."""
+        self.refused: dict[bytes, None] = {}
+        """Ids refused lately, so that they are not fetched again at every visit; the oldest is forgotten first."""
+
+    async def load(self) -> None:
+        """Put in force what the store kept: at start, and after another process changed the store."""
+        for kind in (Kind.NOTICE, Kind.CHECKPOINT):
+            self.admission.load((kind, raw) for raw in await self.store.load(kind))
+        await self.store.withhold(self.admission.revoked)
+
+    async def take(
+        self, records: Sequence[tuple[Kind, bytes]], asked: frozenset[bytes] | None = None
+    ) -> list[Verdict]:
+        """Judge records and keep what is admitted, durably; a verdict for each, in the order given.
+
+        Notices rule the records that come with them: they are judged first. With `asked`, the ids that were asked
+        for, anything else is refused (promise 2).
+        """
+        verdicts: dict[int, Verdict] = {}
+        admitted: list[tuple[int, Admitted]] = []
+        ruled = False
+        for place in sorted(range(len(records)), key=lambda place: records[place][0]):
+            kind, raw = records[place]
+            name = sha256(raw)
+            try:
+                item = self.admission.admit(kind, raw)
+                name = item.id if kind is Kind.RECEIPT else name
+                if asked is not None and name not in asked:
+                    raise Refused("unasked", f"A peer sent a {kind.name.lower()} that it was not asked for")
+            except (Refused, Malformed) as error:
+                logger.warning("refused a %s: %s", kind.name.lower(), error.what)
+                self._remember_refused(name)
+                verdicts[place] = Verdict(kind, None, None, error, name)
+                continue
+            ruled |= self.admission.install(item) and kind is Kind.NOTICE
+            admitted.append((place, item))
+        outcomes = await self.store.add([item for _, item in admitted]) if admitted else []
+        for (place, item), outcome in zip(admitted, outcomes, strict=True):
+            name = item.id if item.kind is Kind.RECEIPT else sha256(records[place][1])
+            if outcome in (Outcome.STALE, Outcome.OVER_QUOTA):
+                self._remember_refused(name)
+            verdicts[place] = Verdict(item.kind, item.id, outcome, None, name)
+        if ruled:
+            self.refused.clear()
+            await self.store.withhold(self.admission.revoked)
+        if Outcome.NEW in outcomes:
+            if any(item.kind is Kind.RECEIPT for _, item in admitted):
+                self.refused.clear()  # receipts make room in the quotas
+            self.news.ring()
+        return [verdicts[place] for place in range(len(records))]
+
+    def _remember_refused(self, name: bytes) -> None:
+        self.refused[name] = None
+        while len(self.refused) > MAX_REFUSALS:
+            del self.refused[next(iter(self.refused))]

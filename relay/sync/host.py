@@ -1,0 +1,139 @@
+"""The visited side: what a node answers, each call on its own. Implements `Peer` over a custody.
+
+Stateless but for the claims that keep two visitors from bringing the same object. Guards promise 2: a peer can hand
+over records, which admission judges, and chunks that this node wants, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import islice
+from typing import Protocol
+
+from relay.errors import Malformed, Refused
+from relay.limits import MAX_INQUIRY_WAIT, MAX_WANTS, RECORDS_BATCH, WANTS_PAGE
+from relay.records.identifiers import Kind, ObjectId, RecordId, receipt_id
+from relay.store.interface import Holding, Want
+from relay.sync.claims import Claims
+from relay.sync.custody import Custody
+from relay.sync.messages import Hello, Inquiry, InquiryReply
+from relay.sync.reconcile import respond
+from relay.trust.roles import Role
+
+
+class LogReader(Protocol):
+    """The receiver's log, for visitors who watch that it only grows."""
+
+    async def consistency(self, old_size: int, new_size: int) -> list[bytes]:
+        """A consistency proof (RFC 9162 §2.1.4); raises `Malformed` for sizes that never were."""
+
+    async def next_batch(self, seconds: float) -> None:
+        """Return when new receipts are there, or after so long."""
+
+
+class Host:
+    """This node as a peer for `visitor`, one of the names that admission identified."""
+
+    def __init__(
+        self,
+        custody: Custody,
+        greeting: Callable[[], Hello],
+        visitor: str,
+        claims: Claims,
+        clock: Callable[[], float],
+        log: LogReader | None = None,
+    ) -> None:
+        self._custody = custody
+        self._store = custody.store
+        self._greeting = greeting
+        self._who = f"{visitor}/push"
+        self._claims = claims
+        self._clock = clock
+        self._log = log
+
+    async def hello(self, mine: Hello) -> Hello:
+        """Answer a greeting."""
+        greeting = self._greeting()
+        if mine.election != greeting.election:
+            raise Refused("foreign-election", f"A visitor is of election {mine.election}, not {greeting.election}")
+        return greeting
+
+    async def reconcile(self, message: bytes) -> bytes:
+        """One round of reconciliation over everything that is held."""
+        return respond(self._store.members, message)
+
+    async def inquire(self, inquiry: Inquiry) -> InquiryReply:
+        """At a receiver: what is unknown, what has its receipt; waits a little when nothing has."""
+        if self._log is None or self._greeting().role is not Role.RECEIVER:
+            raise Refused("not-a-receiver", "Only a receiver answers inquiries")
+        ready = self._ready(inquiry)
+        if not ready and inquiry.wait:
+            await self._log.next_batch(min(inquiry.wait, MAX_INQUIRY_WAIT))
+            ready = self._ready(inquiry)
+        known = await self._store.known_statements(inquiry.statements)
+        return InquiryReply(tuple(one for one in inquiry.statements if one not in known), ready)
+
+    async def consistency(self, old_size: int, new_size: int) -> list[bytes]:
+        """At a receiver: a proof that the log only grew."""
+        if self._log is None:
+            raise Refused("not-a-receiver", "Only a receiver proves its log")
+        return await self._log.consistency(old_size, new_size)
+
+    async def get_records(self, ids: Sequence[RecordId]) -> list[tuple[Kind, bytes]]:
+        """Those of the records that are held and may travel, as many as fit one message."""
+        offered = [one for one in ids if any((kind, one) in self._store.members for kind in Kind)]
+        return [(kind, raw) for kind, _, raw in await self._store.read(offered, RECORDS_BATCH)]
+
+    async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> list[str]:
+        """Judge and keep what a visitor brings."""
+        return [verdict.word for verdict in await self._custody.take(records)]
+
+    async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
+        """What is held of these objects."""
+        if len(objects) > MAX_WANTS:
+            raise Malformed(f"A visitor asks about more than {MAX_WANTS} objects at once")
+        return await self._store.holdings(objects)
+
+    async def wants(self, offset: int) -> list[Want]:
+        """What this node takes, from a place in its list on; what another visitor brings already is left out."""
+        if not 0 <= offset <= MAX_WANTS:
+            raise Malformed(f"A visitor asks for wants beyond the first {MAX_WANTS}")
+        wants = (await self._store.wants(offset + 4 * WANTS_PAGE))[offset:]
+        now = self._clock()
+        free = (want for want in wants if self._claims.claim(want.object, self._who, now))
+        return list(islice(free, WANTS_PAGE))
+
+    async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
+        """Chunks in the order asked for."""
+        for object_id, index in chunks:
+            data = await self._store.read_chunk(object_id, index)
+            if data is not None:
+                yield object_id, index, data
+
+    async def put_chunks(self, chunks: Sequence[tuple[ObjectId, int, bytes]]) -> int:
+        """Keep the chunks that are wanted, durably."""
+        taken = 0
+        for object_id, index, data in chunks:
+            taken += await self.take_chunk(object_id, index, data)
+        await self.commit()
+        return taken
+
+    async def take_chunk(self, object_id: ObjectId, index: int, data: bytes) -> bool:
+        """Keep one chunk as it arrives; not durable before `commit`. Raises `Malformed` if it is not what it says."""
+        self._claims.claim(object_id, self._who, self._clock())
+        return await self._store.stage_chunk(object_id, index, data)
+
+    async def commit(self) -> None:
+        """Make durable what was taken."""
+        if await self._store.commit_chunks():
+            self._custody.news.ring()
+
+    def leave(self) -> None:
+        """The visitor went away: let others bring what it claimed."""
+        self._claims.release(self._who)
+
+    def _ready(self, inquiry: Inquiry) -> tuple[RecordId, ...]:
+        return tuple(
+            one for one in inquiry.statements if (Kind.RECEIPT, receipt_id(one)) in self._store.members
+        )
+

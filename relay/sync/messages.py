@@ -1,0 +1,252 @@
+"""What crosses the wire in a visit: messages as values, and their bytes. Pure.
+
+Every message is deterministic CBOR, bounded before it is decoded; chunks travel as frames of their own, so that each
+can be checked and kept as it arrives. Does not live here: HTTP (`relay.net`), and what is answered (`host`).
+The paths and the order are described in docs/reference/visit.md.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from relay.errors import Malformed
+from relay.limits import (
+    MAX_CHUNKS_PER_PACKAGE,
+    MAX_FILE,
+    MAX_IDS,
+    MAX_MESSAGE,
+    MAX_RECORD,
+    MAX_WANTS,
+)
+from relay.records.encoding import decode, encode
+from relay.records.identifiers import HASH_SIZE, Kind, NodeId, ObjectId, RecordId, StatementId, is_code
+from relay.store.interface import Holding, Want
+from relay.trust.roles import NODE_ROLES, Role
+
+PROTOCOL = 1
+"""The version of the sync protocol that this code speaks."""
+
+RECORD_HEAD = struct.Struct(">BI")
+"""Head of a record in a message: kind, length in bytes."""
+
+FRAME_HEAD = struct.Struct(">32sII")
+"""Head of a chunk's frame: object id, chunk index, length in bytes (0: not held). The content follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Who speaks, and how much space is free here, in bytes."""
+
+    node: NodeId
+    name: str
+    role: Role
+    election: str
+    free: int
+    version: int = PROTOCOL
+
+    def encode(self) -> bytes:
+        """Its bytes."""
+        fields = {"node": self.node, "name": self.name, "role": str(self.role), "election": self.election}
+        return encode({**fields, "free": self.free, "version": self.version})
+
+    @staticmethod
+    def decode(data: bytes) -> Hello:
+        """Parse; keys of later versions are passed over. Raises `Malformed`."""
+        match decode(data, MAX_RECORD):
+            case {
+                "node": bytes(node),
+                "name": str(name),
+                "role": str(role),
+                "election": str(election),
+                "free": int(free),
+                "version": int(version),
+            } if len(node) == HASH_SIZE and is_code(name) and is_code(election) and role in list(NODE_ROLES):
+                return Hello(NodeId(node), name, Role(role), election, free, version)
+            case _:
+                raise Malformed("A peer's greeting lacks what it must say")
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """To a receiver: which of these does it lack, and where are the receipts? `wait` seconds at most for one to come."""
+
+    statements: tuple[StatementId, ...]
+    wait: float = 0.0
+
+    def encode(self) -> bytes:
+        """Its bytes; `wait` travels in milliseconds."""
+        return encode({"statements": b"".join(self.statements), "wait": int(self.wait * 1000)})
+
+    @staticmethod
+    def decode(data: bytes) -> Inquiry:
+        """Parse. Raises `Malformed`."""
+        match decode(data, MAX_MESSAGE):
+            case {"statements": bytes(ids), "wait": int(wait)} if 0 <= wait <= 60_000:
+                return Inquiry(_statements(ids), wait / 1000)
+            case _:
+                raise Malformed("An inquiry does not list statements")
+
+
+@dataclass(frozen=True, slots=True)
+class InquiryReply:
+    """Statements that the receiver has never seen, and those whose receipts are ready to be fetched."""
+
+    unknown: tuple[StatementId, ...]
+    ready: tuple[StatementId, ...]
+
+    def encode(self) -> bytes:
+        """Its bytes."""
+        return encode({"unknown": b"".join(self.unknown), "ready": b"".join(self.ready)})
+
+    @staticmethod
+    def decode(data: bytes) -> InquiryReply:
+        """Parse. Raises `Malformed`."""
+        match decode(data, MAX_MESSAGE):
+            case {"unknown": bytes(unknown), "ready": bytes(ready)}:
+                return InquiryReply(_statements(unknown), _statements(ready))
+            case _:
+                raise Malformed("A receiver's reply to an inquiry is not one")
+
+
+def encode_ids(ids: Sequence[bytes]) -> bytes:
+    """A list of 32-byte ids."""
+    return encode(b"".join(ids))
+
+
+def decode_ids(data: bytes) -> list[bytes]:
+    """Parse a list of ids, at most `MAX_IDS`. Raises `Malformed`."""
+    match decode(data, MAX_MESSAGE):
+        case bytes(ids):
+            return _hashes(ids)
+        case _:
+            raise Malformed("A message is not a list of ids")
+
+
+def encode_records(records: Sequence[tuple[Kind, bytes]]) -> bytes:
+    """Records, each behind a head of its kind and length."""
+    return b"".join(RECORD_HEAD.pack(kind, len(raw)) + raw for kind, raw in records)
+
+
+def decode_records(data: bytes) -> list[tuple[Kind, bytes]]:
+    """Parse records, at most `MAX_IDS`; each is judged later, by admission. Raises `Malformed`."""
+    records: list[tuple[Kind, bytes]] = []
+    at = 0
+    while at < len(data):
+        if len(data) - at < RECORD_HEAD.size or len(records) == MAX_IDS:
+            raise Malformed("A message of records is cut short, or has too many")
+        kind, length = RECORD_HEAD.unpack_from(data, at)
+        at += RECORD_HEAD.size
+        if kind not in list(Kind) or not 0 < length <= min(MAX_RECORD, len(data) - at):
+            raise Malformed("A record in a message has no known kind, or a wrong length")
+        records.append((Kind(kind), data[at : at + length]))
+        at += length
+    return records
+
+
+def encode_outcomes(outcomes: Sequence[str]) -> bytes:
+    """What became of each record that was handed over, in order: an outcome, or the reason of a refusal."""
+    return encode(list(outcomes))
+
+
+def decode_outcomes(data: bytes) -> list[str]:
+    """Parse outcomes. Raises `Malformed`."""
+    match decode(data, MAX_MESSAGE):
+        case list(outcomes) if all(isinstance(outcome, str) for outcome in outcomes):
+            return outcomes
+        case _:
+            raise Malformed("A message is not a list of outcomes")
+
+
+def encode_holdings(holdings: Sequence[Holding]) -> bytes:
+    """What is held of some objects; a complete one has no bit set."""
+    return encode([[one.object, one.size, None if one.complete else _bits(one.chunks)] for one in holdings])
+
+
+def decode_holdings(data: bytes) -> list[Holding]:
+    """Parse holdings. Raises `Malformed`."""
+    rows = decode(data, MAX_MESSAGE)
+    if not isinstance(rows, list) or len(rows) > MAX_WANTS:
+        raise Malformed("A message is not a short list of holdings")
+    return [_holding(row) for row in rows]
+
+
+def encode_wants(wants: Sequence[Want]) -> bytes:
+    """What this node takes, best first."""
+    return encode([[one.object, one.size, _bits(one.missing), one.remaining] for one in wants])
+
+
+def decode_wants(data: bytes) -> list[Want]:
+    """Parse wants. Raises `Malformed`."""
+    rows = decode(data, MAX_MESSAGE)
+    if not isinstance(rows, list) or len(rows) > MAX_WANTS:
+        raise Malformed("A message is not a short list of wants")
+    return [_want(row) for row in rows]
+
+
+def encode_spans(chunks: Sequence[tuple[ObjectId, int]]) -> bytes:
+    """A request for chunks, in the order in which they shall come."""
+    return encode([[object_id, index] for object_id, index in chunks])
+
+
+def decode_spans(data: bytes) -> list[tuple[ObjectId, int]]:
+    """Parse a request for chunks. Raises `Malformed`."""
+    rows = decode(data, MAX_MESSAGE)
+    if not isinstance(rows, list) or len(rows) > MAX_CHUNKS_PER_PACKAGE:
+        raise Malformed("A message is not a short list of chunks")
+    spans: list[tuple[ObjectId, int]] = []
+    for row in rows:
+        match row:
+            case [bytes(digest), int(index)] if len(digest) == HASH_SIZE and 0 <= index < MAX_CHUNKS_PER_PACKAGE:
+                spans.append((ObjectId(digest), index))
+            case _:
+                raise Malformed("A request for a chunk names no object and index")
+    return spans
+
+
+def encode_path(path: Sequence[bytes]) -> bytes:
+    """A consistency proof."""
+    return encode(b"".join(path))
+
+
+def decode_path(data: bytes) -> list[bytes]:
+    """Parse a consistency proof. Raises `Malformed`."""
+    return decode_ids(data)
+
+
+def _bits(bits: int) -> bytes:
+    return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
+
+
+def _statements(joined: bytes) -> tuple[StatementId, ...]:
+    return tuple(StatementId(RecordId(one)) for one in _hashes(joined))
+
+
+def _hashes(joined: bytes) -> list[bytes]:
+    if len(joined) % HASH_SIZE or len(joined) > MAX_IDS * HASH_SIZE:
+        raise Malformed(f"A list of ids is not made of at most {MAX_IDS} hashes")
+    return [joined[start : start + HASH_SIZE] for start in range(0, len(joined), HASH_SIZE)]
+
+
+def _holding(row: Any) -> Holding:
+    match row:
+        case [bytes(digest), int(size), None] if len(digest) == HASH_SIZE and 0 < size <= MAX_FILE:
+            return Holding(ObjectId(digest), size, 0, complete=True)
+        case [bytes(digest), int(size), bytes(bits)] if (
+            len(digest) == HASH_SIZE and 0 < size <= MAX_FILE and len(bits) <= MAX_CHUNKS_PER_PACKAGE // 8
+        ):
+            return Holding(ObjectId(digest), size, int.from_bytes(bits, "little"), complete=False)
+        case _:
+            raise Malformed("A peer's holding is malformed")
+
+
+def _want(row: Any) -> Want:
+    match row:
+        case [bytes(digest), int(size), bytes(bits), int(remaining)] if (
+            len(digest) == HASH_SIZE and 0 < size <= MAX_FILE and len(bits) <= MAX_CHUNKS_PER_PACKAGE // 8
+        ):
+            return Want(ObjectId(digest), size, int.from_bytes(bits, "little"), remaining)
+        case _:
+            raise Malformed("A peer's want is malformed")

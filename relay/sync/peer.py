@@ -1,0 +1,49 @@
+"""The other side of a visit, as the visitor sees it.
+
+`relay.net.client` speaks this over HTTP; `relay.sync.host.Host` answers it directly, which is how tests and
+simulations join two nodes without a socket. Every call may raise `Unreachable` (the contact ended), `Malformed` (the
+peer does not follow the protocol) or `Refused` (it will not deal with us).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from relay.records.identifiers import Kind, ObjectId, RecordId
+from relay.store.interface import Holding, Want
+from relay.sync.messages import Hello, Inquiry, InquiryReply
+
+
+class Peer(Protocol):
+    """A node within reach. Every call is stateless for the peer and can be repeated."""
+
+    async def hello(self, mine: Hello) -> Hello:
+        """Greet; the peer's greeting."""
+
+    async def reconcile(self, message: bytes) -> bytes:
+        """One round of set reconciliation: our message, its reply."""
+
+    async def inquire(self, inquiry: Inquiry) -> InquiryReply:
+        """Ask a receiver which statements it lacks and for receipts; other nodes refuse."""
+
+    async def consistency(self, old_size: int, new_size: int) -> list[bytes]:
+        """Ask a receiver to prove that its log only grew from `old_size` to `new_size` entries."""
+
+    async def get_records(self, ids: Sequence[RecordId]) -> list[tuple[Kind, bytes]]:
+        """Those of the records that the peer holds, perhaps not all at once."""
+
+    async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> list[str]:
+        """Hand records over; what became of each, durably."""
+
+    async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
+        """What the peer holds of these objects."""
+
+    async def wants(self, offset: int) -> list[Want]:
+        """What the peer takes, best first, from the given place in its list on."""
+
+    def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
+        """Chunks in the order asked for, each as it arrives; those not held are left out."""
+
+    async def put_chunks(self, chunks: Sequence[tuple[ObjectId, int, bytes]]) -> int:
+        """Hand chunks over; how many the peer took, durably."""

@@ -1,0 +1,229 @@
+"""Admission: the one place that decides what this node believes. Pure.
+
+`Admission` holds everything trusted: the election's root and the notices in force. A record enters a store only as the
+`Admitted` that `Admission.admit` returns. The rules (promises 1 and 10):
+
+1. The certificate in the record's x5chain was issued by this election's root; the root itself speaks for the authority.
+2. Its role may sign this kind of record (`roles.MAY_SIGN`).
+3. Its key is not revoked.
+4. The signature covers the record; for a receipt, over the Merkle root that its inclusion proof leads to.
+5. A statement is for a polling station in its signer's certificate, and names the signer as its issuer.
+6. A checkpoint is signed by a receiver that a notice in force names; it may not contradict the one in force.
+
+Dates play no part. Files, sockets and the choice of what to fetch are handled elsewhere.
+
+    admission = Admission(root_der)
+    admission.install(admission.admit(Kind.NOTICE, raw_notice))
+    admitted = admission.admit(Kind.STATEMENT, raw_statement)      # or Malformed, or Refused
+    await store.add([admitted])
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from relay.errors import Malformed, Refused
+from relay.limits import MAX_CACHED_CERTIFICATES
+from relay.log.merkle import root_from_inclusion
+from relay.records.cose import Sign1
+from relay.records.identifiers import Kind, NodeId, RecordId
+from relay.records.notice import (
+    Notice,
+    Receiver,
+    Receivers,
+    Register,
+    Revocation,
+    Revocations,
+    Station,
+    Topic,
+    read_notice,
+)
+from relay.records.receipt import Receipt, read_receipt
+from relay.records.statement import Statement, read_statement
+from relay.trust.certificates import Identity, check_issued, read_certificate
+from relay.trust.roles import MAY_SIGN, Role
+from relay.trust.witness import SignedCheckpoint
+
+Body: TypeAlias = Notice | SignedCheckpoint | Receipt | Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A record that passed admission: the only thing a store takes.
+
+    Notices and checkpoints fill a `slot`, where a higher `rank` replaces a lower one; other records have none.
+    """
+
+    kind: Kind
+    id: RecordId
+    raw: bytes
+    body: Body
+    signer: NodeId
+    slot: str = ""
+    rank: int = 0
+
+
+class Admission:
+    """The trusted set of one election, and the judge of everything that wants in."""
+
+    def __init__(self, root: bytes) -> None:
+        """Trust `root`, a DER root certificate. Raises `Malformed` or `Refused` if it is not one."""
+        self.root = read_certificate(root)
+        if self.root.role is not Role.AUTHORITY:
+            raise Malformed("A certificate that is no root was given as root")
+        check_issued(root, self.root)
+        self.election = self.root.election
+        self._notices: dict[str, Notice] = {}
+        self._checkpoints: dict[str, SignedCheckpoint] = {}
+        self._revoked: dict[NodeId, Revocation] = {}
+        self._stations: dict[str, Station] = {}
+        self._forms: tuple[str, ...] = ()
+        self._receivers: dict[str, Receiver] = {}
+        self._identities: OrderedDict[bytes, Identity] = OrderedDict()
+
+    # -- what is in force
+
+    @property
+    def stations(self) -> dict[str, Station]:
+        """The register in force, by polling station."""
+        return self._stations
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """The forms that each station returns."""
+        return self._forms
+
+    @property
+    def receivers(self) -> tuple[Receiver, ...]:
+        """The receivers in force."""
+        return tuple(self._receivers.values())
+
+    @property
+    def sealed(self) -> bool:
+        """Whether packages of this election are sealed to the receivers."""
+        return any(isinstance(notice.body, Receivers) and notice.body.sealed for notice in self._notices.values())
+
+    @property
+    def revoked(self) -> dict[NodeId, Revocation]:
+        """The nodes whose keys are not believed."""
+        return self._revoked
+
+    def version(self, topic: Topic, part: int = 0) -> int:
+        """The version in force of a notice's slot, 0 where there is none."""
+        held = self._notices.get(f"{topic}/{part}")
+        return held.version if held else 0
+
+    # -- admission
+
+    def identify(self, certificate: bytes) -> Identity:
+        """Who holds this certificate: issued by the root and not revoked. Raises `Malformed` or `Refused`."""
+        identity = self._identities.get(certificate)
+        if identity is None:
+            identity = read_certificate(certificate)
+            if identity.election != self.election:
+                raise Refused(
+                    "foreign-election",
+                    f"A certificate of election {identity.election} was shown in {self.election}",
+                    "Enrol the device in this election, or use it in its own.",
+                )
+            check_issued(certificate, self.root)
+            self._identities[certificate] = identity
+            if len(self._identities) > MAX_CACHED_CERTIFICATES:
+                self._identities.popitem(last=False)
+        revocation = self._revoked.get(identity.node)
+        if revocation is not None:
+            raise Refused(
+                "revoked",
+                f"The certificate of {identity.name} is revoked ({revocation.reason})",
+                "Ask the election office for a new enrolment.",
+            )
+        return identity
+
+    def admit(self, kind: Kind, raw: bytes) -> Admitted:
+        """Judge a record of the given kind by the rules above. Raises `Malformed` or `Refused`; changes nothing."""
+        match kind:
+            case Kind.STATEMENT:
+                return self._admit_statement(read_statement(raw))
+            case Kind.RECEIPT:
+                return self._admit_receipt(read_receipt(raw))
+            case Kind.NOTICE:
+                return self._admit_notice(read_notice(raw))
+            case Kind.CHECKPOINT:
+                return self._admit_checkpoint(raw)
+
+    def install(self, admitted: Admitted) -> bool:
+        """Put an admitted notice or checkpoint in force; False when a newer one is. Other kinds change no trust."""
+        match admitted.body:
+            case Notice() as notice:
+                held = self._notices.get(admitted.slot)
+                if held is not None and held.version >= notice.version:
+                    return False
+                self._notices[admitted.slot] = notice
+                self._apply_notices()
+                return True
+            case SignedCheckpoint() as checkpoint:
+                return self._install_checkpoint(checkpoint)
+            case _:
+                return False
+
+    def load(self, records: Iterable[tuple[Kind, bytes]]) -> None:
+        """Admit and install what a store kept: notices first, since checkpoints lean on them."""
+        for kind, raw in sorted(records, key=lambda item: item[0]):
+            self.install(self.admit(kind, raw))
+
+    # -- one kind each
+
+    def _signer(self, kind: Kind, envelope: Sign1) -> Identity:
+        identity = self.identify(envelope.certificate)
+        if kind not in MAY_SIGN[identity.role]:
+            raise Refused("wrong-role", f"{identity.name} is {identity.role} and may not sign a {kind.name.lower()}")
+        if envelope.issuer != identity.uri:
+            raise Refused("wrong-issuer", f"A {kind.name.lower()} names another issuer than its signer {identity.name}")
+        return identity
+
+    def _admit_statement(self, statement: Statement) -> Admitted:
+        identity = self._signer(Kind.STATEMENT, statement.envelope)
+        package = statement.package
+        if package.election != self.election:
+            raise Refused(
+                "foreign-election", f"A statement of election {package.election} was shown in {self.election}"
+            )
+        if package.tps not in identity.tps:
+            raise Refused(
+                "foreign-tps",
+                f"{identity.name} signed for polling station {package.tps}, which is not among its own",
+                "Ask the election office to enrol the device for this station.",
+            )
+        statement.envelope.verify(identity.key)
+        return Admitted(Kind.STATEMENT, statement.id, statement.raw, statement, identity.node)
+
+    def _admit_receipt(self, receipt: Receipt) -> Admitted:
+        identity = self._signer(Kind.RECEIPT, receipt.envelope)
+        if receipt.election != self.election:
+            raise Refused("foreign-election", f"A receipt of election {receipt.election} was shown in {self.election}")
+        proof = receipt.inclusion
+        receipt.envelope.verify(identity.key, root_from_inclusion(receipt.leaf, proof.index, proof.size, proof.path))
+        return Admitted(Kind.RECEIPT, receipt.id, receipt.raw, receipt, identity.node)
+
+    def _admit_notice(self, notice: Notice) -> Admitted:
+        identity = self._signer(Kind.NOTICE, notice.envelope)
+        if notice.election != self.election:
+            raise Refused("foreign-election", f"A notice of election {notice.election} was shown in {self.election}")
+        notice.envelope.verify(identity.key)
+        slot = f"{notice.topic}/{notice.part}"
+        return Admitted(Kind.NOTICE, notice.id, notice.raw, notice, identity.node, slot, notice.version)
+
+    def _admit_checkpoint(self, raw: bytes) -> Admitted: ...
+
+    def _install_checkpoint(self, checkpoint: SignedCheckpoint) -> bool: ...
+
+    def _apply_notices(self) -> None:
+        bodies = [notice.body for _, notice in sorted(self._notices.items())]
+        registers = [body for body in bodies if isinstance(body, Register)]
+        self._stations = {station.tps: station for body in registers for station in body.stations}
+        self._forms = tuple(dict.fromkeys(form for body in registers for form in body.forms))
+        self._receivers = {one.name: one for body in bodies if isinstance(body, Receivers) for one in body.receivers}
+        self._revoked = {one.node: one for body in bodies if isinstance(body, Revocations) for one in body.revoked}

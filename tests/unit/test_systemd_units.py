@@ -1,0 +1,81 @@
+"""The systemd units: what they promise the daemon, and how little they leave it to break out with."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SYSTEMD = Path(__file__).parents[2] / "systemd"
+UNITS = ("relay.service", "relay-receiver.service")
+MAX_EXPOSURE = 2.0
+NEWER_THAN_SOME = ("RestartSteps", "RestartMaxDelaySec")
+"""Keys of systemd 254 that an older one reports and ignores; the unit says so."""
+
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None,
+    reason="systemd-analyze is missing; `apt install systemd` enables this test",
+)
+
+
+@needs_systemd
+@pytest.mark.parametrize("unit", UNITS)
+def test_exposure_is_low(unit: str) -> None:
+    report = _analyze("security", "--offline=true", "--no-pager", str(SYSTEMD / unit)).stdout
+    overall = re.search(rf"Overall exposure level for {re.escape(unit)}: (\d+\.\d+)", report)
+    assert overall is not None, report
+    assert float(overall[1]) <= MAX_EXPOSURE, report
+
+
+@needs_systemd
+@pytest.mark.parametrize("unit", UNITS)
+def test_systemd_understands_every_line(unit: str, tmp_path: Path) -> None:
+    # relay itself need not be installed for this: any program that exists will do.
+    stand_in = shutil.which("true") or "/bin/true"
+    copy = tmp_path / unit
+    copy.write_text((SYSTEMD / unit).read_text().replace("ExecStart=/usr/bin/relay", f"ExecStart={stand_in}"))
+    done = _analyze("verify", str(copy))
+    complaints = [
+        line
+        for line in (done.stdout + done.stderr).splitlines()
+        if unit in line and not any(f"'{key}'" in line for key in NEWER_THAN_SOME)
+    ]
+    assert complaints == []
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("unit", "folder"), [("relay.service", "relay"), ("relay-receiver.service", "relay-receiver")])
+def test_unit_keeps_the_daemons_contract(unit: str, folder: str) -> None:
+    service = _settings(SYSTEMD / unit)
+    assert service["ExecStart"] == [f"/usr/bin/relay run --home /var/lib/{folder}"]
+    assert service["StateDirectory"] == [folder]
+    assert service["StateDirectoryMode"] == ["0700"]
+    assert service["User"] == service["Group"] == ["relay"]
+    assert service["Type"] == ["notify"]
+    assert service["WatchdogSec"] == ["30"]
+    assert service["Restart"] == ["on-failure"]
+    assert service["CapabilityBoundingSet"] == [""]
+    assert service["SystemCallFilter"] == ["@system-service", "~@privileged @resources"]
+    assert set(service["RestrictAddressFamilies"][0].split()) == {"AF_INET", "AF_INET6", "AF_NETLINK", "AF_UNIX"}
+    assert "MemoryMax" in service
+
+
+def _settings(unit: Path) -> dict[str, list[str]]:
+    """Every setting of a unit with its values in order; systemd allows a key more than once."""
+    found: dict[str, list[str]] = {}
+    for line in unit.read_text().splitlines():
+        if line and not line.startswith(("#", "[")):
+            key, value = line.split("=", 1)
+            found.setdefault(key, []).append(value)
+    return found
+
+
+def _analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0"}
+    return subprocess.run(  # our own arguments, no shell
+        ["systemd-analyze", *arguments], capture_output=True, text=True, check=False, timeout=60, env=environment
+    )
