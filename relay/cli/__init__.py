@@ -88,6 +88,8 @@ def run(arguments: list[str] | None = None) -> int:
         return 1
     except OSError as error:
         where = f" {error.filename}:" if error.filename else ""
-        click.echo(f"relay:{where} {error.strerror or error}.\n       Check the path, its owner and its disk.", err=True)
+        click.echo(
+            f"relay:{where} {error.strerror or error}.\n       Check the path, its owner and its disk.", err=True
+        )
         return 1
     return result if isinstance(result, int) else 0

@@ -74,9 +74,7 @@ def init(folder: Path, election: str, register: Path, forms: tuple[str, ...]) ->
 @click.option("--tps", multiple=True, metavar="CODE", help="A polling station that an operator signs for; repeatable.")
 @click.option("--url", "urls", multiple=True, help="Address of a receiver's intake, https://host:8470; repeatable.")
 @click.option("-o", "--output", required=True, type=_PATH, help="Where to write the enrolment.")
-def enrol(
-    folder: Path, request: Path, role: str, tps: tuple[str, ...], urls: tuple[str, ...], output: Path
-) -> None:
+def enrol(folder: Path, request: Path, role: str, tps: tuple[str, ...], urls: tuple[str, ...], output: Path) -> None:
     """Enrol a node from the REQUEST that `relay init` wrote: certificate, root and notices in one file."""
     office = _load(folder)
     request_pem = _read(request, MAX_REQUEST + 1)
@@ -111,10 +109,12 @@ def list_nodes(folder: Path, as_json: bool) -> None:
     """List the nodes that were enrolled."""
     ledger = _load(folder).ledger
     if as_json:
-        print_json([
-            {"name": one.name, "node": one.node, "role": one.role, "tps": list(one.tps), "revoked": one.revoked}
-            for one in ledger
-        ])
+        print_json(
+            [
+                {"name": one.name, "node": one.node, "role": one.role, "tps": list(one.tps), "revoked": one.revoked}
+                for one in ledger
+            ]
+        )
         return
     for one in ledger:
         revoked = f"  revoked: {one.revoked}" if one.revoked is not None else ""

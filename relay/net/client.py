@@ -143,7 +143,9 @@ class HttpPeer:
 
     def _lost(self, error: Exception) -> RelayError:
         if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | ssl.SSLError):
-            return Refused("bad-handshake", f"{self.url} and this node do not accept each other's certificates ({error})")
+            return Refused(
+                "bad-handshake", f"{self.url} and this node do not accept each other's certificates ({error})"
+            )
         return Unreachable(f"The contact with {self.url} ended ({type(error).__name__}: {error})", "It is tried again.")
 
 

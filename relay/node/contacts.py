@@ -193,13 +193,17 @@ class Contacts:
             raise Refused("myself", "An address in config.toml is this node's own")
         name = hello.node.hex()
         if len(neighbour.key) == 64 and neighbour.key != name and not neighbour.contact.configured:
-            raise Refused("other-node", f"At {neighbour.addresses[0]} is {hello.name}, not the node that was seen there")
+            raise Refused(
+                "other-node", f"At {neighbour.addresses[0]} is {hello.name}, not the node that was seen there"
+            )
         if neighbour.key != name and name in self._neighbours:
             raise Refused("known-node", f"{hello.name} is visited under another address already")
         neighbour.hello = hello
 
     async def _note_trouble(self, neighbour: Neighbour, error: RelayError) -> None:
-        level = logging.INFO if neighbour.contact.failures == 1 and not isinstance(error, Unreachable) else logging.DEBUG
+        level = (
+            logging.INFO if neighbour.contact.failures == 1 and not isinstance(error, Unreachable) else logging.DEBUG
+        )
         if isinstance(error, Malformed):
             level = logging.WARNING
         logger.log(level, "visit to %s: %s", neighbour.addresses[0], error.what)

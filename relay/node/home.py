@@ -221,4 +221,6 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(f"{path} cannot be used ({error.strerror})", "Check the folder, its owner and its disk.") from error
+        raise StoreError(
+            f"{path} cannot be used ({error.strerror})", "Check the folder, its owner and its disk."
+        ) from error

@@ -1,4 +1,4 @@
-"""Notices: what the election office tells every node. Register, receivers, revocations.
+"""Notices: what the election office tells every node. Register, receivers, revocations, witnesses.
 
 Lives here: their format. A notice fills a slot `(topic, part)`; each slot has a version, and the newest version is in
 force. A long list is spread over parts, so that every notice stays within one record. Does not live here: which
@@ -42,6 +42,7 @@ class Topic(StrEnum):
     REGISTER = "register"
     RECEIVERS = "receivers"
     REVOCATIONS = "revocations"
+    WITNESSES = "witnesses"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,14 @@ class Revocations:
     revoked: tuple[Revocation, ...]
 
 
-Body: TypeAlias = Register | Receivers | Revocations
+@dataclass(frozen=True, slots=True)
+class Witnesses:
+    """The carriers that cosign checkpoints: each node's name and public key (32 bytes)."""
+
+    keys: tuple[tuple[str, bytes], ...]
+
+
+Body: TypeAlias = Register | Receivers | Revocations | Witnesses
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +262,8 @@ def _body_map(body: Body) -> tuple[Topic, dict[str, Any]]:
             }
         case Revocations(revoked):
             return Topic.REVOCATIONS, {"revoked": [[one.node, one.name, one.reason] for one in revoked]}
+        case Witnesses(keys):
+            return Topic.WITNESSES, {"keys": [[name, key] for name, key in keys]}
 
 
 def _read_register(items: Mapping[str, Any]) -> Register:
@@ -316,8 +326,25 @@ def _read_revocation(row: object) -> Revocation:
             raise Malformed("A revocation does not name a node")
 
 
+def _read_witnesses(items: Mapping[str, Any]) -> Witnesses:
+    match items:
+        case {"keys": list(rows), **unknown} if not unknown:
+            return Witnesses(tuple(_read_witness(row) for row in rows))
+        case _:
+            raise Malformed("A witnesses notice does not have its list")
+
+
+def _read_witness(row: object) -> tuple[str, bytes]:
+    match row:
+        case [str(name), bytes(key)] if is_code(name) and len(key) == 32:
+            return name, key
+        case _:
+            raise Malformed("A witness's entry is not a name and a key")
+
+
 _READERS: Mapping[Topic, Callable[[Mapping[str, Any]], Body]] = {
     Topic.REGISTER: _read_register,
     Topic.RECEIVERS: _read_receivers,
     Topic.REVOCATIONS: _read_revocations,
+    Topic.WITNESSES: _read_witnesses,
 }

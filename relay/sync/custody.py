@@ -56,9 +56,7 @@ class Custody:
             self.admission.load((kind, raw) for raw in await self.store.load(kind))
         await self.store.withhold(self.admission.revoked)
 
-    async def take(
-        self, records: Sequence[tuple[Kind, bytes]], asked: frozenset[bytes] | None = None
-    ) -> list[Verdict]:
+    async def take(self, records: Sequence[tuple[Kind, bytes]], asked: frozenset[bytes] | None = None) -> list[Verdict]:
         """Judge records and keep what is admitted, durably; a verdict for each, in the order given.
 
         Notices rule the records that come with them: they are judged first. With `asked`, the ids that were asked

@@ -133,7 +133,4 @@ class Host:
         self._claims.release(self._who)
 
     def _ready(self, inquiry: Inquiry) -> tuple[RecordId, ...]:
-        return tuple(
-            one for one in inquiry.statements if (Kind.RECEIPT, receipt_id(one)) in self._store.members
-        )
-
+        return tuple(one for one in inquiry.statements if (Kind.RECEIPT, receipt_id(one)) in self._store.members)

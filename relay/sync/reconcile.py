@@ -27,8 +27,8 @@ from relay.limits import (
     MAX_RECONCILE_ROUNDS,
     MIN_RECONCILE_MESSAGE,
 )
-from relay.sync.ranges import VERSION, MessageWriter, Mode, Range, decode, version_of
 from relay.store.recordset import END, FIRST, Item, RecordSet, item_of, kind_end, one_kind
+from relay.sync.ranges import VERSION, MessageWriter, Mode, Range, decode, version_of
 
 WIDEST_CUT = 64
 NARROWEST_CUT = 16

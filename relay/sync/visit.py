@@ -29,12 +29,12 @@ from relay.limits import (
 )
 from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId, receipt_id
 from relay.records.statement import chunk_size_for
+from relay.store.recordset import Item
 from relay.sync.claims import Claims
 from relay.sync.custody import Custody
 from relay.sync.messages import PROTOCOL, Hello, Inquiry
 from relay.sync.peer import Peer
 from relay.sync.reconcile import Initiator
-from relay.store.recordset import Item
 from relay.trust.roles import Role
 
 logger = logging.getLogger(__name__)
@@ -115,7 +115,9 @@ class Visit:
     async def _greet(self, expected: Callable[[Hello], None] | None) -> Hello:
         hello = await self._peer.hello(self._greeting)
         if hello.version != PROTOCOL:
-            raise Refused("other-version", f"{hello.name} speaks version {hello.version} of the sync protocol", "Update it.")
+            raise Refused(
+                "other-version", f"{hello.name} speaks version {hello.version} of the sync protocol", "Update it."
+            )
         if hello.election != self._greeting.election:
             raise Refused("foreign-election", f"{hello.name} is of election {hello.election}")
         if expected is not None:

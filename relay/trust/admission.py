@@ -28,8 +28,9 @@ from typing import TypeAlias
 from relay.errors import Malformed, Refused
 from relay.limits import MAX_CACHED_CERTIFICATES
 from relay.log.merkle import root_from_inclusion
+from relay.log.note import NoteKey, parse_note
 from relay.records.cose import Sign1
-from relay.records.identifiers import Kind, NodeId, RecordId
+from relay.records.identifiers import Kind, NodeId, RecordId, sha256
 from relay.records.notice import (
     Notice,
     Receiver,
@@ -39,13 +40,14 @@ from relay.records.notice import (
     Revocations,
     Station,
     Topic,
+    Witnesses,
     read_notice,
 )
 from relay.records.receipt import Receipt, read_receipt
 from relay.records.statement import Statement, read_statement
 from relay.trust.certificates import Identity, check_issued, read_certificate
 from relay.trust.roles import MAY_SIGN, Role
-from relay.trust.witness import SignedCheckpoint
+from relay.trust.witness import SignedCheckpoint, combine, log_key, read_signed_checkpoint, witness_key
 
 Body: TypeAlias = Notice | SignedCheckpoint | Receipt | Statement
 
@@ -82,6 +84,7 @@ class Admission:
         self._stations: dict[str, Station] = {}
         self._forms: tuple[str, ...] = ()
         self._receivers: dict[str, Receiver] = {}
+        self._witnesses: dict[str, NoteKey] = {}
         self._identities: OrderedDict[bytes, Identity] = OrderedDict()
 
     # -- what is in force
@@ -110,6 +113,11 @@ class Admission:
     def revoked(self) -> dict[NodeId, Revocation]:
         """The nodes whose keys are not believed."""
         return self._revoked
+
+    @property
+    def checkpoints(self) -> dict[str, SignedCheckpoint]:
+        """The newest checkpoint of each log, by origin."""
+        return self._checkpoints
 
     def version(self, topic: Topic, part: int = 0) -> int:
         """The version in force of a notice's slot, 0 where there is none."""
@@ -216,9 +224,30 @@ class Admission:
         slot = f"{notice.topic}/{notice.part}"
         return Admitted(Kind.NOTICE, notice.id, notice.raw, notice, identity.node, slot, notice.version)
 
-    def _admit_checkpoint(self, raw: bytes) -> Admitted: ...
+    def _admit_checkpoint(self, raw: bytes) -> Admitted:
+        origin = parse_note(raw).text.partition("\n")[0]
+        receiver = next((one for one in self.receivers if f"{self.election}/{one.name}" == origin), None)
+        if receiver is None:
+            raise Refused("unknown-log", f"A checkpoint is of the log {origin[:120]!r}, which no notice names")
+        identity = self.identify(receiver.certificate)
+        if Kind.CHECKPOINT not in MAY_SIGN[identity.role]:
+            raise Refused("wrong-role", f"{identity.name} is {identity.role} and may not sign a checkpoint")
+        signed = read_signed_checkpoint(raw, log_key(identity), self._witnesses)
+        held = self._checkpoints.get(origin)
+        if held is not None:
+            signed = combine(held, signed)
+        raw = signed.raw
+        return Admitted(
+            Kind.CHECKPOINT, RecordId(sha256(raw)), raw, signed, identity.node, f"checkpoint/{origin}", signed.rank
+        )
 
-    def _install_checkpoint(self, checkpoint: SignedCheckpoint) -> bool: ...
+    def _install_checkpoint(self, signed: SignedCheckpoint) -> bool:
+        origin = signed.checkpoint.origin
+        held = self._checkpoints.get(origin)
+        if held is not None and held.rank >= signed.rank:
+            return False
+        self._checkpoints[origin] = signed
+        return True
 
     def _apply_notices(self) -> None:
         bodies = [notice.body for _, notice in sorted(self._notices.items())]
@@ -226,4 +255,11 @@ class Admission:
         self._stations = {station.tps: station for body in registers for station in body.stations}
         self._forms = tuple(dict.fromkeys(form for body in registers for form in body.forms))
         self._receivers = {one.name: one for body in bodies if isinstance(body, Receivers) for one in body.receivers}
+        keys = [
+            witness_key(self.election, name, public)
+            for body in bodies
+            if isinstance(body, Witnesses)
+            for name, public in body.keys
+        ]
+        self._witnesses = {key.name: key for key in keys}
         self._revoked = {one.node: one for body in bodies if isinstance(body, Revocations) for one in body.revoked}

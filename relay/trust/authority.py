@@ -19,6 +19,7 @@ from relay.errors import BadInput, StoreError
 from relay.limits import MAX_REASON
 from relay.records.identifiers import NodeId, is_code
 from relay.records.notice import (
+    Body,
     Receiver,
     Receivers,
     Register,
@@ -26,6 +27,7 @@ from relay.records.notice import (
     Revocations,
     Station,
     Topic,
+    Witnesses,
     is_receiver_url,
     read_notice,
     sign_notice,
@@ -34,6 +36,7 @@ from relay.records.notice import (
 from relay.trust.certificates import issue, make_root, node_id, read_certificate, read_request
 from relay.trust.enrolment import Enrolment
 from relay.trust.roles import Role
+from relay.trust.witness import public_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ def found(
     for part, body in enumerate(split_register(tuple(forms), stations)):
         office = _publish(office, part, body, key)
     office = _publish(office, 0, Receivers(()), key)
+    office = _publish(office, 0, Witnesses(()), key)
     return _publish(office, 0, Revocations(()), key)
 
 
@@ -119,6 +123,8 @@ def enrol(
     mine = (Receiver(request.name, tuple(urls), certificate),) if role is Role.RECEIVER else ()
     if (*others, *mine) != receivers.receivers:
         office = _publish(office, 0, replace(receivers, receivers=(*others, *mine)), key)
+    if role is Role.CARRIER:
+        office = _publish_witness(office, request.name, public_bytes(request.key), key)
     return office, Enrolment(certificate, office.root, tuple(office.notices.values()))
 
 
@@ -164,6 +170,14 @@ def read_ledger(text: bytes) -> tuple[Enrolled, ...]:
         ) from error
 
 
+_TOPICS: Mapping[type[Body], Topic] = {
+    Register: Topic.REGISTER,
+    Receivers: Topic.RECEIVERS,
+    Revocations: Topic.REVOCATIONS,
+    Witnesses: Topic.WITNESSES,
+}
+
+
 def _check_free(office: Office, name: str, node: NodeId) -> None:
     for line in office.ledger:
         if line.node == node.hex() and line.revoked is not None:
@@ -181,8 +195,16 @@ def _receivers(office: Office) -> Receivers:
     return body if isinstance(body, Receivers) else Receivers(())
 
 
-def _publish(office: Office, part: int, body: Register | Receivers | Revocations, key: Ed25519PrivateKey) -> Office:
-    topic = {Register: Topic.REGISTER, Receivers: Topic.RECEIVERS, Revocations: Topic.REVOCATIONS}[type(body)]
+def _publish_witness(office: Office, name: str, public: bytes, key: Ed25519PrivateKey) -> Office:
+    """Every carrier may cosign checkpoints: make its key known."""
+    body = read_notice(office.notices[f"{Topic.WITNESSES}/0"]).body
+    known = body.keys if isinstance(body, Witnesses) else ()
+    keys = (*(one for one in known if one[0] != name), (name, public))
+    return office if keys == known else _publish(office, 0, Witnesses(keys), key)
+
+
+def _publish(office: Office, part: int, body: Body, key: Ed25519PrivateKey) -> Office:
+    topic = _TOPICS[type(body)]
     slot = f"{topic}/{part}"
     held = office.notices.get(slot)
     version = read_notice(held).version + 1 if held else 1

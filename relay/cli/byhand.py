@@ -1,0 +1,90 @@
+"""`relay export` and `relay import`: moving bundles by stick or card."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+
+from relay.cli.options import home_option, json_option, message, print_json
+from relay.errors import BadInput
+from relay.limits import MAX_ENROLMENT
+from relay.node.byhand import Moved, Progress, export_to, import_from, import_notices
+from relay.node.home import Home
+from relay.sync.custody import Custody
+from relay.trust.enrolment import read_enrolment
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@home_option
+@click.argument("folder", type=_PATH, metavar="DIR")
+@json_option
+def export(home: Home, folder: Path, as_json: bool) -> None:
+    """Write bundles, receipts and notices to DIR. Run it again to go on after an interruption."""
+    moved = asyncio.run(_with_custody(home, lambda custody, progress: export_to(custody, folder, progress)))
+    _report("wrote", moved, as_json)
+
+
+@click.command(name="import")
+@home_option
+@click.argument("path", type=_PATH, metavar="DIR")
+@json_option
+def import_(home: Home, path: Path, as_json: bool) -> int:
+    """Take in what `relay export` wrote to DIR, or a file of notices such as a revocation."""
+    if path.is_file():
+        with path.open("rb") as content:
+            enrolment = read_enrolment(content.read(MAX_ENROLMENT + 1))
+        moved = asyncio.run(_with_custody(home, lambda custody, _progress: import_notices(custody, enrolment.notices)))
+    elif path.is_dir():
+        moved = asyncio.run(_with_custody(home, lambda custody, progress: import_from(custody, path, progress)))
+    else:
+        raise BadInput(f"{path} is neither a folder nor a file", "Give the folder that `relay export` wrote.")
+    _report("took", moved, as_json)
+    for refusal in moved.refused:
+        message(f"refused: {refusal}")
+    return 1 if moved.refused else 0
+
+
+async def _with_custody(home: Home, act: Callable[[Custody, Progress], Awaitable[Moved]]) -> Moved:
+    async with home.custody() as custody:
+        with _bar() as progress:
+            return await act(custody, progress)
+
+
+def _bar() -> AbstractContextManager[Progress]:
+    """A count of what moved, on a terminal; silence elsewhere."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        return nullcontext(lambda _what, _size: None)
+    return _ShownProgress(console)
+
+
+class _ShownProgress(AbstractContextManager[Progress]):
+    def __init__(self, console: Any) -> None:
+        from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+        columns = (TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn())
+        self._progress = Progress(*columns, console=console, transient=True)
+        self._task = self._progress.add_task("", total=None)
+
+    def __enter__(self) -> Progress:
+        self._progress.start()
+        return lambda what, size: self._progress.update(self._task, advance=size, description=what)
+
+    def __exit__(self, *_error: object) -> None:
+        self._progress.stop()
+
+
+def _report(did: str, moved: Moved, as_json: bool) -> None:
+    if as_json:
+        print_json({"records": moved.records, "objects": moved.objects, "bytes": moved.bytes, "refused": moved.refused})
+    else:
+        click.echo(f"{did} {moved.records} records and {moved.objects} objects, {moved.bytes} bytes")

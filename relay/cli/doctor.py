@@ -1,0 +1,184 @@
+"""`relay doctor`: what is wrong with this node, and what to do about it.
+
+Each check is one function that yields findings; none of them changes anything but a probe file in the store's folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import stat
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import click
+
+from relay.cli.options import home_option, json_option, print_json
+from relay.errors import RelayError
+from relay.limits import GIB, MIB
+from relay.net.client import HttpPeer
+from relay.net.interfaces import list_interfaces
+from relay.net.sockets import listen
+from relay.net.tls import client_context
+from relay.node.config import Config
+from relay.node.health import bytes_free
+from relay.node.home import Home, Member
+from relay.sync.messages import Hello
+from relay.trust.admission import Admission
+from relay.trust.roles import Role
+
+_PLAUSIBLE_CLOCK = 1_700_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report: `level` is ok, warning or wrong."""
+
+    level: str
+    check: str
+    what: str
+    advice: str = ""
+
+
+@click.command()
+@home_option
+@json_option
+def doctor(home: Home, as_json: bool) -> int:
+    """Check clock, disk, permissions, certificate, ports, multicast and uplink."""
+    findings = asyncio.run(_examine(home))
+    if as_json:
+        print_json(
+            [{"level": one.level, "check": one.check, "what": one.what, "advice": one.advice} for one in findings]
+        )
+    else:
+        marks = {"ok": "ok      ", "warning": "WARNING ", "wrong": "WRONG   "}
+        for one in findings:
+            click.echo(f"{marks[one.level]}{one.check:12} {one.what}")
+            if one.advice:
+                click.echo(f"{'':21}{one.advice}")
+    return 1 if any(one.level == "wrong" for one in findings) else 0
+
+
+async def _examine(home: Home) -> list[Finding]:
+    findings = [*_clock(), *_files(home), *_disk(home)]
+    try:
+        config = home.config()
+        findings.append(Finding("ok", "config", "config.toml can be read" if home.config_file.exists() else "defaults"))
+    except RelayError as error:
+        findings.append(Finding("wrong", "config", error.what, error.advice))
+        config = Config()
+    try:
+        member = home.member()
+        identity = member.identity
+        what = f"{identity.name}, {identity.role} of {identity.election}"
+        stations = f", for {', '.join(sorted(identity.tps))}" if identity.tps else ""
+        findings.append(Finding("ok", "certificate", what + stations))
+    except RelayError as error:
+        return [*findings, Finding("wrong", "certificate", error.what, error.advice)]
+    findings += _ports(home, config, member)
+    findings += _multicast(config)
+    return [*findings, *[one async for one in _membership(home, config, member)]]
+
+
+def _clock() -> Iterator[Finding]:
+    now = time.time()
+    shown = time.strftime("%Y-%m-%d %H:%M", time.gmtime(now)) + " UTC"
+    if now < _PLAUSIBLE_CLOCK:
+        advice = "relay works without a clock; set it anyway, so that the time shown with a package makes sense."
+        yield Finding("warning", "clock", f"{shown} cannot be right", advice)
+    else:
+        yield Finding("ok", "clock", shown)
+
+
+def _files(home: Home) -> Iterator[Finding]:
+    if not home.key_file.exists():
+        yield Finding("wrong", "permissions", f"{home.path} holds no node", "Make one with `relay init`.")
+        return
+    mode = stat.S_IMODE(home.key_file.stat().st_mode)
+    if mode & 0o077:
+        advice = f"chmod 600 {home.key_file}"
+        yield Finding("wrong", "permissions", f"key.pem can be read by others (mode {mode:o})", advice)
+    elif not os.access(home.path, os.R_OK | os.W_OK | os.X_OK):
+        yield Finding("wrong", "permissions", f"{home.path} cannot be written", "Run as the owner of the folder.")
+    else:
+        yield Finding("ok", "permissions", "the key is this user's alone")
+
+
+def _disk(home: Home) -> Iterator[Finding]:
+    if not home.path.exists():
+        return
+    free = bytes_free(home.path)
+    if free < 64 * MIB:
+        yield Finding("wrong", "disk", f"only {free // MIB} MiB are free", "Free space, or use a larger card.")
+    elif free < GIB:
+        yield Finding("warning", "disk", f"{free // MIB} MiB are free", "A package is about 3 MiB.")
+    else:
+        yield Finding("ok", "disk", f"{free // GIB} GiB are free")
+
+
+def _ports(home: Home, config: Config, member: Member) -> Iterator[Finding]:
+    if home.daemon_runs():
+        yield Finding("ok", "ports", f"the daemon runs, on {config.listen}")
+        return
+    endpoints = {"listen": config.listen, "console": config.console}
+    if member.identity.role is Role.RECEIVER:
+        endpoints["public"] = config.public
+    for key, endpoint in endpoints.items():
+        try:
+            listen(endpoint).close()
+            yield Finding("ok", "ports", f"{key} {endpoint} is free")
+        except RelayError as error:
+            yield Finding("wrong", "ports", f"{key}: {error.what}", error.advice)
+
+
+def _multicast(config: Config) -> Iterator[Finding]:
+    if not config.discovery:
+        yield Finding("ok", "multicast", "discovery is switched off in config.toml")
+        return
+    interfaces = list_interfaces(config.interfaces)
+    if not interfaces:
+        yield Finding("warning", "multicast", "no interface is up", "Connect to the Wi-Fi; relay notices by itself.")
+    for interface in interfaces:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            try:
+                group = socket.inet_pton(socket.AF_INET6, "ff02::fb") + interface.index.to_bytes(4, "little")
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group)
+                yield Finding("ok", "multicast", f"{interface.name} ({', '.join(interface.addresses)})")
+            except OSError as error:
+                advice = "Switch IPv6 on for it, or set `peers` in config.toml."
+                yield Finding("warning", "multicast", f"{interface.name}: {error.strerror}", advice)
+
+
+async def _membership(home: Home, config: Config, member: Member) -> AsyncIterator[Finding]:
+    try:
+        async with home.custody(config) as custody:
+            admission = custody.admission
+            yield Finding("ok", "store", f"{len(custody.store.members)} records")
+    except RelayError as error:
+        yield Finding("wrong", "store", error.what, error.advice)
+        return
+    if member.identity.node in admission.revoked:
+        reason = admission.revoked[member.identity.node].reason
+        yield Finding("wrong", "certificate", f"This node is revoked ({reason})", "Ask for a new enrolment.")
+    if member.identity.role is not Role.RECEIVER:
+        async for finding in _uplink(home, config, member, admission):
+            yield finding
+
+
+async def _uplink(home: Home, config: Config, member: Member, admission: Admission) -> AsyncIterator[Finding]:
+    urls = config.receivers or tuple(url for one in admission.receivers for url in one.urls)
+    if not urls:
+        advice = "Boats still carry; a newer enrolment, or `receivers` in config.toml, names it."
+        yield Finding("warning", "uplink", "no receiver is known", advice)
+    context = client_context(home.certificate_file, home.key_file, member.root, admission.identify)
+    identity = member.identity
+    hello = Hello(identity.node, identity.name, identity.role, identity.election, bytes_free(home.path))
+    for url in urls:
+        try:
+            async with HttpPeer(url, context) as peer:
+                reply = await peer.hello(hello)
+            yield Finding("ok", "uplink", f"{url} answers as {reply.name}")
+        except RelayError as error:
+            yield Finding("warning", "uplink", error.what, "Without internet here this is as it should be.")

@@ -1,0 +1,131 @@
+"""`relay submit`, `relay list`, `relay cat`: packages into a node, and what is on it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from relay.cli.options import HashType, home_option, json_option, message, print_json
+from relay.errors import BadInput, NotHeld
+from relay.limits import MAX_TALLY
+from relay.node.capture import Captured, Submission, capture
+from relay.node.home import Home
+from relay.records.identifiers import ObjectId, RecordId, StatementId
+from relay.records.tally import Tally, parse_tally
+from relay.store.interface import Bundle
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@home_option
+@click.option("--tps", required=True, metavar="CODE", help="The polling station.")
+@click.option("--form", required=True, help="The form, for example C-HASIL-KWK-BUPATI.")
+@click.option("--tally", "tally_file", type=_PATH, help="The form's numbers (JSON).")
+@click.option("--supersedes", type=HashType(), metavar="ID", help="The statement that this one corrects.")
+@click.option("--reason", default="", help="Why a correction is made.")
+@click.argument("files", nargs=-1, type=_PATH)
+def submit(
+    home: Home,
+    tps: str,
+    form: str,
+    tally_file: Path | None,
+    supersedes: bytes | None,
+    reason: str,
+    files: tuple[Path, ...],
+) -> None:
+    """Sign a result package and store it durably; prints the statement's id.
+
+    FILES are the photographs of the form. What does not add up in the tally is a warning and a flag in the record.
+    """
+    tally = _read_tally(tally_file) if tally_file is not None else None
+    earlier = StatementId(RecordId(supersedes)) if supersedes is not None else None
+    submission = Submission(tps, form, files, tally, int(time.time()), earlier, reason)
+    captured = asyncio.run(_submit(home, submission))
+    for flag in captured.flags:
+        message(f"warning: the tally does not add up ({flag}); it is recorded as it is, with this flag")
+    click.echo(captured.id.hex())
+
+
+async def _submit(home: Home, submission: Submission) -> Captured:
+    async with home.custody() as custody:
+        return await capture(home, home.member(), custody, submission)
+
+
+def _read_tally(file: Path) -> Tally:
+    try:
+        with file.open("rb") as content:
+            return parse_tally(content.read(MAX_TALLY + 1))
+    except OSError as error:
+        raise BadInput(f"{file} cannot be read ({error.strerror})", "Check the name and its permissions.") from error
+
+
+@click.command(name="list")
+@home_option
+@json_option
+def list_bundles(home: Home, as_json: bool) -> None:
+    """List the bundles on this node, and how far each is."""
+    bundles = asyncio.run(_bundles(home))
+    if as_json:
+        print_json([describe_bundle(bundle) for bundle in bundles])
+        return
+    for bundle in bundles:
+        entry = f"entry {bundle.entry}" if bundle.entry is not None else ""
+        share = f"{bundle.held * 100 // bundle.size}%" if bundle.size else "100%"
+        click.echo(
+            f"{bundle.id.hex()[:16]}  {bundle.tps:16} {bundle.form:24} {bundle.device:20} "
+            f"{bundle.state:10} {share:>4}  {entry}"
+        )
+    if not bundles:
+        message("Nothing on board.")
+
+
+async def _bundles(home: Home) -> list[Bundle]:
+    async with home.custody() as custody:
+        return await custody.store.bundles()
+
+
+def describe_bundle(bundle: Bundle) -> dict[str, Any]:
+    """A bundle as `relay list --json` shows it."""
+    return {
+        "id": bundle.id.hex(),
+        "tps": bundle.tps,
+        "form": bundle.form,
+        "device": bundle.device,
+        "seq": bundle.seq,
+        "state": str(bundle.state),
+        "bytes": bundle.size,
+        "bytes_held": bundle.held,
+        "entry": bundle.entry,
+        "supersedes": bundle.supersedes.hex() if bundle.supersedes else None,
+        "flags": list(bundle.flags),
+        "captured_at": bundle.captured_at,
+        "objects": [
+            {"name": entry.name, "media_type": entry.media_type, "sha256": entry.sha256.hex(), "size": entry.size}
+            for entry in bundle.files
+        ],
+    }
+
+
+@click.command()
+@home_option
+@click.argument("sha256", type=HashType())
+def cat(home: Home, sha256: bytes) -> None:
+    """Write the object SHA256 to standard output, once it is complete here."""
+    path = asyncio.run(_object_path(home, ObjectId(sha256)))
+    if path is None:
+        raise NotHeld(f"Object {sha256.hex()} is not complete on this node", "See `relay list` for what is held.")
+    with path.open("rb") as content:
+        shutil.copyfileobj(content, sys.stdout.buffer)
+    sys.stdout.buffer.flush()
+
+
+async def _object_path(home: Home, object_id: ObjectId) -> Path | None:
+    async with home.custody() as custody:
+        return await custody.store.object_path(object_id)

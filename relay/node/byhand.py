@@ -1,0 +1,201 @@
+"""Moving by hand: a folder on a stick or card as the other side of a visit.
+
+    DIR/notices/<id>.cose       DIR/statements/<id>.cose      DIR/objects/<sha256>
+    DIR/checkpoints/<id>.txt    DIR/receipts/<statement id>.cose
+
+Every file is whole or not there (temporary name, fsync, rename), so a stick pulled out half-way holds nothing
+half-believed, and exporting again goes on where it stopped. What comes in passes the same custody as on a visit, and
+objects are taken only when a statement that is held wants them (promise 2). `sha256sum objects/*` checks them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from relay.errors import BadInput, Malformed, RelayError, StoreError
+from relay.limits import MAX_RECORD, RECORDS_PAGE, WANTS_PAGE
+from relay.records.identifiers import Kind, ObjectId, RecordId, sha256
+from relay.records.receipt import read_receipt
+from relay.store.durable import copy_durably, write_durably
+from relay.sync.custody import Custody
+
+FOLDERS: dict[Kind, tuple[str, str]] = {
+    Kind.NOTICE: ("notices", ".cose"),
+    Kind.CHECKPOINT: ("checkpoints", ".txt"),
+    Kind.RECEIPT: ("receipts", ".cose"),
+    Kind.STATEMENT: ("statements", ".cose"),
+}
+OBJECTS = "objects"
+
+T = TypeVar("T")
+
+Progress = Callable[[str, int], None]
+"""Told what was written or taken (`records`, `objects`) and how many bytes."""
+
+
+@dataclass(slots=True)
+class Moved:
+    """What an export wrote or an import took, and what was refused, with why."""
+
+    records: int = 0
+    objects: int = 0
+    bytes: int = 0
+    refused: list[str] = field(default_factory=list)
+
+
+async def export_to(custody: Custody, folder: Path, progress: Progress = lambda _what, _size: None) -> Moved:
+    """Write everything that this node holds to `folder`. Raises `StoreError` when the stick is full or gone."""
+    moved = Moved()
+    store = custody.store
+    async for kind, raw in _small_records(custody):
+        _write_record(folder, kind, raw, moved, progress)
+    for bundle in await store.bundles():
+        for entry in bundle.files:
+            source = await store.object_path(entry.sha256)
+            target = folder / OBJECTS / entry.sha256.hex()
+            if source is None or _has_size(target, entry.size):
+                continue
+            _make(target.parent)
+            copy_durably(source, target)
+            moved.objects += 1
+            moved.bytes += entry.size
+            progress("objects", entry.size)
+        for kind, _, raw in await store.read([bundle.id], MAX_RECORD):
+            _write_record(folder, kind, raw, moved, progress)
+    return moved
+
+
+async def import_from(custody: Custody, folder: Path, progress: Progress = lambda _what, _size: None) -> Moved:
+    """Take in what `folder` holds, with the checks of a visit. What is refused is listed; the rest is kept."""
+    if not any((folder / name).is_dir() for name, _ in FOLDERS.values()):
+        raise BadInput(f"{folder} holds no export of relay", "Give the folder that `relay export` wrote.")
+    moved = Moved()
+    for kind in Kind:
+        for page in _pages(_record_files(folder, kind), RECORDS_PAGE):
+            await _take_records(custody, kind, page, moved, progress)
+    await _take_objects(custody, folder, moved, progress)
+    return moved
+
+
+async def import_notices(custody: Custody, notices: Sequence[bytes]) -> Moved:
+    """Take in the notices of an enrolment or a revocation file."""
+    moved = Moved()
+    for verdict in await custody.take([(Kind.NOTICE, raw) for raw in notices]):
+        if verdict.refusal is not None:
+            moved.refused.append(str(verdict.refusal))
+        else:
+            moved.records += verdict.word == "new"
+    return moved
+
+
+async def _small_records(custody: Custody) -> AsyncIterator[tuple[Kind, bytes]]:
+    """Notices, checkpoints and receipts, page by page."""
+    ids = [(kind, RecordId(record)) for kind, record in custody.store.members if kind != Kind.STATEMENT]
+    for page in _pages(iter(ids), RECORDS_PAGE):
+        left = [record for _, record in page]
+        while left and (records := await custody.store.read(left, 1 << 20)):
+            for kind, record, raw in records:
+                yield kind, raw
+                left = left[left.index(record) + 1 :]
+
+
+def _write_record(folder: Path, kind: Kind, raw: bytes, moved: Moved, progress: Progress) -> None:
+    name, suffix = FOLDERS[kind]
+    target = folder / name / (_record_name(kind, raw) + suffix)
+    if _has_size(target, len(raw)) and target.read_bytes() == raw:
+        return
+    _make(target.parent)
+    write_durably(target, raw)
+    moved.records += 1
+    moved.bytes += len(raw)
+    progress("records", len(raw))
+
+
+def _record_name(kind: Kind, raw: bytes) -> str:
+    return read_receipt(raw).statement.hex() if kind is Kind.RECEIPT else sha256(raw).hex()
+
+
+async def _take_records(custody: Custody, kind: Kind, files: list[Path], moved: Moved, progress: Progress) -> None:
+    records: list[tuple[Kind, bytes]] = []
+    names: list[str] = []
+    for file in files:
+        try:
+            records.append((kind, _read_plain(file, MAX_RECORD)))
+            names.append(f"{file.parent.name}/{file.name}")
+        except RelayError as error:
+            moved.refused.append(f"{file.parent.name}/{file.name}: {error.what}")
+    for name, verdict, (_, raw) in zip(names, await custody.take(records), records, strict=True):
+        if verdict.refusal is not None:
+            moved.refused.append(f"{name}: {verdict.refusal.what}")
+        elif verdict.word == "over-quota":
+            moved.refused.append(f"{name}: its signer has too much under way on this node")
+        elif verdict.word == "new":
+            moved.records += 1
+            moved.bytes += len(raw)
+        progress("records", len(raw))
+
+
+async def _take_objects(custody: Custody, folder: Path, moved: Moved, progress: Progress) -> None:
+    tried: set[ObjectId] = set()
+    while wants := await custody.store.wants(WANTS_PAGE, frozenset(tried)):
+        for want in wants:
+            tried.add(want.object)
+            file = folder / OBJECTS / want.object.hex()
+            if not file.is_file() or file.is_symlink():
+                continue
+            try:
+                taken = await custody.store.adopt(want.object, file)
+            except Malformed as error:
+                moved.refused.append(f"{OBJECTS}/{file.name}: {error.what}")
+                continue
+            if taken:
+                moved.objects += 1
+                moved.bytes += want.size
+                custody.news.ring()
+            progress("objects", want.size)
+
+
+def _record_files(folder: Path, kind: Kind) -> Iterator[Path]:
+    name, suffix = FOLDERS[kind]
+    if not (folder / name).is_dir():
+        return
+    with os.scandir(folder / name) as entries:
+        for entry in entries:
+            if entry.name.endswith(suffix) and not entry.name.startswith("."):
+                yield Path(entry.path)
+
+
+def _read_plain(file: Path, limit: int) -> bytes:
+    """A plain file's bytes, one more than `limit` at most: admission refuses what is longer."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as content:
+            return content.read(limit + 1)
+    except OSError as error:
+        raise StoreError(f"It cannot be read ({error.strerror})", "Try another port, stick or card.") from error
+
+
+def _pages(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    page: list[T] = []
+    for item in items:
+        page.append(item)
+        if len(page) == size:
+            yield page
+            page = []
+    if page:
+        yield page
+
+
+def _has_size(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be made ({error.strerror})", "Check the stick or card.") from error

@@ -1,0 +1,188 @@
+"""The daemon: opens the folder, starts everything, stops everything in the opposite order.
+
+What runs: the listening side of visits, contacts with neighbours and receivers, discovery on every interface, a look
+at what commands changed in the store, and freeing what was delivered. A receiver's own work and the pages are handed
+in as extensions, since they live above this room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+
+from relay.limits import REFRESH_SECONDS, RETENTION_SECONDS
+from relay.net.discovery import Discovery, Sighting
+from relay.net.interfaces import watch_interfaces
+from relay.net.server import SyncServer
+from relay.net.sockets import listen, parse_endpoint
+from relay.net.tls import client_context, server_context
+from relay.node.config import Config
+from relay.node.contacts import Contacts
+from relay.node.health import bytes_free, notify, watchdog_seconds
+from relay.node.home import Home, Member
+from relay.node.retention import free_delivered
+from relay.records.identifiers import sha256
+from relay.sync.claims import Claims
+from relay.sync.custody import Custody
+from relay.sync.host import Host, LogReader
+from relay.sync.messages import Hello
+from relay.sync.visit import Watch
+from relay.trust.certificates import Identity
+from relay.trust.roles import Role
+
+logger = logging.getLogger(__name__)
+
+Extension = Callable[["Daemon"], AbstractAsyncContextManager[None]]
+"""Something that runs within the daemon while its context is open."""
+
+
+class Daemon:
+    """One node at work. `log` answers visitors who ask after the receiver's log."""
+
+    def __init__(self, home: Home, config: Config, member: Member, custody: Custody) -> None:
+        self.home = home
+        self.config = config
+        self.member = member
+        self.custody = custody
+        self.log: LogReader | None = None
+        self.watch: Watch | None = None
+        self._claims = Claims()
+
+    def greeting(self) -> Hello:
+        """What this node says of itself."""
+        identity = self.member.identity
+        free = bytes_free(self.home.path)
+        return Hello(identity.node, identity.name, identity.role, identity.election, free)
+
+    def receivers(self) -> tuple[str, ...]:
+        """URLs of the receivers: those of config.toml, else those of the notice in force."""
+        if self.member.identity.role is Role.RECEIVER:
+            return ()
+        return self.config.receivers or tuple(url for one in self.custody.admission.receivers for url in one.urls)
+
+    @asynccontextmanager
+    async def listening(self, contacts: Contacts) -> AsyncIterator[None]:
+        """Answer visitors."""
+        socket = listen(self.config.listen)
+        identify = self.custody.admission.identify
+        context = server_context(self.home.certificate_file, self.home.key_file, self.member.root, identify)
+        server = SyncServer(self._host_for, identify, context, contacts.arrived)
+        await server.start(socket)
+        try:
+            yield
+        finally:
+            await server.stop()
+
+    @asynccontextmanager
+    async def contacts(self) -> AsyncIterator[Contacts]:
+        """Visit neighbours and receivers."""
+        context = client_context(
+            self.home.certificate_file, self.home.key_file, self.member.root, self.custody.admission.identify
+        )
+        contacts = Contacts(self.custody, context, self.greeting, self._claims, watch=self.watch)
+        try:
+            yield contacts
+        finally:
+            await contacts.close()
+
+    async def visit_all(self, contacts: Contacts) -> None:
+        """Begin with the addresses that are known without discovery."""
+        if self.member.identity.role is Role.RECEIVER:
+            return  # a receiver is visited
+        contacts.configure((*self.config.peers, *self.receivers()))
+        if self.config.discovery:
+            for note in await self.custody.store.peers():
+                contacts.seen(note.node.hex(), [note.address])
+
+    async def discover(self, contacts: Contacts) -> None:
+        """Follow the interfaces and see who is on them, for ever."""
+
+        def seen(sighting: Sighting) -> None:
+            contacts.seen(sighting.node, [_joined(address, sighting.port) for address in sighting.addresses])
+
+        identity = self.member.identity
+        tag = sha256(self.member.root).hex()[:8]
+        port = parse_endpoint(self.config.listen).port
+        visits = identity.role is not Role.RECEIVER
+        found = seen if visits else (lambda _sighting: None)
+        discovery = Discovery(identity.node.hex(), tag, port, found, contacts.lost)
+        try:
+            async for interfaces in watch_interfaces(self.config.interfaces):
+                contacts.link_changed()
+                await discovery.update(interfaces)
+        finally:
+            await discovery.close()
+
+    async def take_in_changes(self, contacts: Contacts) -> None:
+        """See what commands beside the daemon committed, for ever."""
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            if await self.custody.store.refresh():
+                await self.custody.load()
+                self.custody.news.ring()
+            if self.member.identity.role is not Role.RECEIVER:
+                contacts.configure((*self.config.peers, *self.receivers()))
+
+    async def free_space(self) -> None:
+        """Free what was delivered, now and then, for ever. A receiver keeps everything."""
+        while self.member.identity.role is not Role.RECEIVER:
+            await free_delivered(self.custody.store, int(time.time()), self.config.retention)
+            heard = self.custody.news.count
+            await self.custody.news.wait(heard, RETENTION_SECONDS)
+            await asyncio.sleep(REFRESH_SECONDS)
+
+    async def show_life(self) -> None:
+        """Feed systemd's watchdog, for ever, as long as this loop turns."""
+        seconds = watchdog_seconds()
+        while seconds is not None:
+            notify("WATCHDOG=1")
+            await asyncio.sleep(seconds)
+
+    def _host_for(self, identity: Identity) -> Host:
+        return Host(self.custody, self.greeting, identity.node.hex(), self._claims, time.monotonic, self.log)
+
+
+async def run_daemon(home: Home, stop: asyncio.Event, extensions: Sequence[Extension] = ()) -> None:
+    """Run a node until `stop` is set. Raises what keeps it from starting, or from going on."""
+    config = home.config()
+    member = home.member()
+    with home.daemon_lock():
+        async with AsyncExitStack() as stack:
+            custody = await stack.enter_async_context(home.custody(config))
+            daemon = Daemon(home, config, member, custody)
+            for extension in extensions:
+                await stack.enter_async_context(extension(daemon))
+            contacts = await stack.enter_async_context(daemon.contacts())
+            await stack.enter_async_context(daemon.listening(contacts))
+            await daemon.visit_all(contacts)
+            identity = member.identity
+            logger.info("%s (%s) of %s is ready on %s", identity.name, identity.role, identity.election, config.listen)
+            notify("READY=1")
+            await _work(daemon, contacts, stop)
+            notify("STOPPING=1")
+    logger.info("stopped")
+
+
+async def _work(daemon: Daemon, contacts: Contacts, stop: asyncio.Event) -> None:
+    """Do everything that goes on for ever, until `stop`; a failure of any part ends all."""
+    parts = [daemon.take_in_changes(contacts), daemon.free_space(), daemon.show_life()]
+    if daemon.config.discovery:
+        parts.append(daemon.discover(contacts))
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(part) for part in parts]
+            await stop.wait()
+            for task in tasks:
+                task.cancel()
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    finally:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+
+
+def _joined(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
