@@ -129,3 +129,36 @@ MAX_NEIGHBOURS = 256
 REFRESH_SECONDS = 0.5
 """How often the daemon looks whether a command changed the store."""
 RETENTION_SECONDS = 60.0
+DEAD_LINK_SECONDS = 3.0
+BACKLOG = 256
+
+# Receiver
+LOG_BATCH = 1_024
+"""Entries in one commit of the log."""
+LOG_IDLE_SECONDS = 5.0
+"""How often the sequencer looks by itself for what is complete."""
+
+# Store
+BUSY_SECONDS = 10.0
+"""How long a process waits for another one's transaction."""
+MAX_LAYOUTS = 8
+"""Lists of chunk hashes that are kept for one object: honest devices agree on one."""
+DISK_RESERVE = 64 * MIB
+"""Free bytes that content of others leaves alone."""
+ORPHAN_SECONDS = 86_400
+
+# Discovery
+MAX_INTERFACES = 32
+MAX_SIGHTINGS = 256
+MAX_ADDRESSES = 8
+RESOLVE_SECONDS = 2.0
+INTERFACE_POLL_SECONDS = 1.0
+"""How often interfaces are looked at where the kernel does not tell of changes."""
+INTERFACE_CHECK_SECONDS = 10.0
+"""How often they are looked at all the same."""
+MAX_SIGHTING_TEXT = 512
+"""Bytes of the TXT record of a node; an honest one takes about 90."""
+MAX_RESOLVING = 16
+"""Nodes asked for what their announcement left out, at a time on one interface."""
+SIGHTING_SECONDS = 1.0
+"""An announcement that says nothing new is told again after so long, as a sign of life."""

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import signal
 import sys
-import time
 from typing import Any
 
 import click
 
 from relay.cli.options import home_option, json_option, print_json
 from relay.node.daemon import run_daemon
-from relay.node.health import bytes_free
 from relay.node.home import Home
+from relay.node.report import describe_node
 from relay.trust.roles import Role
 
 
@@ -62,7 +60,7 @@ def _under_systemd() -> bool:
 @json_option
 def status(home: Home, as_json: bool) -> None:
     """Show what this node holds, whom it sees, and its uplink."""
-    report = asyncio.run(describe_node(home))
+    report = asyncio.run(_describe(home))
     if as_json:
         print_json(report)
         return
@@ -81,37 +79,6 @@ def status(home: Home, as_json: bool) -> None:
         click.echo(f"  neighbour  {peer['name']} ({peer['role']}) {state} at {peer['address']}")
 
 
-async def describe_node(home: Home) -> dict[str, Any]:
-    """What `relay status --json` prints."""
-    member = home.member()
+async def _describe(home: Home) -> dict[str, Any]:
     async with home.custody() as custody:
-        counts = await custody.store.counts()
-        notes = await custody.store.notes()
-        peers = await custody.store.peers()
-        running = home.daemon_runs()
-        return {
-            "node": member.identity.name,
-            "node_id": member.identity.node.hex(),
-            "role": str(member.identity.role),
-            "election": member.identity.election,
-            "running": running,
-            "peers": [
-                {
-                    "node": peer.name,
-                    "node_id": peer.node.hex(),
-                    "role": peer.role,
-                    "address": peer.address,
-                    "last_seen": peer.last_seen,
-                    "connected": running and peer.connected,
-                    "bytes_in": peer.bytes_in,
-                    "bytes_out": peer.bytes_out,
-                }
-                for peer in peers
-            ],
-            "uplink": json.loads(notes["uplink"]) if "uplink" in notes else None,
-            "counts": {"partial": counts.partial, "waiting": counts.waiting, "delivered": counts.delivered},
-            "bytes_held": counts.bytes_held,
-            "bytes_free": bytes_free(home.path),
-            "revoked": sorted(one.name for one in custody.admission.revoked.values()),
-            "clock": int(time.time()),
-        }
+        return await describe_node(home, home.member(), custody)

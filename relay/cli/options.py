@@ -42,7 +42,7 @@ def message(text: str) -> None:
     click.echo(text, err=True)
 
 
-class HashType(click.ParamType):
+class HashType(click.ParamType[bytes]):
     """64 hexadecimal digits, given to the command as 32 bytes."""
 
     name = "sha256"
@@ -57,7 +57,7 @@ class HashType(click.ParamType):
             self.fail(f"{error.what}. {error.advice}", param, ctx)
 
 
-class _HomeType(click.ParamType):
+class _HomeType(click.ParamType[Any]):
     name = "folder"
 
     def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> Any:

@@ -7,7 +7,6 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -16,6 +15,7 @@ from relay.errors import BadInput, NotHeld
 from relay.limits import MAX_TALLY
 from relay.node.capture import Captured, Submission, capture
 from relay.node.home import Home
+from relay.node.report import describe_bundle
 from relay.records.identifiers import ObjectId, RecordId, StatementId
 from relay.records.tally import Tally, parse_tally
 from relay.store.interface import Bundle
@@ -89,28 +89,6 @@ def list_bundles(home: Home, as_json: bool) -> None:
 async def _bundles(home: Home) -> list[Bundle]:
     async with home.custody() as custody:
         return await custody.store.bundles()
-
-
-def describe_bundle(bundle: Bundle) -> dict[str, Any]:
-    """A bundle as `relay list --json` shows it."""
-    return {
-        "id": bundle.id.hex(),
-        "tps": bundle.tps,
-        "form": bundle.form,
-        "device": bundle.device,
-        "seq": bundle.seq,
-        "state": str(bundle.state),
-        "bytes": bundle.size,
-        "bytes_held": bundle.held,
-        "entry": bundle.entry,
-        "supersedes": bundle.supersedes.hex() if bundle.supersedes else None,
-        "flags": list(bundle.flags),
-        "captured_at": bundle.captured_at,
-        "objects": [
-            {"name": entry.name, "media_type": entry.media_type, "sha256": entry.sha256.hex(), "size": entry.size}
-            for entry in bundle.files
-        ],
-    }
 
 
 @click.command()

@@ -126,7 +126,8 @@ def _say_statement(admission: Admission, statement: Statement, name: str, findin
     signer = admission.identify(statement.envelope.certificate)
     flags = f", flagged {', '.join(package.flags)}" if package.flags else ""
     findings.proved.append(
-        f"{name}: {package.form} of polling station {package.tps}, signed by {signer.name} as its no. {package.seq}{flags}"
+        f"{name}: {package.form} of polling station {package.tps}, "
+        f"signed by {signer.name} as its no. {package.seq}{flags}"
     )
 
 

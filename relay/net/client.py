@@ -17,8 +17,10 @@ from relay.errors import Malformed, Refused, RelayError, StoreError, Unreachable
 from relay.limits import (
     CONNECT_SECONDS,
     MAX_INQUIRY_WAIT,
+    MAX_MESSAGE,
     MAX_PROBLEM,
     MAX_RECONCILE_MESSAGE,
+    MAX_RECORD,
     MAX_RECORDS_MESSAGE,
     STALL_SECONDS,
     STREAMS,
@@ -65,7 +67,7 @@ class HttpPeer:
 
     async def hello(self, mine: Hello) -> Hello:
         """See `Peer`."""
-        return Hello.decode(await self._call(routes.HELLO, mine.encode(), messages.MAX_RECORD))
+        return Hello.decode(await self._call(routes.HELLO, mine.encode(), MAX_RECORD))
 
     async def reconcile(self, message: bytes) -> bytes:
         """See `Peer`."""
@@ -74,12 +76,12 @@ class HttpPeer:
     async def inquire(self, inquiry: Inquiry) -> InquiryReply:
         """See `Peer`."""
         patience = STALL_SECONDS + min(inquiry.wait, MAX_INQUIRY_WAIT)
-        body = await self._call(routes.INQUIRE, inquiry.encode(), messages.MAX_MESSAGE, patience)
+        body = await self._call(routes.INQUIRE, inquiry.encode(), MAX_MESSAGE, patience)
         return InquiryReply.decode(body)
 
     async def consistency(self, old_size: int, new_size: int) -> list[bytes]:
         """See `Peer`."""
-        body = await self._call(routes.CONSISTENCY, encode([old_size, new_size]), messages.MAX_MESSAGE)
+        body = await self._call(routes.CONSISTENCY, encode([old_size, new_size]), MAX_MESSAGE)
         return messages.decode_path(body)
 
     async def get_records(self, ids: Sequence[RecordId]) -> list[tuple[Kind, bytes]]:
@@ -89,17 +91,17 @@ class HttpPeer:
 
     async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> list[str]:
         """See `Peer`."""
-        body = await self._call(routes.PUT_RECORDS, messages.encode_records(records), messages.MAX_MESSAGE)
+        body = await self._call(routes.PUT_RECORDS, messages.encode_records(records), MAX_MESSAGE)
         return messages.decode_outcomes(body)
 
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
         """See `Peer`."""
-        body = await self._call(routes.HOLDINGS, messages.encode_ids(objects), messages.MAX_MESSAGE)
+        body = await self._call(routes.HOLDINGS, messages.encode_ids(objects), MAX_MESSAGE)
         return messages.decode_holdings(body)
 
     async def wants(self, offset: int) -> list[Want]:
         """See `Peer`."""
-        return messages.decode_wants(await self._call(routes.WANTS, encode(offset), messages.MAX_MESSAGE))
+        return messages.decode_wants(await self._call(routes.WANTS, encode(offset), MAX_MESSAGE))
 
     async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
         """See `Peer`."""
@@ -114,7 +116,7 @@ class HttpPeer:
     async def put_chunks(self, chunks: Sequence[tuple[ObjectId, int, bytes]]) -> int:
         """See `Peer`."""
         body = b"".join(FRAME_HEAD.pack(object_id, index, len(data)) + data for object_id, index, data in chunks)
-        reply = await self._call(routes.PUT_CHUNKS, body, messages.MAX_MESSAGE)
+        reply = await self._call(routes.PUT_CHUNKS, body, MAX_MESSAGE)
         match messages.decode_outcomes(reply):
             case [taken] if taken.isdecimal():
                 return int(taken)

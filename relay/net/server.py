@@ -20,7 +20,9 @@ from relay.errors import Malformed, Refused, RelayError
 from relay.limits import (
     HANDSHAKE_SECONDS,
     MAX_CALLS_PER_PEER,
+    MAX_MESSAGE,
     MAX_RECONCILE_MESSAGE,
+    MAX_RECORD,
     MAX_RECORDS_MESSAGE,
     STALL_SECONDS,
 )
@@ -147,7 +149,7 @@ def _reply(body: bytes) -> web.Response:
 
 
 async def _hello(request: web.Request, host: Host) -> web.StreamResponse:
-    return _reply((await host.hello(Hello.decode(await _body(request, messages.MAX_RECORD)))).encode())
+    return _reply((await host.hello(Hello.decode(await _body(request, MAX_RECORD)))).encode())
 
 
 async def _reconcile(request: web.Request, host: Host) -> web.StreamResponse:
@@ -155,7 +157,7 @@ async def _reconcile(request: web.Request, host: Host) -> web.StreamResponse:
 
 
 async def _inquire(request: web.Request, host: Host) -> web.StreamResponse:
-    inquiry = Inquiry.decode(await _body(request, messages.MAX_MESSAGE))
+    inquiry = Inquiry.decode(await _body(request, MAX_MESSAGE))
     return _reply((await host.inquire(inquiry)).encode())
 
 
@@ -168,7 +170,7 @@ async def _consistency(request: web.Request, host: Host) -> web.StreamResponse:
 
 
 async def _get_records(request: web.Request, host: Host) -> web.StreamResponse:
-    ids = [RecordId(one) for one in messages.decode_ids(await _body(request, messages.MAX_MESSAGE))]
+    ids = [RecordId(one) for one in messages.decode_ids(await _body(request, MAX_MESSAGE))]
     return _reply(messages.encode_records(await host.get_records(ids)))
 
 
@@ -178,7 +180,7 @@ async def _put_records(request: web.Request, host: Host) -> web.StreamResponse:
 
 
 async def _holdings(request: web.Request, host: Host) -> web.StreamResponse:
-    objects = [ObjectId(one) for one in messages.decode_ids(await _body(request, messages.MAX_MESSAGE))]
+    objects = [ObjectId(one) for one in messages.decode_ids(await _body(request, MAX_MESSAGE))]
     return _reply(messages.encode_holdings(await host.holdings(objects)))
 
 
@@ -191,7 +193,7 @@ async def _wants(request: web.Request, host: Host) -> web.StreamResponse:
 
 
 async def _get_chunks(request: web.Request, host: Host) -> web.StreamResponse:
-    spans = messages.decode_spans(await _body(request, messages.MAX_MESSAGE))
+    spans = messages.decode_spans(await _body(request, MAX_MESSAGE))
     response = web.StreamResponse(headers={"Content-Type": routes.MEDIA_TYPE})
     await response.prepare(request)
     async for object_id, index, data in host.get_chunks(spans):

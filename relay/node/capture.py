@@ -140,7 +140,8 @@ def _describe_all(paths: Sequence[Path]) -> tuple[FileEntry, ...]:
 def _describe(path: Path, name: str) -> FileEntry:
     shown = str(path)[:200]
     try:
-        with path.open("rb", opener=_open_without_waiting) as file:
+        # A named pipe must not hold us up.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             facts = os.fstat(file.fileno())
             if not stat.S_ISREG(facts.st_mode):
                 raise BadInput(f"{shown} is not a file", "Name the photographs one by one.")
@@ -156,10 +157,6 @@ def _describe(path: Path, name: str) -> FileEntry:
     if sum(1 for _ in entry.chunks) != -(-size // entry.chunk_size):
         raise BadInput(f"{shown} changed while it was read", "Submit it again when it is complete.")
     return entry
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)  # a named pipe must not hold us up
 
 
 def _blocks(file: BinaryIO, size: int) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 
 from relay.limits import REFRESH_SECONDS, RETENTION_SECONDS
@@ -49,6 +49,8 @@ class Daemon:
         self.custody = custody
         self.log: LogReader | None = None
         self.watch: Watch | None = None
+        self.work: list[Coroutine[None, None, None]] = []
+        """What extensions want to have run for ever, beside the daemon's own."""
         self._claims = Claims()
 
     def greeting(self) -> Hello:
@@ -168,7 +170,7 @@ async def run_daemon(home: Home, stop: asyncio.Event, extensions: Sequence[Exten
 
 async def _work(daemon: Daemon, contacts: Contacts, stop: asyncio.Event) -> None:
     """Do everything that goes on for ever, until `stop`; a failure of any part ends all."""
-    parts = [daemon.take_in_changes(contacts), daemon.free_space(), daemon.show_life()]
+    parts = [*daemon.work, daemon.take_in_changes(contacts), daemon.free_space(), daemon.show_life()]
     if daemon.config.discovery:
         parts.append(daemon.discover(contacts))
     try:

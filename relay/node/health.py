@@ -1,4 +1,4 @@
-"""Health: telling systemd that the daemon is ready and alive, and what `relay doctor` and `status` ask of the machine.
+"""Health: telling systemd that the daemon is ready and alive,
 
 `sd_notify(3)` is a datagram to a socket whose name systemd passes in the environment; nothing is sent without one.
 """

@@ -42,7 +42,8 @@ def next_visit(contact: Contact, news: int) -> float:
     """The moment (monotonic seconds) at which to visit, given this node's count of news."""
     if contact.failures and contact.failed is not None:
         most = MAX_RETRY_SECONDS_CONFIGURED if contact.configured else MAX_RETRY_SECONDS
-        return contact.failed + min(FIRST_RETRY_SECONDS * 2 ** min(contact.failures - 1, 16), most)
+        wait: float = FIRST_RETRY_SECONDS * 2 ** min(contact.failures - 1, 16)
+        return contact.failed + min(wait, most)
     if contact.visited is None:
         if contact.visits_first:
             return contact.met

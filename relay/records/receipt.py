@@ -1,7 +1,7 @@
 """Receipts: the receiver's signed proof that a statement is in its log (COSE Receipt, RFC 9942).
 
-Lives here: the format. The payload is detached: it is the Merkle root that the inclusion proof leads to, so checking
-a receipt takes the proof's arithmetic (`relay.log.merkle`) first and the signature second; `relay.trust.admission` does both.
+Lives here: the format. The payload is detached: it is the Merkle root that the inclusion proof leads to. Checking a
+receipt takes the proof's arithmetic (`relay.log.merkle`) first and the signature second: `relay.trust.admission`.
 
 Beyond RFC 9942 the protected header carries the leaf's hash under a private-use label: a boat can check a receipt for
 a statement that it does not hold. The subject names the statement: `<election>/statement/<id in hex>`.

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Protocol
 
 from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId
-from relay.records.statement import FileEntry
 from relay.store.recordset import RecordSet
 from relay.trust.admission import Admitted
 
@@ -44,6 +43,16 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class BundleFile:
+    """One file of a bundle: the id of its object, its name, media type and size in bytes."""
+
+    sha256: ObjectId
+    name: str
+    media_type: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Bundle:
     """A statement with what is held of its objects; `size` and `held` are bytes of the objects.
 
@@ -64,7 +73,7 @@ class Bundle:
     supersedes: StatementId | None
     flags: tuple[str, ...]
     captured_at: int
-    files: tuple[FileEntry, ...]
+    files: tuple[BundleFile, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +108,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class PeerNote:
-    """What is remembered of a neighbour: its last address (`host:port`) and visit. Times are seconds since 1970, claims."""
+    """What is remembered of a neighbour: its last address (`host:port`) and visit. `last_seen` is seconds since 1970."""
 
     node: NodeId
     name: str
@@ -113,7 +122,7 @@ class PeerNote:
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """The receiver's log as last committed: size, the frontier's bytes, the newest signed checkpoint (empty at first)."""
+    """The receiver's log as last committed: size, frontier, newest signed checkpoint (empty at first)."""
 
     size: int
     frontier: bytes
@@ -210,7 +219,7 @@ class Store(Protocol):
     async def free(self, objects: Sequence[ObjectId]) -> int:
         """Delete the content of objects; bytes freed. Raises `StoreError` for one that an undelivered bundle needs."""
 
-    async def freeable(self, own_before: int) -> AsyncIterator[tuple[StatementId, tuple[ObjectId, ...], int]]:
+    def freeable(self, own_before: int) -> AsyncIterator[tuple[StatementId, tuple[ObjectId, ...], int]]:
         """Delivered bundles that still hold content no undelivered one needs, oldest entry first, with its bytes.
 
         A bundle that this node made is left out unless its receipt came before `own_before` (seconds since 1970).

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from relay.errors import Malformed, Refused
 from relay.limits import MAX_INQUIRY_WAIT, MAX_WANTS, RECORDS_BATCH, WANTS_PAGE
-from relay.records.identifiers import Kind, ObjectId, RecordId, receipt_id
+from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId, receipt_id
 from relay.store.interface import Holding, Want
 from relay.sync.claims import Claims
 from relay.sync.custody import Custody
@@ -132,5 +132,5 @@ class Host:
         """The visitor went away: let others bring what it claimed."""
         self._claims.release(self._who)
 
-    def _ready(self, inquiry: Inquiry) -> tuple[RecordId, ...]:
+    def _ready(self, inquiry: Inquiry) -> tuple[StatementId, ...]:
         return tuple(one for one in inquiry.statements if (Kind.RECEIPT, receipt_id(one)) in self._store.members)

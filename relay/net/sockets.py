@@ -1,0 +1,123 @@
+"""Sockets: parsing endpoints, listening, and tuning TCP for short contacts over poor links.
+
+A dead link is given up after three seconds, not after TCP's minutes; small messages go at once; where the kernel
+lets us, BBR keeps a lossy radio link full. Options set on a listening socket are inherited by what it accepts (Linux).
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import re
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from relay.errors import BadInput, Unreachable
+from relay.limits import BACKLOG, DEAD_LINK_SECONDS
+
+_ENDPOINT = re.compile(
+    r"(?:\[(?P<six>[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9_.-]{1,15})?)\]|(?P<host>[A-Za-z0-9][A-Za-z0-9.-]{0,252}))"
+    r":(?P<port>[0-9]{1,5})"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A host (name or address, IPv6 with zone where it is link-local) and a port."""
+
+    host: str
+    port: int
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """Parse `host:port` or `[v6%zone]:port`. Raises `BadInput`."""
+    match = _ENDPOINT.fullmatch(text)
+    if match is None or int(match["port"]) > 65_535 or not (match["six"] is None or _is_ipv6(match["six"])):
+        raise BadInput(f"{text[:80]!r} is no address", 'Write it as "host:port" or "[fe80::1%wlan0]:8470".')
+    return Endpoint(match["six"] or match["host"], int(match["port"]))
+
+
+def listen(endpoint: str) -> socket.socket:
+    """A listening socket, of both address families where it is `[::]`. Raises `BadInput` or `Unreachable`."""
+    where = parse_endpoint(endpoint)
+    if where.host == "::" and not _kernel_has_ipv6():
+        where = Endpoint("0.0.0.0", where.port)  # noqa: S104 - all addresses, as was asked for
+    try:
+        found = socket.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise BadInput(
+            f"{endpoint} cannot be resolved ({error.strerror})", "Use an address of this machine."
+        ) from error
+    family, kind, protocol, _, address = found[0]
+    try:
+        listening = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise _unusable(endpoint, error) from error
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(where.host != "::"))
+        tune(listening)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+        listening.setblocking(False)
+    except OSError as error:
+        listening.close()
+        raise _unusable(endpoint, error) from error
+    return listening
+
+
+def client_socket(address: Any) -> socket.socket:
+    """A tuned socket for a connection to come; for `aiohttp.TCPConnector(socket_factory=...)`."""
+    family, kind, protocol, _, _ = address
+    connecting = socket.socket(family, kind, protocol)
+    connecting.setblocking(False)
+    tune(connecting)
+    return connecting
+
+
+def tune(sock: socket.socket) -> None:
+    """Set what a short contact needs; what a system does not know is left as it is."""
+    options = [
+        (socket.IPPROTO_TCP, "TCP_NODELAY", 1),
+        (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", int(DEAD_LINK_SECONDS * 1000)),
+        (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 1),
+        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 1),
+        (socket.IPPROTO_TCP, "TCP_KEEPCNT", int(DEAD_LINK_SECONDS)),
+    ]
+    for level, name, value in options:
+        if hasattr(socket, name):
+            with suppress(OSError):
+                sock.setsockopt(level, getattr(socket, name), value)
+    if hasattr(socket, "TCP_CONGESTION"):
+        with suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"bbr")
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _kernel_has_ipv6() -> bool:
+    try:
+        socket.socket(socket.AF_INET6, socket.SOCK_STREAM).close()
+    except OSError:
+        return False
+    return True
+
+
+def _unusable(endpoint: str, error: OSError) -> Unreachable:
+    advice = {
+        errno.EADDRINUSE: "Another program listens there: stop it, or set another port in config.toml.",
+        errno.EACCES: "This user may not use that port: choose one above 1023 in config.toml.",
+        errno.EADDRNOTAVAIL: "The address is not one of this machine's: correct it in config.toml.",
+    }.get(error.errno or 0, "Correct the address in config.toml.")
+    what = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
+    return Unreachable(f"{endpoint} {what}", advice)

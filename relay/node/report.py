@@ -1,0 +1,66 @@
+"""What a node says of itself and its bundles: one description for `relay status`, `relay list` and the pages."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from relay.node.health import bytes_free
+from relay.node.home import Home, Member
+from relay.store.interface import Bundle
+from relay.sync.custody import Custody
+
+
+async def describe_node(home: Home, member: Member, custody: Custody) -> dict[str, Any]:
+    """The node, its neighbours, its uplink, its counts: what `relay status --json` prints."""
+    counts = await custody.store.counts()
+    notes = await custody.store.notes()
+    peers = await custody.store.peers()
+    running = home.daemon_runs()
+    return {
+        "node": member.identity.name,
+        "node_id": member.identity.node.hex(),
+        "role": str(member.identity.role),
+        "election": member.identity.election,
+        "running": running,
+        "peers": [
+            {
+                "node": peer.name,
+                "node_id": peer.node.hex(),
+                "role": peer.role,
+                "address": peer.address,
+                "last_seen": peer.last_seen,
+                "connected": running and peer.connected,
+                "bytes_in": peer.bytes_in,
+                "bytes_out": peer.bytes_out,
+            }
+            for peer in peers
+        ],
+        "uplink": json.loads(notes["uplink"]) if "uplink" in notes else None,
+        "counts": {"partial": counts.partial, "waiting": counts.waiting, "delivered": counts.delivered},
+        "bytes_held": counts.bytes_held,
+        "bytes_free": bytes_free(home.path),
+        "revoked": sorted(one.name for one in custody.admission.revoked.values()),
+    }
+
+
+def describe_bundle(bundle: Bundle) -> dict[str, Any]:
+    """A bundle as `relay list --json` shows it."""
+    return {
+        "id": bundle.id.hex(),
+        "tps": bundle.tps,
+        "form": bundle.form,
+        "device": bundle.device,
+        "seq": bundle.seq,
+        "state": str(bundle.state),
+        "bytes": bundle.size,
+        "bytes_held": bundle.held,
+        "entry": bundle.entry,
+        "supersedes": bundle.supersedes.hex() if bundle.supersedes else None,
+        "flags": list(bundle.flags),
+        "captured_at": bundle.captured_at,
+        "objects": [
+            {"name": entry.name, "media_type": entry.media_type, "sha256": entry.sha256.hex(), "size": entry.size}
+            for entry in bundle.files
+        ],
+    }

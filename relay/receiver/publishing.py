@@ -1,0 +1,127 @@
+"""Publishing: the log as static files, C2SP `tlog-tiles`, for any web server to serve.
+
+    public/checkpoint   public/tile/<L>/<N>   public/tile/entries/<N>
+
+Files are written durably, tiles before the checkpoint that covers them. A full tile never changes. The log itself is
+in the store: whatever is missing here is written again at start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from relay.errors import StoreError
+from relay.limits import LOG_BATCH
+from relay.log.merkle import HASH_SIZE, leaf_hash
+from relay.log.tiles import (
+    ENTRIES,
+    HEIGHT,
+    WIDTH,
+    TileId,
+    decode_entries,
+    encode_entries,
+    subtree_hash,
+    tile_reader,
+    tiles_to_write,
+)
+from relay.store.durable import write_durably
+from relay.store.interface import LogState, Store
+
+
+class Publisher:
+    """Writes the log's files below `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    async def catch_up(self, state: LogState, store: Store) -> None:
+        """Write what the store has committed and the folder lacks."""
+        size = await asyncio.to_thread(self._published)
+        size = min(size, state.size)
+        while size < state.size:
+            entries = await store.log_statements(size, min(LOG_BATCH, state.size - size))
+            await self.write_tiles(size, entries, [leaf_hash(raw) for raw in entries])
+            size += len(entries)
+        await self.publish_checkpoint(state.checkpoint)
+
+    async def write_tiles(self, first: int, entries: Sequence[bytes], leaves: Sequence[bytes]) -> None:
+        """Write the tiles of entries `first` and on, durably."""
+        await asyncio.to_thread(self._write_tiles, first, entries, leaves)
+
+    async def publish_checkpoint(self, checkpoint: bytes) -> None:
+        """Publish a checkpoint whose tiles are written."""
+        await asyncio.to_thread(self._write, self.folder / "checkpoint", checkpoint)
+
+    def reader(self, size: int) -> Callable[[int, int], bytes]:
+        """Stored hashes of the log of `size` entries, whose tiles are written."""
+        cache: dict[TileId, bytes] = {}
+
+        def fetch(tile: TileId) -> bytes:
+            if tile not in cache:
+                cache[tile] = self._fetch(tile)
+            return cache[tile]
+
+        return tile_reader(size, fetch)
+
+    def _write_tiles(self, first: int, entries: Sequence[bytes], leaves: Sequence[bytes]) -> None:
+        size = first + len(entries)
+        fresh: dict[tuple[int, int], bytes] = {}
+        for tile in tiles_to_write(first, size):
+            start = tile.index * WIDTH
+            if tile.level == ENTRIES:
+                kept = decode_entries(self._before(tile, first)) if start < first else []
+                content = encode_entries([*kept, *entries[max(start - first, 0) : start + tile.width - first]])
+            elif tile.level == 0:
+                kept_hashes = self._before(tile, first) if start < first else b""
+                content = kept_hashes + b"".join(leaves[max(start - first, 0) : start + tile.width - first])
+            else:
+                content = self._above(tile, first, fresh)
+            fresh[tile.level, tile.index] = content
+            self._write(self.folder / tile.path, content)
+
+    def _above(self, tile: TileId, first: int, fresh: dict[tuple[int, int], bytes]) -> bytes:
+        """A tile of a higher level: what it had, and the roots of the lower tiles that became full."""
+        start = tile.index * WIDTH
+        had = max(0, (first >> HEIGHT * tile.level) - start)
+        kept = self._fetch(TileId(tile.level, tile.index, had)) if had else b""
+        roots = [
+            subtree_hash(self._lower(tile.level - 1, start + place, fresh), 0, WIDTH)
+            for place in range(had, tile.width)
+        ]
+        return kept + b"".join(roots)
+
+    def _lower(self, level: int, index: int, fresh: dict[tuple[int, int], bytes]) -> bytes:
+        content = fresh.get((level, index))
+        return content if content is not None else self._fetch(TileId(level, index))
+
+    def _before(self, tile: TileId, first: int) -> bytes:
+        """The content of a lowest tile as it was when the log had `first` entries."""
+        return self._fetch(TileId(tile.level, tile.index, first - tile.index * WIDTH))
+
+    def _fetch(self, tile: TileId) -> bytes:
+        """A tile's content; a wider one serves, cut to the width asked for."""
+        widths = [tile.width] if tile.width == WIDTH else [tile.width, WIDTH]
+        for width in widths:
+            with suppress(FileNotFoundError):
+                content = (self.folder / TileId(tile.level, tile.index, width).path).read_bytes()
+                if tile.level == ENTRIES:
+                    return encode_entries(decode_entries(content)[: tile.width])
+                return content[: tile.width * HASH_SIZE]
+        raise StoreError(f"{tile.path} of the published log is missing", "Restart the receiver: it is written again.")
+
+    def _published(self) -> int:
+        """How many entries the published checkpoint covers; 0 when there is none, or its tiles are not all there."""
+        with suppress(FileNotFoundError, ValueError, IndexError):
+            size = int((self.folder / "checkpoint").read_bytes().split(b"\n")[1])
+            with suppress(StoreError):
+                for tile in tiles_to_write(max(size - 1, 0), size):
+                    self._fetch(tile)
+                return size
+        return 0
+
+    def _write(self, path: Path, content: bytes) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path, content)

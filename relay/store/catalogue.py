@@ -1,0 +1,242 @@
+"""Records and bundles in the catalogue: adding, receipts, slots, quotas, the reconciliation set.
+
+Functions over one transaction or the reading side; each says what it changes in the journal, from which the set of
+members is kept. Guards promises 6 and 7: one receipt per statement, and no statement is ever replaced.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import aiosqlite
+
+from relay.limits import MAX_LAYOUTS
+from relay.records.identifiers import Kind, NodeId, ObjectId, StatementId, parse_uri
+from relay.records.receipt import Receipt
+from relay.records.statement import FileEntry, Statement
+from relay.store.database import Database, Row
+from relay.store.interface import Bundle, BundleFile, Outcome, State
+from relay.trust.admission import Admitted
+
+Change = tuple[int, bytes, bool]
+"""A change of the reconciliation set: kind, id, whether it is in the set now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a store of this node keeps: quotas per signer (of others), its own node, and whether it keeps everything."""
+
+    own: NodeId | None
+    quota_bytes: int
+    quota_statements: int
+    keeps_all: bool
+
+
+async def add(db: aiosqlite.Connection, item: Admitted, rules: Rules, now: int) -> tuple[Outcome, list[Change]]:
+    """Keep one admitted record within a transaction."""
+    if await _one(db, "SELECT 1 FROM records WHERE id = ?", item.id):
+        return Outcome.KNOWN, []
+    match item.body:
+        case Statement() as statement:
+            return await _add_statement(db, item, statement, rules)
+        case Receipt() as receipt:
+            return await _add_receipt(db, item, receipt, now)
+        case _:
+            return await _add_to_slot(db, item)
+
+
+async def journal(db: aiosqlite.Connection, changes: Iterable[Change]) -> None:
+    """Note changes of the reconciliation set, for this process and others."""
+    await db.executemany(
+        "INSERT OR REPLACE INTO journal (kind, id, present) VALUES (?, ?, ?)",
+        [(kind, record, int(present)) for kind, record, present in changes],
+    )
+
+
+async def withhold(db: aiosqlite.Connection, revoked: set[NodeId]) -> list[Change]:
+    """Hide undelivered statements of these signers, and of these only."""
+    changes: list[Change] = []
+    async with db.execute("SELECT DISTINCT node, withheld FROM bundles WHERE entry IS NULL") as cursor:
+        signers = [(NodeId(row[0]), bool(row[1])) async for row in cursor]
+    for node, hidden in signers:
+        if hidden == (node in revoked):
+            continue
+        async with db.execute(
+            "UPDATE bundles SET withheld = ? WHERE node = ? AND entry IS NULL RETURNING statement",
+            (int(not hidden), node),
+        ) as cursor:
+            changes += [(int(Kind.STATEMENT), bytes(row[0]), hidden) async for row in cursor]
+    return changes
+
+
+async def settle(db: aiosqlite.Connection, objects: Iterable[ObjectId]) -> list[StatementId]:
+    """Bring bundles up to date with what is held of these objects; those that became complete, in order."""
+    statements: dict[bytes, None] = {}
+    for object_id in objects:
+        async with db.execute("SELECT statement FROM files WHERE object = ?", (object_id,)) as cursor:
+            statements.update({bytes(row[0]): None async for row in cursor})
+    completed: list[StatementId] = []
+    for statement in statements:
+        await db.execute("UPDATE bundles SET remaining = (" + _REMAINING + ") WHERE statement = ?", (statement,) * 2)
+        async with db.execute(
+            "UPDATE bundles SET completed = (SELECT coalesce(max(completed), 0) + 1 FROM bundles) "
+            "WHERE statement = ? AND remaining = 0 AND completed IS NULL RETURNING statement",
+            (statement,),
+        ) as cursor:
+            completed += [StatementId(row[0]) async for row in cursor]
+    return completed
+
+
+def layout_of(hashes: bytes) -> bytes:
+    """The name of a list of chunk hashes."""
+    return hashlib.sha256(hashes).digest()[:8]
+
+
+async def bundles(database: Database, where: str = "withheld = 0", parameters: Sequence[object] = ()) -> list[Bundle]:
+    """Bundles with their files, ordered by station, form, device and sequence."""
+    rows = await database.rows(
+        "SELECT statement, tps, form, device, node, seq, completed, entry, size, remaining, own, supersedes, flags, "
+        f"captured_at FROM bundles WHERE {where} ORDER BY tps, form, device, seq",
+        parameters,
+    )
+    files: dict[bytes, list[Row]] = {}
+    sql = f"SELECT f.* FROM files f JOIN bundles USING (statement) WHERE {where} ORDER BY statement, place"
+    for row in await database.rows(sql, parameters):
+        files.setdefault(row[0], []).append(row)
+    return [_bundle(row, files.get(row[0], [])) for row in rows]
+
+
+_REMAINING = """
+    SELECT coalesce(sum(size - CASE state WHEN 1 THEN size ELSE held END), 0) FROM (
+        SELECT DISTINCT o.id, o.size, o.state,
+            coalesce((SELECT max(held_bytes) FROM layouts l WHERE l.object = o.id AND NOT refuted), 0) AS held
+        FROM files f JOIN objects o ON o.id = f.object WHERE f.statement = ?)
+"""
+
+
+async def _add_to_slot(db: aiosqlite.Connection, item: Admitted) -> tuple[Outcome, list[Change]]:
+    changes: list[Change] = [(int(item.kind), item.id, True)]
+    held = await _one(db, "SELECT id, rank FROM records WHERE slot = ?", item.slot)
+    if held is not None:
+        if held[1] >= item.rank:
+            return Outcome.STALE, []
+        await db.execute("DELETE FROM records WHERE id = ?", (held[0],))
+        changes.insert(0, (int(item.kind), bytes(held[0]), False))
+    await _insert(db, item, item.slot)
+    return Outcome.NEW, changes
+
+
+async def _add_receipt(
+    db: aiosqlite.Connection, item: Admitted, receipt: Receipt, now: int
+) -> tuple[Outcome, list[Change]]:
+    await _insert(db, item, None)
+    await db.execute("INSERT INTO receipts VALUES (?, ?)", (receipt.statement, receipt.entry))
+    await db.execute(
+        "UPDATE bundles SET entry = ?, receipt_at = ?, withheld = 0 WHERE statement = ?",
+        (receipt.entry, now, receipt.statement),
+    )
+    return Outcome.NEW, [(int(Kind.RECEIPT), item.id, True), (int(Kind.STATEMENT), receipt.statement, False)]
+
+
+async def _add_statement(
+    db: aiosqlite.Connection, item: Admitted, statement: Statement, rules: Rules
+) -> tuple[Outcome, list[Change]]:
+    own = item.signer == rules.own
+    receipt = await _one(db, "SELECT entry FROM receipts WHERE statement = ?", statement.id)
+    if receipt is not None and not own and not rules.keeps_all:
+        return Outcome.KNOWN, []
+    if not own and not rules.keeps_all and await _over_quota(db, item.signer, statement.size, rules):
+        return Outcome.OVER_QUOTA, []
+    await _insert(db, item, None)
+    package = statement.package
+    sizes = {entry.sha256: entry.size for entry in package.files}
+    await db.execute(
+        "INSERT INTO bundles (statement, node, device, tps, form, seq, supersedes, captured_at, flags, size, "
+        "remaining, weight, own, entry) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            statement.id,
+            item.signer,
+            parse_uri(statement.envelope.issuer)[2],
+            package.tps,
+            package.form,
+            package.seq,
+            package.supersedes,
+            package.captured_at,
+            " ".join(package.flags),
+            sum(sizes.values()),
+            sum(sizes.values()),
+            statement.size,
+            int(own),
+            receipt[0] if receipt else None,
+        ),
+    )
+    for place, entry in enumerate(package.files):
+        await _add_file(db, statement.id, place, entry)
+    if package.files:
+        await settle(db, sizes)
+    else:
+        await db.execute(
+            "UPDATE bundles SET completed = (SELECT coalesce(max(completed), 0) + 1 FROM bundles) WHERE statement = ?",
+            (statement.id,),
+        )
+    return Outcome.NEW, [(int(Kind.STATEMENT), statement.id, True)] if receipt is None else []
+
+
+async def _add_file(db: aiosqlite.Connection, statement: StatementId, place: int, entry: FileEntry) -> None:
+    await db.execute(
+        "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?)",
+        (statement, place, entry.sha256, entry.name, entry.media_type, entry.size),
+    )
+    await db.execute("INSERT OR IGNORE INTO objects VALUES (?, ?, 0)", (entry.sha256, entry.size))
+    hashes = b"".join(entry.chunks)
+    await db.execute(
+        "INSERT OR IGNORE INTO layouts (object, layout, hashes, held, held_bytes) SELECT ?, ?, ?, x'', 0 "
+        "WHERE (SELECT count(*) FROM layouts WHERE object = ?) < ? "
+        "AND EXISTS (SELECT 1 FROM objects WHERE id = ? AND size = ?)",
+        (entry.sha256, layout_of(hashes), hashes, entry.sha256, MAX_LAYOUTS, entry.sha256, entry.size),
+    )
+
+
+async def _over_quota(db: aiosqlite.Connection, signer: NodeId, size: int, rules: Rules) -> bool:
+    row = await _one(
+        db, "SELECT count(*), coalesce(sum(weight), 0) FROM bundles WHERE node = ? AND entry IS NULL", signer
+    )
+    assert row is not None
+    return int(row[0]) + 1 > rules.quota_statements or int(row[1]) + size > rules.quota_bytes
+
+
+async def _insert(db: aiosqlite.Connection, item: Admitted, slot: str | None) -> None:
+    await db.execute(
+        "INSERT INTO records (id, kind, slot, rank, raw) VALUES (?, ?, ?, ?, ?)",
+        (item.id, int(item.kind), slot, item.rank, item.raw),
+    )
+
+
+async def _one(db: aiosqlite.Connection, sql: str, *parameters: object) -> Row | None:
+    async with db.execute(sql, parameters) as cursor:
+        row: Row | None = await cursor.fetchone()
+        return row
+
+
+def _bundle(row: Row, files: Sequence[Row]) -> Bundle:
+    (statement, tps, form, device, node, seq, completed, entry, size, remaining, own, supersedes, flags, at) = row
+    state = State.DELIVERED if entry is not None else State.PARTIAL if completed is None else State.WAITING
+    return Bundle(
+        id=StatementId(statement),
+        tps=tps,
+        form=form,
+        device=device,
+        node=NodeId(node),
+        seq=seq,
+        state=state,
+        size=size,
+        held=size - remaining,
+        entry=entry,
+        own=bool(own),
+        supersedes=StatementId(supersedes) if supersedes is not None else None,
+        flags=tuple(flags.split()),
+        captured_at=at,
+        files=tuple(BundleFile(ObjectId(one[2]), one[3], one[4], one[5]) for one in files),
+    )

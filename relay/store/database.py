@@ -1,0 +1,144 @@
+"""The SQLite database of a store: one connection that writes and one that reads beside it, through aiosqlite.
+
+Commits are synced before they return (WAL, `synchronous = FULL`): promise 5. A transaction belongs to one coroutine
+at a time, and to one process at a time. Errors of SQLite leave here as `StoreError` with advice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+import aiosqlite
+
+from relay.errors import StoreError
+from relay.limits import BUSY_SECONDS
+from relay.store.schema import prepare
+
+Row: TypeAlias = sqlite3.Row
+
+_CACHE_KIB = 8 * 1024
+
+
+class Database:
+    """The database at `path`, open."""
+
+    def __init__(self, path: Path, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
+        self._path = path
+        self._writer = writer
+        self._reader = reader
+        self._writing = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, path: Path) -> Database:
+        """Open or make the database. Raises `StoreError`: of another version, damaged, unusable."""
+        with _explained(path):
+            writer = await aiosqlite.Connection(partial(_connect, path), iter_chunk_size=64)
+            try:
+                reader = await aiosqlite.Connection(partial(_connect, path), iter_chunk_size=64)
+            except BaseException:
+                await writer.close()
+                raise
+        return cls(path, writer, reader)
+
+    async def close(self) -> None:
+        """Close both connections, after the transaction that may be under way."""
+        async with self._writing:
+            await self._reader.close()
+            await self._writer.close()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[aiosqlite.Connection]:
+        """A transaction: on the disk when it is left, or, when it is left by an error, as if it never was."""
+        async with self._writing:
+            with _explained(self._path):
+                # A cancelled caller does not stop what the connection's thread has begun: its end is waited for, so
+                # that no transaction stays open behind the lock.
+                try:
+                    await _to_its_end(self._writer, "BEGIN IMMEDIATE")
+                    yield self._writer
+                    await _to_its_end(self._writer, "COMMIT")
+                finally:
+                    if self._writer.in_transaction:
+                        await _to_its_end(self._writer, "ROLLBACK")
+
+    async def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
+        """The rows of a query over what is committed."""
+        with _explained(self._path):
+            return list(await self._reader.execute_fetchall(sql, parameters))
+
+    async def row(self, sql: str, parameters: Sequence[object] = ()) -> Row | None:
+        """The first row of a query, or None."""
+        rows = await self.rows(sql, parameters)
+        return rows[0] if rows else None
+
+    async def foreign_changes(self) -> int:
+        """A number that changes when another process commits (`PRAGMA data_version`), not by our own commits."""
+        async with self._writing:
+            with _explained(self._path):
+                ((version,),) = await self._writer.execute_fetchall("PRAGMA data_version")
+                return int(version)
+
+
+async def _to_its_end(connection: aiosqlite.Connection, command: str) -> None:
+    """Run a command, and wait for its end even if the caller is cancelled meanwhile."""
+    running = asyncio.ensure_future(connection.execute_fetchall(command))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, cached_statements=256)
+    try:
+        prepare(connection)
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _told(error, path) from error
+    except ValueError as error:
+        if str(error) not in ("Connection closed", "no active connection"):  # what aiosqlite says
+            raise
+        raise StoreError("The store is closed", "The node is stopping; try again when it runs.") from error
+
+
+def _told(error: sqlite3.Error, path: Path) -> StoreError:
+    match getattr(error, "sqlite_errorcode", 0) & 0xFF:  # the primary code of SQLite's extended ones
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return StoreError(
+                f"The store is locked by another process ({path})",
+                "Wait until the other relay command has ended, then try again.",
+            )
+        case sqlite3.SQLITE_FULL:
+            return StoreError(f"The disk is full ({path})", "Free some space; what was acknowledged is safe.")
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return StoreError(
+                f"The store's catalogue is damaged ({path}: {error})",
+                "Keep the folder as it is for the election office, and join again in a new one to go on.",
+            )
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
+            return StoreError(
+                f"The store cannot be opened ({path}: {error})", "Check the folder, its owner and its disk."
+            )
+        case sqlite3.SQLITE_IOERR:
+            return StoreError(f"The disk fails ({path}: {error})", "Check the disk before you start this node again.")
+        case _:
+            return StoreError(f"The store cannot do this ({path}: {error})", "Run `relay doctor`, and report it.")

@@ -1,0 +1,146 @@
+"""The catalogue's schema, and how one of another version is met.
+
+`PRAGMA user_version` numbers the schema. An older one is migrated in a single transaction; a newer one, and a
+database that is not relay's, is refused before anything is written to it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from relay.errors import StoreError
+
+APPLICATION_ID = 0x524C4159
+"""`RLAY`, in the file's header at byte 68 (SQLite's database file format, §1.2.12)."""
+
+_FIRST = """
+-- Every record in its bytes. slot: what a notice or a checkpoint fills; NULL for others.
+CREATE TABLE records (
+    number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, kind INTEGER NOT NULL,
+    slot TEXT UNIQUE, rank INTEGER NOT NULL, raw BLOB NOT NULL
+);
+CREATE INDEX records_of_slots ON records (kind) WHERE slot IS NOT NULL;
+
+-- Which statements have a receipt: also those that are not held.
+CREATE TABLE receipts (statement BLOB PRIMARY KEY, entry INTEGER NOT NULL) WITHOUT ROWID;
+
+-- weight: bytes of statement and objects. completed: the order in which bundles became complete. entry: by a receipt.
+CREATE TABLE bundles (
+    number INTEGER PRIMARY KEY,
+    statement BLOB NOT NULL UNIQUE,
+    node BLOB NOT NULL, device TEXT NOT NULL, tps TEXT NOT NULL, form TEXT NOT NULL, seq INTEGER NOT NULL,
+    supersedes BLOB, captured_at INTEGER NOT NULL, flags TEXT NOT NULL,
+    size INTEGER NOT NULL, remaining INTEGER NOT NULL, weight INTEGER NOT NULL, own INTEGER NOT NULL,
+    completed INTEGER, entry INTEGER, receipt_at INTEGER, withheld INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX bundles_of_chain ON bundles (node, seq);
+CREATE INDEX bundles_superseding ON bundles (supersedes) WHERE supersedes IS NOT NULL;
+CREATE INDEX bundles_by_completion ON bundles (completed);
+CREATE INDEX bundles_underway ON bundles (node, withheld, weight) WHERE entry IS NULL;
+CREATE INDEX bundles_awaiting ON bundles (statement) WHERE entry IS NULL AND withheld = 0;
+CREATE INDEX bundles_by_state ON bundles (withheld, entry IS NULL, completed IS NULL);
+CREATE INDEX bundles_wanted ON bundles (remaining, statement) WHERE completed IS NULL AND withheld = 0;
+CREATE INDEX bundles_with_content ON bundles (entry) WHERE entry IS NOT NULL AND remaining < size;
+
+-- The files of statements, in order.
+CREATE TABLE files (
+    statement BLOB NOT NULL REFERENCES bundles (statement), place INTEGER NOT NULL,
+    object BLOB NOT NULL, name TEXT NOT NULL, media_type TEXT NOT NULL, size INTEGER NOT NULL,
+    PRIMARY KEY (statement, place)
+) WITHOUT ROWID;
+CREATE INDEX files_by_object ON files (object);
+
+-- state: 0 partial or not held, 1 whole, 2 to be deleted: its file goes after the commit that says so.
+CREATE TABLE objects (id BLOB PRIMARY KEY, size INTEGER NOT NULL, state INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX objects_whole ON objects (size) WHERE state = 1;
+CREATE INDEX objects_to_delete ON objects (id) WHERE state = 2;
+
+-- Lists of chunk hashes that statements give for an object. held: bit i of byte i / 8 is chunk i; refuted: false.
+CREATE TABLE layouts (
+    number INTEGER PRIMARY KEY, object BLOB NOT NULL, layout BLOB NOT NULL,
+    held_bytes INTEGER NOT NULL DEFAULT 0, refuted INTEGER NOT NULL DEFAULT 0,
+    held BLOB NOT NULL DEFAULT x'', hashes BLOB NOT NULL,
+    UNIQUE (object, layout)
+);
+CREATE INDEX layouts_filling ON layouts (held_bytes) WHERE held_bytes > 0;
+
+CREATE TABLE peers (
+    node BLOB PRIMARY KEY, name TEXT NOT NULL, role TEXT NOT NULL, address TEXT NOT NULL, last_seen INTEGER NOT NULL,
+    bytes_in INTEGER NOT NULL, bytes_out INTEGER NOT NULL, connected INTEGER NOT NULL
+);
+CREATE TABLE notes (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+
+CREATE TABLE log (entry INTEGER PRIMARY KEY, statement BLOB NOT NULL UNIQUE);
+CREATE TABLE log_state (
+    one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER NOT NULL, frontier BLOB NOT NULL, checkpoint BLOB NOT NULL
+);
+INSERT INTO log_state VALUES (1, 0, x'', x'');
+
+-- The reconciliation set, and how it changed: the newest line of each record stands. Other processes read on from the
+-- last serial number they saw.
+CREATE TABLE journal (
+    serial INTEGER PRIMARY KEY AUTOINCREMENT, kind INTEGER NOT NULL, id BLOB NOT NULL, present INTEGER NOT NULL,
+    UNIQUE (kind, id)
+);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST,)
+"""Script `i` leads from version `i` to `i + 1`. What was released is never edited."""
+
+VERSION = len(MIGRATIONS)
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Bring the database to this version of the schema. Raises `StoreError`, before any write, for what is not ours."""
+    application, version = _identity(connection)
+    if application == 0 and version == 0 and _is_empty(connection):
+        application = APPLICATION_ID
+    if application != APPLICATION_ID:
+        raise StoreError(
+            "The store's catalogue.db is the database of another program", "Give relay a folder of its own (--home)."
+        )
+    if version > VERSION:
+        raise StoreError(
+            f"The store was written by a newer relay (schema {version}; this one knows {VERSION})",
+            "Install that newer version again; nothing was changed.",
+        )
+    connection.execute("PRAGMA journal_mode = WAL")
+    if version < VERSION:
+        _migrate(connection)
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        _, version = _identity(connection)  # another process may have been quicker
+        for script in MIGRATIONS[version:]:
+            for command in _commands(script):
+                connection.execute(command)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _commands(script: str) -> list[str]:
+    """The commands of a script. (`executescript` would commit the transaction first.)"""
+    commands: list[str] = []
+    pending = ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            commands.append(pending)
+            pending = ""
+    return commands
+
+
+def _identity(connection: sqlite3.Connection) -> tuple[int, int]:
+    application: int = connection.execute("PRAGMA application_id").fetchone()[0]
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return application, version
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None

@@ -1,0 +1,446 @@
+"""The embedded store: a SQLite catalogue and a folder of objects. Composes the other modules of this room."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from pathlib import Path
+
+from relay.errors import StoreError
+from relay.limits import DISK_RESERVE, MAX_FILE, MAX_PEERS, ORPHAN_SECONDS
+from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId
+from relay.store import catalogue
+from relay.store.catalogue import Change, Rules
+from relay.store.content import Content
+from relay.store.database import Database
+from relay.store.durable import bytes_free, explained
+from relay.store.interface import (
+    Bundle,
+    Counts,
+    Holding,
+    LogBatch,
+    LogState,
+    Outcome,
+    PeerNote,
+    Want,
+)
+from relay.store.recordset import RecordSet
+from relay.store.transfers import Transfers
+from relay.trust.admission import Admitted
+
+_VARIABLES = 500
+"""Parameters in one query."""
+
+
+class SqliteStore:
+    """See `relay.store.interface.Store`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        database: Database,
+        content: Content,
+        rules: Rules,
+        storage_limit: int | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._folder = folder
+        self._database = database
+        self._content = content
+        self._rules = rules
+        self._storage_limit = storage_limit
+        self._clock = clock
+        self._transfers = Transfers(database, content)
+        self._members = RecordSet()
+        self._serial = 0
+        self._foreign_changes = -1
+
+    @staticmethod
+    async def open(
+        folder: Path,
+        *,
+        own: NodeId | None,
+        quota_bytes: int,
+        quota_statements: int,
+        storage_limit: int | None,
+        keeps_all: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> SqliteStore:
+        """Open the store in `folder`, making it where there is none, and mend what a crash left. Raises `StoreError`.
+
+        `clock` (seconds since 1970) only marks when receipts came and files were left behind.
+        """
+        content = Content(folder)
+        await asyncio.to_thread(content.prepare)
+        database = await Database.open(folder / "catalogue.db")
+        rules = Rules(own, quota_bytes, quota_statements, keeps_all)
+        store = SqliteStore(folder, database, content, rules, storage_limit, clock)
+        try:
+            await store._mend()
+            await store._load_members()
+        except BaseException:
+            await database.close()
+            raise
+        return store
+
+    @property
+    def members(self) -> RecordSet:
+        """See `Store`."""
+        return self._members
+
+    async def refresh(self) -> bool:
+        """See `Store`."""
+        changes = await self._database.foreign_changes()
+        if changes == self._foreign_changes:
+            return False
+        self._foreign_changes = changes
+        self._transfers.forget()
+        await self._follow_journal()
+        return True
+
+    async def close(self) -> None:
+        """See `Store`."""
+        try:
+            await self._transfers.commit()
+        finally:
+            await self._database.close()
+
+    # -- records
+
+    async def add(self, records: Sequence[Admitted]) -> list[Outcome]:
+        """See `Store`."""
+        outcomes: list[Outcome] = []
+        changes: list[Change] = []
+        full = self._storage_limit is not None and await self._bytes_held() >= self._storage_limit
+        rules = self._rules
+        async with self._database.transaction() as db:
+            for item in records:
+                if full and item.kind is Kind.STATEMENT and item.signer != rules.own and not rules.keeps_all:
+                    known = (Kind.STATEMENT, item.id) in self._members
+                    outcomes.append(Outcome.KNOWN if known else Outcome.OVER_QUOTA)
+                    continue
+                outcome, changed = await catalogue.add(db, item, rules, int(self._clock()))
+                outcomes.append(outcome)
+                changes += changed
+            await catalogue.journal(db, changes)
+        self._apply(changes)
+        return outcomes
+
+    async def read(self, ids: Sequence[RecordId], limit: int) -> list[tuple[Kind, RecordId, bytes]]:
+        """See `Store`."""
+        found: list[tuple[Kind, RecordId, bytes]] = []
+        size = 0
+        for record in ids:
+            row = await self._database.row("SELECT kind, raw FROM records WHERE id = ?", (record,))
+            if row is None:
+                continue
+            size += len(row[1])
+            if found and size > limit:
+                break
+            found.append((Kind(row[0]), record, row[1]))
+        return found
+
+    async def load(self, kind: Kind) -> list[bytes]:
+        """See `Store`."""
+        rows = await self._database.rows("SELECT raw FROM records WHERE kind = ? ORDER BY number", (int(kind),))
+        return [row[0] for row in rows]
+
+    async def known_statements(self, ids: Sequence[StatementId]) -> set[StatementId]:
+        """See `Store`."""
+        known: set[StatementId] = set()
+        for start in range(0, len(ids), _VARIABLES):
+            page = ids[start : start + _VARIABLES]
+            marks = ",".join("?" * len(page))
+            sql = f"SELECT statement FROM bundles WHERE statement IN ({marks}) UNION "
+            sql += f"SELECT statement FROM receipts WHERE statement IN ({marks})"
+            known.update(StatementId(row[0]) for row in await self._database.rows(sql, (*page, *page)))
+        return known
+
+    async def awaiting_receipt(self, after: bytes, limit: int) -> list[StatementId]:
+        """See `Store`."""
+        sql = "SELECT statement FROM bundles WHERE entry IS NULL AND withheld = 0 AND statement > ? "
+        rows = await self._database.rows(sql + "ORDER BY statement LIMIT ?", (after, limit))
+        return [StatementId(row[0]) for row in rows]
+
+    async def withhold(self, revoked: Iterable[NodeId]) -> int:
+        """See `Store`."""
+        async with self._database.transaction() as db:
+            changes = await catalogue.withhold(db, set(revoked))
+            await catalogue.journal(db, changes)
+        self._apply(changes)
+        self._transfers.forget()
+        row = await self._database.row("SELECT count(*) FROM bundles WHERE withheld = 1")
+        return int(row[0]) if row else 0
+
+    # -- bundles
+
+    async def bundles(self) -> list[Bundle]:
+        """See `Store`."""
+        return await catalogue.bundles(self._database)
+
+    async def bundle(self, statement: StatementId) -> Bundle | None:
+        """See `Store`."""
+        found = await catalogue.bundles(self._database, "statement = ? AND withheld = 0", (statement,))
+        return found[0] if found else None
+
+    async def counts(self) -> Counts:
+        """See `Store`."""
+        states = {"partial": 0, "waiting": 0, "delivered": 0}
+        sql = "SELECT entry IS NULL, completed IS NULL, count(*) FROM bundles WHERE withheld = 0 GROUP BY 1, 2"
+        for undelivered, partial, count in await self._database.rows(sql):
+            states["delivered" if not undelivered else "partial" if partial else "waiting"] += count
+        return Counts(**states, bytes_held=await self._bytes_held())
+
+    async def chain_head(self, node: NodeId) -> tuple[int, StatementId] | None:
+        """See `Store`."""
+        sql = "SELECT seq, statement FROM bundles WHERE node = ? ORDER BY seq DESC LIMIT 1"
+        row = await self._database.row(sql, (node,))
+        return (int(row[0]), StatementId(row[1])) if row else None
+
+    # -- objects
+
+    async def wants(self, limit: int, skip: frozenset[ObjectId] = frozenset()) -> list[Want]:
+        """See `Store`."""
+        if not await self._has_room():
+            return []
+        return await self._transfers.wants(limit, skip, keeps_all=self._rules.keeps_all)
+
+    async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
+        """See `Store`."""
+        return await self._transfers.holdings(objects)
+
+    async def read_chunk(self, object_id: ObjectId, index: int) -> bytes | None:
+        """See `Store`."""
+        return await self._transfers.read(object_id, index)
+
+    async def stage_chunk(self, object_id: ObjectId, index: int, data: bytes) -> bool:
+        """See `Store`."""
+        return await self._transfers.stage(object_id, index, data)
+
+    async def commit_chunks(self) -> list[StatementId]:
+        """See `Store`."""
+        return await self._transfers.commit()
+
+    async def adopt(self, object_id: ObjectId, source: Path) -> bool:
+        """See `Store`."""
+        row = await self._database.row("SELECT state FROM objects WHERE id = ?", (object_id,))
+        if row is not None and row[0] == 1:
+            return False
+        size = await asyncio.to_thread(self._content.adopt, object_id, source, MAX_FILE)
+        async with self._database.transaction() as db:
+            await db.execute(
+                "INSERT INTO objects VALUES (?, ?, 1) ON CONFLICT (id) DO UPDATE SET state = 1, size = excluded.size",
+                (object_id, size),
+            )
+            await db.execute("UPDATE layouts SET held = x'', held_bytes = 0 WHERE object = ?", (object_id,))
+            await catalogue.settle(db, [object_id])
+        self._transfers.forget()
+        return True
+
+    async def object_path(self, object_id: ObjectId) -> Path | None:
+        """See `Store`."""
+        row = await self._database.row("SELECT 1 FROM objects WHERE id = ? AND state = 1", (object_id,))
+        return self._content.path(object_id) if row else None
+
+    async def free(self, objects: Sequence[ObjectId]) -> int:
+        """See `Store`."""
+        freed = 0
+        async with self._database.transaction() as db:
+            for object_id in objects:
+                async with db.execute(
+                    "SELECT 1 FROM files f JOIN bundles b USING (statement) WHERE f.object = ? AND b.entry IS NULL",
+                    (object_id,),
+                ) as cursor:
+                    if await cursor.fetchone():
+                        raise StoreError(
+                            f"Object {object_id.hex()} is of a bundle without receipt", "It is kept until it has one."
+                        )
+                async with db.execute(
+                    "UPDATE objects SET state = 2 WHERE id = ? AND state = 1 RETURNING size", (object_id,)
+                ) as cursor:
+                    freed += sum([row[0] async for row in cursor])
+                async with db.execute(
+                    "SELECT max(held_bytes) FROM layouts WHERE object = ? AND held_bytes > 0", (object_id,)
+                ) as cursor:
+                    freed += sum([row[0] or 0 async for row in cursor])
+                await db.execute("UPDATE layouts SET held = x'', held_bytes = 0 WHERE object = ?", (object_id,))
+            await catalogue.settle(db, objects)
+        self._transfers.forget()
+        await self._remove_freed()
+        return freed
+
+    async def freeable(self, own_before: int) -> AsyncIterator[tuple[StatementId, tuple[ObjectId, ...], int]]:
+        """See `Store`."""
+        rows = await self._database.rows(
+            "SELECT statement FROM bundles WHERE entry IS NOT NULL AND remaining < size "
+            "AND (own = 0 OR receipt_at < ?) ORDER BY entry",
+            (own_before,),
+        )
+        for (statement,) in rows:
+            held = await self._database.rows(
+                "SELECT DISTINCT o.id, o.size FROM files f JOIN objects o ON o.id = f.object WHERE f.statement = ? "
+                "AND NOT EXISTS (SELECT 1 FROM files g JOIN bundles b USING (statement) WHERE g.object = o.id "
+                "AND (b.entry IS NULL OR (b.own = 1 AND b.receipt_at >= ?)))",
+                (statement, own_before),
+            )
+            if held:
+                yield StatementId(statement), tuple(ObjectId(row[0]) for row in held), sum(row[1] for row in held)
+
+    # -- neighbours
+
+    async def note_peer(self, note: PeerNote) -> None:
+        """See `Store`."""
+        async with self._database.transaction() as db:
+            await db.execute(
+                "INSERT INTO peers VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (node) DO UPDATE SET "
+                "name = excluded.name, role = excluded.role, address = excluded.address, "
+                "last_seen = excluded.last_seen, bytes_in = bytes_in + excluded.bytes_in, "
+                "bytes_out = bytes_out + excluded.bytes_out, connected = excluded.connected",
+                (
+                    note.node,
+                    note.name,
+                    note.role,
+                    note.address,
+                    note.last_seen,
+                    note.bytes_in,
+                    note.bytes_out,
+                    int(note.connected),
+                ),
+            )
+
+    async def peers(self) -> list[PeerNote]:
+        """See `Store`."""
+        rows = await self._database.rows("SELECT * FROM peers ORDER BY last_seen DESC LIMIT ?", (MAX_PEERS,))
+        return [PeerNote(NodeId(row[0]), row[1], row[2], row[3], row[4], row[5], row[6], bool(row[7])) for row in rows]
+
+    async def set_note(self, key: str, value: str) -> None:
+        """See `Store`."""
+        async with self._database.transaction() as db:
+            await db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (key, value))
+
+    async def notes(self) -> dict[str, str]:
+        """See `Store`."""
+        return {row[0]: row[1] for row in await self._database.rows("SELECT key, value FROM notes")}
+
+    # -- the receiver's log
+
+    async def unlogged(self, limit: int) -> list[tuple[StatementId, bytes]]:
+        """See `Store`."""
+        rows = await self._database.rows(
+            "SELECT b.statement, r.raw FROM bundles b JOIN records r ON r.id = b.statement "
+            "WHERE b.completed IS NOT NULL AND b.entry IS NULL AND b.withheld = 0 ORDER BY b.completed LIMIT ?",
+            (limit,),
+        )
+        return [(StatementId(row[0]), row[1]) for row in rows]
+
+    async def log_state(self) -> LogState:
+        """See `Store`."""
+        row = await self._database.row("SELECT size, frontier, checkpoint FROM log_state")
+        return LogState(*row) if row else LogState(0, b"", b"")
+
+    async def append(self, batch: LogBatch) -> None:
+        """See `Store`."""
+        changes: list[Change] = []
+        async with self._database.transaction() as db:
+            async with db.execute("SELECT size FROM log_state") as cursor:
+                row = await cursor.fetchone()
+            size = int(row[0]) if row else 0
+            if size != batch.first or batch.state.size != size + len(batch.statements):
+                raise StoreError("The log was changed by another receiver", "Run one sequencer on a store.")
+            entries = list(enumerate(batch.statements, batch.first))
+            await db.executemany("INSERT INTO log VALUES (?, ?)", entries)
+            for receipt in batch.receipts:
+                changes += (await catalogue.add(db, receipt, self._rules, int(self._clock())))[1]
+            await catalogue.journal(db, changes)
+            state = batch.state
+            await db.execute(
+                "INSERT OR REPLACE INTO log_state VALUES (1, ?, ?, ?)", (state.size, state.frontier, state.checkpoint)
+            )
+        self._apply(changes)
+
+    async def log_statements(self, first: int, count: int) -> list[bytes]:
+        """See `Store`."""
+        rows = await self._database.rows(
+            "SELECT raw FROM log JOIN records ON id = statement WHERE entry >= ? ORDER BY entry LIMIT ?", (first, count)
+        )
+        return [row[0] for row in rows]
+
+    # -- within
+
+    def _apply(self, changes: Iterable[Change]) -> None:
+        for kind, record, present in changes:
+            if present:
+                self._members.add(kind, record)
+            else:
+                self._members.discard(kind, record)
+
+    async def _load_members(self) -> None:
+        self._foreign_changes = await self._database.foreign_changes()
+        rows = await self._database.rows("SELECT serial, kind, id FROM journal WHERE present = 1")
+        self._members = RecordSet((row[1], row[2]) for row in rows)
+        newest = await self._database.row("SELECT coalesce(max(serial), 0) FROM journal")
+        self._serial = int(newest[0]) if newest else 0
+
+    async def _follow_journal(self) -> None:
+        sql = "SELECT serial, kind, id, present FROM journal WHERE serial > ? ORDER BY serial"
+        rows = await self._database.rows(sql, (self._serial,))
+        self._apply((row[1], row[2], bool(row[3])) for row in rows)
+        if rows:
+            self._serial = int(rows[-1][0])
+
+    async def _bytes_held(self) -> int:
+        sql = "SELECT (SELECT coalesce(sum(size), 0) FROM objects WHERE state = 1) + "
+        sql += "(SELECT coalesce(sum(held_bytes), 0) FROM layouts WHERE held_bytes > 0)"
+        row = await self._database.row(sql)
+        return int(row[0]) if row else 0
+
+    async def _has_room(self) -> bool:
+        if self._storage_limit is not None and await self._bytes_held() >= self._storage_limit:
+            return False
+        return bytes_free(self._folder) > DISK_RESERVE
+
+    async def _mend(self) -> None:
+        """Bring catalogue and files into step after a crash, and let go of what nothing needs."""
+        await self._remove_freed()
+        await self._mend_partials()
+        await self._remove_orphans()
+
+    async def _mend_partials(self) -> None:
+        """A partial file that is gone was completed or freed just before a crash; one without a row is left over."""
+        rows = await self._database.rows(
+            "SELECT l.object, l.layout, o.size FROM layouts l JOIN objects o ON o.id = l.object WHERE l.held_bytes > 0"
+        )
+        known = {(ObjectId(row[0]), bytes(row[1])): int(row[2]) for row in rows}
+        present = set(await asyncio.to_thread(self._content.partials))
+        gone = {key: size for key, size in known.items() if key not in present}
+        for (object_id, _), size in gone.items():
+            whole = await asyncio.to_thread(self._content.holds, object_id, size)
+            async with self._database.transaction() as db:
+                await db.execute("UPDATE layouts SET held = x'', held_bytes = 0 WHERE object = ?", (object_id,))
+                if whole:
+                    await db.execute("UPDATE objects SET state = 1 WHERE id = ?", (object_id,))
+                await catalogue.settle(db, [object_id])
+
+    async def _remove_orphans(self) -> None:
+        """Objects that no statement names, a day after a submission that never came to its end."""
+        rows = await self._database.rows(
+            "SELECT id FROM objects o WHERE state = 1 AND NOT EXISTS (SELECT 1 FROM files f WHERE f.object = o.id)"
+        )
+        for (object_id,) in rows:
+            path = self._content.path(ObjectId(object_id))
+            with explained(path):
+                old = not path.exists() or self._clock() - path.stat().st_mtime > ORPHAN_SECONDS
+            if old:
+                async with self._database.transaction() as db:
+                    await db.execute("UPDATE objects SET state = 2 WHERE id = ?", (object_id,))
+        await self._remove_freed()
+
+    async def _remove_freed(self) -> None:
+        """Delete the files of objects marked for it: the mark is committed before the file goes."""
+        rows = await self._database.rows("SELECT id FROM objects WHERE state = 2")
+        for (object_id,) in rows:
+            await asyncio.to_thread(self._content.remove, ObjectId(object_id))
+        if rows:
+            async with self._database.transaction() as db:
+                await db.executemany("UPDATE objects SET state = 0 WHERE id = ? AND state = 2", rows)

@@ -1,0 +1,29 @@
+"""`python -m tests`: style, types, then every test that this machine can run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+STEPS = (
+    ("ruff", "check", "."),
+    ("ruff", "format", "--check", "."),
+    ("mypy",),
+    ("pytest",),
+)
+
+
+def main() -> int:
+    """Run the steps in order; the first failure ends them. Arguments go to pytest."""
+    for step in STEPS:
+        arguments = sys.argv[1:] if step[0] == "pytest" else []
+        done = subprocess.run([sys.executable, "-m", *step, *arguments], cwd=ROOT, check=False)  # noqa: S603
+        if done.returncode:
+            return done.returncode
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

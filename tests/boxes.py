@@ -1,0 +1,263 @@
+"""relay's command line, driven as its users drive it: a node's box, and the election office's folder.
+
+Everything goes through `python -m relay` in processes of their own; nothing here imports what it tests. A `NodeBox`
+sits on a `Place`: this machine (loopback), or a host of `tests.netns.harness`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+
+from tests.processes import Failed, Outcome, Place, Process, eventually
+
+RELAY = (sys.executable, "-m", "relay")
+PASSPHRASE = "correct horse battery staple"
+FAKETIME = "faketime/libfaketimeMT.so.1"  # the build for processes with threads
+
+Setting = str | int | bool | Sequence[str]
+"""A value of config.toml."""
+
+
+class NodeBox:
+    """One node: its folder, its daemon, its commands.
+
+    `home` is the node's folder and need not exist; `host` is where it runs. `clock` is what the box believes the date
+    to be whenever a process of it starts, as a box without a battery-backed clock does: `"1970-01-02"`.
+    """
+
+    def __init__(self, home: Path, host: Place | None = None, *, relay: Sequence[str] = RELAY) -> None:
+        self.home = home
+        self.host = host or Place(home.name, home.with_name(f"{home.name}.output"))
+        self.clock: str | None = None
+        self.daemon: Process | None = None
+        self._relay = tuple(relay)
+        self._own_place = host is None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the daemon if it still runs."""
+        self.kill()
+        if self._own_place:
+            self.host.close()
+
+    def relay(self, *arguments: str | Path, within: float = 30.0, check: bool = True) -> Outcome:
+        """Run any command on this node: `relay ARGUMENTS --home H`. Raises `Failed` unless it exits 0 (`check`)."""
+        command, *rest = arguments
+        argv = [*self._relay, command, "--home", self.home, *rest]
+        return self.host.run(argv, env=self._environment(), within=within, check=check)
+
+    def init(self, name: str | None = None) -> Path:
+        """Make the node, by default named after its folder; the path of its request."""
+        return Path(self.relay("init", "--name", name or self.home.name).text)
+
+    def join(self, file: Path) -> None:
+        """Install an enrolment."""
+        self.relay("join", file)
+
+    def config(self, **keys: Setting) -> None:
+        """Write config.toml anew with these keys."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        # JSON's texts, numbers, booleans and lists of texts are TOML's too.
+        lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in keys.items()]
+        (self.home / "config.toml").write_text("".join(lines), encoding="utf-8")
+
+    def start(self, *, clock: str | None = None, within: float = 20.0) -> Process:
+        """Start the daemon and wait until it says that it is ready, as systemd would.
+
+        `clock` sets the box's clock from here on. Skips the test when a clock is asked for and libfaketime is missing.
+        """
+        if self.daemon is not None and self.daemon.poll() is None:
+            raise Failed(f"{self.daemon.name} runs already")
+        self.clock = clock or self.clock
+        with ReadySocket() as ready:
+            environment = {**self._environment(), "NOTIFY_SOCKET": str(ready.path)}
+            argv: tuple[str | Path, ...] = (*self._relay, "run", "--home", self.home)
+            self.daemon = self.host.popen(argv, env=environment, name=f"{self.home.name}-daemon")
+            eventually(ready, within, f"{self.daemon.name} is ready", while_running=[self.daemon])
+        return self.daemon
+
+    def stop(self, within: float = 10.0) -> int:
+        """SIGTERM; the daemon's exit status. Raises `Failed` when it does not end in time."""
+        if self.daemon is None:
+            raise Failed(f"{self.home.name} was never started")
+        return self.daemon.stop(within)
+
+    def kill(self) -> None:
+        """End the daemon as a power cut would."""
+        if self.daemon is not None:
+            self.daemon.kill()
+
+    @property
+    def log(self) -> str:
+        """What the daemon said, since it was started last."""
+        return "" if self.daemon is None else self.daemon.output
+
+    def list(self) -> list[dict[str, Any]]:
+        """`relay list --json`: the bundles on this node."""
+        bundles: list[dict[str, Any]] = self.relay("list", "--json").json()
+        return bundles
+
+    def status(self) -> dict[str, Any]:
+        """`relay status --json`."""
+        status: dict[str, Any] = self.relay("status", "--json").json()
+        return status
+
+    def submit(
+        self,
+        *files: Path,
+        tps: str,
+        form: str,
+        tally: Mapping[str, Any] | Path | None = None,
+        supersedes: str | None = None,
+    ) -> str:
+        """Submit a package; its statement's id. A `tally` that is no file is written to one."""
+        options: list[str | Path] = ["--tps", tps, "--form", form]
+        if isinstance(tally, Mapping):
+            path = self.host.folder / f"tally-{tps}-{form}.json"
+            path.write_text(json.dumps(tally))
+            tally = path
+        if tally is not None:
+            options += ["--tally", tally]
+        if supersedes is not None:
+            options += ["--supersedes", supersedes]
+        return self.relay("submit", *options, *files).text
+
+    def cat(self, sha256: str) -> bytes:
+        """An object's bytes."""
+        return self.relay("cat", sha256).stdout
+
+    def export(self, folder: Path) -> None:
+        """Write what the node holds to a stick."""
+        self.relay("export", folder)
+
+    def import_(self, path: Path) -> None:
+        """Take in a stick, or a file of notices such as a revocation."""
+        self.relay("import", path)
+
+    def _environment(self) -> dict[str, str]:
+        return {**_importable(), **(faked_clock(self.clock) if self.clock else {})}
+
+
+class Election:
+    """The election office: a folder that holds an election, and the commands on it."""
+
+    def __init__(
+        self, folder: Path, register: Path, *, election: str = "test-2024", relay: Sequence[str] = RELAY
+    ) -> None:
+        """Make the election. `folder` must not exist yet; `register` is a CSV of polling stations."""
+        self.folder = folder
+        self.output = folder.with_name(f"{folder.name}.output")
+        self._place = Place(folder.name, self.output)
+        self._relay = tuple(relay)
+        self.authority("init", folder, "--election", election, "--register", register)
+
+    @property
+    def root(self) -> Path:
+        """The election's root certificate, public."""
+        return self.folder / "root.pem"
+
+    def authority(self, *arguments: str | Path, check: bool = True) -> Outcome:
+        """Run any command of the office: `relay authority ARGUMENTS`, with its passphrase."""
+        environment = {**_importable(), "RELAY_PASSPHRASE": PASSPHRASE}
+        return self._place.run([*self._relay, "authority", *arguments], env=environment, check=check)
+
+    def enrol(self, request: Path, role: str, *, tps: Sequence[str] = (), url: str | None = None) -> Path:
+        """Enrol a node from its request; the enrolment's path."""
+        options = [option for code in tps for option in ("--tps", code)] + (["--url", url] if url else [])
+        return self._written("enrolment", "enrol", self.folder, request, "--role", role, *options)
+
+    def revoke(self, name: str, reason: str = "lost at sea") -> Path:
+        """Revoke a node; the path of the revocation."""
+        return self._written("revocation", "revoke", self.folder, name, "--reason", reason)
+
+    def admit(
+        self, box: NodeBox, role: str, *, name: str | None = None, tps: Sequence[str] = (), url: str | None = None
+    ) -> NodeBox:
+        """Make a node of this election in one go: init, enrol, join. Returns the box."""
+        box.join(self.enrol(box.init(name), role, tps=tps, url=url))
+        return box
+
+    def _written(self, kind: str, *arguments: str | Path) -> Path:
+        file = self.output / f"{kind}-{len(list(self.output.glob(f'{kind}-*'))) + 1}.pem"
+        self.authority(*arguments, "-o", file)
+        return file
+
+
+class ReadySocket:
+    """The other end of sd_notify(3): calling it tells whether READY=1 has come. For the length of a `with`."""
+
+    def __init__(self) -> None:
+        # A path, since abstract names end at the network namespace; a short one, since a socket's holds 107 bytes.
+        self._folder = tempfile.TemporaryDirectory(prefix="ready-", dir="/tmp")
+        self.path = Path(self._folder.name, "notify")
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._ready = False
+
+    def __enter__(self) -> Self:
+        self._socket.bind(str(self.path))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._socket.close()
+        self._folder.cleanup()
+
+    def __call__(self) -> bool:
+        with suppress(BlockingIOError):
+            while not self._ready:
+                self._ready = b"READY=1" in self._socket.recv(4096).split(b"\n")
+        return self._ready
+
+
+def free_port() -> int:
+    """A TCP port that nobody has on loopback at the moment, IPv4 and IPv6."""
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def faked_clock(clock: str) -> dict[str, str]:
+    """Environment of a process whose wall clock starts at `clock`: `YYYY-MM-DD[ hh:mm:ss]`, UTC.
+
+    Only what a wrong clock changes is faked: neither the monotonic clock, which timeouts live on, nor file times.
+    Skips the test where libfaketime is not installed.
+    """
+    library = _faketime()
+    if library is None:
+        pytest.skip("a wrong clock needs libfaketime: apt-get install libfaketime")
+    return {
+        "LD_PRELOAD": str(library),
+        "FAKETIME": f"@{clock}" if " " in clock else f"@{clock} 00:00:00",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "NO_FAKE_STAT": "1",
+        "TZ": "UTC",
+    }
+
+
+def _faketime() -> Path | None:
+    return next((file for folder in ("/usr/lib", "/usr/lib64") for file in _libraries(Path(folder))), None)
+
+
+def _libraries(folder: Path) -> list[Path]:
+    return [file for file in (folder / FAKETIME, *sorted(folder.glob(f"*/{FAKETIME}"))) if file.exists()]
+
+
+def _importable() -> dict[str, str]:
+    """Environment in which `relay` can be imported wherever the process runs, installed or not."""
+    root = str(Path(__file__).parents[1])
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
