@@ -85,6 +85,8 @@ RECORDS_PAGE = 512
 """Ids of records asked for at a time."""
 INQUIRY_PAGE = 2_048
 MAX_INQUIRY_WAIT = 5.0
+MAX_NEWS_WAIT = 25.0
+"""How long a call for news stays open: less than `IDLE_SECONDS`."""
 RECEIPT_PATIENCE = 3.0
 """How long a visitor waits at a receiver for receipts of what it just brought."""
 STREAMS = 3
@@ -123,7 +125,7 @@ RECEIPT_SECONDS = 2.0
 """How often a receiver is asked again while receipts are awaited."""
 FIRST_RETRY_SECONDS = 0.5
 MAX_RETRY_SECONDS = 15.0
-MAX_RETRY_SECONDS_CONFIGURED = 2.0
+MAX_RETRY_SECONDS_CONFIGURED = 1.0
 """An address in config.toml may come within reach at any moment: a refused connection costs next to nothing."""
 MAX_NEIGHBOURS = 256
 REFRESH_SECONDS = 0.5

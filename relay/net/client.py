@@ -28,7 +28,7 @@ from relay.limits import (
 from relay.net import routes
 from relay.net.frames import read_frames
 from relay.net.sockets import client_socket
-from relay.records.encoding import encode
+from relay.records.encoding import decode, encode
 from relay.records.identifiers import Kind, ObjectId, RecordId
 from relay.store.interface import Holding, Want
 from relay.sync import messages
@@ -68,6 +68,15 @@ class HttpPeer:
     async def hello(self, mine: Hello) -> Hello:
         """See `Peer`."""
         return Hello.decode(await self._call(routes.HELLO, mine.encode(), MAX_RECORD))
+
+    async def news(self, heard: int, wait: float) -> int:
+        """See `Peer`."""
+        body = await self._call(routes.NEWS, encode([heard, int(wait * 1000)]), 16, wait + STALL_SECONDS)
+        match decode(body, 16):
+            case int(count):
+                return count
+            case _:
+                raise Malformed("A peer's count of news is no number")
 
     async def reconcile(self, message: bytes) -> bytes:
         """See `Peer`."""

@@ -18,10 +18,10 @@ from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from zeroconf import (
-    DNSPointer,  # type: ignore[attr-defined]  # public in its documentation, yet not in its __all__
-    DNSService,  # type: ignore[attr-defined]
-    DNSText,  # type: ignore[attr-defined]
+from zeroconf import (  # type: ignore[attr-defined]  # the records can be imported, yet are not in its __all__
+    DNSPointer,
+    DNSService,
+    DNSText,
     Error,
     RecordUpdate,
     RecordUpdateListener,

@@ -28,7 +28,7 @@ from relay.limits import (
 )
 from relay.net import routes
 from relay.net.frames import read_frames
-from relay.records.encoding import decode
+from relay.records.encoding import decode, encode
 from relay.records.identifiers import ObjectId, RecordId
 from relay.sync import messages
 from relay.sync.host import Host
@@ -152,6 +152,14 @@ async def _hello(request: web.Request, host: Host) -> web.StreamResponse:
     return _reply((await host.hello(Hello.decode(await _body(request, MAX_RECORD)))).encode())
 
 
+async def _news(request: web.Request, host: Host) -> web.StreamResponse:
+    match decode(await _body(request, 32), 32):
+        case [int(heard), int(wait)] if wait >= 0:
+            return _reply(encode(await host.news(heard, wait / 1000)))
+        case _:
+            raise Malformed("A call for news does not say what was heard")
+
+
 async def _reconcile(request: web.Request, host: Host) -> web.StreamResponse:
     return _reply(await host.reconcile(await _body(request, MAX_RECONCILE_MESSAGE)))
 
@@ -215,6 +223,7 @@ async def _put_chunks(request: web.Request, host: Host) -> web.StreamResponse:
 
 _HANDLERS: dict[str, Handler] = {
     routes.HELLO: _hello,
+    routes.NEWS: _news,
     routes.RECONCILE: _reconcile,
     routes.INQUIRE: _inquire,
     routes.CONSISTENCY: _consistency,

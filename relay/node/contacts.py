@@ -11,12 +11,11 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from ssl import SSLContext
 
 from relay.errors import Malformed, Refused, RelayError, Unreachable
-from relay.limits import MAX_NEIGHBOURS
+from relay.limits import MAX_NEIGHBOURS, MAX_NEWS_WAIT
 from relay.net.client import HttpPeer
 from relay.node.schedule import Contact, next_visit
 from relay.records.identifiers import NodeId
@@ -136,7 +135,7 @@ class Contacts:
         peer: HttpPeer | None = None
         try:
             while True:
-                await self._wait_until_due(neighbour)
+                await self._wait_until_due(neighbour, peer)
                 url = _url(neighbour.addresses[0])
                 if peer is None or peer.url != url:
                     if peer is not None:
@@ -148,23 +147,47 @@ class Contacts:
                     neighbour.addresses.append(neighbour.addresses.pop(0))
         finally:
             if peer is not None:
-                with suppress(Exception):
-                    await peer.close()
+                await peer.close()
 
-    async def _wait_until_due(self, neighbour: Neighbour) -> None:
-        while True:
-            heard = self._custody.news.count
-            wait = next_visit(neighbour.contact, heard) - self._clock()
-            if wait <= 0:
-                return
-            neighbour.changed.clear()
-            news = asyncio.create_task(self._custody.news.wait(heard, wait))
-            changed = asyncio.create_task(neighbour.changed.wait())
-            try:
-                await asyncio.wait((news, changed), timeout=wait, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                news.cancel()
-                changed.cancel()
+    async def _wait_until_due(self, neighbour: Neighbour, peer: HttpPeer | None) -> None:
+        """Sleep until `schedule` says so; news of either side, and changes of the link, wake."""
+        calling = asyncio.create_task(self._listen(neighbour, peer)) if peer is not None else None
+        try:
+            while True:
+                heard = self._custody.news.count
+                wait = next_visit(neighbour.contact, heard) - self._clock()
+                if wait <= 0:
+                    return
+                neighbour.changed.clear()
+                news = asyncio.create_task(self._custody.news.wait(heard, wait))
+                changed = asyncio.create_task(neighbour.changed.wait())
+                try:
+                    await asyncio.wait((news, changed), timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    news.cancel()
+                    changed.cancel()
+        finally:
+            if calling is not None:
+                calling.cancel()
+                await asyncio.gather(calling, return_exceptions=True)
+
+    async def _listen(self, neighbour: Neighbour, peer: HttpPeer) -> None:
+        """Keep a call for the neighbour's news open, so that it is visited when it has some, or is missed at once.
+
+        A receiver has news all the time; it is asked for receipts instead.
+        """
+        hello = neighbour.hello
+        if hello is None or hello.role is Role.RECEIVER:
+            return
+        try:
+            while await peer.news(hello.news, MAX_NEWS_WAIT) <= hello.news:
+                pass
+            neighbour.contact.called = True
+        except RelayError as error:
+            neighbour.contact.failures += 1
+            neighbour.contact.failed = self._clock()
+            await self._note_trouble(neighbour, error)
+        neighbour.changed.set()
 
     async def _try_visit(self, neighbour: Neighbour, peer: HttpPeer) -> bool:
         contact = neighbour.contact
@@ -178,6 +201,7 @@ class Contacts:
             await self._note_trouble(neighbour, error)
             return False
         contact.failures = 0
+        contact.called = False
         contact.visited = self._clock()
         contact.more = report.more
         contact.news = max(heard, self._custody.news.count if report.records_in + report.bytes_in else heard)

@@ -57,7 +57,8 @@ class Daemon:
         """What this node says of itself."""
         identity = self.member.identity
         free = bytes_free(self.home.path)
-        return Hello(identity.node, identity.name, identity.role, identity.election, free)
+        news = self.custody.news.count
+        return Hello(identity.node, identity.name, identity.role, identity.election, free, news)
 
     def receivers(self) -> tuple[str, ...]:
         """URLs of the receivers: those of config.toml, else those of the notice in force."""

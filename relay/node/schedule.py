@@ -35,6 +35,8 @@ class Contact:
     failures: int = 0
     news: int = -1
     more: bool = False
+    called: bool = False
+    """The neighbour told that it has news."""
     awaits_receipts: bool = False
 
 
@@ -50,7 +52,7 @@ def next_visit(contact: Contact, news: int) -> float:
         return max(contact.met, contact.was_visited or 0.0) + SILENCE_SECONDS
     if contact.more:
         return contact.visited
-    if contact.news < news:
+    if contact.called or contact.news < news:
         return contact.visited + NEWS_SECONDS
     if contact.awaits_receipts:
         return contact.visited + RECEIPT_SECONDS

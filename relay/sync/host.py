@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Protocol
 
 from relay.errors import Malformed, Refused
-from relay.limits import MAX_INQUIRY_WAIT, MAX_WANTS, RECORDS_BATCH, WANTS_PAGE
+from relay.limits import MAX_INQUIRY_WAIT, MAX_NEWS_WAIT, MAX_WANTS, RECORDS_BATCH, WANTS_PAGE
 from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId, receipt_id
 from relay.store.interface import Holding, Want
 from relay.sync.claims import Claims
@@ -57,6 +57,10 @@ class Host:
         if mine.election != greeting.election:
             raise Refused("foreign-election", f"A visitor is of election {mine.election}, not {greeting.election}")
         return greeting
+
+    async def news(self, heard: int, wait: float) -> int:
+        """Tell when something new came here."""
+        return await self._custody.news.wait(heard, min(wait, MAX_NEWS_WAIT))
 
     async def reconcile(self, message: bytes) -> bytes:
         """One round of reconciliation over everything that is held."""

@@ -38,19 +38,20 @@ FRAME_HEAD = struct.Struct(">32sII")
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Who speaks, and how much space is free here, in bytes."""
+    """Who speaks, how many bytes are free here, and the count of news (see `relay.sync.signal`)."""
 
     node: NodeId
     name: str
     role: Role
     election: str
     free: int
+    news: int = 0
     version: int = PROTOCOL
 
     def encode(self) -> bytes:
         """Its bytes."""
         fields = {"node": self.node, "name": self.name, "role": str(self.role), "election": self.election}
-        return encode({**fields, "free": self.free, "version": self.version})
+        return encode({**fields, "free": self.free, "news": self.news, "version": self.version})
 
     @staticmethod
     def decode(data: bytes) -> Hello:
@@ -62,9 +63,10 @@ class Hello:
                 "role": str(role),
                 "election": str(election),
                 "free": int(free),
+                "news": int(news),
                 "version": int(version),
             } if len(node) == HASH_SIZE and is_code(name) and is_code(election) and role in list(NODE_ROLES):
-                return Hello(NodeId(node), name, Role(role), election, free, version)
+                return Hello(NodeId(node), name, Role(role), election, free, news, version)
             case _:
                 raise Malformed("A peer's greeting lacks what it must say")
 

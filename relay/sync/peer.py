@@ -21,6 +21,9 @@ class Peer(Protocol):
     async def hello(self, mine: Hello) -> Hello:
         """Greet; the peer's greeting."""
 
+    async def news(self, heard: int, wait: float) -> int:
+        """Return the peer's count of news once it passes `heard`, or after `wait` seconds: a reason to visit again."""
+
     async def reconcile(self, message: bytes) -> bytes:
         """One round of set reconciliation: our message, its reply."""
 

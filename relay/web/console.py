@@ -15,7 +15,7 @@ from aiohttp import web
 from relay.net.sockets import listen
 from relay.node.daemon import Daemon
 from relay.node.report import describe_bundle, describe_node
-from relay.web.pages import render, style
+from relay.web.pages import Handler, render, style
 
 
 @asynccontextmanager
@@ -40,7 +40,7 @@ async def console_service(daemon: Daemon) -> AsyncIterator[None]:
 
 
 @web.middleware
-async def only_by_address(request: web.Request, handler: web.RequestHandler) -> web.StreamResponse:  # type: ignore[type-arg]
+async def only_by_address(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse a request whose Host is a name other than localhost."""
     host = request.host.rpartition(":")[0] if request.host.count(":") == 1 or "]" in request.host else request.host
     plain = host.strip("[]").partition("%")[0]
@@ -49,7 +49,7 @@ async def only_by_address(request: web.Request, handler: web.RequestHandler) -> 
     except ValueError:
         if plain != "localhost":
             raise web.HTTPForbidden(text="Open this page by the address of the box.") from None
-    response: web.StreamResponse = await handler(request)  # type: ignore[operator]
+    response: web.StreamResponse = await handler(request)
     return response
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from functools import cache
 from importlib import resources
 from typing import Any
 
 from aiohttp import web
 from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 LANGUAGES = ("id", "en")
 HEADERS = {

@@ -22,7 +22,7 @@ from relay.node.daemon import Daemon
 from relay.node.report import describe_bundle
 from relay.records.identifiers import ObjectId, RecordId, StatementId, parse_hash, receipt_id
 from relay.store.interface import State
-from relay.web.pages import HEADERS, render, style
+from relay.web.pages import HEADERS, Handler, render, style
 
 _FOR_EVER = "public, max-age=31536000, immutable"
 _OPEN = {"Access-Control-Allow-Origin": "*", "X-Content-Type-Options": "nosniff"}
@@ -128,9 +128,9 @@ def _picture_type(head: bytes) -> str:
 
 
 @web.middleware
-async def _explained(request: web.Request, handler: web.RequestHandler) -> web.StreamResponse:  # type: ignore[type-arg]
+async def _explained(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
-        response: web.StreamResponse = await handler(request)  # type: ignore[operator]
+        response: web.StreamResponse = await handler(request)
     except RelayError as error:
         return problem(error)
     return response

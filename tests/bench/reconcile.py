@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
-from relay.sync.reconcile import Initiator, respond
 from relay.store.recordset import RecordSet
+from relay.sync.reconcile import Initiator, respond
 
 
 @dataclass(frozen=True, slots=True)

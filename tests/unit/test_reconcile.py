@@ -23,9 +23,9 @@ from relay.limits import (
     MAX_RECONCILE_RANGES,
     MIN_RECONCILE_MESSAGE,
 )
+from relay.store.recordset import END, FIRST, RecordSet
 from relay.sync.ranges import MessageWriter, Mode, decode
 from relay.sync.reconcile import Initiator, respond
-from relay.store.recordset import END, FIRST, RecordSet
 
 Item = tuple[int, bytes]
 

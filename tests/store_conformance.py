@@ -1,0 +1,768 @@
+"""What every store has to do, whatever lies behind it: the promises of `relay.store.interface.Store` as tests.
+
+A test module of a store subclasses `StoreConformance` and provides the fixture `opener`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from relay.errors import Malformed, StoreError
+from relay.limits import MAX_RECORD
+from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, receipt_id, sha256
+from relay.records.statement import FileEntry, chunk_size_for
+from relay.store.interface import LogBatch, LogState, Outcome, PeerNote, State, Store
+from relay.trust.admission import Admitted
+from relay.trust.roles import Role
+from tests.factory import (
+    Election,
+    Node,
+    content_of,
+    make_election,
+    make_file,
+    make_node,
+    make_receipt,
+    make_revocations,
+    make_statement,
+    object_of,
+)
+
+CHUNK = chunk_size_for(1)
+
+
+class Opener(Protocol):
+    """Opens the store under test; again, for a second process on the same store."""
+
+    async def __call__(
+        self,
+        *,
+        own: NodeId | None = None,
+        quota_bytes: int = 1 << 30,
+        quota_statements: int = 1_000,
+        storage_limit: int | None = None,
+        keeps_all: bool = False,
+    ) -> Store:
+        """The store, open; the fixture closes it."""
+
+
+class Cast:
+    """Who acts in these tests."""
+
+    def __init__(self) -> None:
+        self.election: Election = make_election()
+        self.island: Node = make_node(self.election, "pulau-long")
+        self.other: Node = make_node(self.election, "pulau-batun")
+        self.receiver: Node = make_node(self.election, "receiver", Role.RECEIVER)
+        self.dice = random.Random(7)
+
+    def content(self, size: int = 3 * CHUNK + 5) -> bytes:
+        """New content."""
+        return content_of(self.dice, size)
+
+    def statement(self, *contents: bytes, node: Node | None = None, supersedes: StatementId | None = None) -> Admitted:
+        """A statement over files with these contents."""
+        files = [make_file(content, f"{place}.jpg") for place, content in enumerate(contents)]
+        return make_statement(self.election, node or self.island, *files, supersedes=supersedes)
+
+    def lie(self, entry: FileEntry, node: Node | None = None) -> Admitted:
+        """A statement over a file entry that need not be true."""
+        return make_statement(self.election, node or self.other, entry)
+
+    def receipt(self, statement: Admitted, entry: int = 0) -> Admitted:
+        """A receipt for a statement."""
+        return make_receipt(self.election, self.receiver, statement, entry)
+
+
+async def stage_all(store: Store, content: bytes, chunks: Sequence[int] | None = None) -> None:
+    """Stage chunks of an object, all of them by default."""
+    step = chunk_size_for(len(content))
+    for index in range(-(-len(content) // step)) if chunks is None else chunks:
+        await store.stage_chunk(object_of(content), index, content[index * step : (index + 1) * step])
+
+
+async def only_bundle(store: Store, statement: Admitted) -> tuple[State, int]:
+    """State and held bytes of a bundle."""
+    bundle = await store.bundle(StatementId(statement.id))
+    assert bundle is not None
+    return bundle.state, bundle.held
+
+
+class StoreConformance:
+    """The tests. `opener` opens the same store every time."""
+
+    @pytest.fixture
+    def cast(self) -> Cast:
+        """A new election with its nodes."""
+        return Cast()
+
+    # -- records
+
+    async def test_a_record_is_new_once_and_read_back(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        statement = cast.statement(cast.content())
+        assert await store.add([statement, statement]) == [Outcome.NEW, Outcome.KNOWN]
+        assert await store.add([statement]) == [Outcome.KNOWN]
+        assert await store.read([RecordId(bytes(32)), statement.id], 1) == [
+            (Kind.STATEMENT, statement.id, statement.raw)
+        ]
+        assert (Kind.STATEMENT, statement.id) in store.members
+
+    async def test_reading_stops_at_its_limit(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        statements = [cast.statement(cast.content(10)) for _ in range(3)]
+        await store.add(statements)
+        ids = [one.id for one in statements]
+        two = len(statements[0].raw) + len(statements[1].raw)
+        assert [record for _, record, _ in await store.read(ids, two)] == ids[:2]
+        assert [record for _, record, _ in await store.read(ids, 1)] == ids[:1]
+        assert await store.read([], MAX_RECORD) == []
+
+    async def test_the_higher_rank_fills_a_slot(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        first = make_revocations(cast.election, 1)
+        second = make_revocations(cast.election, 2, cast.island)
+        assert await store.add([first, second, first]) == [Outcome.NEW, Outcome.NEW, Outcome.STALE]
+        assert await store.add([second]) == [Outcome.KNOWN]
+        assert await store.load(Kind.NOTICE) == [second.raw]
+        assert list(store.members) == [(Kind.NOTICE, second.id)]
+
+    async def test_a_rank_may_be_larger_than_a_machine_word(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        huge = replace(make_revocations(cast.election, 1), rank=1 << 70)
+        assert await store.add([huge]) == [Outcome.NEW]
+        assert await store.add([make_revocations(cast.election, 2)]) == [Outcome.STALE]
+
+    async def test_a_receipt_takes_its_statement_out_of_the_set(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        statement = cast.statement(cast.content())
+        receipt = cast.receipt(statement, 5)
+        await store.add([statement])
+        assert await store.awaiting_receipt(b"", 10) == [statement.id]
+        assert await store.add([receipt, receipt]) == [Outcome.NEW, Outcome.KNOWN]
+        assert list(store.members) == [(Kind.RECEIPT, receipt_id(statement.id))]
+        assert await store.awaiting_receipt(b"", 10) == []
+        bundle = await store.bundle(StatementId(statement.id))
+        assert bundle is not None
+        assert (bundle.state, bundle.entry) == (State.DELIVERED, 5)
+
+    async def test_a_delivered_statement_is_not_carried_again(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        statement = cast.statement(cast.content())
+        await store.add([cast.receipt(statement)])
+        assert await store.add([statement]) == [Outcome.KNOWN]
+        assert await store.bundles() == []
+        assert await store.known_statements([StatementId(statement.id), StatementId(RecordId(bytes(32)))]) == {
+            statement.id
+        }
+
+    async def test_its_maker_and_a_receiver_keep_a_delivered_statement(self, opener: Opener, cast: Cast) -> None:
+        statement = cast.statement(cast.content())
+        store = await opener(own=cast.island.identity.node)
+        await store.add([cast.receipt(statement)])
+        assert await store.add([statement]) == [Outcome.NEW]
+        assert (await only_bundle(store, statement))[0] is State.DELIVERED
+        assert (Kind.STATEMENT, statement.id) not in store.members
+
+    async def test_awaiting_receipt_is_paged_by_id(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        statements = [cast.statement(cast.content(5)) for _ in range(5)]
+        await store.add(statements)
+        ids = sorted(one.id for one in statements)
+        first = await store.awaiting_receipt(b"", 2)
+        assert first + await store.awaiting_receipt(first[-1], 10) == ids
+
+    # -- quotas, revocations
+
+    async def test_a_signer_is_held_to_its_quota_until_receipts_come(self, opener: Opener, cast: Cast) -> None:
+        store = await opener(quota_statements=2)
+        mine = [cast.statement(cast.content(9)) for _ in range(3)]
+        theirs = cast.statement(cast.content(9), node=cast.other)
+        assert await store.add([*mine, theirs]) == [Outcome.NEW, Outcome.NEW, Outcome.OVER_QUOTA, Outcome.NEW]
+        await store.add([cast.receipt(mine[0])])
+        assert await store.add([mine[2]]) == [Outcome.NEW]
+
+    async def test_the_quota_counts_bytes(self, opener: Opener, cast: Cast) -> None:
+        first, second = cast.statement(cast.content()), cast.statement(cast.content())
+        size = getattr(first.body, "size", 0)
+        store = await opener(quota_bytes=size + 1)
+        assert await store.add([first, second]) == [Outcome.NEW, Outcome.OVER_QUOTA]
+
+    async def test_the_own_node_has_no_quota(self, opener: Opener, cast: Cast) -> None:
+        store = await opener(own=cast.island.identity.node, quota_statements=1)
+        statements = [cast.statement(cast.content(9)) for _ in range(3)]
+        assert await store.add(statements) == [Outcome.NEW] * 3
+
+    async def test_a_revoked_signer_is_withheld_and_may_come_back(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        content = cast.content()
+        delivered, pending = cast.statement(cast.content(9)), cast.statement(content)
+        await store.add([delivered, pending, cast.receipt(delivered)])
+        await stage_all(store, content, [0])
+        await store.commit_chunks()
+        assert await store.withhold([cast.island.identity.node]) == 1
+        assert [one.id for one in await store.bundles()] == [delivered.id]
+        assert await store.bundle(StatementId(pending.id)) is None
+        assert (Kind.STATEMENT, pending.id) not in store.members
+        assert await store.wants(10) == []
+        assert await store.awaiting_receipt(b"", 10) == []
+        assert (await store.counts()).partial == 0
+        assert not await store.stage_chunk(object_of(content), 1, content[CHUNK : 2 * CHUNK])
+        assert await store.withhold([]) == 0
+        assert (Kind.STATEMENT, pending.id) in store.members
+        assert (await only_bundle(store, pending)) == (State.PARTIAL, CHUNK)
+
+    # -- bundles
+
+    async def test_bundles_are_listed_in_order_and_counted(self, opener: Opener, cast: Cast) -> None:
+        store = await opener(own=cast.island.identity.node)
+        content = cast.content()
+        partial = cast.statement(content, node=cast.other)
+        waiting, delivered = cast.statement(), cast.statement(b"x", b"y")
+        await store.add([delivered, waiting, partial, cast.receipt(delivered, 3)])
+        await stage_all(store, content, [3])
+        await store.commit_chunks()
+        shown = await store.bundles()
+        assert [(one.device, one.seq, one.state, one.own, one.entry) for one in shown] == [
+            ("pulau-batun", 1, State.PARTIAL, False, None),
+            ("pulau-long", 1, State.WAITING, True, None),
+            ("pulau-long", 2, State.DELIVERED, True, 3),
+        ]
+        assert (shown[0].size, shown[0].held) == (len(content), 5)
+        assert [(one.name, one.size, one.sha256) for one in shown[2].files] == [
+            ("0.jpg", 1, sha256(b"x")),
+            ("1.jpg", 1, sha256(b"y")),
+        ]
+        counts = await store.counts()
+        assert (counts.partial, counts.waiting, counts.delivered, counts.bytes_held) == (1, 1, 1, 5)
+
+    async def test_the_head_of_a_chain(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        first, second = cast.statement(b"a"), cast.statement(b"b")
+        assert await store.chain_head(cast.island.identity.node) is None
+        await store.add([second, first])
+        assert await store.chain_head(cast.island.identity.node) == (2, second.id)
+
+    async def test_a_file_named_twice_counts_once(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        content = cast.content()
+        statement = cast.statement(content, content)
+        await store.add([statement])
+        assert [one.object for one in await store.wants(10)] == [object_of(content)]
+        await stage_all(store, content)
+        assert await store.commit_chunks() == [statement.id]
+        assert await only_bundle(store, statement) == (State.WAITING, len(content))
+
+    # -- wants
+
+    async def test_whole_packages_before_many_halves(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        small, large = cast.content(2 * CHUNK), cast.content(6 * CHUNK)
+        pair = cast.content(CHUNK), cast.content(2 * CHUNK)
+        await store.add([cast.statement(large), cast.statement(*pair), cast.statement(small)])
+        order = [object_of(one) for one in (small, *pair, large)]
+        assert [want.object for want in await store.wants(10)] == order
+        assert [want.object for want in await store.wants(2)] == order[:2]
+        assert [want.object for want in await store.wants(2, frozenset(order[:3]))] == order[3:]
+        await stage_all(store, large, range(5))
+        await store.commit_chunks()
+        first = (await store.wants(10))[0]
+        assert (first.object, first.missing, first.remaining) == (object_of(large), 1 << 5, CHUNK)
+
+    async def test_the_superseded_come_last(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        old, new = cast.content(9), cast.content()
+        mistake = cast.statement(old)
+        await store.add([mistake, cast.statement(new, supersedes=StatementId(mistake.id))])
+        assert [want.object for want in await store.wants(10)] == [object_of(new), object_of(old)]
+
+    async def test_a_stranger_to_the_station_supersedes_nothing(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        honest, foreign = cast.content(9), cast.content()
+        victim = cast.statement(honest)
+        stranger = make_node(cast.election, "stranger", tps=("tps-9",))
+        attack = make_statement(
+            cast.election, stranger, make_file(foreign), tps="tps-9", supersedes=StatementId(victim.id)
+        )
+        await store.add([victim, attack])
+        assert [want.object for want in await store.wants(10)] == [object_of(honest), object_of(foreign)]
+
+    async def test_delivered_content_is_wanted_by_a_receiver_only(self, opener: Opener, cast: Cast) -> None:
+        carrier = await opener()
+        content = cast.content()
+        statement = cast.statement(content)
+        await carrier.add([statement, cast.receipt(statement)])
+        assert await carrier.wants(10) == []
+        assert not await carrier.stage_chunk(object_of(content), 0, content[:CHUNK])
+        receiver = await opener(keeps_all=True)
+        assert [want.object for want in await receiver.wants(10)] == [object_of(content)]
+        assert await receiver.stage_chunk(object_of(content), 0, content[:CHUNK])
+
+    async def test_content_stops_being_wanted_when_the_receipt_comes(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        content = cast.content()
+        statement = cast.statement(content)
+        await store.add([statement])
+        await stage_all(store, content, [0])
+        await store.commit_chunks()
+        await store.add([cast.receipt(statement)])
+        assert not await store.stage_chunk(object_of(content), 1, content[CHUNK : 2 * CHUNK])
+
+    async def test_nothing_is_wanted_over_the_limit(self, opener: Opener, cast: Cast) -> None:
+        store = await opener(storage_limit=CHUNK)
+        first, second = cast.content(), cast.content()
+        await store.add([cast.statement(first), cast.statement(second)])
+        assert len(await store.wants(10)) == 2
+        await stage_all(store, first, [0])
+        await store.commit_chunks()
+        assert await store.wants(10) == []
+        assert await store.add([cast.statement(b"small")]) == [Outcome.NEW]  # statements still travel
+
+    # -- chunks
+
+    async def test_chunks_in_any_order_make_an_object(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        content = cast.content()
+        statement = cast.statement(content)
+        await store.add([statement])
+        await stage_all(store, content, [3, 0])
+        assert await store.holdings([object_of(content)]) == []  # staged is not held
+        assert await store.commit_chunks() == []
+        (holding,) = await store.holdings([object_of(content), ObjectId(bytes(32))])
+        assert (holding.size, holding.chunks, holding.complete) == (len(content), 0b1001, False)
+        assert await store.read_chunk(object_of(content), 3) == content[3 * CHUNK :]
+        assert await store.read_chunk(object_of(content), 1) is None
+        assert await store.object_path(object_of(content)) is None
+        await stage_all(store, content, [2, 1])
+        assert await store.commit_chunks() == [statement.id]
+        path = await store.object_path(object_of(content))
+        assert path is not None
+        assert path.read_bytes() == content
+        assert await store.read_chunk(object_of(content), 1) == content[CHUNK : 2 * CHUNK]
+        assert await store.read_chunk(object_of(content), 4) is None
+        assert await store.read_chunk(object_of(content), -1) is None
+        assert (await store.counts()).bytes_held == len(content)
+
+    async def test_a_chunk_is_taken_once_and_only_where_wanted(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        content = cast.content()
+        assert not await store.stage_chunk(object_of(content), 0, content[:CHUNK])
+        await store.add([cast.statement(content)])
+        assert await store.stage_chunk(object_of(content), 0, content[:CHUNK])
+        assert not await store.stage_chunk(object_of(content), 0, content[:CHUNK])
+        await store.commit_chunks()
+        assert not await store.stage_chunk(object_of(content), 0, content[:CHUNK])
+
+    @pytest.mark.parametrize(
+        ("index", "data"), [(0, b"wrong"), (0, bytes(CHUNK)), (4, b"x"), (-1, b"x"), (1 << 40, b"x")]
+    )
+    async def test_content_that_no_statement_names(self, opener: Opener, cast: Cast, index: int, data: bytes) -> None:
+        store = await opener()
+        content = cast.content()
+        await store.add([cast.statement(content)])
+        with pytest.raises(Malformed):
+            await store.stage_chunk(object_of(content), index, data)
+        assert await store.commit_chunks() == []
+        assert await store.holdings([object_of(content)]) == []
+
+    @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(data=st.data())
+    def test_any_interleaving_of_streams(self, run_in_new_store: object, data: st.DataObject) -> None:
+        """Parallel streams stage and commit as they like; what one commit said is held afterwards."""
+        cast = Cast()
+        contents = [
+            cast.content(size * CHUNK + 1) for size in data.draw(st.lists(st.integers(0, 3), min_size=1, max_size=3))
+        ]
+        chunks = [(c, i) for c in contents for i in range(-(-len(c) // CHUNK))]
+        order = data.draw(st.permutations(chunks))
+        streams = [order[at::3] for at in range(3)]
+        commits = data.draw(st.integers(1, 3))
+
+        async def scenario(store: Store) -> None:
+            statement = cast.statement(*contents)
+            await store.add([statement])
+            completed: list[StatementId] = []
+
+            async def stream(part: Sequence[tuple[bytes, int]]) -> None:
+                for place, (content, index) in enumerate(part):
+                    await stage_all(store, content, [index])
+                    if place % commits == 0:
+                        completed.extend(await store.commit_chunks())
+                        (holding,) = await store.holdings([object_of(content)])
+                        assert holding.complete or holding.chunks >> index & 1
+                completed.extend(await store.commit_chunks())
+
+            await asyncio.gather(*(stream(part) for part in streams))
+            assert set(completed) == {statement.id}
+            assert (await only_bundle(store, statement))[0] is State.WAITING
+
+        run_in_new_store(scenario)  # type: ignore[operator]
+
+    async def test_a_commit_outlives_its_caller(self, opener: Opener, cast: Cast) -> None:
+        """A link that is lost cancels whoever commits, at any await; the next commit goes on as if nothing was."""
+        store = await opener()
+        for turns in range(12):
+            content = cast.content()
+            statement = cast.statement(content)
+            await store.add([statement])
+            await stage_all(store, content)
+            task = asyncio.ensure_future(store.commit_chunks())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await store.commit_chunks()
+            assert (await only_bundle(store, statement))[0] is State.WAITING
+            assert await store.read_chunk(object_of(content), 0) == content[:CHUNK]
+
+    async def test_what_was_staged_survives_other_work(self, opener: Opener, cast: Cast) -> None:
+        """Revocations, adoptions and other processes come between staging and committing."""
+        store = await opener()
+        content, other = cast.content(8 * CHUNK), cast.content(9)
+        statement = cast.statement(content)
+        await store.add([statement, cast.statement(other)])
+
+        async def interrupt() -> None:
+            for _ in range(8):
+                await store.withhold([])
+                await store.refresh()
+
+        await asyncio.gather(stage_all(store, content), interrupt())
+        assert await store.commit_chunks() == [statement.id]
+
+    async def test_an_object_serves_several_statements(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        content = cast.content()
+        first, second = cast.statement(content), cast.statement(content, node=cast.other)
+        await store.add([first, second])
+        assert len(await store.wants(10)) == 1
+        await stage_all(store, content)
+        assert sorted(await store.commit_chunks()) == sorted([first.id, second.id])
+        third = cast.statement(content)
+        await store.add([third])
+        assert (await only_bundle(store, third))[0] is State.WAITING
+
+    async def test_what_was_committed_is_there_after_reopening(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        content = cast.content()
+        statement = cast.statement(content)
+        await store.add([statement, make_revocations(cast.election, 1)])
+        await stage_all(store, content, [1, 2])
+        await store.commit_chunks()
+        await store.close()
+        again = await opener()
+        assert list(again.members) == list(store.members)
+        (want,) = await again.wants(10)
+        assert want.missing == 0b1001
+        await stage_all(again, content, [0, 3])
+        assert await again.commit_chunks() == [statement.id]
+
+    async def test_closing_keeps_what_was_staged(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        content = cast.content()
+        await store.add([cast.statement(content)])
+        await stage_all(store, content, [2])
+        await store.close()
+        (holding,) = await (await opener()).holdings([object_of(content)])
+        assert holding.chunks == 0b100
+
+    # -- lies about chunks
+
+    async def test_false_chunk_hashes_do_not_keep_the_truth_out(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        content, forged = cast.content(), cast.content()
+        lie = replace(make_file(forged), sha256=object_of(content))
+        await store.add([cast.lie(lie)])
+        step = CHUNK
+        for index in range(4):
+            assert await store.stage_chunk(object_of(content), index, forged[index * step : (index + 1) * step])
+        honest = cast.statement(content)
+        await store.add([honest])
+        assert await store.commit_chunks() == []
+        assert [want.missing for want in await store.wants(10)] == [0b1111]  # the lie is found out
+        await stage_all(store, content)
+        assert honest.id in await store.commit_chunks()
+        path = await store.object_path(object_of(content))
+        assert path is not None
+        assert path.read_bytes() == content
+
+    async def test_a_false_size_does_not_keep_the_truth_out(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        content = cast.content()
+        lie = replace(make_file(content[: 2 * CHUNK]), sha256=object_of(content))
+        honest = cast.statement(content)
+        await store.add([cast.lie(lie), honest])
+        await stage_all(store, content)
+        assert honest.id in await store.commit_chunks()
+
+    async def test_lies_do_not_crowd_out_what_is_wanted(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        lies = []
+        for _ in range(4):
+            content, forged = cast.content(9), cast.content(9)
+            lies.append((object_of(content), forged))
+            await store.add([cast.lie(replace(make_file(forged), sha256=object_of(content)))])
+        for object_id, forged in lies:
+            await store.stage_chunk(object_id, 0, forged)
+        await store.commit_chunks()
+        content = cast.content()
+        await store.add([cast.statement(content)])
+        assert [want.object for want in await store.wants(2)] == [object_of(content)]
+
+    async def test_many_lists_of_chunks_for_one_object(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        content = cast.content()
+        for _ in range(12):
+            lie = replace(make_file(cast.content()), sha256=object_of(content))
+            assert await store.add([cast.lie(lie)]) == [Outcome.NEW]
+        honest = cast.statement(content)
+        await store.add([honest])
+        await stage_all(store, content)
+        assert honest.id in await store.commit_chunks()
+
+    # -- adopting and freeing
+
+    async def test_adopting_before_and_after_the_statement(self, opener: Opener, cast: Cast, tmp_path: Path) -> None:
+        store = await opener()
+        content = cast.content()
+        source = tmp_path / "photo.jpg"
+        source.write_bytes(content)
+        assert await store.adopt(object_of(content), source)
+        assert not await store.adopt(object_of(content), source)
+        before = cast.statement(content)
+        await store.add([before])
+        assert (await only_bundle(store, before))[0] is State.WAITING
+        other = cast.content()
+        after = cast.statement(other)
+        await store.add([after])
+        await stage_all(store, other, [1])
+        await store.commit_chunks()
+        source.write_bytes(other)
+        assert await store.adopt(object_of(other), source)
+        assert (await only_bundle(store, after))[0] is State.WAITING
+        assert (await store.counts()).bytes_held == len(content) + len(other)
+        source.unlink()
+        assert await store.read_chunk(object_of(other), 0) == other[:CHUNK]
+
+    async def test_adopting_what_is_not_what_its_hash_says(self, opener: Opener, cast: Cast, tmp_path: Path) -> None:
+        store = await opener()
+        content = cast.content()
+        await store.add([cast.statement(content)])
+        source = tmp_path / "photo.jpg"
+        source.write_bytes(content + b"!")
+        with pytest.raises(Malformed):
+            await store.adopt(object_of(content), source)
+        assert await store.holdings([object_of(content)]) == []
+        assert await store.object_path(object_of(content)) is None
+
+    async def test_the_same_file_adopted_at_once(self, opener: Opener, cast: Cast, tmp_path: Path) -> None:
+        store, beside = await opener(), await opener()
+        content = cast.content()
+        source = tmp_path / "photo.jpg"
+        source.write_bytes(content)
+        await asyncio.gather(*(one.adopt(object_of(content), source) for one in (store, store, beside)))
+        path = await store.object_path(object_of(content))
+        assert path is not None
+        assert path.read_bytes() == content
+
+    async def test_opening_does_not_disturb_another_process(self, opener: Opener, cast: Cast, tmp_path: Path) -> None:
+        store = await opener()
+        content = cast.content(8 << 20)
+        source = tmp_path / "photo.jpg"
+        source.write_bytes(content)
+        adopting = asyncio.ensure_future(store.adopt(object_of(content), source))
+        while not adopting.done():
+            await (await opener()).close()
+        assert await adopting
+
+    async def test_the_only_copy_is_never_freed(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        content = cast.content()
+        delivered, pending = cast.statement(content), cast.statement(content, node=cast.other)
+        await store.add([delivered, pending])
+        await stage_all(store, content)
+        await store.commit_chunks()
+        await store.add([cast.receipt(delivered)])
+        with pytest.raises(StoreError):
+            await store.free([object_of(content)])
+        assert [one async for one in store.freeable(1 << 62)] == []
+        assert await store.read_chunk(object_of(content), 0) == content[:CHUNK]
+        await store.add([cast.receipt(pending, 1)])
+        freeable = [one async for one in store.freeable(1 << 62)]
+        assert [(one[0], one[1], one[2]) for one in freeable] == [
+            (delivered.id, (object_of(content),), len(content)),
+            (pending.id, (object_of(content),), len(content)),
+        ]
+        assert await store.free([object_of(content)]) == len(content)
+        assert await store.free([object_of(content)]) == 0
+        assert await store.object_path(object_of(content)) is None
+        assert await store.holdings([object_of(content)]) == []
+        assert [one async for one in store.freeable(1 << 62)] == []
+        assert (await store.counts()).bytes_held == 0
+
+    async def test_freed_content_may_be_wanted_again(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        content = cast.content()
+        first = cast.statement(content)
+        await store.add([first])
+        await stage_all(store, content)
+        await store.commit_chunks()
+        await store.add([cast.receipt(first)])
+        await store.free([object_of(content)])
+        again = cast.statement(content)
+        await store.add([again])
+        assert [want.missing for want in await store.wants(10)] == [0b1111]
+        await stage_all(store, content)
+        assert await store.commit_chunks() == [again.id]
+
+    async def test_the_rest_of_a_delivered_bundle_is_freed(self, opener: Opener, cast: Cast) -> None:
+        """What is freed already, and what another bundle needs, is not offered for freeing."""
+        store = await opener()
+        shared, alone, part = cast.content(), cast.content(), cast.content()
+        delivered = cast.statement(shared, alone, part)
+        pending = cast.statement(shared, node=cast.other)
+        await store.add([delivered, pending])
+        for content, chunks in ((shared, None), (alone, None), (part, [0])):
+            await stage_all(store, content, chunks)
+        await store.commit_chunks()
+        await store.add([cast.receipt(delivered)])
+        ((_, objects, size),) = [one async for one in store.freeable(1 << 62)]
+        assert (set(objects), size) == ({object_of(alone), object_of(part)}, len(alone) + CHUNK)
+        assert await store.free(objects) == len(alone) + CHUNK
+        assert [one async for one in store.freeable(1 << 62)] == []
+        assert (await store.counts()).bytes_held == len(shared)
+
+    async def test_own_content_is_kept_for_its_time(self, opener: Opener, cast: Cast) -> None:
+        store = await opener(own=cast.island.identity.node)
+        content = cast.content()
+        own, foreign = cast.statement(content), cast.statement(content, node=cast.other)
+        await store.add([own, foreign])
+        await stage_all(store, content)
+        await store.commit_chunks()
+        await store.add([cast.receipt(own), cast.receipt(foreign, 1)])
+        assert [one async for one in store.freeable(0)] == []
+        assert len([one async for one in store.freeable(1 << 62)]) == 2
+
+    # -- several processes
+
+    async def test_another_process_is_noticed(self, opener: Opener, cast: Cast) -> None:
+        daemon, command = await opener(), await opener()
+        first, second = cast.statement(b"a"), cast.statement(b"b")
+        await daemon.add([first])
+        await daemon.refresh()
+        assert not await daemon.refresh()
+        await command.add([second, cast.receipt(first), make_revocations(cast.election, 1)])
+        assert await daemon.refresh()
+        assert not await daemon.refresh()
+        await command.refresh()
+        assert list(daemon.members) == list(command.members)
+        await command.withhold([cast.island.identity.node])
+        assert await daemon.refresh()
+        assert (Kind.STATEMENT, second.id) not in daemon.members
+
+    async def test_processes_write_side_by_side(self, opener: Opener, cast: Cast) -> None:
+        stores = [await opener(), await opener()]
+        statements = [cast.statement(bytes([number])) for number in range(30)]
+
+        async def write(store: Store, part: Sequence[Admitted]) -> None:
+            for one in part:
+                assert await store.add([one]) == [Outcome.NEW]
+                await store.refresh()
+
+        await asyncio.gather(*(write(store, statements[at::2]) for at, store in enumerate(stores)))
+        for store in stores:
+            await store.refresh()
+            assert [record for _, record in store.members] == sorted(one.id for one in statements)
+
+    async def test_content_of_another_process_completes_what_is_staged(
+        self, opener: Opener, cast: Cast, tmp_path: Path
+    ) -> None:
+        daemon, command = await opener(), await opener()
+        content = cast.content()
+        statement = cast.statement(content)
+        await daemon.add([statement])
+        await stage_all(daemon, content, [0, 1])
+        source = tmp_path / "photo.jpg"
+        source.write_bytes(content)
+        assert await command.adopt(object_of(content), source)
+        await daemon.commit_chunks()
+        await daemon.refresh()
+        await stage_all(daemon, content, [2, 3])
+        await daemon.commit_chunks()
+        assert (await only_bundle(daemon, statement)) == (State.WAITING, len(content))
+        assert await daemon.read_chunk(object_of(content), 3) == content[3 * CHUNK :]
+        assert (await daemon.counts()).bytes_held == len(content)
+
+    # -- neighbours and notes
+
+    async def test_neighbours_and_notes(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        node = cast.other.identity.node
+        await store.note_peer(PeerNote(node, "km-bahari", "carrier", "[::1]:1", 100, 5, 6, connected=True))
+        later = PeerNote(cast.island.identity.node, "pulau-long", "operator", "[::1]:2", 200, 0, 0, connected=False)
+        await store.note_peer(later)
+        assert [one.name for one in await store.peers()] == ["pulau-long", "km-bahari"]
+        assert (await store.peers())[0] == later
+        await store.set_note("uplink", "waiting")
+        await store.set_note("uplink", "delivering")
+        assert await store.notes() == {"uplink": "delivering"}
+
+    # -- the receiver's log
+
+    async def test_the_log_takes_each_statement_once(self, opener: Opener, cast: Cast) -> None:
+        store = await opener(keeps_all=True)
+        content = cast.content()
+        incomplete, first, second = cast.statement(content), cast.statement(), cast.statement()
+        await store.add([incomplete, first, second])
+        assert await store.log_state() == LogState(0, b"", b"")
+        assert await store.unlogged(10) == [(first.id, first.raw), (second.id, second.raw)]
+        assert await store.unlogged(1) == [(first.id, first.raw)]
+        state = LogState(2, b"frontier", b"checkpoint")
+        ids = (StatementId(first.id), StatementId(second.id))
+        batch = LogBatch(0, ids, (cast.receipt(first, 0), cast.receipt(second, 1)), state)
+        await store.append(batch)
+        assert await store.log_state() == state
+        assert await store.unlogged(10) == []
+        assert await store.log_statements(0, 10) == [first.raw, second.raw]
+        assert await store.log_statements(1, 1) == [second.raw]
+        assert (Kind.RECEIPT, receipt_id(first.id)) in store.members
+        assert (Kind.STATEMENT, first.id) not in store.members
+        with pytest.raises(StoreError):
+            await store.append(batch)
+        with pytest.raises(StoreError):
+            await store.append(LogBatch(2, ids[:1], (cast.receipt(first, 2),), LogState(3, b"", b"")))
+        assert await store.log_state() == state
+
+    async def test_a_log_entry_needs_its_own_receipt(self, opener: Opener, cast: Cast) -> None:
+        store = await opener(keeps_all=True)
+        first, second = cast.statement(), cast.statement()
+        await store.add([first, second])
+        for receipts in ((), (cast.receipt(second, 0),), (cast.receipt(first, 1),)):
+            with pytest.raises(StoreError):
+                await store.append(LogBatch(0, (StatementId(first.id),), receipts, LogState(1, b"", b"")))
+        assert (await store.log_state()).size == 0
+        assert len(await store.unlogged(10)) == 2
+
+    async def test_the_log_is_filled_in_the_order_of_completion(self, opener: Opener, cast: Cast) -> None:
+        store = await opener(keeps_all=True)
+        contents = [cast.content(9) for _ in range(3)]
+        statements = [cast.statement(content) for content in contents]
+        await store.add(statements)
+        for at in (2, 0, 1):
+            await stage_all(store, contents[at])
+            await store.commit_chunks()
+        assert [one for one, _ in await store.unlogged(10)] == [statements[at].id for at in (2, 0, 1)]
+
+    async def test_a_revoked_signer_is_not_logged(self, opener: Opener, cast: Cast) -> None:
+        store = await opener(keeps_all=True)
+        await store.add([cast.statement()])
+        await store.withhold([cast.island.identity.node])
+        assert await store.unlogged(10) == []

@@ -1,0 +1,338 @@
+"""The embedded store: conformance, and what is its own: files, crashes, full disks, schemas."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from relay.errors import StoreError
+from relay.records.identifiers import NodeId
+from relay.store.interface import State, Store
+from relay.store.schema import VERSION
+from relay.store.sqlite import SqliteStore
+from tests.factory import object_of
+from tests.store_conformance import CHUNK, Cast, Opener, StoreConformance, only_bundle, stage_all
+
+
+async def open_store(
+    folder: Path,
+    *,
+    own: NodeId | None = None,
+    quota_bytes: int = 1 << 30,
+    quota_statements: int = 1_000,
+    storage_limit: int | None = None,
+    keeps_all: bool = False,
+) -> SqliteStore:
+    """A store with quotas that no test meets by accident."""
+    return await SqliteStore.open(
+        folder,
+        own=own,
+        quota_bytes=quota_bytes,
+        quota_statements=quota_statements,
+        storage_limit=storage_limit,
+        keeps_all=keeps_all,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the store is."""
+    return tmp_path / "store"
+
+
+@pytest.fixture
+async def opener(folder: Path) -> AsyncIterator[Opener]:
+    """Opens the store; closes all that were opened."""
+    stores: list[SqliteStore] = []
+
+    async def open_again(
+        *,
+        own: NodeId | None = None,
+        quota_bytes: int = 1 << 30,
+        quota_statements: int = 1_000,
+        storage_limit: int | None = None,
+        keeps_all: bool = False,
+    ) -> Store:
+        store = await open_store(
+            folder,
+            own=own,
+            quota_bytes=quota_bytes,
+            quota_statements=quota_statements,
+            storage_limit=storage_limit,
+            keeps_all=keeps_all,
+        )
+        stores.append(store)
+        return store
+
+    yield open_again
+    for store in stores:
+        await store.close()
+
+
+@pytest.fixture
+def run_in_new_store() -> Callable[[Callable[[Store], Awaitable[None]]], None]:
+    """Runs a scenario in a store of its own, for tests that run many."""
+
+    def run(scenario: Callable[[Store], Awaitable[None]]) -> None:
+        async def whole() -> None:
+            with TemporaryDirectory() as folder:
+                store = await open_store(Path(folder))
+                try:
+                    await scenario(store)
+                finally:
+                    await store.close()
+
+        asyncio.run(whole())
+
+    return run
+
+
+class TestSqliteStore(StoreConformance):
+    """The conformance tests."""
+
+
+@pytest.fixture
+def cast() -> Cast:
+    """A new election with its nodes."""
+    return Cast()
+
+
+def files_below(folder: Path) -> list[str]:
+    """The names of all content files."""
+    return sorted(
+        file.name for place in ("objects", "partial") for file in (folder / place).rglob("*") if file.is_file()
+    )
+
+
+# -- schema
+
+
+async def test_a_newer_schema_is_refused_and_not_touched(folder: Path) -> None:
+    await (await open_store(folder)).close()
+    database = folder / "catalogue.db"
+    with sqlite3.connect(database) as connection:
+        connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+    connection.close()
+    before = database.read_bytes()
+    with pytest.raises(StoreError, match="newer"):
+        await open_store(folder)
+    assert database.read_bytes() == before
+
+
+async def test_a_database_of_another_program_is_refused_and_not_touched(folder: Path) -> None:
+    folder.mkdir()
+    database = folder / "catalogue.db"
+    with sqlite3.connect(database) as connection:
+        connection.execute("CREATE TABLE songs (title TEXT)")
+    connection.close()
+    before = database.read_bytes()
+    with pytest.raises(StoreError, match="another program"):
+        await open_store(folder)
+    assert database.read_bytes() == before
+
+
+async def test_a_migration_that_fails_leaves_the_old_schema(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await (await open_store(folder)).close()
+    database = folder / "catalogue.db"
+    monkeypatch.setattr("relay.store.schema.VERSION", VERSION + 1)
+    monkeypatch.setattr(
+        "relay.store.schema.MIGRATIONS",
+        ("",) * VERSION + ("CREATE TABLE more (a);\nINSERT INTO nowhere VALUES (1);\n",),
+    )
+    with pytest.raises(StoreError):
+        await open_store(folder)
+    monkeypatch.undo()
+    connection = sqlite3.connect(database)
+    assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
+    assert connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'more'").fetchone() is None
+    connection.close()
+    await (await open_store(folder)).close()
+
+
+@pytest.mark.parametrize("damage", ["noise", "cut"])
+async def test_a_damaged_catalogue_is_told(folder: Path, damage: str) -> None:
+    await (await open_store(folder)).close()
+    database = folder / "catalogue.db"
+    content = database.read_bytes()
+    database.write_bytes(b"no database at all" * 100 if damage == "noise" else content[:5000])
+    with pytest.raises(StoreError, match="damaged"):
+        await open_store(folder)
+
+
+async def test_a_store_locked_for_long_is_told(folder: Path, cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.store.database.BUSY_SECONDS", 0.05)
+    store = await open_store(folder)
+    blocker = sqlite3.connect(folder / "catalogue.db", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="locked"):
+        await store.add([cast.statement(b"a")])
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    await store.add([cast.statement(b"b")])
+    await store.close()
+
+
+async def test_a_closed_store_says_so(folder: Path, cast: Cast) -> None:
+    store = await open_store(folder)
+    await store.close()
+    with pytest.raises(StoreError, match="closed"):
+        await store.add([cast.statement(b"a")])
+
+
+# -- the disk
+
+
+@pytest.mark.parametrize("call", ["pwrite", "fdatasync"])
+async def test_a_full_disk_changes_nothing_and_is_overcome(
+    folder: Path, cast: Cast, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    store = await open_store(folder)
+    content = cast.content()
+    statement = cast.statement(content)
+    await store.add([statement])
+    await stage_all(store, content, [0])
+    await store.commit_chunks()
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(StoreError, match="full"):
+        await stage_all(store, content, [1, 2, 3])
+        await store.commit_chunks()
+    monkeypatch.undo()
+    assert await store.commit_chunks() == []  # what may not have reached the disk is not believed afterwards
+    (holding,) = await store.holdings([object_of(content)])
+    assert holding.chunks == 1
+    await stage_all(store, content, [1, 2, 3])
+    assert await store.commit_chunks() == [statement.id]
+    await store.close()
+
+
+async def test_everyone_who_shares_a_failed_commit_hears_of_it(
+    folder: Path, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await open_store(folder)
+    contents = [cast.content(9) for _ in range(3)]
+    await store.add([cast.statement(*contents)])
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fdatasync", full)
+
+    async def bring(content: bytes) -> None:
+        await stage_all(store, content)
+        await store.commit_chunks()
+
+    results = await asyncio.gather(*(bring(content) for content in contents), return_exceptions=True)
+    assert [type(result) for result in results] == [StoreError] * 3
+    monkeypatch.undo()
+    await store.close()
+
+
+async def test_a_partial_file_that_was_damaged_is_no_proof_of_a_lie(folder: Path, cast: Cast) -> None:
+    store = await open_store(folder)
+    content = cast.content()
+    statement = cast.statement(content)
+    await store.add([statement])
+    await stage_all(store, content, [0, 1, 2])
+    await store.commit_chunks()
+    (partial,) = (folder / "partial").iterdir()
+    partial.write_bytes(bytes(CHUNK) + partial.read_bytes()[CHUNK:])
+    await stage_all(store, content, [3])
+    assert await store.commit_chunks() == []
+    (want,) = await store.wants(10)
+    await stage_all(store, content, [index for index in range(4) if want.missing >> index & 1])
+    assert await store.commit_chunks() == [statement.id]
+    await store.close()
+
+
+async def test_a_partial_file_that_is_gone_is_fetched_again(folder: Path, cast: Cast) -> None:
+    store = await open_store(folder)
+    content = cast.content()
+    statement = cast.statement(content)
+    await store.add([statement])
+    await stage_all(store, content, [0, 1])
+    await store.commit_chunks()
+    await store.close()
+    (partial,) = (folder / "partial").iterdir()
+    partial.unlink()
+    store = await open_store(folder)
+    assert [want.missing for want in await store.wants(10)] == [0b1111]
+    await stage_all(store, content)
+    assert await store.commit_chunks() == [statement.id]
+    await store.close()
+
+
+async def test_opening_sweeps_what_a_crash_left(folder: Path, cast: Cast) -> None:
+    store = await open_store(folder)
+    content = cast.content()
+    await store.add([cast.statement(content)])
+    await stage_all(store, content, [0])
+    await store.commit_chunks()
+    await store.close()
+    kept = files_below(folder)
+    (folder / "partial" / f"{'ab' * 32}.{'01' * 8}").write_bytes(b"nobody's")
+    (folder / "objects" / f".{'ab' * 32}.1234.tmp").write_bytes(b"half")
+    await (await open_store(folder)).close()
+    assert files_below(folder) == kept
+
+
+@pytest.mark.parametrize("step", range(6))
+async def test_a_crash_while_completing_loses_nothing(folder: Path, cast: Cast, step: int) -> None:
+    """The process ends at each of the calls that change names, in turn; what was committed before is there after."""
+    store = await open_store(folder)
+    content = cast.content()
+    statement = cast.statement(content)
+    await store.add([statement])
+    await stage_all(store, content, [0, 1, 2])
+    await store.commit_chunks()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:  # a process of its own, which has to open the store itself: threads do not survive a fork
+        _crash_at(folder, content, step)
+    os.close(writer)
+    os.waitpid(child, 0)
+    os.close(reader)
+    await store.close()
+    store = await open_store(folder)
+    state, held = await only_bundle(store, statement)
+    assert held >= 3 * CHUNK
+    await stage_all(store, content)
+    await store.commit_chunks()
+    state, held = await only_bundle(store, statement)
+    assert (state, held) == (State.WAITING, len(content))
+    assert await store.read_chunk(object_of(content), 0) == content[:CHUNK]
+    await store.close()
+
+
+def _crash_at(folder: Path, content: bytes, step: int) -> None:
+    calls = 0
+
+    def counted(real: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object, **options: object) -> object:
+            nonlocal calls
+            if calls == step:
+                os._exit(1)
+            calls += 1
+            return real(*arguments, **options)
+
+        return call
+
+    async def complete() -> None:
+        store = await open_store(folder)
+        for name in ("replace", "rename", "fsync", "fdatasync", "unlink"):
+            setattr(os, name, counted(getattr(os, name)))
+        await stage_all(store, content, [3])
+        await store.commit_chunks()
+
+    asyncio.run(complete())
+    os._exit(0)
