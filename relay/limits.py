@@ -27,6 +27,7 @@ MAX_TALLY = 64 * KIB
 # Notices
 MAX_FORMS = 64
 MAX_RECEIVERS = 16
+MAX_SEALING_KEY = 2 * KIB
 MAX_URL = 512
 MAX_TEXT = 200
 """Characters of a name of a village, a district, an island."""
@@ -34,6 +35,8 @@ MAX_TEXT = 200
 # Packages
 MAX_FILES = 32
 MAX_FILE = 64 * MIB
+SEALING_OVERHEAD = 4 * KIB
+"""More than what sealing adds to a file."""
 MAX_CHUNKS_PER_PACKAGE = 1_024
 """Chunk hashes take 32 bytes each of the statement, which must stay under `MAX_RECORD`."""
 
@@ -41,6 +44,8 @@ MAX_CHUNKS_PER_PACKAGE = 1_024
 MAX_PROOF_PATH = 63
 MAX_CHECKPOINT = 16 * KIB
 MAX_COSIGNATURES = 32
+MAX_VERIFIER_KEY = 512
+"""Characters of a verifier key; one of ours takes about 100."""
 
 # Enrolment and register
 MAX_ENROLMENT = 16 * MIB

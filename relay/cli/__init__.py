@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("relay.cli.byhand:export", "Write bundles, receipts and notices to a stick or card."),
     "import": ("relay.cli.byhand:import_", "Take in a stick, a card or a revocation file."),
     "verify": ("relay.cli.verify:verify", "Check an exported bundle or receipt offline."),
+    "receiver": ("relay.cli.receiver:receiver", "The receiver's administration: sealed packages."),
     "demo": ("relay.cli.demo.command:demo", "Show the whole journey on this machine."),
 }
 """Name of each command: where it is, and its line in the help. Here, so that the help imports none of them."""

@@ -33,7 +33,7 @@ from relay.store.durable import write_durably
 from relay.trust import authority as office_acts
 from relay.trust.authority import Office, read_ledger, write_ledger
 from relay.trust.certificates import node_id
-from relay.trust.enrolment import Enrolment, pem_block, write_enrolment
+from relay.trust.enrolment import Enrolment, pem_block, read_pem_block, write_enrolment
 from relay.trust.roles import NODE_ROLES, Role
 
 DEFAULT_FORMS = ("C-HASIL-KWK-GUBERNUR", "C-HASIL-KWK-BUPATI")
@@ -99,6 +99,21 @@ def revoke(folder: Path, name: str, reason: str, output: Path) -> None:
     _save(folder, office)
     write_durably(output, write_enrolment(enrolment))
     message(f"Revoked {name}.")
+    click.echo(str(output))
+
+
+@authority.command()
+@click.argument("folder", type=_PATH, metavar="DIR")
+@click.argument("name")
+@click.argument("public_key", type=_PATH)
+@click.option("-o", "--output", required=True, type=_PATH, help="Where to write the notices.")
+def seal(folder: Path, name: str, public_key: Path, output: Path) -> None:
+    """Have packages sealed to the receiver NAME, whose `relay receiver sealing-key` wrote PUBLIC_KEY."""
+    public = read_pem_block(_read(public_key, MAX_REQUEST), "RELAY SEALING PUBLIC KEY")
+    office, enrolment = office_acts.seal_to(_load(folder), name, public, _root_key(folder))
+    _save(folder, office)
+    write_durably(output, write_enrolment(enrolment))
+    message(f"Packages are sealed to {name} on every node that has these notices.")
     click.echo(str(output))
 
 

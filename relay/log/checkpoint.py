@@ -7,17 +7,18 @@ node does about it (`relay.trust.witness`).
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from relay.errors import Malformed, Refused
-from relay.limits import MAX_COSIGNATURES
+from relay.limits import MAX_CHECKPOINT, MAX_COSIGNATURES
 from relay.log.merkle import HASH_SIZE
-from relay.log.note import COSIGNATURE, Note, NoteKey, Signature, Signer, check, parse_note, sign_note
+from relay.log.note import COSIGNATURE, Note, NoteKey, Signature, Signer, check, decode_base64, parse_note, sign_note
 
-_NUMBER = re.compile(r"0|[1-9]\d{0,18}")
+_NUMBER = re.compile(r"0|[1-9]\d{0,18}", re.ASCII)
 _COSIGNATURE_SIZE = 8 + 64
+_MAX_TIMESTAMP = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +45,10 @@ def parse_checkpoint(note: Note) -> Checkpoint:
     lines = note.text.split("\n")
     if len(lines) != 4 or not lines[0] or _NUMBER.fullmatch(lines[1]) is None:
         raise Malformed("A note is not a checkpoint")
-    try:
-        root = base64.b64decode(lines[2], validate=True)
-    except binascii.Error as error:
-        raise Malformed("A checkpoint's root is not base64") from error
-    checkpoint = Checkpoint(lines[0], int(lines[1]), root)
-    if len(root) != HASH_SIZE or checkpoint.text != note.text:
-        raise Malformed("A checkpoint is not in its one spelling")
-    return checkpoint
+    root = decode_base64(lines[2], "A checkpoint's root")
+    if len(root) != HASH_SIZE:
+        raise Malformed(f"A checkpoint's root is not a hash of {HASH_SIZE} bytes")
+    return Checkpoint(lines[0], int(lines[1]), root)
 
 
 def open_checkpoint(raw: bytes, key: NoteKey) -> Checkpoint:
@@ -79,26 +76,32 @@ def check_cosignature(note: Note, key: NoteKey) -> int:
     if signature is None or key.kind != COSIGNATURE or len(signature.value) != _COSIGNATURE_SIZE:
         raise Refused("unsigned-note", f"A checkpoint is not cosigned by {key.name}")
     timestamp = int.from_bytes(signature.value[:8])
+    if timestamp > _MAX_TIMESTAMP:
+        raise Refused("bad-signature", f"A cosignature by {key.name} claims a time that there is not")
     check(key.public, signature.value[8:], _cosigned(note.text, timestamp))
     return timestamp
 
 
 def merge(left: Note, right: Note) -> Note:
-    """One note with the signatures of two over the same text; of two lines by one key the left's stays.
+    """One note with the signatures of two over the same text, which were checked before.
 
-    Raises `Malformed` for different texts.
+    Of two lines by one key the smaller stays: of two cosignatures, the earlier. So nodes that merge the same notes in
+    any order end up with the same bytes. Raises `Malformed` for different texts.
     """
     if left.text != right.text:
         raise Malformed("Two checkpoints that differ cannot be merged")
-    lines = {(one.name, one.key_id): one for one in (*right.signatures, *left.signatures)}
-    return _ordered(Note(left.text, tuple(lines.values())))
+    both = sorted((*left.signatures, *right.signatures), key=lambda one: one.value, reverse=True)
+    return _ordered(Note(left.text, tuple({(one.name, one.key_id): one for one in both}.values())))
 
 
 def _ordered(note: Note) -> Note:
-    """The log's own signature first, then cosignatures by name, as many as a note may have."""
+    """The log's own signature first, then cosignatures by name, as many and as long as a note may have."""
     origin = note.text.partition("\n")[0]
     lines = sorted(note.signatures, key=lambda one: (one.name != origin, one.name, one.key_id))
-    return replace(note, signatures=tuple(lines[: MAX_COSIGNATURES + 1]))
+    room = MAX_CHECKPOINT - len(f"{note.text}\n".encode())
+    ends = accumulate(len(one.line.encode()) for one in lines)
+    fitting = sum(end <= room for end in ends)
+    return replace(note, signatures=tuple(lines[: min(fitting, MAX_COSIGNATURES + 1)]))
 
 
 def _cosigned(text: str, timestamp: int) -> bytes:

@@ -29,10 +29,14 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 def root_from_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
     """The root of a tree of `size` leaves that `path` (lowest first) leads to from `leaf` at `index` (§2.1.3.2).
 
-    Raises `Malformed` for an index outside the tree or a path of the wrong length.
+    The root binds the leaf, and `index` only together with `size`: the same path may lead to the same root from another
+    place in a tree of another size. Whoever relies on a place needs the size from elsewhere: a checkpoint.
+
+    Raises `Malformed` for an index outside the tree, a path of the wrong length, or what is not a hash.
     """
     if not 0 <= index < size:
         raise Malformed(f"An inclusion proof is for leaf {index} of a tree of {size}")
+    _check_hashes(leaf, *path)
     position, last = index, size - 1
     root = leaf
     for sibling in path:
@@ -65,10 +69,11 @@ def verify_consistency(old_size: int, old_root: bytes, new_size: int, new_root: 
     """
     if not 0 <= old_size <= new_size:
         raise Malformed(f"A consistency proof runs from {old_size} to {new_size}")
+    _check_hashes(old_root, new_root, *path)
     if old_size in (0, new_size):
         if path:
             raise Malformed("A consistency proof has hashes that it does not need")
-        if old_root != (EMPTY_ROOT if old_size == 0 else new_root):
+        if (old_size == 0 and old_root != EMPTY_ROOT) or (old_size == new_size and old_root != new_root):
             raise _inconsistent(old_size, new_size)
         return
     old, new = _roots_from_consistency(old_size, old_root, new_size, path)
@@ -81,7 +86,7 @@ def _roots_from_consistency(
 ) -> tuple[bytes, bytes]:
     hashes = list(path)
     if old_size & (old_size - 1) == 0:
-        hashes.insert(0, old_root)
+        hashes.insert(0, old_root)  # the old tree is one complete subtree of the new one: the proof leaves it out
     if not hashes:
         raise Malformed("A consistency proof is empty")
     position, last = old_size - 1, new_size - 1
@@ -105,6 +110,12 @@ def _roots_from_consistency(
     if last:
         raise Malformed("A consistency proof is too short")
     return old, new
+
+
+def _check_hashes(*hashes: bytes) -> None:
+    # Two children of other sizes, 31 and 33 bytes for instance, would join to the same bytes and so to the same hash.
+    if any(len(one) != HASH_SIZE for one in hashes):
+        raise Malformed(f"A proof holds what is not a hash of {HASH_SIZE} bytes")
 
 
 def _inconsistent(old_size: int, new_size: int) -> Refused:

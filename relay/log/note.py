@@ -7,7 +7,6 @@ Lives here: the form, key ids, verifier keys, Ed25519 signatures. Does not live 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from relay.errors import Malformed, Refused
-from relay.limits import MAX_CHECKPOINT, MAX_COSIGNATURES
+from relay.limits import MAX_CHECKPOINT, MAX_COSIGNATURES, MAX_VERIFIER_KEY
 
 ED25519 = 0x01
 COSIGNATURE = 0x04
@@ -51,15 +50,16 @@ class NoteKey:
 
     @staticmethod
     def parse(vkey: str) -> NoteKey:
-        """Read a verifier key. Raises `Malformed`."""
+        """Read a verifier key of an Ed25519 signer or cosigner. Raises `Malformed`."""
+        if len(vkey) > MAX_VERIFIER_KEY:
+            raise Malformed(f"A verifier key of {len(vkey)} characters is over the limit of {MAX_VERIFIER_KEY}")
         name, _, rest = vkey.partition("+")
         digest, _, encoded = rest.partition("+")
-        try:
-            content = base64.b64decode(encoded, validate=True)
-        except binascii.Error as error:
-            raise Malformed("A verifier key is not base64") from error
+        content = decode_base64(encoded, "A verifier key")
         if not is_key_name(name) or len(content) != 33:
             raise Malformed("A verifier key is not name+id+key")
+        if content[0] not in (ED25519, COSIGNATURE):
+            raise Malformed(f"A verifier key is of type {content[0]}, which is not Ed25519")
         key = NoteKey(name, content[1:], content[0])
         if key.id.hex() != digest:
             raise Malformed("A verifier key's id is not that of its name and key")
@@ -141,17 +141,22 @@ def is_key_name(name: str) -> bool:
     return bool(name) and "+" not in name and not any(character.isspace() for character in name)
 
 
+def decode_base64(text: str, what: str) -> bytes:
+    """The bytes of `text`, if it is base64 in its one spelling; `what` it belongs to. Raises `Malformed`."""
+    try:
+        content = base64.b64decode(text, validate=True)
+    except ValueError as error:  # binascii.Error is one, but letters beyond ASCII raise a plain one
+        raise Malformed(f"{what} is not base64") from error
+    if base64.b64encode(content).decode() != text:
+        raise Malformed(f"{what} is not in its one spelling of base64")
+    return content
+
+
 def _parse_line(line: str) -> Signature:
     parts: Sequence[str] = line.removeprefix(_DASH).split(" ")
     if not line.startswith(_DASH) or len(parts) != 2 or not is_key_name(parts[0]):
         raise Malformed("A note's signature line is malformed")
-    try:
-        content = base64.b64decode(parts[1], validate=True)
-    except binascii.Error as error:
-        raise Malformed("A note's signature is not base64") from error
+    content = decode_base64(parts[1], "A note's signature")
     if len(content) < 5:
         raise Malformed("A note's signature is too short")
-    signature = Signature(parts[0], content[:4], content[4:])
-    if signature.line != line + "\n":
-        raise Malformed("A note's signature is not in its one spelling")
-    return signature
+    return Signature(parts[0], content[:4], content[4:])

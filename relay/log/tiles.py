@@ -23,7 +23,7 @@ ENTRIES = -1
 """The level under which entry bundles are named."""
 
 _LENGTH = struct.Struct(">H")
-_PATH = re.compile(r"tile/(entries|[0-7])/((?:x\d{3}/){0,6}\d{3})(?:\.p/([1-9]\d{0,2}))?")
+_PATH = re.compile(r"tile/(entries|[0-7])/((?:x\d{3}/){0,6}\d{3})(?:\.p/([1-9]\d{0,2}))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def parse_path(path: str) -> TileId:
         raise Malformed(f"{path[:80]!r} names no tile")
     level = ENTRIES if match[1] == "entries" else int(match[1])
     tile = TileId(level, int(match[2].replace("x", "").replace("/", "")), int(match[3] or WIDTH))
-    if tile.path != path:
+    if tile.width > WIDTH or tile.path != path:
         raise Malformed(f"{path!r} is not how a tile is named")
     return tile
 
@@ -105,6 +105,8 @@ def tile_reader(size: int, fetch: Callable[[TileId], bytes]) -> Callable[[int, i
         first = index << rest
         tile_index, place = divmod(first, WIDTH)
         width = min(WIDTH, (size >> HEIGHT * tile_level) - tile_index * WIDTH)
+        if place + (1 << rest) > width:
+            raise Malformed(f"The tree of {size} leaves has no complete subtree {index} at level {level}")
         return subtree_hash(fetch(TileId(tile_level, tile_index, width)), place, 1 << rest)
 
     return read

@@ -107,17 +107,19 @@ class _Link(RecordUpdateListener):
         self._mdns: AsyncZeroconf | None = None
         self._browser: AsyncServiceBrowser | None = None
         self._info: AsyncServiceInfo | None = None
+        self._listens = False
         self._closed = False
 
     async def start(self, port: int, choice: list[str | int]) -> None:
         """Announce this node, and ask who is there. Raises `OSError` and others while the interface is not usable."""
         self._mdns = AsyncZeroconf(interfaces=choice)
         zeroconf = self._mdns.zeroconf
+        zeroconf.async_add_listener(self, None)  # before anything is awaited: what comes first is told but once
+        self._listens = True
         await zeroconf.async_wait_for_start()
         if not zeroconf.engine.senders:
             raise OSError(errno.EADDRNOTAVAIL, "its addresses cannot be used yet")
         _keep_to(zeroconf, self._interface)
-        zeroconf.async_add_listener(self, None)
         self._info = AsyncServiceInfo(
             SERVICE,
             service_name(self._node),
@@ -139,9 +141,10 @@ class _Link(RecordUpdateListener):
         if self._mdns is None:
             return
         zeroconf = self._mdns.zeroconf
+        if self._listens:
+            zeroconf.async_remove_listener(self)
         if self._browser is not None:
             await self._browser.async_cancel()
-            zeroconf.async_remove_listener(self)
         if self._info is not None and not goodbye:
             zeroconf.registry.async_remove(self._info)
         with suppress(OSError, Error):
@@ -191,7 +194,7 @@ class _Link(RecordUpdateListener):
         if len(info.text) > MAX_SIGHTING_TEXT:
             return
         sighting = read_sighting(
-            instance, info.properties, info.parsed_addresses(), info.port, self._tag, self._interface
+            instance, info.properties, info.parsed_scoped_addresses(), info.port, self._tag, self._interface
         )
         if sighting is not None:
             self._sightings.seen(sighting, asyncio.get_running_loop().time())

@@ -114,10 +114,13 @@ class Sightings:
 
 def _usable(address: str, interface: Interface) -> str | None:
     """The address as this node can try it; None for what leads nowhere, or back to this node."""
+    plain, _, zone = address.partition("%")
     try:
-        parsed = ip_address(address.partition("%")[0])
+        parsed = ip_address(plain)
     except ValueError:
         return None
+    if zone not in ("", interface.name, str(interface.index)):
+        return None  # it was heard on another link, where that link's own ears heard it too
     if isinstance(parsed, IPv6Address) and (parsed.ipv4_mapped or parsed.sixtofour or parsed.teredo):
         return None
     if parsed.is_multicast or parsed.is_unspecified or str(parsed) == "255.255.255.255":

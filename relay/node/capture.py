@@ -6,22 +6,26 @@ Lives here: checking what an operator hands over, and the device's chain. What i
 
 from __future__ import annotations
 
+import asyncio
 import mimetypes
 import os
 import stat
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from relay.errors import BadInput
-from relay.limits import MAX_FILE, MAX_FILES, MAX_NAME, MAX_REASON, MIB
+from relay.limits import MAX_FILE, MAX_FILES, MAX_NAME, MAX_REASON, MIB, SEALING_OVERHEAD
 from relay.node.home import Home, Member
+from relay.records.encoding import encode
 from relay.records.identifiers import Kind, StatementId, is_file_name
 from relay.records.statement import FileEntry, Package, check_size, describe_file, sign_statement
 from relay.records.tally import Tally, check_tally
 from relay.store.interface import Outcome
 from relay.sync.custody import Custody
+from relay.trust.sealing import seal
 
 _BLOCK = 1 * MIB
 
@@ -55,11 +59,17 @@ async def capture(home: Home, member: Member, custody: Custody, submission: Subm
         raise BadInput("There is nothing to submit", "Name photographs, or a tally with --tally.")
     if len(submission.files) > MAX_FILES:
         raise BadInput(f"{len(submission.files)} files are too many", f"A package holds at most {MAX_FILES}.")
+    flags = _flags(custody, submission)
     entries = _describe_all(submission.files)
     check_size(entries)
-    for entry, path in zip(entries, submission.files, strict=True):
-        await custody.store.adopt(entry.sha256, path)
-    flags = _flags(custody, submission)
+    sealing_key = custody.admission.sealing_key
+    if custody.admission.sealed and sealing_key is None:
+        raise BadInput("Packages are to be sealed, and no notice has the key", "Ask the election office for it.")
+    if sealing_key is None:
+        for entry, path in zip(entries, submission.files, strict=True):
+            await custody.store.adopt(entry.sha256, path)
+    else:
+        entries = await _seal_files(home, custody, submission, entries, sealing_key)
     with home.chain_lock():
         head = await custody.store.chain_head(member.identity.node)
         package = Package(
@@ -70,8 +80,10 @@ async def capture(home: Home, member: Member, custody: Custody, submission: Subm
             previous=head[1] if head else None,
             captured_at=submission.captured_at,
             files=entries,
-            tally=submission.tally,
-            flags=flags,
+            tally=submission.tally if sealing_key is None else None,
+            sealed_tally=_seal_tally(submission, member, sealing_key),
+            sealed=sealing_key is not None,
+            flags=flags if sealing_key is None else (),
             supersedes=submission.supersedes,
             reason=submission.reason,
         )
@@ -82,6 +94,36 @@ async def capture(home: Home, member: Member, custody: Custody, submission: Subm
     if verdict.outcome is not Outcome.NEW or verdict.id is None:
         raise BadInput("The package was not kept", "Free space on this device and submit again.")
     return Captured(StatementId(verdict.id), flags)
+
+
+async def _seal_files(
+    home: Home, custody: Custody, submission: Submission, entries: Sequence[FileEntry], sealing_key: bytes
+) -> tuple[FileEntry, ...]:
+    """Seal each file and take the sealed bytes in; their entries."""
+    subject = f"{custody.admission.election}/{submission.tps}/{submission.form}"
+    sealed_entries: list[FileEntry] = []
+    for entry, path in zip(entries, submission.files, strict=True):
+        content = await asyncio.to_thread(_read_whole, path)
+        sealed = await asyncio.to_thread(seal, content, sealing_key, subject)
+        with tempfile.NamedTemporaryFile(dir=home.path, prefix=".sealed-") as file:
+            file.write(sealed)
+            file.flush()
+            sealed_entries.append(describe_file(entry.name, entry.media_type, [sealed], len(sealed)))
+            await custody.store.adopt(sealed_entries[-1].sha256, Path(file.name))
+    check_size(sealed_entries)
+    return tuple(sealed_entries)
+
+
+def _seal_tally(submission: Submission, member: Member, sealing_key: bytes | None) -> bytes | None:
+    if sealing_key is None or submission.tally is None:
+        return None
+    subject = f"{member.identity.election}/{submission.tps}/{submission.form}"
+    return seal(encode(submission.tally.to_map()), sealing_key, subject)
+
+
+def _read_whole(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_FILE - SEALING_OVERHEAD)
 
 
 def check_station(member: Member, custody: Custody, submission: Submission) -> None:

@@ -24,6 +24,7 @@ from relay.node.contacts import Contacts
 from relay.node.health import bytes_free, notify, watchdog_seconds
 from relay.node.home import Home, Member
 from relay.node.retention import free_delivered
+from relay.node.witness import Witness
 from relay.records.identifiers import sha256
 from relay.sync.claims import Claims
 from relay.sync.custody import Custody
@@ -48,7 +49,7 @@ class Daemon:
         self.member = member
         self.custody = custody
         self.log: LogReader | None = None
-        self.watch: Watch | None = None
+        self.watch: Watch = Witness(member, time.time)
         self.work: list[Coroutine[None, None, None]] = []
         """What extensions want to have run for ever, beside the daemon's own."""
         self._claims = Claims()

@@ -36,6 +36,7 @@ async def describe_node(home: Home, member: Member, custody: Custody) -> dict[st
             }
             for peer in peers
         ],
+        "alarm": notes.get("alarm"),
         "uplink": json.loads(notes["uplink"]) if "uplink" in notes else None,
         "counts": {"partial": counts.partial, "waiting": counts.waiting, "delivered": counts.delivered},
         "bytes_held": counts.bytes_held,

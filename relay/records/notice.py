@@ -23,6 +23,7 @@ from relay.limits import (
     MAX_RECORD,
     MAX_REGISTER,
     MAX_REGISTER_PARTS,
+    MAX_SEALING_KEY,
     MAX_TALLY_VALUE,
     MAX_TEXT,
     MAX_URL,
@@ -295,7 +296,8 @@ def _read_receiver(row: object) -> Receiver:
         case _:
             raise Malformed("A receiver's entry does not have its four values")
     good_urls = all(is_receiver_url(url) for url in urls) and len(urls) <= MAX_RECEIVERS
-    if not is_code(name) or not good_urls or len(certificate) > MAX_CERTIFICATE:
+    good_key = sealing_key is None or len(sealing_key) <= MAX_SEALING_KEY
+    if not is_code(name) or not good_urls or not good_key or len(certificate) > MAX_CERTIFICATE:
         raise Malformed("A receiver's entry has a bad name, URL or certificate")
     return Receiver(name, tuple(urls), certificate, sealing_key)
 

@@ -67,22 +67,18 @@ class Custody:
         ruled = False
         for place in sorted(range(len(records)), key=lambda place: records[place][0]):
             kind, raw = records[place]
-            name = sha256(raw)
             try:
-                item = self.admission.admit(kind, raw)
-                name = item.id if kind is Kind.RECEIPT else name
-                if asked is not None and name not in asked:
-                    raise Refused("unasked", f"A peer sent a {kind.name.lower()} that it was not asked for")
+                item = self._judge(kind, raw, asked)
             except (Refused, Malformed) as error:
                 logger.warning("refused a %s: %s", kind.name.lower(), error.what)
-                self._remember_refused(name)
-                verdicts[place] = Verdict(kind, None, None, error, name)
+                self._remember_refused(sha256(raw))
+                verdicts[place] = Verdict(kind, None, None, error, sha256(raw))
                 continue
             ruled |= self.admission.install(item) and kind is Kind.NOTICE
             admitted.append((place, item))
         outcomes = await self.store.add([item for _, item in admitted]) if admitted else []
         for (place, item), outcome in zip(admitted, outcomes, strict=True):
-            name = item.id if item.kind is Kind.RECEIPT else sha256(records[place][1])
+            name = _offered_as(item, records[place][1])
             if outcome in (Outcome.STALE, Outcome.OVER_QUOTA):
                 self._remember_refused(name)
             verdicts[place] = Verdict(item.kind, item.id, outcome, None, name)
@@ -95,7 +91,18 @@ class Custody:
             self.news.ring()
         return [verdicts[place] for place in range(len(records))]
 
+    def _judge(self, kind: Kind, raw: bytes, asked: frozenset[bytes] | None) -> Admitted:
+        item = self.admission.admit(kind, raw)
+        if asked is not None and _offered_as(item, raw) not in asked:
+            raise Refused("unasked", f"A peer sent a {kind.name.lower()} that it was not asked for")
+        return item
+
     def _remember_refused(self, name: bytes) -> None:
         self.refused[name] = None
         while len(self.refused) > MAX_REFUSALS:
             del self.refused[next(iter(self.refused))]
+
+
+def _offered_as(item: Admitted, raw: bytes) -> bytes:
+    """The id under which a peer offers a record: a checkpoint may have gained cosignatures here since."""
+    return item.id if item.kind is Kind.RECEIPT else sha256(raw)

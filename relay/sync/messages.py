@@ -73,7 +73,7 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Inquiry:
-    """To a receiver: which of these does it lack, and where are the receipts? `wait` seconds at most for one to come."""
+    """To a receiver: which of these does it lack, which have receipts? It may wait `wait` seconds for one to come."""
 
     statements: tuple[StatementId, ...]
     wait: float = 0.0

@@ -110,6 +110,12 @@ class Admission:
         return any(isinstance(notice.body, Receivers) and notice.body.sealed for notice in self._notices.values())
 
     @property
+    def sealing_key(self) -> bytes | None:
+        """The public key to which packages are sealed, None where they are not."""
+        keys = [one.sealing_key for one in self._receivers.values() if one.sealing_key is not None]
+        return keys[0] if self.sealed and keys else None
+
+    @property
     def revoked(self) -> dict[NodeId, Revocation]:
         """The nodes whose keys are not believed."""
         return self._revoked

@@ -36,6 +36,7 @@ from relay.records.notice import (
 from relay.trust.certificates import issue, make_root, node_id, read_certificate, read_request
 from relay.trust.enrolment import Enrolment
 from relay.trust.roles import Role
+from relay.trust.sealing import PUBLIC_SIZE
 from relay.trust.witness import public_bytes
 
 
@@ -151,6 +152,18 @@ def revoke(office: Office, name: str, reason: str, key: Ed25519PrivateKey) -> tu
     remaining = tuple(one for one in receivers.receivers if one.name != name)
     if remaining != receivers.receivers:
         office = _publish(office, 0, replace(receivers, receivers=remaining), key)
+    return office, Enrolment(None, None, tuple(office.notices.values()))
+
+
+def seal_to(office: Office, name: str, sealing_key: bytes, key: Ed25519PrivateKey) -> tuple[Office, Enrolment]:
+    """Have packages sealed to the receiver `name` from now on; the new notices. Raises `BadInput`."""
+    receivers = _receivers(office)
+    if name not in [one.name for one in receivers.receivers]:
+        raise BadInput(f"No receiver named {name[:80]!r} is enrolled", "Enrol it with --role receiver first.")
+    if len(sealing_key) != PUBLIC_SIZE:
+        raise BadInput("The sealing key is not one", "Give the file that `relay receiver sealing-key` printed.")
+    entries = tuple(replace(one, sealing_key=sealing_key if one.name == name else None) for one in receivers.receivers)
+    office = _publish(office, 0, Receivers(entries, sealed=True), key)
     return office, Enrolment(None, None, tuple(office.notices.values()))
 
 

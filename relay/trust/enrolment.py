@@ -59,6 +59,14 @@ def read_enrolment(text: bytes) -> Enrolment:
     return Enrolment(certificate, root, tuple(notices))
 
 
+def read_pem_block(text: bytes, label: str) -> bytes:
+    """The content of a PEM text with one block of this label. Raises `BadInput`."""
+    blocks = _blocks(text)
+    if len(blocks) != 1 or blocks[0][0] != label:
+        raise BadInput(f"The file is not a {label.lower()}", "Give the file that relay wrote.")
+    return blocks[0][1]
+
+
 def pem_block(label: str, content: bytes) -> str:
     """One PEM block with lines of 64 characters."""
     encoded = base64.b64encode(content).decode()

@@ -34,6 +34,7 @@ from relay.records.identifiers import StatementId
 from relay.records.tally import read_tally
 from relay.store.interface import Bundle, State
 from relay.sync.custody import Custody
+from relay.sync.signal import Signal
 from relay.trust.roles import Role
 
 _PATIENCE = 45.0
@@ -47,6 +48,7 @@ class Story:
     where: dict[str, dict[StatementId, Bundle]] = field(default_factory=dict)
     act: str = ""
     sheets: int = 0
+    looked: Signal = field(default_factory=Signal)
 
 
 @click.command()
@@ -153,7 +155,7 @@ async def _until(story: Story, name: str, fits: Callable[[Bundle], bool], count:
     try:
         async with asyncio.timeout(_PATIENCE):
             while sum(fits(bundle) for bundle in story.where.get(name, {}).values()) < count:
-                await asyncio.sleep(0.05)
+                await story.looked.wait(story.looked.count)
     except TimeoutError:
         raise Unreachable(f"{story.act}: nothing moved for {_PATIENCE:.0f} s", "Is this machine very busy?") from None
 
@@ -163,6 +165,7 @@ async def _look(custodies: dict[str, Custody], story: Story) -> None:
     while True:
         for name, custody in custodies.items():
             story.where[name] = {bundle.id: bundle for bundle in await custody.store.bundles()}
+        story.looked.ring()
         await asyncio.sleep(0.1)
 
 
