@@ -167,5 +167,7 @@ MAX_SIGHTING_TEXT = 512
 """Bytes of the TXT record of a node; an honest one takes about 90."""
 MAX_RESOLVING = 16
 """Nodes asked for what their announcement left out, at a time on one interface."""
+ANNOUNCE_SECONDS = 2.0
+"""How often a node says that it is here: it cannot tell when somebody comes into reach."""
 SIGHTING_SECONDS = 1.0
 """An announcement that says nothing new is told again after so long, as a sign of life."""

@@ -14,6 +14,7 @@ from relay.records.identifiers import Kind, ObjectId, StatementId, sha256
 from relay.records.notice import Revocation, Revocations, sign_notice
 from relay.records.receipt import Inclusion, sign_receipt
 from relay.records.statement import FileEntry, Package, describe_file, sign_statement
+from relay.records.tally import Tally
 from relay.trust.admission import Admission, Admitted
 from relay.trust.certificates import Identity, issue, make_request, make_root, read_certificate, read_request
 from relay.trust.roles import Role
@@ -72,7 +73,7 @@ def make_statement(
     tps: str = "tps-1",
     supersedes: StatementId | None = None,
 ) -> Admitted:
-    """The next statement of a node's chain, admitted."""
+    """The next statement of a node's chain, admitted; with a tally where it has no files."""
     package = Package(
         election=ELECTION,
         tps=tps,
@@ -81,6 +82,7 @@ def make_statement(
         previous=node.chain[-1] if node.chain else None,
         captured_at=1_700_000_000,
         files=files,
+        tally=None if files else Tally({"voters": 1}),
         supersedes=supersedes,
     )
     raw = sign_statement(package, node.identity.uri, node.identity.certificate, node.key)

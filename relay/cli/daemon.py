@@ -76,7 +76,7 @@ def status(home: Home, as_json: bool) -> None:
     click.echo(f"  uplink     {where}")
     for peer in report["peers"]:
         state = "in contact" if peer["connected"] else "seen"
-        click.echo(f"  neighbour  {peer['name']} ({peer['role']}) {state} at {peer['address']}")
+        click.echo(f"  neighbour  {peer['node']} ({peer['role']}) {state} at {peer['address']}")
 
 
 async def _describe(home: Home) -> dict[str, Any]:

@@ -6,6 +6,10 @@ heard becomes hints in `relay.net.sightings`; which interfaces there are is `rel
 
 An instance is made anew when its interface gets other addresses. That goes without a goodbye: the node stays where it
 is, and a neighbour that took it for gone would end a visit. Only the end of the daemon is announced.
+
+RFC 6762 §8.3 has a node announce itself when its link changes, and be quiet afterwards. Over a mesh, ad hoc, or behind
+a radio bridge two nodes come into reach and no link changes: they would never meet. So each announces itself for ever,
+every two seconds or so: some 300 bytes.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import random
 import socket
 from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
@@ -29,7 +34,7 @@ from zeroconf import (  # type: ignore[attr-defined]  # the records can be impor
 )
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
-from relay.limits import MAX_RESOLVING, MAX_SIGHTING_TEXT, MAX_SIGHTINGS, RESOLVE_SECONDS
+from relay.limits import ANNOUNCE_SECONDS, MAX_RESOLVING, MAX_SIGHTING_TEXT, MAX_SIGHTINGS, RESOLVE_SECONDS
 from relay.net.interfaces import Interface
 from relay.net.sightings import SERVICE, Sighting, Sightings, claims, instance_of, read_sighting, service_name
 
@@ -130,6 +135,7 @@ class _Link(RecordUpdateListener):
         )
         announced = await self._mdns.async_register_service(self._info, cooperating_responders=True)
         self._spawn(_finish(announced))
+        self._spawn(self._announce_again(zeroconf, self._info))
         self._browser = AsyncServiceBrowser(zeroconf, SERVICE, handlers=[_ignore])  # it only asks; this object hears
 
     async def close(self, *, goodbye: bool) -> None:
@@ -180,6 +186,12 @@ class _Link(RecordUpdateListener):
             elif instance not in self._resolving and len(self._resolving) < MAX_RESOLVING:
                 self._resolving.add(instance)
                 self._spawn(self._resolve(instance, info))
+
+    async def _announce_again(self, zeroconf: Zeroconf, info: AsyncServiceInfo) -> None:
+        """Tell whoever came into reach that this node is here, for ever; nodes that began together do not stay so."""
+        while True:
+            await asyncio.sleep(ANNOUNCE_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311
+            zeroconf.async_send(zeroconf.generate_service_broadcast(info, None))
 
     async def _resolve(self, instance: str, info: AsyncServiceInfo) -> None:
         """Ask for what an announcement left out; relay's own leave out nothing."""

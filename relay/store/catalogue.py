@@ -20,6 +20,9 @@ from relay.store.database import Database, Row
 from relay.store.interface import Bundle, BundleFile, Outcome, State
 from relay.trust.admission import Admitted
 
+_MAX_RANK = (1 << 63) - 1
+"""SQLite's largest integer; no tree grows so far that it matters."""
+
 Change = tuple[int, bytes, bool]
 """A change of the reconciliation set: kind, id, whether it is in the set now."""
 
@@ -89,9 +92,9 @@ async def settle(db: aiosqlite.Connection, objects: Iterable[ObjectId]) -> list[
     return completed
 
 
-def layout_of(hashes: bytes) -> bytes:
-    """The name of a list of chunk hashes."""
-    return hashlib.sha256(hashes).digest()[:8]
+def layout_of(size: int, hashes: bytes) -> bytes:
+    """The name of a size and a list of chunk hashes."""
+    return hashlib.sha256(size.to_bytes(8, "big") + hashes).digest()[:8]
 
 
 async def bundles(database: Database, where: str = "withheld = 0", parameters: Sequence[object] = ()) -> list[Bundle]:
@@ -109,10 +112,10 @@ async def bundles(database: Database, where: str = "withheld = 0", parameters: S
 
 
 _REMAINING = """
-    SELECT coalesce(sum(size - CASE state WHEN 1 THEN size ELSE held END), 0) FROM (
-        SELECT DISTINCT o.id, o.size, o.state,
-            coalesce((SELECT max(held_bytes) FROM layouts l WHERE l.object = o.id AND NOT refuted), 0) AS held
-        FROM files f JOIN objects o ON o.id = f.object WHERE f.statement = ?)
+    SELECT coalesce(sum(CASE state WHEN 1 THEN 0 ELSE size - held END), 0) FROM (
+        SELECT max(f.size) AS size, o.state, coalesce((
+            SELECT max(held_bytes) FROM layouts l WHERE l.object = o.id AND l.size = f.size AND NOT refuted), 0) AS held
+        FROM files f JOIN objects o ON o.id = f.object WHERE f.statement = ? GROUP BY o.id)
 """
 
 
@@ -120,7 +123,7 @@ async def _add_to_slot(db: aiosqlite.Connection, item: Admitted) -> tuple[Outcom
     changes: list[Change] = [(int(item.kind), item.id, True)]
     held = await _one(db, "SELECT id, rank FROM records WHERE slot = ?", item.slot)
     if held is not None:
-        if held[1] >= item.rank:
+        if held[1] >= min(item.rank, _MAX_RANK):
             return Outcome.STALE, []
         await db.execute("DELETE FROM records WHERE id = ?", (held[0],))
         changes.insert(0, (int(item.kind), bytes(held[0]), False))
@@ -133,11 +136,14 @@ async def _add_receipt(
 ) -> tuple[Outcome, list[Change]]:
     await _insert(db, item, None)
     await db.execute("INSERT INTO receipts VALUES (?, ?)", (receipt.statement, receipt.entry))
-    await db.execute(
+    changes: list[Change] = [(int(Kind.RECEIPT), item.id, True)]
+    async with db.execute(
         "UPDATE bundles SET entry = ?, receipt_at = ?, withheld = 0 WHERE statement = ?",
         (receipt.entry, now, receipt.statement),
-    )
-    return Outcome.NEW, [(int(Kind.RECEIPT), item.id, True), (int(Kind.STATEMENT), receipt.statement, False)]
+    ) as cursor:
+        if cursor.rowcount:
+            changes.append((int(Kind.STATEMENT), receipt.statement, False))
+    return Outcome.NEW, changes
 
 
 async def _add_statement(
@@ -151,7 +157,9 @@ async def _add_statement(
         return Outcome.OVER_QUOTA, []
     await _insert(db, item, None)
     package = statement.package
-    sizes = {entry.sha256: entry.size for entry in package.files}
+    sizes: dict[ObjectId, int] = {}
+    for entry in package.files:
+        sizes[entry.sha256] = max(entry.size, sizes.get(entry.sha256, 0))
     await db.execute(
         "INSERT INTO bundles (statement, node, device, tps, form, seq, supersedes, captured_at, flags, size, "
         "remaining, weight, own, entry) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -173,7 +181,7 @@ async def _add_statement(
         ),
     )
     for place, entry in enumerate(package.files):
-        await _add_file(db, statement.id, place, entry)
+        await _add_file(db, item, place, entry)
     if package.files:
         await settle(db, sizes)
     else:
@@ -184,18 +192,20 @@ async def _add_statement(
     return Outcome.NEW, [(int(Kind.STATEMENT), statement.id, True)] if receipt is None else []
 
 
-async def _add_file(db: aiosqlite.Connection, statement: StatementId, place: int, entry: FileEntry) -> None:
+async def _add_file(db: aiosqlite.Connection, item: Admitted, place: int, entry: FileEntry) -> None:
+    """Keep a file of a statement. Of one object's layouts a few are kept, and one by each signer: who gives two lies
+    in one of them, and may not crowd out what others say."""
     await db.execute(
         "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?)",
-        (statement, place, entry.sha256, entry.name, entry.media_type, entry.size),
+        (item.id, place, entry.sha256, entry.name, entry.media_type, entry.size),
     )
     await db.execute("INSERT OR IGNORE INTO objects VALUES (?, ?, 0)", (entry.sha256, entry.size))
     hashes = b"".join(entry.chunks)
     await db.execute(
-        "INSERT OR IGNORE INTO layouts (object, layout, hashes, held, held_bytes) SELECT ?, ?, ?, x'', 0 "
-        "WHERE (SELECT count(*) FROM layouts WHERE object = ?) < ? "
-        "AND EXISTS (SELECT 1 FROM objects WHERE id = ? AND size = ?)",
-        (entry.sha256, layout_of(hashes), hashes, entry.sha256, MAX_LAYOUTS, entry.sha256, entry.size),
+        "INSERT OR IGNORE INTO layouts (object, layout, node, size, hashes) SELECT ?1, ?2, ?3, ?4, ?5 "
+        "WHERE (SELECT count(*) FROM layouts WHERE object = ?1 AND NOT refuted) < ?6 "
+        "AND NOT EXISTS (SELECT 1 FROM layouts WHERE object = ?1 AND node = ?3 AND NOT refuted)",
+        (entry.sha256, layout_of(entry.size, hashes), item.signer, entry.size, hashes, MAX_LAYOUTS),
     )
 
 
@@ -210,7 +220,7 @@ async def _over_quota(db: aiosqlite.Connection, signer: NodeId, size: int, rules
 async def _insert(db: aiosqlite.Connection, item: Admitted, slot: str | None) -> None:
     await db.execute(
         "INSERT INTO records (id, kind, slot, rank, raw) VALUES (?, ?, ?, ?, ?)",
-        (item.id, int(item.kind), slot, item.rank, item.raw),
+        (item.id, int(item.kind), slot, min(item.rank, _MAX_RANK), item.raw),
     )
 
 

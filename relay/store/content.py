@@ -9,16 +9,19 @@ them in threads. Guards promise 3: nothing enters `objects` whose content has no
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
 
 from relay.errors import Malformed, StoreError
 from relay.limits import MIB
-from relay.records.identifiers import ObjectId
+from relay.records.identifiers import HASH_SIZE, ObjectId
 from relay.records.statement import chunk_size_for
-from relay.store.durable import TEMPORARY, explained, sync_folder
+from relay.store.durable import TEMPORARY, disk_error, explained, sync_folder, write_all
 
 
 class Content:
@@ -27,14 +30,35 @@ class Content:
     def __init__(self, folder: Path) -> None:
         self._objects = folder / "objects"
         self._partial = folder / "partial"
+        self._lock_file = folder / "open.lock"
+        self._lock: int | None = None
 
-    def prepare(self) -> None:
-        """Make the folders; remove what a crash left half-written."""
+    def prepare(self) -> bool:
+        """Make the folders; whether no other process has the store open. Then what a crash left is removed, and others
+        wait until `share`: what is half-written while nobody is at work is nobody's."""
         with explained(self._objects):
             for folder in (self._objects, self._partial):
                 folder.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                fcntl.flock(self._lock, fcntl.LOCK_SH)
+                return False
             for left in self._objects.glob(f"*{TEMPORARY}"):
                 left.unlink(missing_ok=True)
+        return True
+
+    def share(self) -> None:
+        """Let other processes in."""
+        if self._lock is not None:
+            fcntl.flock(self._lock, fcntl.LOCK_SH)
+
+    def close(self) -> None:
+        """This process is done with the store."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def path(self, object_id: ObjectId) -> Path:
         """Where a whole object lies."""
@@ -60,55 +84,75 @@ class Content:
         with explained(path):
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
-                view = memoryview(data)
-                while view:
-                    written = os.pwrite(descriptor, view, offset)
-                    view, offset = view[written:], offset + written
+                write_all(descriptor, data, offset)
             finally:
                 os.close(descriptor)
 
-    def sync_partial(self, object_id: ObjectId, layout: bytes) -> None:
-        """Sync a partial file's content."""
+    def sync_partial(self, object_id: ObjectId, layout: bytes, *, new: bool) -> bool:
+        """Sync a partial file's content, and its name if it is new; False where another process took it away."""
         path = self.partial_path(object_id, layout)
         with explained(path):
+            if not path.exists():
+                return False
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             try:
                 os.fdatasync(descriptor)
             finally:
                 os.close(descriptor)
-
-    def complete(self, object_id: ObjectId, layout: bytes) -> bool:
-        """Move a synced partial file to the objects if its content has its hash; whether it has."""
-        path = self.partial_path(object_id, layout)
-        with explained(path):
-            if _hash(path) != object_id:
-                return False
-            self._place(path, object_id)
-            sync_folder(self._partial)
+            if new:
+                sync_folder(self._partial)
         return True
 
-    def adopt(self, object_id: ObjectId, source: Path, limit: int) -> int:
-        """Copy a file in as an object, synced; its size. Raises `Malformed` if its content has another hash."""
-        temporary = self._objects / f".{object_id.hex()}.{os.getpid()}{TEMPORARY}"
-        with explained(temporary):
-            digest = hashlib.sha256()
-            size = 0
-            try:
-                with source.open("rb") as content, temporary.open("wb") as copy:
-                    while block := content.read(MIB):
-                        size += len(block)
-                        if size > limit:
-                            raise Malformed(f"{source} is larger than {limit} bytes")
-                        digest.update(block)
-                        copy.write(block)
-                    copy.flush()
-                    os.fsync(copy.fileno())
-                if digest.digest() != object_id:
-                    raise Malformed(f"The content of {source} is not what its hash says", "Copy the file again.")
-                self._place(temporary, object_id)
-            finally:
+    def is_whole(self, object_id: ObjectId, layout: bytes) -> bool:
+        """Whether a partial file's content is the object."""
+        path = self.partial_path(object_id, layout)
+        with explained(path):
+            return _hash(path) == object_id
+
+    def right_chunks(self, object_id: ObjectId, layout: bytes, size: int, hashes: bytes) -> int:
+        """The bit set of the chunks of a partial file that have their hashes."""
+        bits = 0
+        for index in range(chunk_count(size)):
+            data = self.read_chunk(object_id, layout, *span(size, index))
+            expected = hashes[index * HASH_SIZE : (index + 1) * HASH_SIZE]
+            bits |= (data is not None and hashlib.sha256(data).digest() == expected) << index
+        return bits
+
+    def place(self, object_id: ObjectId, layout: bytes) -> None:
+        """Move a synced partial file to the objects."""
+        path = self.partial_path(object_id, layout)
+        with explained(path):
+            self._place(path, object_id)
+
+    def take_back(self, object_id: ObjectId, layout: bytes) -> None:
+        """Undo `place`: the catalogue did not commit."""
+        with suppress(OSError):
+            self.path(object_id).replace(self.partial_path(object_id, layout))
+
+    def copy_in(self, object_id: ObjectId, source: Path, limit: int) -> tuple[Path, int]:
+        """Copy a file beside the objects, synced: the copy, for `place_copy` or `unlink`, and its size.
+
+        Raises `Malformed` if its content has another hash.
+        """
+        temporary = self._objects / f".{object_id.hex()}.{secrets.token_hex(4)}{TEMPORARY}"
+        with explained(source):
+            content = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not hold us up
+        try:
+            if not stat.S_ISREG(os.fstat(content).st_mode):
+                raise Malformed(f"{source} is not a file", "Name a file.")
+            size = _copy(content, temporary, object_id, limit, source)
+        except BaseException:
+            with suppress(OSError):
                 temporary.unlink(missing_ok=True)
-        return size
+            raise
+        finally:
+            os.close(content)
+        return temporary, size
+
+    def place_copy(self, temporary: Path, object_id: ObjectId) -> None:
+        """Move what `copy_in` made to the objects."""
+        with explained(temporary):
+            self._place(temporary, object_id)
 
     def read_chunk(self, object_id: ObjectId, layout: bytes | None, offset: int, length: int) -> bytes | None:
         """A chunk of a whole object, or of a layout's partial file; None where the file is gone."""
@@ -145,6 +189,35 @@ class Content:
             sync_folder(self._objects)
         path.replace(target)
         sync_folder(target.parent)
+
+
+def _copy(content: int, temporary: Path, object_id: ObjectId, limit: int, source: Path) -> int:
+    digest = hashlib.sha256()
+    size = 0
+    with explained(temporary):
+        copy = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        while block := _read_block(content, source):
+            if size + len(block) > limit:
+                raise Malformed(f"{source} is larger than {limit} bytes")
+            digest.update(block)
+            with explained(temporary):
+                write_all(copy, block, size)
+            size += len(block)
+        if digest.digest() != object_id:
+            raise Malformed(f"The content of {source} is not what its hash says", "Copy the file again.")
+        with explained(temporary):
+            os.fsync(copy)
+    finally:
+        os.close(copy)
+    return size
+
+
+def _read_block(content: int, source: Path) -> bytes:
+    try:
+        return os.read(content, MIB)
+    except OSError as error:
+        raise disk_error(error, source) from error
 
 
 def span(size: int, index: int) -> tuple[int, int]:

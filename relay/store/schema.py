@@ -55,9 +55,10 @@ CREATE TABLE objects (id BLOB PRIMARY KEY, size INTEGER NOT NULL, state INTEGER 
 CREATE INDEX objects_whole ON objects (size) WHERE state = 1;
 CREATE INDEX objects_to_delete ON objects (id) WHERE state = 2;
 
--- Lists of chunk hashes that statements give for an object. held: bit i of byte i / 8 is chunk i; refuted: false.
+-- Sizes and lists of chunk hashes that statements give for an object; node: who first said so. held: bit i % 8 of byte
+-- i / 8 is chunk i; refuted: all its chunks were held, and the whole was not the object.
 CREATE TABLE layouts (
-    number INTEGER PRIMARY KEY, object BLOB NOT NULL, layout BLOB NOT NULL,
+    number INTEGER PRIMARY KEY, object BLOB NOT NULL, layout BLOB NOT NULL, node BLOB NOT NULL, size INTEGER NOT NULL,
     held_bytes INTEGER NOT NULL DEFAULT 0, refuted INTEGER NOT NULL DEFAULT 0,
     held BLOB NOT NULL DEFAULT x'', hashes BLOB NOT NULL,
     UNIQUE (object, layout)

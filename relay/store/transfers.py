@@ -3,6 +3,9 @@
 A chunk is written as soon as its hash is right; `commit` syncs what was written, hashes objects whose chunks are all
 there, and only then says in the catalogue that it is held. After a power cut the catalogue may know less than the
 disk, never more (promise 5).
+
+An object may have several layouts, since a statement may lie about its chunks: each is gathered in a file of its own,
+and the first whose whole content has the object's hash is the object (promise 3).
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import aiosqlite
+
 from relay.errors import Malformed
 from relay.records.identifiers import HASH_SIZE, ObjectId, StatementId, sha256
 from relay.store import catalogue
@@ -18,8 +23,10 @@ from relay.store.content import Content, chunk_count, span
 from relay.store.database import Database
 from relay.store.interface import Holding, Want
 
+_MOST_CACHED = 1_024
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
 class _Layout:
     """What the catalogue says of one layout, and which chunks were written since it was last asked."""
 
@@ -29,187 +36,275 @@ class _Layout:
     hashes: bytes
     held: int
     staged: int = 0
+    writing: int = 0
+    """Chunks that are being written now."""
 
     @property
     def whole(self) -> int:
         """The bit set of all its chunks."""
         return (1 << chunk_count(self.size)) - 1
 
-    def hash_of(self, index: int) -> bytes:
-        """The hash of a chunk."""
-        return self.hashes[index * HASH_SIZE : (index + 1) * HASH_SIZE]
+    @property
+    def missing(self) -> int:
+        """The bit set of the chunks that nobody brought yet."""
+        return self.whole & ~(self.held | self.staged)
+
+    def fits(self, index: int, length: int, digest: bytes) -> bool:
+        """Whether content of this length and hash is its chunk `index`."""
+        if not 0 <= index < chunk_count(self.size) or span(self.size, index)[1] != length:
+            return False
+        return self.hashes[index * HASH_SIZE : (index + 1) * HASH_SIZE] == digest
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one commit makes durable: chunks by layout, and what the layouts that have all chunks turned out to be."""
+
+    staged: list[tuple[_Layout, int]]
+    completed: list[_Layout]
+    refuted: list[_Layout]
+    damaged: list[tuple[_Layout, int]]
+    """With the chunks that are right."""
 
 
 class Transfers:
     """The partial objects of a store. Safe for concurrent callers."""
 
-    def __init__(self, database: Database, content: Content) -> None:
+    def __init__(self, database: Database, content: Content, *, keeps_all: bool) -> None:
         self._database = database
         self._content = content
+        self._undelivered = "1" if keeps_all else "b.entry IS NULL"
         self._layouts: dict[ObjectId, list[_Layout]] = {}
-        self._committing = asyncio.Lock()
-        self._epoch = 0
-        self._last: list[StatementId] = []
+        self._running: asyncio.Task[list[StatementId]] | None = None
+        self._next: asyncio.Task[list[StatementId]] | None = None
 
     def forget(self) -> None:
-        """Another process changed the catalogue: ask it again. What is staged stays."""
-        for object_id in [key for key, layouts in self._layouts.items() if not any(one.staged for one in layouts)]:
-            del self._layouts[object_id]
+        """The catalogue was changed by others than `commit`: ask it again. What is staged stays."""
+        for object_id, layouts in list(self._layouts.items()):
+            if not any(one.staged or one.writing for one in layouts):
+                del self._layouts[object_id]
 
     async def stage(self, object_id: ObjectId, index: int, data: bytes) -> bool:
         """See `Store.stage_chunk`."""
         layouts = await self._wanted_layouts(object_id)
         if not layouts:
             return False
-        size = layouts[0].size
-        if not 0 <= index < chunk_count(size) or len(data) != span(size, index)[1]:
-            raise Malformed("A chunk does not fit its object")
         digest = await asyncio.to_thread(sha256, data)
-        fitting = [one for one in layouts if one.hash_of(index) == digest]
+        fitting = [one for one in layouts if one.fits(index, len(data), digest)]
         if not fitting:
             raise Malformed("A chunk's content is not what any statement says")
         taken = False
         for layout in fitting:
-            if (layout.held | layout.staged) >> index & 1:
-                continue
-            offset = span(size, index)[0]
-            await asyncio.to_thread(self._content.write_chunk, object_id, layout.name, offset, data)
-            layout.staged |= 1 << index
-            taken = True
+            if layout.missing >> index & 1:
+                taken |= await asyncio.shield(self._write(layout, index, data))
         return taken
 
     async def commit(self) -> list[StatementId]:
-        """See `Store.commit_chunks`. Callers that come while a commit runs share the next one."""
-        epoch = self._epoch
-        async with self._committing:
-            if self._epoch > epoch + 1:
-                return []  # a commit that began after this call has done its work
-            self._epoch += 1
-            return await self._commit()
+        """See `Store.commit_chunks`. Callers that come while a commit runs share the next one, and its failure.
 
-    async def wants(self, limit: int, skip: frozenset[ObjectId], *, keeps_all: bool) -> list[Want]:
+        A commit runs to its end even if every caller is cancelled, as a visit is when the link is lost.
+        """
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._commit_after(self._running))
+            self._next.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(self._next)
+
+    async def wants(self, limit: int, skip: frozenset[ObjectId]) -> list[Want]:
         """See `Store.wants`; whether there is room is the caller's question."""
-        delivered = "" if keeps_all else "AND entry IS NULL"
-        rows = await self._database.rows(
-            f"SELECT statement FROM bundles b WHERE completed IS NULL AND withheld = 0 {delivered} ORDER BY "
-            "EXISTS (SELECT 1 FROM bundles c WHERE c.supersedes = b.statement), remaining, statement LIMIT ?",
-            (limit + len(skip),),
-        )
         wants: dict[ObjectId, Want] = {}
-        for (statement,) in rows:
-            sql = "SELECT DISTINCT f.object FROM files f JOIN objects o ON o.id = f.object "
-            sql += "WHERE f.statement = ? AND o.state != 1 ORDER BY f.place"
-            for (object_id,) in await self._database.rows(sql, (statement,)):
+        offset = 0
+        page = limit
+        while len(wants) < limit:
+            rows = await self._database.rows(_WANTED.format(self._undelivered), (page, offset))
+            for (object_id,) in rows:
                 if object_id in skip or object_id in wants:
                     continue
                 if want := _want(await self._wanted_layouts(ObjectId(object_id))):
                     wants[want.object] = want
-            if len(wants) >= limit:
+                if len(wants) == limit:
+                    break
+            if len(rows) < page:
                 break
-        return list(wants.values())[:limit]
+            offset += page
+            page *= 2
+        return list(wants.values())
 
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
         """See `Store.holdings`."""
         found: list[Holding] = []
         for object_id in objects:
-            row = await self._database.row("SELECT size, state FROM objects WHERE id = ?", (object_id,))
-            if row is None:
+            row = await self._database.row("SELECT size FROM objects WHERE id = ? AND state = 1", (object_id,))
+            if row is not None:
+                found.append(Holding(object_id, row[0], (1 << chunk_count(row[0])) - 1, complete=True))
                 continue
-            if row[1] == 1:
-                found.append(Holding(object_id, row[0], 0, complete=True))
-                continue
-            held = 0
-            for bits in await self._held(object_id):
-                held |= bits
-            if held:
-                found.append(Holding(object_id, row[0], held, complete=False))
+            row = await self._database.row(
+                "SELECT size, held FROM layouts WHERE object = ? AND held_bytes > 0 ORDER BY held_bytes DESC",
+                (object_id,),
+            )
+            if row is not None:
+                found.append(Holding(object_id, row[0], int.from_bytes(row[1], "little"), complete=False))
         return found
 
     async def read(self, object_id: ObjectId, index: int) -> bytes | None:
         """See `Store.read_chunk`."""
-        row = await self._database.row("SELECT size, state FROM objects WHERE id = ?", (object_id,))
-        if row is None or not 0 <= index < chunk_count(row[0]):
+        row = await self._database.row("SELECT size FROM objects WHERE id = ? AND state = 1", (object_id,))
+        layout: bytes | None = None
+        if row is None:
+            row = await self._database.row(
+                "SELECT size, layout, held FROM layouts WHERE object = ? AND held_bytes > 0 ORDER BY held_bytes DESC",
+                (object_id,),
+            )
+            if row is None or index < 0 or not int.from_bytes(row[2], "little") >> index & 1:
+                return None
+            layout = bytes(row[1])
+        if not 0 <= index < chunk_count(row[0]):
             return None
-        offset, length = span(row[0], index)
-        if row[1] == 1:
-            return await asyncio.to_thread(self._content.read_chunk, object_id, None, offset, length)
-        rows = await self._database.rows("SELECT layout, held FROM layouts WHERE object = ?", (object_id,))
-        for layout, held in rows:
-            if int.from_bytes(held, "little") >> index & 1:
-                return await asyncio.to_thread(self._content.read_chunk, object_id, layout, offset, length)
-        return None
+        return await asyncio.to_thread(self._content.read_chunk, object_id, layout, *span(row[0], index))
 
-    async def _held(self, object_id: ObjectId) -> list[int]:
-        sql = "SELECT held FROM layouts WHERE object = ? AND NOT refuted"
-        return [int.from_bytes(held, "little") for (held,) in await self._database.rows(sql, (object_id,))]
+    async def _write(self, layout: _Layout, index: int, data: bytes) -> bool:
+        layout.writing += 1
+        try:
+            offset = span(layout.size, index)[0]
+            await asyncio.to_thread(self._content.write_chunk, layout.object, layout.name, offset, data)
+        finally:
+            layout.writing -= 1
+        new = bool(layout.missing >> index & 1)
+        layout.staged |= 1 << index
+        return new
 
     async def _wanted_layouts(self, object_id: ObjectId) -> list[_Layout]:
         """The layouts by which an object may still come; none where no statement wants it."""
         if object_id not in self._layouts:
-            rows = await self._database.rows(
-                "SELECT l.layout, o.size, l.hashes, l.held FROM layouts l JOIN objects o ON o.id = l.object "
-                "WHERE l.object = ? AND o.state != 1 AND NOT l.refuted AND EXISTS (SELECT 1 FROM files f "
-                "JOIN bundles b USING (statement) "
-                "WHERE f.object = l.object AND b.completed IS NULL AND NOT b.withheld)",
-                (object_id,),
-            )
+            rows = await self._database.rows(_LAYOUTS.format(self._undelivered), (object_id,))
             fresh = [_Layout(object_id, row[0], row[1], row[2], int.from_bytes(row[3], "little")) for row in rows]
             if not fresh:
                 return []
+            if len(self._layouts) >= _MOST_CACHED:
+                self.forget()
             self._layouts.setdefault(object_id, fresh)
         return self._layouts[object_id]
 
-    async def _commit(self) -> list[StatementId]:
+    async def _commit_after(self, before: asyncio.Task[list[StatementId]] | None) -> list[StatementId]:
+        if before is not None:
+            await asyncio.wait([before])
+        self._running, self._next = self._next, None
         staged = [(one, one.staged) for layouts in self._layouts.values() for one in layouts if one.staged]
         if not staged:
             return []
-        for layout, _ in staged:
-            await asyncio.to_thread(self._content.sync_partial, layout.object, layout.name)
-        completed: list[_Layout] = []
-        refuted: list[_Layout] = []
         for layout, bits in staged:
-            if layout.held | bits == layout.whole:
-                right = await asyncio.to_thread(self._content.complete, layout.object, layout.name)
-                (completed if right else refuted).append(layout)
-        done = {layout.object for layout in completed}
-        obsolete = [one for object_id in done for one in self._layouts[object_id] if one not in completed]
-        async with self._database.transaction() as db:
-            for layout, bits in staged:
-                layout.held |= bits
-                layout.staged &= ~bits
-                await db.execute(
-                    "UPDATE layouts SET held = ?, held_bytes = ? WHERE object = ? AND layout = ?",
-                    (_bits(layout.held), _bytes_of(layout.size, layout.held), layout.object, layout.name),
-                )
-            for layout in refuted:
-                await db.execute(
-                    "UPDATE layouts SET refuted = 1, held = x'', held_bytes = 0 WHERE object = ? AND layout = ?",
-                    (layout.object, layout.name),
-                )
-            for object_id in done:
-                await db.execute("UPDATE objects SET state = 1 WHERE id = ?", (object_id,))
-                await db.execute("UPDATE layouts SET held = x'', held_bytes = 0 WHERE object = ?", (object_id,))
-            settled = await catalogue.settle(db, dict.fromkeys(layout.object for layout, _ in staged))
-        for layout in (*refuted, *obsolete):
+            layout.staged &= ~bits  # whatever happens now: what failed once is not believed later
+        try:
+            batch = await self._judge(staged)
+            settled = await self._record(batch)
+        finally:
+            for layout, _ in staged:
+                self._layouts.pop(layout.object, None)
+        return settled
+
+    async def _judge(self, staged: list[tuple[_Layout, int]]) -> _Batch:
+        """Sync what was staged, and hash what may be whole."""
+        batch = _Batch([], [], [], [])
+        for layout, bits in staged:
+            if await asyncio.to_thread(
+                self._content.sync_partial, layout.object, layout.name, new=not layout.held
+            ):
+                batch.staged.append((layout, bits))
+        for layout, bits in batch.staged:
+            if layout.held | bits != layout.whole:
+                continue
+            if await asyncio.to_thread(self._content.is_whole, layout.object, layout.name):
+                batch.completed.append(layout)
+                continue
+            arguments = (layout.object, layout.name, layout.size, layout.hashes)
+            right = await asyncio.to_thread(self._content.right_chunks, *arguments)
+            if right == layout.whole:
+                batch.refuted.append(layout)
+            else:
+                batch.damaged.append((layout, right))  # the disk's fault and not the signer's
+        return batch
+
+    async def _record(self, batch: _Batch) -> list[StatementId]:
+        """Commit what `_judge` found; the bundles that became complete."""
+        placed: list[_Layout] = []
+        useless = list(batch.refuted)
+        try:
+            async with self._database.transaction() as db:
+                useless += await _hold(db, batch)
+                for layout in batch.completed:
+                    if layout not in useless:
+                        useless += await _complete(db, layout)
+                        await asyncio.to_thread(self._content.place, layout.object, layout.name)
+                        placed.append(layout)
+                settled = await catalogue.settle(db, dict.fromkeys(layout.object for layout, _ in batch.staged))
+        except BaseException:
+            for layout in placed:
+                await asyncio.to_thread(self._content.take_back, layout.object, layout.name)
+            raise
+        for layout in useless:
             await asyncio.to_thread(self._content.remove_partial, layout.object, layout.name)
-        for object_id in {*done, *(layout.object for layout in refuted)}:
-            self._layouts.pop(object_id, None)
-        if len(self._layouts) > _MOST_CACHED:
-            self.forget()
         return settled
 
 
-_MOST_CACHED = 1_024
+_WANTED = """
+    SELECT f.object FROM bundles b JOIN files f USING (statement) JOIN objects o ON o.id = f.object
+    WHERE b.completed IS NULL AND b.withheld = 0 AND {} AND o.state != 1
+    ORDER BY EXISTS (SELECT 1 FROM bundles c
+        WHERE c.supersedes = b.statement AND c.tps = b.tps AND c.form = b.form), b.remaining, b.statement, f.place
+    LIMIT ? OFFSET ?
+"""
+
+_LAYOUTS = """
+    SELECT l.layout, l.size, l.hashes, l.held FROM layouts l JOIN objects o ON o.id = l.object
+    WHERE l.object = ? AND o.state != 1 AND NOT l.refuted AND EXISTS (
+        SELECT 1 FROM files f JOIN bundles b USING (statement)
+        WHERE f.object = l.object AND b.completed IS NULL AND b.withheld = 0 AND {})
+    ORDER BY l.number
+"""
+
+
+async def _hold(db: aiosqlite.Connection, batch: _Batch) -> list[_Layout]:
+    """Say which chunks are held; the layouts of objects that another process completed meanwhile."""
+    useless: list[_Layout] = []
+    damaged = dict(batch.damaged)
+    for layout, bits in batch.staged:
+        async with db.execute(
+            "SELECT held, o.state FROM layouts JOIN objects o ON o.id = object WHERE object = ? AND layout = ?",
+            (layout.object, layout.name),
+        ) as cursor:
+            row = await cursor.fetchone()
+        if row is None or row[1] == 1:
+            useless.append(layout)
+            continue
+        held = damaged[layout] if layout in damaged else int.from_bytes(row[0], "little") | bits
+        if layout in batch.refuted:
+            held = 0
+        await db.execute(
+            "UPDATE layouts SET held = ?, held_bytes = ?, refuted = ? WHERE object = ? AND layout = ?",
+            (_bits(held), _bytes_of(layout.size, held), layout in batch.refuted, layout.object, layout.name),
+        )
+    return useless
+
+
+async def _complete(db: aiosqlite.Connection, layout: _Layout) -> list[_Layout]:
+    """Say that an object is complete; the layouts that it proves false."""
+    await db.execute("UPDATE objects SET state = 1, size = ? WHERE id = ?", (layout.size, layout.object))
+    async with db.execute(
+        "UPDATE layouts SET held = x'', held_bytes = 0 WHERE object = ? RETURNING layout, size", (layout.object,)
+    ) as cursor:
+        rows = await cursor.fetchall()
+    return [_Layout(layout.object, row[0], row[1], b"", 0) for row in rows if row[0] != layout.name]
 
 
 def _want(layouts: Sequence[_Layout]) -> Want | None:
+    """What is missing of an object, by any of its layouts. Its size is that of the first one that was heard of."""
+    if not layouts:
+        return None
     missing = 0
     for layout in layouts:
-        missing |= layout.whole & ~(layout.held | layout.staged)
-    if not missing:
-        return None
+        missing |= layout.missing
+    missing &= layouts[0].whole
     size = layouts[0].size
-    return Want(layouts[0].object, size, missing, _bytes_of(size, missing))
+    return Want(layouts[0].object, size, missing, _bytes_of(size, missing)) if missing else None
 
 
 def _bytes_of(size: int, bits: int) -> int:

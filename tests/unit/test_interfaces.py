@@ -72,7 +72,7 @@ class FakeSystem:
 def system(monkeypatch: pytest.MonkeyPatch) -> FakeSystem:
     fake = FakeSystem()
     monkeypatch.setattr(interfaces, "_adapters", lambda: fake.adapters)
-    monkeypatch.setattr(interfaces, "_flags", lambda name: fake.flags.get(name))
+    monkeypatch.setattr(interfaces, "_flags", fake.flags.get)
     monkeypatch.setattr(interfaces, "_unusable_addresses", lambda: fake.unusable)
     return fake
 
