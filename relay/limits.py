@@ -133,6 +133,8 @@ MAX_RETRY_SECONDS = 15.0
 MAX_RETRY_SECONDS_CONFIGURED = 1.0
 """An address in config.toml may come within reach at any moment: a refused connection costs next to nothing."""
 MAX_NEIGHBOURS = 256
+MEMORY_FAILURES = 3
+"""After so many failures a neighbour that is only remembered is left alone until the link changes."""
 REFRESH_SECONDS = 0.5
 """How often the daemon looks whether a command changed the store."""
 RETENTION_SECONDS = 60.0
@@ -152,7 +154,8 @@ MAX_LAYOUTS = 8
 """Lists of chunk hashes that are kept for one object: honest devices agree on one."""
 DISK_RESERVE = 64 * MIB
 """Free bytes that content of others leaves alone."""
-ORPHAN_SECONDS = 86_400
+STATEMENTS_MARGIN = 64 * MIB
+"""How far beyond its limit a store goes on taking statements of others."""
 
 # Discovery
 MAX_INTERFACES = 32

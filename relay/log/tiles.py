@@ -98,7 +98,10 @@ def subtree_hash(hashes: bytes, first: int, count: int) -> bytes:
 
 
 def tile_reader(size: int, fetch: Callable[[TileId], bytes]) -> Callable[[int, int], bytes]:
-    """A `tree.Read` over the tiles of a log of `size` entries; `fetch` returns a tile's content."""
+    """A `tree.Read` over the tiles of a log of `size` entries; `fetch` returns a tile's content.
+
+    It raises `Malformed` for a subtree that such a log does not have, before it fetches anything.
+    """
 
     def read(level: int, index: int) -> bytes:
         tile_level, rest = divmod(level, HEIGHT)

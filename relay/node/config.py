@@ -12,12 +12,28 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relay.errors import BadInput
-from relay.limits import DEFAULT_RETENTION, GIB, KIB, MAX_CONFIG, MAX_PEERS, MIB, QUOTA_BYTES, QUOTA_STATEMENTS
+from relay.limits import DEFAULT_RETENTION, KIB, MAX_CONFIG, MAX_PEERS, QUOTA_BYTES, QUOTA_STATEMENTS
 from relay.records.notice import is_receiver_url
 
 _ADVICE = "Correct config.toml (docs/reference/config.md lists the keys) and start again."
-_SIZE_UNITS = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB, "t": 1024 * GIB}
-_TIME_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%\w-]+\]|[\w.-]+):\d{1,5}", re.ASCII)
+_AMOUNT = re.compile(r"(\d{1,15})\s*([a-z]*)", re.ASCII)
+_SIZE_UNITS = {"": 1, "b": 1} | {
+    letter + ending: KIB**power for power, letter in enumerate("kmgt", 1) for ending in ("", "b", "ib")
+}
+_TIME_UNITS = {"": 1} | {
+    word: seconds
+    for seconds, words in {
+        1: ("s", "second", "seconds"),
+        60: ("min", "minute", "minutes"),
+        3_600: ("h", "hour", "hours"),
+        86_400: ("d", "day", "days"),
+        604_800: ("w", "week", "weeks"),
+    }.items()
+    for word in words
+}
+_MOST = 1 << 53
+"""No amount is larger; every program can read such a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +76,7 @@ def _wrong(key: str, expected: str) -> BadInput:
 
 
 def _address(key: str, value: object) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"(\[[0-9A-Fa-f:.%\w-]+\]|[\w.-]+):\d{1,5}", value):
+    if not isinstance(value, str) or not _ADDRESS.fullmatch(value):
         raise _wrong(key, 'an address such as "[::]:8470"')
     if not 0 <= int(value.rpartition(":")[2]) < 65_536:
         raise _wrong(key, "an address with a port up to 65535")
@@ -90,20 +106,21 @@ def _urls(key: str, value: object) -> tuple[str, ...]:
     return tuple(url.rstrip("/") for url in urls)
 
 
-def _amount(units: Mapping[str, int], pattern: str, expected: str) -> Callable[[str, object], int]:
+def _amount(units: Mapping[str, int], expected: str) -> Callable[[str, object], int]:
     def read(key: str, value: object) -> int:
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            return value
-        match = re.fullmatch(pattern, value.strip().lower()) if isinstance(value, str) else None
-        if match is None:
+        amount = value if isinstance(value, int) and not isinstance(value, bool) else None
+        match = _AMOUNT.fullmatch(value.strip().lower()) if isinstance(value, str) else None
+        if match is not None and match[2] in units:
+            amount = int(match[1]) * units[match[2]]
+        if amount is None or not 0 <= amount <= _MOST:
             raise _wrong(key, expected)
-        return int(match[1]) * units[match[2]]
+        return amount
 
     return read
 
 
-_size = _amount(_SIZE_UNITS, r"(\d{1,15})\s*([kmgtb]?)(?:i?b)?", 'a number of bytes or a text such as "8 GiB"')
-_time = _amount(_TIME_UNITS, r"(\d{1,9})\s*([smhdw]?)[a-z]*", 'a number of seconds or a text such as "90 days"')
+_size = _amount(_SIZE_UNITS, 'a number of bytes or a text such as "8 GiB"')
+_time = _amount(_TIME_UNITS, 'a number of seconds or a text such as "90 days"')
 
 _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "listen": _address,
@@ -116,5 +133,5 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "storage_limit": _size,
     "retention": _time,
     "quota_bytes": _size,
-    "quota_statements": _amount({"": 1}, r"(\d{1,9})()", "a whole number"),
+    "quota_statements": _amount({"": 1}, "a whole number"),
 }

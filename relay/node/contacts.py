@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from ssl import SSLContext
 
 from relay.errors import Malformed, Refused, RelayError, Unreachable
-from relay.limits import MAX_NEIGHBOURS, MAX_NEWS_WAIT
+from relay.limits import MAX_NEIGHBOURS, MAX_NEWS_WAIT, MEMORY_FAILURES
 from relay.net.client import HttpPeer
 from relay.node.schedule import Contact, next_visit
 from relay.records.identifiers import NodeId
@@ -38,6 +38,10 @@ class Neighbour:
     addresses: list[str]
     contact: Contact
     hello: Hello | None = None
+    remembered: bool = False
+    """Only a memory of an earlier contact, given up after a few failures."""
+    gone: bool = False
+    """Said to be gone: a visit that is under way ends by itself, no other follows."""
     trouble: str = ""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
@@ -66,8 +70,8 @@ class Contacts:
 
     # -- who is there
 
-    def seen(self, node: str, addresses: Iterable[str]) -> None:
-        """A node was seen at these addresses (`host:port`): a hint by mDNS, or a memory."""
+    def seen(self, node: str, addresses: Iterable[str], *, remembered: bool = False) -> None:
+        """A node was seen at these addresses (`host:port`): a hint by mDNS, or a memory of an earlier contact."""
         mine = self._greeting().node.hex()
         if node == mine:
             return
@@ -75,13 +79,14 @@ class Contacts:
         if known is not None:
             fresh = [address for address in addresses if address not in known.addresses]
             known.addresses = (fresh + known.addresses)[:8]
-            if known.contact.failures and fresh:
-                known.contact.failures = 0
+            known.contact.failures = 0
+            known.gone = False
+            known.remembered &= remembered
             known.changed.set()
             return
         contact = Contact(met=self._clock(), visits_first=mine < node)
         contact.was_visited = self._arrivals.get(NodeId(bytes.fromhex(node)))
-        self._follow(Neighbour(node, list(addresses)[:8], contact))
+        self._follow(Neighbour(node, list(addresses)[:8], contact, remembered=remembered))
 
     def configure(self, addresses: Iterable[str]) -> None:
         """Keep trying these addresses: those of config.toml and the receivers' URLs."""
@@ -93,10 +98,11 @@ class Contacts:
                 self._follow(Neighbour(address, [address], Contact(met=self._clock(), configured=True)))
 
     def lost(self, key: str) -> None:
-        """A neighbour went away."""
-        neighbour = self._neighbours.pop(key, None)
-        if neighbour is not None and neighbour.task is not None:
-            neighbour.task.cancel()
+        """A neighbour is said to have gone. Anybody on the link can say so: a visit under way is not cut."""
+        neighbour = self._neighbours.get(key)
+        if neighbour is not None:
+            neighbour.gone = True
+            neighbour.changed.set()
 
     def link_changed(self) -> None:
         """An interface came or went: what failed before may work now."""
@@ -136,6 +142,8 @@ class Contacts:
         try:
             while True:
                 await self._wait_until_due(neighbour, peer)
+                if neighbour.gone:
+                    return
                 url = _url(neighbour.addresses[0])
                 if peer is None or peer.url != url:
                     if peer is not None:
@@ -145,7 +153,10 @@ class Contacts:
                     await peer.close()
                     peer = None
                     neighbour.addresses.append(neighbour.addresses.pop(0))
+                    neighbour.gone |= neighbour.remembered and neighbour.contact.failures >= MEMORY_FAILURES
         finally:
+            if self._neighbours.get(neighbour.key) is neighbour:
+                del self._neighbours[neighbour.key]
             if peer is not None:
                 await peer.close()
 
@@ -156,7 +167,7 @@ class Contacts:
             while True:
                 heard = self._custody.news.count
                 wait = next_visit(neighbour.contact, heard) - self._clock()
-                if wait <= 0:
+                if wait <= 0 or neighbour.gone:
                     return
                 neighbour.changed.clear()
                 news = asyncio.create_task(self._custody.news.wait(heard, wait))

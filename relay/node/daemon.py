@@ -97,9 +97,6 @@ class Daemon:
         if self.member.identity.role is Role.RECEIVER:
             return  # a receiver is visited
         contacts.configure((*self.config.peers, *self.receivers()))
-        if self.config.discovery:
-            for note in await self.custody.store.peers():
-                contacts.seen(note.node.hex(), [note.address])
 
     async def discover(self, contacts: Contacts) -> None:
         """Follow the interfaces and see who is on them, for ever."""
@@ -116,6 +113,8 @@ class Daemon:
         try:
             async for interfaces in watch_interfaces(self.config.interfaces):
                 contacts.link_changed()
+                for note in await self.custody.store.peers() if visits else ():
+                    contacts.seen(note.node.hex(), [note.address], remembered=True)
                 await discovery.update(interfaces)
         finally:
             await discovery.close()

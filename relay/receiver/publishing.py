@@ -38,9 +38,17 @@ class Publisher:
         self.folder = folder
 
     async def catch_up(self, state: LogState, store: Store) -> None:
-        """Write what the store has committed and the folder lacks."""
-        size = await asyncio.to_thread(self._published)
-        size = min(size, state.size)
+        """Write what the store has committed and the folder lacks.
+
+        Raises `StoreError` when more is published than the store knows: going on would make a second log.
+        """
+        claimed = await asyncio.to_thread(self._claimed)
+        if claimed > state.size:
+            raise StoreError(
+                f"The published log has {claimed} entries and the store only {state.size}",
+                "The store is older than what was published: restore its newest copy before this receiver runs again.",
+            )
+        size = claimed if await asyncio.to_thread(self._whole, claimed) else 0
         while size < state.size:
             entries = await store.log_statements(size, min(LOG_BATCH, state.size - size))
             await self.write_tiles(size, entries, [leaf_hash(raw) for raw in entries])
@@ -112,15 +120,16 @@ class Publisher:
                 return content[: tile.width * HASH_SIZE]
         raise StoreError(f"{tile.path} of the published log is missing", "Restart the receiver: it is written again.")
 
-    def _published(self) -> int:
-        """How many entries the published checkpoint covers; 0 when there is none, or its tiles are not all there."""
+    def _claimed(self) -> int:
+        """How many entries the published checkpoint covers; 0 when there is none."""
         with suppress(FileNotFoundError, ValueError, IndexError):
-            size = int((self.folder / "checkpoint").read_bytes().split(b"\n")[1])
-            with suppress(StoreError):
-                for tile in tiles_to_write(max(size - 1, 0), size):
-                    self._fetch(tile)
-                return size
+            return int((self.folder / "checkpoint").read_bytes().split(b"\n")[1])
         return 0
+
+    def _whole(self, size: int) -> bool:
+        """Whether every tile of the log of `size` entries is there. One that is not is reason to write all anew: the
+        narrower tiles that it grew out of may be missing as well."""
+        return all((self.folder / tile.path).is_file() for tile in tiles_to_write(0, size))
 
     def _write(self, path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,8 +3,10 @@
 Lives here: the format. The payload is detached: it is the Merkle root that the inclusion proof leads to. Checking a
 receipt takes the proof's arithmetic (`relay.log.merkle`) first and the signature second: `relay.trust.admission`.
 
-Beyond RFC 9942 the protected header carries the leaf's hash under a private-use label: a boat can check a receipt for
-a statement that it does not hold. The subject names the statement: `<election>/statement/<id in hex>`.
+Beyond RFC 9942 the protected header carries, under private-use labels, the leaf's hash, so that a boat can check a
+receipt for a statement that it does not hold, and the tree's size: the proof alone is not signed, and a path leads to
+the same root from another index of a tree of another size. The subject names the statement:
+`<election>/statement/<id in hex>`.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ RFC9162_SHA256 = 1
 INCLUSION = -1
 LEAF_HASH = -65_537
 """Private-use header label: the RFC 9162 leaf hash of the statement, 32 bytes."""
+TREE_SIZE = -65_538
+"""Private-use header label: the size of the tree whose root is signed; with the path it settles the index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ def sign_receipt(
 ) -> bytes:
     """The bytes of a receipt for the statement whose leaf `inclusion` ties to `root`."""
     parameters = header(None, issuer, f"{election}/statement/{statement.hex()}", certificate)
-    parameters |= {VDS: RFC9162_SHA256, LEAF_HASH: leaf}
+    parameters |= {VDS: RFC9162_SHA256, LEAF_HASH: leaf, TREE_SIZE: inclusion.size}
     proof = encode([inclusion.size, inclusion.index, list(inclusion.path)])
     return sign1(parameters, root, signer, unprotected={VDP: {INCLUSION: [proof]}}, detached=True)
 
@@ -74,7 +78,7 @@ def read_receipt(raw: bytes) -> Receipt:
     """Parse a receipt; neither proof nor signature is checked here. Raises `Malformed`."""
     envelope = read_sign1(raw)
     match envelope.header:
-        case {395: 1, -65_537: bytes(leaf)} if len(leaf) == HASH_SIZE and len(envelope.header) == 5:
+        case {395: 1, -65_537: bytes(leaf), -65_538: int(size)} if len(leaf) == HASH_SIZE and len(envelope.header) == 6:
             pass
         case _:
             raise Malformed("A record is not a receipt: its header differs")
@@ -86,7 +90,10 @@ def read_receipt(raw: bytes) -> Receipt:
     if envelope.payload is not None:
         raise Malformed("A receipt's payload is not detached")
     election, statement = _read_subject(envelope.subject)
-    return Receipt(receipt_id(statement), raw, envelope, election, statement, leaf, _read_inclusion(proof))
+    inclusion = _read_inclusion(proof)
+    if inclusion.size != size:
+        raise Malformed("A receipt's proof is for a tree of another size than was signed")
+    return Receipt(receipt_id(statement), raw, envelope, election, statement, leaf, inclusion)
 
 
 def _read_subject(subject: str) -> tuple[str, StatementId]:

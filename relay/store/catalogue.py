@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import aiosqlite
 
@@ -99,17 +100,32 @@ def layout_of(size: int, hashes: bytes) -> bytes:
 
 async def bundles(database: Database, where: str = "withheld = 0", parameters: Sequence[object] = ()) -> list[Bundle]:
     """Bundles with their files, ordered by station, form, device and sequence."""
-    rows = await database.rows(
-        "SELECT statement, tps, form, device, node, seq, completed, entry, size, remaining, own, supersedes, flags, "
-        f"captured_at FROM bundles WHERE {where} ORDER BY tps, form, device, seq",
-        parameters,
+    found: list[Bundle] = []
+    names: dict[Any, Any] = {}  # what repeats from bundle to bundle is kept once
+    head: tuple[Any, ...] = ()
+    files: list[BundleFile] = []
+    sql = (
+        f"SELECT {_COLUMNS}, f.object, f.name, f.media_type, f.size FROM bundles b LEFT JOIN files f USING (statement) "
     )
-    files: dict[bytes, list[Row]] = {}
-    sql = f"SELECT f.* FROM files f JOIN bundles USING (statement) WHERE {where} ORDER BY statement, place"
-    for row in await database.rows(sql, parameters):
-        files.setdefault(row[0], []).append(row)
-    return [_bundle(row, files.get(row[0], [])) for row in rows]
+    sql += f"WHERE {where} ORDER BY tps, form, device, seq, statement, place"
+    async for row in database.stream(sql, parameters):
+        values = tuple(names.setdefault(value, value) for value in row[1:-4])
+        if head and head[0] != row[0]:
+            found.append(_bundle(head, files))
+            files = []
+        head = (row[0], *values)
+        object_id, name, media_type, size = row[-4:]
+        if object_id is not None:
+            name, media_type = names.setdefault(name, name), names.setdefault(media_type, media_type)
+            files.append(BundleFile(ObjectId(object_id), name, media_type, size))
+    if head:
+        found.append(_bundle(head, files))
+    return found
 
+
+_COLUMNS = (
+    "statement, tps, form, device, node, seq, completed, entry, b.size, remaining, own, supersedes, flags, captured_at"
+)
 
 _REMAINING = """
     SELECT coalesce(sum(CASE state WHEN 1 THEN 0 ELSE size - held END), 0) FROM (
@@ -180,6 +196,7 @@ async def _add_statement(
             receipt[0] if receipt else None,
         ),
     )
+    await _mark_superseded(db, statement)
     for place, entry in enumerate(package.files):
         await _add_file(db, item, place, entry)
     if package.files:
@@ -190,6 +207,20 @@ async def _add_statement(
             (statement.id,),
         )
     return Outcome.NEW, [(int(Kind.STATEMENT), statement.id, True)] if receipt is None else []
+
+
+async def _mark_superseded(db: aiosqlite.Connection, statement: Statement) -> None:
+    """Mark what this statement supersedes, and itself if it is: by one for the same station and form, no other."""
+    package = statement.package
+    await db.execute(
+        "UPDATE bundles SET superseded = 1 WHERE statement = ? AND tps = ? AND form = ?",
+        (package.supersedes, package.tps, package.form),
+    )
+    await db.execute(
+        "UPDATE bundles SET superseded = 1 WHERE statement = ?1 AND EXISTS "
+        "(SELECT 1 FROM bundles WHERE supersedes = ?1 AND tps = ?2 AND form = ?3)",
+        (statement.id, package.tps, package.form),
+    )
 
 
 async def _add_file(db: aiosqlite.Connection, item: Admitted, place: int, entry: FileEntry) -> None:
@@ -230,7 +261,7 @@ async def _one(db: aiosqlite.Connection, sql: str, *parameters: object) -> Row |
         return row
 
 
-def _bundle(row: Row, files: Sequence[Row]) -> Bundle:
+def _bundle(row: tuple[Any, ...], files: Sequence[BundleFile]) -> Bundle:
     (statement, tps, form, device, node, seq, completed, entry, size, remaining, own, supersedes, flags, at) = row
     state = State.DELIVERED if entry is not None else State.PARTIAL if completed is None else State.WAITING
     return Bundle(
@@ -248,5 +279,5 @@ def _bundle(row: Row, files: Sequence[Row]) -> Bundle:
         supersedes=StatementId(supersedes) if supersedes is not None else None,
         flags=tuple(flags.split()),
         captured_at=at,
-        files=tuple(BundleFile(ObjectId(one[2]), one[3], one[4], one[5]) for one in files),
+        files=tuple(files),
     )

@@ -139,7 +139,7 @@ class Content:
             content = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not hold us up
         try:
             if not stat.S_ISREG(os.fstat(content).st_mode):
-                raise Malformed(f"{source} is not a file", "Name a file.")
+                raise Malformed(f"{source} is not a file", "Name a file.")  # noqa: TRY301
             size = _copy(content, temporary, object_id, limit, source)
         except BaseException:
             with suppress(OSError):

@@ -38,9 +38,9 @@ class Database:
     async def open(cls, path: Path) -> Database:
         """Open or make the database. Raises `StoreError`: of another version, damaged, unusable."""
         with _explained(path):
-            writer = await aiosqlite.Connection(partial(_connect, path), iter_chunk_size=64)
+            writer = await aiosqlite.Connection(partial(_connect, path), iter_chunk_size=1_000)
             try:
-                reader = await aiosqlite.Connection(partial(_connect, path), iter_chunk_size=64)
+                reader = await aiosqlite.Connection(partial(_connect, path), iter_chunk_size=1_000)
             except BaseException:
                 await writer.close()
                 raise
@@ -71,6 +71,13 @@ class Database:
         """The rows of a query over what is committed."""
         with _explained(self._path):
             return list(await self._reader.execute_fetchall(sql, parameters))
+
+    async def stream(self, sql: str, parameters: Sequence[object] = ()) -> AsyncIterator[Row]:
+        """The rows of a query one by one: where all of them would take much memory."""
+        with _explained(self._path):
+            async with self._reader.execute(sql, parameters) as cursor:
+                async for row in cursor:
+                    yield row
 
     async def row(self, sql: str, parameters: Sequence[object] = ()) -> Row | None:
         """The first row of a query, or None."""

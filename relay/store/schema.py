@@ -31,15 +31,17 @@ CREATE TABLE bundles (
     node BLOB NOT NULL, device TEXT NOT NULL, tps TEXT NOT NULL, form TEXT NOT NULL, seq INTEGER NOT NULL,
     supersedes BLOB, captured_at INTEGER NOT NULL, flags TEXT NOT NULL,
     size INTEGER NOT NULL, remaining INTEGER NOT NULL, weight INTEGER NOT NULL, own INTEGER NOT NULL,
-    completed INTEGER, entry INTEGER, receipt_at INTEGER, withheld INTEGER NOT NULL DEFAULT 0
+    completed INTEGER, entry INTEGER, receipt_at INTEGER, withheld INTEGER NOT NULL DEFAULT 0,
+    superseded INTEGER NOT NULL DEFAULT 0,
+    state TEXT AS (CASE WHEN entry IS NOT NULL THEN 'delivered' WHEN completed IS NULL THEN 'partial' ELSE 'waiting' END)
 );
 CREATE INDEX bundles_of_chain ON bundles (node, seq);
 CREATE INDEX bundles_superseding ON bundles (supersedes) WHERE supersedes IS NOT NULL;
 CREATE INDEX bundles_by_completion ON bundles (completed);
 CREATE INDEX bundles_underway ON bundles (node, withheld, weight) WHERE entry IS NULL;
 CREATE INDEX bundles_awaiting ON bundles (statement) WHERE entry IS NULL AND withheld = 0;
-CREATE INDEX bundles_by_state ON bundles (withheld, entry IS NULL, completed IS NULL);
-CREATE INDEX bundles_wanted ON bundles (remaining, statement) WHERE completed IS NULL AND withheld = 0;
+CREATE INDEX bundles_withheld ON bundles (withheld) WHERE withheld = 1;
+CREATE INDEX bundles_wanted ON bundles (superseded, remaining, statement) WHERE completed IS NULL AND withheld = 0;
 CREATE INDEX bundles_with_content ON bundles (entry) WHERE entry IS NOT NULL AND remaining < size;
 
 -- The files of statements, in order.
@@ -52,7 +54,6 @@ CREATE INDEX files_by_object ON files (object);
 
 -- state: 0 partial or not held, 1 whole, 2 to be deleted: its file goes after the commit that says so.
 CREATE TABLE objects (id BLOB PRIMARY KEY, size INTEGER NOT NULL, state INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX objects_whole ON objects (size) WHERE state = 1;
 CREATE INDEX objects_to_delete ON objects (id) WHERE state = 2;
 
 -- Sizes and lists of chunk hashes that statements give for an object; node: who first said so. held: bit i % 8 of byte
@@ -83,6 +84,28 @@ CREATE TABLE journal (
     serial INTEGER PRIMARY KEY AUTOINCREMENT, kind INTEGER NOT NULL, id BLOB NOT NULL, present INTEGER NOT NULL,
     UNIQUE (kind, id)
 );
+
+-- Sums that are asked for often, kept by the database itself so that no code path can forget one.
+CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO counters VALUES ('partial', 0), ('waiting', 0), ('delivered', 0), ('bytes_held', 0);
+CREATE TRIGGER bundle_comes AFTER INSERT ON bundles WHEN NEW.withheld = 0 BEGIN
+    UPDATE counters SET value = value + 1 WHERE name = NEW.state;
+END;
+CREATE TRIGGER bundle_changes AFTER UPDATE ON bundles
+WHEN OLD.state <> NEW.state OR OLD.withheld <> NEW.withheld BEGIN
+    UPDATE counters SET value = value - 1 WHERE name = OLD.state AND OLD.withheld = 0;
+    UPDATE counters SET value = value + 1 WHERE name = NEW.state AND NEW.withheld = 0;
+END;
+CREATE TRIGGER object_comes AFTER INSERT ON objects WHEN NEW.state = 1 BEGIN
+    UPDATE counters SET value = value + NEW.size WHERE name = 'bytes_held';
+END;
+CREATE TRIGGER object_changes AFTER UPDATE ON objects WHEN OLD.state = 1 OR NEW.state = 1 BEGIN
+    UPDATE counters SET value = value + (NEW.state = 1) * NEW.size - (OLD.state = 1) * OLD.size
+        WHERE name = 'bytes_held';
+END;
+CREATE TRIGGER layout_fills AFTER UPDATE ON layouts WHEN OLD.held_bytes <> NEW.held_bytes BEGIN
+    UPDATE counters SET value = value + NEW.held_bytes - OLD.held_bytes WHERE name = 'bytes_held';
+END;
 """
 
 MIGRATIONS: tuple[str, ...] = (_FIRST,)

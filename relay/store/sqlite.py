@@ -7,14 +7,17 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 
+import aiosqlite
+
 from relay.errors import StoreError
-from relay.limits import DISK_RESERVE, MAX_FILE, MAX_PEERS, ORPHAN_SECONDS
+from relay.limits import DISK_RESERVE, MAX_FILE, MAX_PEERS, STATEMENTS_MARGIN
 from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId
+from relay.records.receipt import Receipt
 from relay.store import catalogue
 from relay.store.catalogue import Change, Rules
 from relay.store.content import Content
 from relay.store.database import Database
-from relay.store.durable import bytes_free, explained
+from relay.store.durable import bytes_free
 from relay.store.interface import (
     Bundle,
     Counts,
@@ -25,12 +28,13 @@ from relay.store.interface import (
     PeerNote,
     Want,
 )
-from relay.store.recordset import RecordSet
+from relay.store.recordset import KEY_SIZE, RecordSet, item_of, key_of
 from relay.store.transfers import Transfers
 from relay.trust.admission import Admitted
 
 _VARIABLES = 500
 """Parameters in one query."""
+_JOURNAL_PAGE = 10_000
 
 
 class SqliteStore:
@@ -51,10 +55,11 @@ class SqliteStore:
         self._rules = rules
         self._storage_limit = storage_limit
         self._clock = clock
-        self._transfers = Transfers(database, content)
+        self._transfers = Transfers(database, content, keeps_all=rules.keeps_all)
         self._members = RecordSet()
         self._serial = 0
         self._foreign_changes = -1
+        self._following = asyncio.Lock()
 
     @staticmethod
     async def open(
@@ -72,15 +77,21 @@ class SqliteStore:
         `clock` (seconds since 1970) only marks when receipts came and files were left behind.
         """
         content = Content(folder)
-        await asyncio.to_thread(content.prepare)
-        database = await Database.open(folder / "catalogue.db")
-        rules = Rules(own, quota_bytes, quota_statements, keeps_all)
-        store = SqliteStore(folder, database, content, rules, storage_limit, clock)
         try:
-            await store._mend()
-            await store._load_members()
+            alone = await asyncio.to_thread(content.prepare)
+            database = await Database.open(folder / "catalogue.db")
+            rules = Rules(own, quota_bytes, quota_statements, keeps_all)
+            store = SqliteStore(folder, database, content, rules, storage_limit, clock)
+            try:
+                if alone:
+                    await store._mend()
+                content.share()
+                await store._load_members()
+            except BaseException:
+                await database.close()
+                raise
         except BaseException:
-            await database.close()
+            content.close()
             raise
         return store
 
@@ -105,6 +116,7 @@ class SqliteStore:
             await self._transfers.commit()
         finally:
             await self._database.close()
+            self._content.close()
 
     # -- records
 
@@ -112,7 +124,9 @@ class SqliteStore:
         """See `Store`."""
         outcomes: list[Outcome] = []
         changes: list[Change] = []
-        full = self._storage_limit is not None and await self._bytes_held() >= self._storage_limit
+        limit = self._storage_limit
+        # Content stops at the limit (`wants`); statements are small, and go on travelling for a while.
+        full = limit is not None and await self._bytes_held() >= limit + STATEMENTS_MARGIN
         rules = self._rules
         async with self._database.transaction() as db:
             for item in records:
@@ -124,7 +138,9 @@ class SqliteStore:
                 outcomes.append(outcome)
                 changes += changed
             await catalogue.journal(db, changes)
-        self._apply(changes)
+        if any(item.kind is Kind.RECEIPT for item in records):
+            self._transfers.forget()  # delivered content is wanted no more
+        await self._follow_journal()
         return outcomes
 
     async def read(self, ids: Sequence[RecordId], limit: int) -> list[tuple[Kind, RecordId, bytes]]:
@@ -168,8 +184,9 @@ class SqliteStore:
         async with self._database.transaction() as db:
             changes = await catalogue.withhold(db, set(revoked))
             await catalogue.journal(db, changes)
-        self._apply(changes)
-        self._transfers.forget()
+        if changes:
+            await self._follow_journal()
+            self._transfers.forget()
         row = await self._database.row("SELECT count(*) FROM bundles WHERE withheld = 1")
         return int(row[0]) if row else 0
 
@@ -186,11 +203,7 @@ class SqliteStore:
 
     async def counts(self) -> Counts:
         """See `Store`."""
-        states = {"partial": 0, "waiting": 0, "delivered": 0}
-        sql = "SELECT entry IS NULL, completed IS NULL, count(*) FROM bundles WHERE withheld = 0 GROUP BY 1, 2"
-        for undelivered, partial, count in await self._database.rows(sql):
-            states["delivered" if not undelivered else "partial" if partial else "waiting"] += count
-        return Counts(**states, bytes_held=await self._bytes_held())
+        return Counts(**{row[0]: int(row[1]) for row in await self._database.rows("SELECT name, value FROM counters")})
 
     async def chain_head(self, node: NodeId) -> tuple[int, StatementId] | None:
         """See `Store`."""
@@ -204,7 +217,7 @@ class SqliteStore:
         """See `Store`."""
         if not await self._has_room():
             return []
-        return await self._transfers.wants(limit, skip, keeps_all=self._rules.keeps_all)
+        return await self._transfers.wants(limit, skip)
 
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
         """See `Store`."""
@@ -227,14 +240,18 @@ class SqliteStore:
         row = await self._database.row("SELECT state FROM objects WHERE id = ?", (object_id,))
         if row is not None and row[0] == 1:
             return False
-        size = await asyncio.to_thread(self._content.adopt, object_id, source, MAX_FILE)
+        copy, size = await asyncio.to_thread(self._content.copy_in, object_id, source, MAX_FILE)
         async with self._database.transaction() as db:
+            # The write lock is held while names change, so that nobody deletes what another process brings.
+            await asyncio.to_thread(self._content.place_copy, copy, object_id)
             await db.execute(
                 "INSERT INTO objects VALUES (?, ?, 1) ON CONFLICT (id) DO UPDATE SET state = 1, size = excluded.size",
                 (object_id, size),
             )
-            await db.execute("UPDATE layouts SET held = x'', held_bytes = 0 WHERE object = ?", (object_id,))
+            partials = await self._drop_partials(db, object_id)
             await catalogue.settle(db, [object_id])
+        for layout in partials:
+            await asyncio.to_thread(self._content.remove_partial, object_id, layout)
         self._transfers.forget()
         return True
 
@@ -260,11 +277,9 @@ class SqliteStore:
                     "UPDATE objects SET state = 2 WHERE id = ? AND state = 1 RETURNING size", (object_id,)
                 ) as cursor:
                     freed += sum([row[0] async for row in cursor])
-                async with db.execute(
-                    "SELECT max(held_bytes) FROM layouts WHERE object = ? AND held_bytes > 0", (object_id,)
-                ) as cursor:
-                    freed += sum([row[0] or 0 async for row in cursor])
-                await db.execute("UPDATE layouts SET held = x'', held_bytes = 0 WHERE object = ?", (object_id,))
+                for layout, size in (await self._drop_partials(db, object_id)).items():
+                    await asyncio.to_thread(self._content.remove_partial, object_id, layout)
+                    freed += size
             await catalogue.settle(db, objects)
         self._transfers.forget()
         await self._remove_freed()
@@ -279,7 +294,9 @@ class SqliteStore:
         )
         for (statement,) in rows:
             held = await self._database.rows(
-                "SELECT DISTINCT o.id, o.size FROM files f JOIN objects o ON o.id = f.object WHERE f.statement = ? "
+                "SELECT DISTINCT o.id, CASE o.state WHEN 1 THEN o.size ELSE coalesce("
+                "(SELECT sum(held_bytes) FROM layouts l WHERE l.object = o.id), 0) END AS bytes "
+                "FROM files f JOIN objects o ON o.id = f.object WHERE f.statement = ? AND bytes > 0 "
                 "AND NOT EXISTS (SELECT 1 FROM files g JOIN bundles b USING (statement) WHERE g.object = o.id "
                 "AND (b.entry IS NULL OR (b.own = 1 AND b.receipt_at >= ?)))",
                 (statement, own_before),
@@ -349,15 +366,23 @@ class SqliteStore:
             if size != batch.first or batch.state.size != size + len(batch.statements):
                 raise StoreError("The log was changed by another receiver", "Run one sequencer on a store.")
             entries = list(enumerate(batch.statements, batch.first))
+            bodies = [one.body for one in batch.receipts]
+            if [(one.entry, one.statement) for one in bodies if isinstance(one, Receipt)] != entries:
+                raise StoreError(
+                    "A batch of the log lacks a receipt for each entry", "Report this; nothing was written."
+                )
             await db.executemany("INSERT INTO log VALUES (?, ?)", entries)
             for receipt in batch.receipts:
-                changes += (await catalogue.add(db, receipt, self._rules, int(self._clock())))[1]
+                outcome, changed = await catalogue.add(db, receipt, self._rules, int(self._clock()))
+                if outcome is not Outcome.NEW:
+                    raise StoreError("A statement has its receipt already", "Run one sequencer on a store.")
+                changes += changed
             await catalogue.journal(db, changes)
             state = batch.state
             await db.execute(
                 "INSERT OR REPLACE INTO log_state VALUES (1, ?, ?, ?)", (state.size, state.frontier, state.checkpoint)
             )
-        self._apply(changes)
+        await self._follow_journal()
 
     async def log_statements(self, first: int, count: int) -> list[bytes]:
         """See `Store`."""
@@ -368,31 +393,46 @@ class SqliteStore:
 
     # -- within
 
-    def _apply(self, changes: Iterable[Change]) -> None:
-        for kind, record, present in changes:
-            if present:
-                self._members.add(kind, record)
-            else:
-                self._members.discard(kind, record)
-
     async def _load_members(self) -> None:
+        """Read the set, packed page by page: as rows, a million records would take several times its memory."""
         self._foreign_changes = await self._database.foreign_changes()
-        rows = await self._database.rows("SELECT serial, kind, id FROM journal WHERE present = 1")
-        self._members = RecordSet((row[1], row[2]) for row in rows)
         newest = await self._database.row("SELECT coalesce(max(serial), 0) FROM journal")
+        packed = bytearray()
+        after = 0
+        sql = "SELECT serial, kind, id, present FROM journal WHERE serial > ? ORDER BY serial LIMIT ?"
+        while rows := await self._database.rows(sql, (after, _JOURNAL_PAGE)):
+            after = int(rows[-1][0])
+            for row in rows:
+                if row[3]:
+                    packed += key_of(row[1], row[2])
+        items = (item_of(bytes(packed[at : at + KEY_SIZE])) for at in range(0, len(packed), KEY_SIZE))
+        self._members = await asyncio.to_thread(RecordSet, items)
+        # What changed while the pages were read is applied once more, in order.
         self._serial = int(newest[0]) if newest else 0
+        await self._follow_journal()
 
     async def _follow_journal(self) -> None:
-        sql = "SELECT serial, kind, id, present FROM journal WHERE serial > ? ORDER BY serial"
-        rows = await self._database.rows(sql, (self._serial,))
-        self._apply((row[1], row[2], bool(row[3])) for row in rows)
-        if rows:
-            self._serial = int(rows[-1][0])
+        """Take in what was committed since, in the order of commits: by this process and by others."""
+        async with self._following:
+            sql = "SELECT serial, kind, id, present FROM journal WHERE serial > ? ORDER BY serial"
+            for serial, kind, record, present in await self._database.rows(sql, (self._serial,)):
+                if present:
+                    self._members.add(kind, record)
+                else:
+                    self._members.discard(kind, record)
+                self._serial = int(serial)
+
+    async def _drop_partials(self, db: aiosqlite.Connection, object_id: ObjectId) -> dict[bytes, int]:
+        """Say that nothing is held of an object by chunks; its layouts with the bytes that were."""
+        async with db.execute(
+            "SELECT layout, held_bytes FROM layouts WHERE object = ? AND held_bytes > 0", (object_id,)
+        ) as cursor:
+            partials = {bytes(row[0]): int(row[1]) async for row in cursor}
+        await db.execute("UPDATE layouts SET held = x'', held_bytes = 0 WHERE object = ?", (object_id,))
+        return partials
 
     async def _bytes_held(self) -> int:
-        sql = "SELECT (SELECT coalesce(sum(size), 0) FROM objects WHERE state = 1) + "
-        sql += "(SELECT coalesce(sum(held_bytes), 0) FROM layouts WHERE held_bytes > 0)"
-        row = await self._database.row(sql)
+        row = await self._database.row("SELECT value FROM counters WHERE name = 'bytes_held'")
         return int(row[0]) if row else 0
 
     async def _has_room(self) -> bool:
@@ -408,39 +448,41 @@ class SqliteStore:
 
     async def _mend_partials(self) -> None:
         """A partial file that is gone was completed or freed just before a crash; one without a row is left over."""
-        rows = await self._database.rows(
-            "SELECT l.object, l.layout, o.size FROM layouts l JOIN objects o ON o.id = l.object WHERE l.held_bytes > 0"
-        )
+        rows = await self._database.rows("SELECT object, layout, size FROM layouts WHERE held_bytes > 0")
         known = {(ObjectId(row[0]), bytes(row[1])): int(row[2]) for row in rows}
         present = set(await asyncio.to_thread(self._content.partials))
         gone = {key: size for key, size in known.items() if key not in present}
-        for (object_id, _), size in gone.items():
+        for (object_id, layout), size in gone.items():
             whole = await asyncio.to_thread(self._content.holds, object_id, size)
             async with self._database.transaction() as db:
-                await db.execute("UPDATE layouts SET held = x'', held_bytes = 0 WHERE object = ?", (object_id,))
+                await db.execute(
+                    "UPDATE layouts SET held = x'', held_bytes = 0 WHERE object = ? AND (layout = ? OR ?)",
+                    (object_id, layout, whole),
+                )
                 if whole:
-                    await db.execute("UPDATE objects SET state = 1 WHERE id = ?", (object_id,))
+                    await db.execute("UPDATE objects SET state = 1, size = ? WHERE id = ?", (size, object_id))
                 await catalogue.settle(db, [object_id])
+        for object_id, layout in present - known.keys():
+            await asyncio.to_thread(self._content.remove_partial, object_id, layout)
 
     async def _remove_orphans(self) -> None:
-        """Objects that no statement names, a day after a submission that never came to its end."""
+        """Objects that no statement names: of submissions that never came to their end."""
         rows = await self._database.rows(
             "SELECT id FROM objects o WHERE state = 1 AND NOT EXISTS (SELECT 1 FROM files f WHERE f.object = o.id)"
         )
-        for (object_id,) in rows:
-            path = self._content.path(ObjectId(object_id))
-            with explained(path):
-                old = not path.exists() or self._clock() - path.stat().st_mtime > ORPHAN_SECONDS
-            if old:
-                async with self._database.transaction() as db:
-                    await db.execute("UPDATE objects SET state = 2 WHERE id = ?", (object_id,))
-        await self._remove_freed()
+        if rows:
+            async with self._database.transaction() as db:
+                await db.executemany("UPDATE objects SET state = 2 WHERE id = ?", rows)
+            await self._remove_freed()
 
     async def _remove_freed(self) -> None:
         """Delete the files of objects marked for it: the mark is committed before the file goes."""
-        rows = await self._database.rows("SELECT id FROM objects WHERE state = 2")
-        for (object_id,) in rows:
-            await asyncio.to_thread(self._content.remove, ObjectId(object_id))
-        if rows:
-            async with self._database.transaction() as db:
-                await db.executemany("UPDATE objects SET state = 0 WHERE id = ? AND state = 2", rows)
+        if not await self._database.rows("SELECT 1 FROM objects WHERE state = 2 LIMIT 1"):
+            return
+        async with self._database.transaction() as db:
+            # Asked again under the write lock: another process may have brought one of them back.
+            async with db.execute("SELECT id FROM objects WHERE state = 2") as cursor:
+                objects = [ObjectId(row[0]) async for row in cursor]
+            for object_id in objects:
+                await asyncio.to_thread(self._content.remove, object_id)
+            await db.execute("UPDATE objects SET state = 0 WHERE state = 2")

@@ -193,21 +193,21 @@ class Transfers:
             return []
         for layout, bits in staged:
             layout.staged &= ~bits  # whatever happens now: what failed once is not believed later
-        try:
-            batch = await self._judge(staged)
-            settled = await self._record(batch)
-        finally:
-            for layout, _ in staged:
-                self._layouts.pop(layout.object, None)
+        batch = await self._judge(staged)
+        settled, gone = await self._record(batch)
+        for layout, bits in batch.staged:
+            layout.held |= bits
+        for layout, right in batch.damaged:
+            layout.held = right
+        for layout in gone:
+            self._layouts.pop(layout.object, None)
         return settled
 
     async def _judge(self, staged: list[tuple[_Layout, int]]) -> _Batch:
         """Sync what was staged, and hash what may be whole."""
         batch = _Batch([], [], [], [])
         for layout, bits in staged:
-            if await asyncio.to_thread(
-                self._content.sync_partial, layout.object, layout.name, new=not layout.held
-            ):
+            if await asyncio.to_thread(self._content.sync_partial, layout.object, layout.name, new=not layout.held):
                 batch.staged.append((layout, bits))
         for layout, bits in batch.staged:
             if layout.held | bits != layout.whole:
@@ -223,8 +223,8 @@ class Transfers:
                 batch.damaged.append((layout, right))  # the disk's fault and not the signer's
         return batch
 
-    async def _record(self, batch: _Batch) -> list[StatementId]:
-        """Commit what `_judge` found; the bundles that became complete."""
+    async def _record(self, batch: _Batch) -> tuple[list[StatementId], list[_Layout]]:
+        """Commit what `_judge` found; the bundles that became complete, and the layouts that are done with."""
         placed: list[_Layout] = []
         useless = list(batch.refuted)
         try:
@@ -242,21 +242,21 @@ class Transfers:
             raise
         for layout in useless:
             await asyncio.to_thread(self._content.remove_partial, layout.object, layout.name)
-        return settled
+        return settled, [*batch.completed, *useless]
 
 
 _WANTED = """
     SELECT f.object FROM bundles b JOIN files f USING (statement) JOIN objects o ON o.id = f.object
     WHERE b.completed IS NULL AND b.withheld = 0 AND {} AND o.state != 1
-    ORDER BY EXISTS (SELECT 1 FROM bundles c
-        WHERE c.supersedes = b.statement AND c.tps = b.tps AND c.form = b.form), b.remaining, b.statement, f.place
+    ORDER BY b.superseded, b.remaining, b.statement, f.place
     LIMIT ? OFFSET ?
 """
 
+# CROSS JOIN fixes the order of the loops: SQLite would begin with all that is wanted.
 _LAYOUTS = """
     SELECT l.layout, l.size, l.hashes, l.held FROM layouts l JOIN objects o ON o.id = l.object
     WHERE l.object = ? AND o.state != 1 AND NOT l.refuted AND EXISTS (
-        SELECT 1 FROM files f JOIN bundles b USING (statement)
+        SELECT 1 FROM files f CROSS JOIN bundles b USING (statement)
         WHERE f.object = l.object AND b.completed IS NULL AND b.withheld = 0 AND {})
     ORDER BY l.number
 """

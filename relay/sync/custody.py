@@ -19,6 +19,8 @@ from relay.trust.admission import Admission, Admitted
 
 logger = logging.getLogger(__name__)
 
+UNASKED = "unasked"
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -47,8 +49,9 @@ class Custody:
         self.store = store
         self.news = Signal()
         """Rings whenever something new was taken, or a bundle became complete."""
-        self.refused: dict[bytes, None] = {}
-        """Ids refused lately, so that they are not fetched again at every visit; the oldest is forgotten first."""
+        self.refused: dict[tuple[int, bytes], None] = {}
+        """Kinds and ids refused lately, so that they are not fetched again at every visit; the oldest is forgotten
+        first. Nobody can have a good record forgotten: an id follows from the bytes that were judged as that kind."""
 
     async def load(self) -> None:
         """Put in force what the store kept: at start, and after another process changed the store."""
@@ -71,7 +74,8 @@ class Custody:
                 item = self._judge(kind, raw, asked)
             except (Refused, Malformed) as error:
                 logger.warning("refused a %s: %s", kind.name.lower(), error.what)
-                self._remember_refused(sha256(raw))
+                if not isinstance(error, Refused) or error.reason != UNASKED:
+                    self._remember_refused(kind, sha256(raw))
                 verdicts[place] = Verdict(kind, None, None, error, sha256(raw))
                 continue
             ruled |= self.admission.install(item) and kind is Kind.NOTICE
@@ -80,7 +84,7 @@ class Custody:
         for (place, item), outcome in zip(admitted, outcomes, strict=True):
             name = _offered_as(item, records[place][1])
             if outcome in (Outcome.STALE, Outcome.OVER_QUOTA):
-                self._remember_refused(name)
+                self._remember_refused(item.kind, name)
             verdicts[place] = Verdict(item.kind, item.id, outcome, None, name)
         if ruled:
             self.refused.clear()
@@ -94,11 +98,11 @@ class Custody:
     def _judge(self, kind: Kind, raw: bytes, asked: frozenset[bytes] | None) -> Admitted:
         item = self.admission.admit(kind, raw)
         if asked is not None and _offered_as(item, raw) not in asked:
-            raise Refused("unasked", f"A peer sent a {kind.name.lower()} that it was not asked for")
+            raise Refused(UNASKED, f"A peer sent a {kind.name.lower()} that it was not asked for")
         return item
 
-    def _remember_refused(self, name: bytes) -> None:
-        self.refused[name] = None
+    def _remember_refused(self, kind: Kind, name: bytes) -> None:
+        self.refused[kind, name] = None
         while len(self.refused) > MAX_REFUSALS:
             del self.refused[next(iter(self.refused))]
 

@@ -132,13 +132,14 @@ class Visit:
         while message is not None:
             message = initiator.step(await self._peer.reconcile(message))
         await self._pull_records(await self._chosen(initiator.need), report)
-        await self._push_records(sorted(initiator.have), report)
+        # Receipts that came just now took statements out of the set: those need no carrying.
+        await self._push_records(sorted(item for item in initiator.have if item in self._store.members), report)
 
     async def _chosen(self, need: Sequence[Item]) -> list[Item]:
         """What to take of what the peer offers: nothing that was refused before, or that is kept back here."""
         statements = [StatementId(RecordId(one)) for kind, one in need if kind == Kind.STATEMENT]
         known = await self._store.known_statements(statements) if statements else set()
-        return sorted(item for item in need if item[1] not in known and item[1] not in self._custody.refused)
+        return sorted(item for item in need if item[1] not in known and item not in self._custody.refused)
 
     async def _pull_records(self, items: Sequence[Item], report: VisitReport) -> None:
         waiting = deque(RecordId(record) for _, record in items)
@@ -150,7 +151,7 @@ class Visit:
             report.bytes_in += sum(len(raw) for _, raw in records)
             got = {verdict.asked for verdict in verdicts}
             rest = [one for one in page if one not in got]
-            if got and rest:
+            if len(rest) < len(page):  # else the peer holds none of the rest, or sends something else for ever
                 waiting.extendleft(reversed(rest))
 
     async def _push_records(self, items: Sequence[Item], report: VisitReport) -> None:

@@ -58,9 +58,13 @@ class Host(Place):
 class Link:
     """A Wi-Fi: hosts that hear each other. Make one with `Lab.link`."""
 
-    def __init__(self, air: str, *, rate_mbit: float | None = None, ipv4: str | None = None) -> None:
-        """`air` is the namespace of the bridge. `rate_mbit` holds per host and direction; `ipv4` is a network."""
+    def __init__(self, air: str, *, rate_mbit: float | None = None, ipv4: str | None = None, dad: bool = True) -> None:
+        """`air` is the namespace of the bridge. `rate_mbit` holds per host and direction; `ipv4` is a network.
+
+        Without `dad`, duplicate address detection, an address is usable at once: for tests that are not about that.
+        """
         self._air = air
+        self._dad = dad
         self._rate = rate_mbit
         self._network = ipaddress.IPv4Network(ipv4) if ipv4 else None
         self._interfaces: dict[Host, str] = {}
@@ -93,6 +97,9 @@ class Link:
         if self._network is not None:
             address = f"{self._network[self._ports_made]}/{self._network.prefixlen}"
             ip("-n", host.namespace, "address", "add", address, "dev", interface)
+        if not self._dad:
+            at_once = f"echo 0 > /proc/sys/net/ipv6/conf/{interface}/accept_dad"
+            ip("netns", "exec", host.namespace, "sh", "-c", at_once)
         ip("-n", host.namespace, "link", "set", interface, "up")
         self.up(host)
         return interface
@@ -175,10 +182,10 @@ class Lab:
         self.hosts.append(host)
         return host
 
-    def link(self, *hosts: Host, rate_mbit: float | None = None, ipv4: str | None = None) -> Link:
+    def link(self, *hosts: Host, rate_mbit: float | None = None, ipv4: str | None = None, dad: bool = True) -> Link:
         """A new link, and these hosts on it, in reach of each other."""
         self._links += 1
-        link = Link(self._namespace(f"air{self._links}"), rate_mbit=rate_mbit, ipv4=ipv4)
+        link = Link(self._namespace(f"air{self._links}"), rate_mbit=rate_mbit, ipv4=ipv4, dad=dad)
         for host in hosts:
             link.join(host)
         return link

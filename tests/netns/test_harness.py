@@ -113,6 +113,16 @@ def test_a_link_may_have_ipv4(lab: Lab) -> None:
     assert ferry.run([sys.executable, "-c", ASK, wifi.ipv4(island)]).text == "ahoy"
 
 
+def test_without_duplicate_address_detection_an_address_is_usable_at_once(lab: Lab) -> None:
+    careful, hasty = lab.host("careful"), lab.host("hasty")
+    slow, fast = lab.link(careful), lab.link(hasty, dad=False)
+
+    fast.ready(within=0.3)
+    with pytest.raises(Failed, match="no usable link-local address yet"):
+        slow.address(careful)
+    slow.ready()
+
+
 def test_multicast_reaches_every_host_of_a_link(lab: Lab) -> None:
     ferry, *others = (lab.host(name) for name in ("ferry", "island", "harbour"))
     wifi = lab.link(ferry, *others)

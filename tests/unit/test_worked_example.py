@@ -15,7 +15,7 @@ def test_the_signed_formats_have_not_changed() -> None:
     assert digests == [
         "989e37195f9e095f53eee0f755dd047fae23a3dd0a74e81b038e7897867396d1",
         "f262cc358d001a7717b71764dcbb50826846e914877780897e3d50c1469eb4ff",
-        "5e8b23ca76fb9c374f8efdd987e95279bc308678b8cc0c6949ecd8807416eaff",
+        "2b0eece229394fa72cec4e8937427774eef165d9103158435a0dc6c6a7559ee7",
     ]
 
 

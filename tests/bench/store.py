@@ -1,0 +1,125 @@
+"""Times and memory of the embedded store with many bundles and many records: `python -m tests.bench.store`.
+
+The records are laid straight into the catalogue, since signing them would take longer than all that is measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from relay.store.sqlite import SqliteStore
+
+BUNDLES = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+RECORDS = int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000
+FILES = 2
+PHOTO = 1_500_000
+
+
+async def open_store(folder: Path) -> SqliteStore:
+    """The store of a carrier."""
+    return await SqliteStore.open(folder, own=None, quota_bytes=1 << 40, quota_statements=1 << 30, storage_limit=None)
+
+
+def fill(database: Path) -> None:
+    """Lay bundles (a tenth partial) and bare receipts into the catalogue."""
+
+    def statements() -> Iterator[tuple[object, ...]]:
+        for number in range(BUNDLES):
+            node = (number % 200).to_bytes(32, "big")
+            left = FILES * PHOTO if number % 10 == 0 else 0
+            yield (
+                os.urandom(32), node, f"op-{number % 200}", f"tps-{number % 800}", f"form-{number % 2}", number,
+                0, "", FILES * PHOTO, left, FILES * PHOTO + 4000, 0, None if left else number,
+            )  # fmt: skip
+
+    with sqlite3.connect(database) as db:
+        db.executemany(
+            "INSERT INTO bundles (statement, node, device, tps, form, seq, captured_at, flags, size, remaining, weight, "
+            "own, completed) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            statements(),
+        )
+        rows = db.execute("SELECT statement, node, remaining FROM bundles").fetchall()
+        for statement, node, left in rows:
+            db.execute("INSERT INTO records (id, kind, rank, raw) VALUES (?, 4, 0, ?)", (statement, os.urandom(3000)))
+            db.execute("INSERT INTO journal (kind, id, present) VALUES (4, ?, 1)", (statement,))
+            for place in range(FILES):
+                name = os.urandom(32)
+                db.execute(
+                    "INSERT INTO files VALUES (?,?,?,?,?,?)",
+                    (statement, place, name, f"{place}.jpg", "image/jpeg", PHOTO),
+                )
+                db.execute("INSERT INTO objects VALUES (?,?,?)", (name, PHOTO, 0 if left else 1))
+                db.execute(
+                    "INSERT INTO layouts (object, layout, node, size, hashes) VALUES (?,?,?,?,?)",
+                    (name, os.urandom(8), node, PHOTO, os.urandom(23 * 32)),
+                )
+        db.executemany(
+            "INSERT INTO journal (kind, id, present) VALUES (3, ?, 1)",
+            ((os.urandom(32),) for _ in range(RECORDS - BUNDLES)),
+        )
+    db.close()
+
+
+async def measure(folder: Path) -> None:
+    """Print what each call takes."""
+
+    def show(what: str, start: float) -> None:
+        memory = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() >> 20
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+        print(
+            f"{what:34} {(time.perf_counter() - start) * 1000:9.1f} ms {memory:6} MB now {peak:6} MB peak", flush=True
+        )
+
+    start = time.perf_counter()
+    store = await open_store(folder)
+    show(f"open, {len(store.members)} members", start)
+    for _ in range(2):
+        start = time.perf_counter()
+        counts = await store.counts()
+        show(f"counts {counts.partial}/{counts.waiting}", start)
+    start = time.perf_counter()
+    wants = await store.wants(64)
+    show(f"wants, the first {len(wants)}", start)
+    start = time.perf_counter()
+    wants = await store.wants(64, frozenset(one.object for one in await store.wants(1024)))
+    show(f"wants, {len(wants)} after 1024", start)
+    start = time.perf_counter()
+    await store.refresh()
+    show("refresh, nothing new", start)
+    start = time.perf_counter()
+    page = await store.awaiting_receipt(b"", 2048)
+    show(f"awaiting_receipt, {len(page)}", start)
+    start = time.perf_counter()
+    bundles = await store.bundles()
+    show(f"bundles, {len(bundles)}", start)
+    del bundles
+    await store.close()
+
+
+def main() -> None:
+    """Fill a store in a temporary folder and measure it."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        asyncio.run(_make(folder))
+        filling = os.fork()  # its memory is not ours
+        if filling == 0:
+            fill(folder / "catalogue.db")
+            os._exit(0)
+        os.waitpid(filling, 0)
+        asyncio.run(measure(folder))
+
+
+async def _make(folder: Path) -> None:
+    await (await open_store(folder)).close()
+
+
+if __name__ == "__main__":
+    main()
