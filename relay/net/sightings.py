@@ -123,6 +123,8 @@ def _usable(address: str, interface: Interface) -> str | None:
         return None  # it was heard on another link, where that link's own ears heard it too
     if isinstance(parsed, IPv6Address) and (parsed.ipv4_mapped or parsed.sixtofour or parsed.teredo):
         return None
+    if parsed.is_global:
+        return None  # a stranger's hint must not make this node knock at doors on the internet
     if parsed.is_multicast or parsed.is_unspecified or str(parsed) == "255.255.255.255":
         return None
     if parsed.is_loopback and not any(ip_address(own.partition("%")[0]).is_loopback for own in interface.addresses):

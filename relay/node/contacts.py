@@ -209,9 +209,11 @@ class Contacts:
         except RelayError as error:
             contact.failures += 1
             contact.failed = self._clock()
+            contact.redundant = isinstance(error, Refused) and error.reason in ("known-node", "myself")
             await self._note_trouble(neighbour, error)
             return False
         contact.failures = 0
+        contact.redundant = False
         contact.called = False
         contact.visited = self._clock()
         contact.more = report.more

@@ -92,11 +92,10 @@ class Daemon:
         finally:
             await contacts.close()
 
-    async def visit_all(self, contacts: Contacts) -> None:
-        """Begin with the addresses that are known without discovery."""
-        if self.member.identity.role is Role.RECEIVER:
-            return  # a receiver is visited
-        contacts.configure((*self.config.peers, *self.receivers()))
+    def configure(self, contacts: Contacts) -> None:
+        """Have the addresses visited that are known without discovery. A receiver is visited, it visits nobody."""
+        if self.member.identity.role is not Role.RECEIVER:
+            contacts.configure((*self.config.peers, *self.receivers()))
 
     async def discover(self, contacts: Contacts) -> None:
         """Follow the interfaces and see who is on them, for ever."""
@@ -114,6 +113,8 @@ class Daemon:
             async for interfaces in watch_interfaces(self.config.interfaces):
                 contacts.link_changed()
                 for note in await self.custody.store.peers() if visits else ():
+                    if note.role == Role.RECEIVER:
+                        continue  # its URL is tried for ever
                     contacts.seen(note.node.hex(), [note.address], remembered=True)
                 await discovery.update(interfaces)
         finally:
@@ -126,8 +127,7 @@ class Daemon:
             if await self.custody.store.refresh():
                 await self.custody.load()
                 self.custody.news.ring()
-            if self.member.identity.role is not Role.RECEIVER:
-                contacts.configure((*self.config.peers, *self.receivers()))
+            self.configure(contacts)
 
     async def free_space(self) -> None:
         """Free what was delivered, now and then, for ever. A receiver keeps everything."""
@@ -160,7 +160,7 @@ async def run_daemon(home: Home, stop: asyncio.Event, extensions: Sequence[Exten
                 await stack.enter_async_context(extension(daemon))
             contacts = await stack.enter_async_context(daemon.contacts())
             await stack.enter_async_context(daemon.listening(contacts))
-            await daemon.visit_all(contacts)
+            daemon.configure(contacts)
             identity = member.identity
             logger.info("%s (%s) of %s is ready on %s", identity.name, identity.role, identity.election, config.listen)
             notify("READY=1")

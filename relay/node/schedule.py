@@ -38,10 +38,14 @@ class Contact:
     called: bool = False
     """The neighbour told that it has news."""
     awaits_receipts: bool = False
+    redundant: bool = False
+    """The node is visited under another address already: look now and then whether it still is."""
 
 
 def next_visit(contact: Contact, news: int) -> float:
     """The moment (monotonic seconds) at which to visit, given this node's count of news."""
+    if contact.redundant and contact.failed is not None:
+        return contact.failed + IDLE_SECONDS
     if contact.failures and contact.failed is not None:
         most = MAX_RETRY_SECONDS_CONFIGURED if contact.configured else MAX_RETRY_SECONDS
         wait: float = FIRST_RETRY_SECONDS * 2 ** min(contact.failures - 1, 16)

@@ -161,6 +161,8 @@ def read_notice(raw: bytes) -> Notice:
             raise Malformed("A notice lacks a key: election, topic, part, version")
     if not is_code(election) or topic not in list(Topic):
         raise Malformed("A notice is of no known topic")
+    if isinstance(part, bool) or isinstance(version, bool):
+        raise Malformed("A notice's part or version is no number")
     if not 0 <= part < MAX_REGISTER_PARTS or not 1 <= version < 1 << 62:
         raise Malformed("A notice's part or version is out of range")
     if envelope.subject != f"{election}/{topic}/{part}" or envelope.issuer != authority_uri(election):

@@ -108,10 +108,10 @@ def _read_subject(subject: str) -> tuple[str, StatementId]:
 
 def _read_inclusion(proof: bytes) -> Inclusion:
     match decode(proof, MAX_RECORD):
-        case [int(size), int(index), list(path)] if 0 <= index < size < 1 << 62 and len(path) <= MAX_PROOF_PATH:
-            return Inclusion(size, index, _hashes(path))
-        case _:
-            raise Malformed("A receipt's inclusion proof is not [size, index, path]")
+        case [int(size), int(index), list(path)] if not isinstance(size, bool) and not isinstance(index, bool):
+            if 0 <= index < size < 1 << 62 and len(path) <= MAX_PROOF_PATH:
+                return Inclusion(size, index, _hashes(path))
+    raise Malformed("A receipt's inclusion proof is not [size, index, path]")
 
 
 def _hashes(path: Sequence[object]) -> tuple[bytes, ...]:

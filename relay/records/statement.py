@@ -200,8 +200,8 @@ def _read_package(document: object) -> Package:
     previous = _optional_hash(document, "previous")
     if (previous is None) != (seq == 1):
         raise Malformed("A package does not continue its device's chain: only the first has no previous statement")
-    sealed = document.get("sealed", False)
-    if sealed not in (False, True) or ("sealed" in document) != sealed:
+    sealed = "sealed" in document
+    if sealed and document["sealed"] is not True:
         raise Malformed("A package's sealed mark is not true")
     package = Package(
         election=document["election"],
@@ -253,7 +253,12 @@ def _read_file(item: object) -> FileEntry:
             raise Malformed("A package's file entry lacks a key or has one of a wrong type")
     if unknown or not is_file_name(name) or not _is_media_type(media_type):
         raise Malformed("A package's file has an unknown key, an unsafe name or no media type")
-    if not 1 <= size <= MAX_FILE or len(digest) != HASH_SIZE or chunk_size != chunk_size_for(size):
+    if (
+        isinstance(size, bool)
+        or not 1 <= size <= MAX_FILE
+        or len(digest) != HASH_SIZE
+        or chunk_size != chunk_size_for(size)
+    ):
         raise Malformed("A package's file has an impossible size, hash or chunk size")
     if len(chunks) != -(-size // chunk_size) or any(
         not isinstance(chunk, bytes) or len(chunk) != HASH_SIZE for chunk in chunks

@@ -109,7 +109,8 @@ async def bundles(database: Database, where: str = "withheld = 0", parameters: S
     )
     sql += f"WHERE {where} ORDER BY tps, form, device, seq, statement, place"
     async for row in database.stream(sql, parameters):
-        values = tuple(names.setdefault(value, value) for value in row[1:-4])
+        # Station, form, device, node.
+        values = (*(names.setdefault(value, value) for value in row[1:5]), *row[5:-4])
         if head and head[0] != row[0]:
             found.append(_bundle(head, files))
             files = []

@@ -108,7 +108,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class PeerNote:
-    """What is remembered of a neighbour: its last address (`host:port`) and visit. `last_seen` is seconds since 1970."""
+    """What is remembered of a neighbour: its last address (`host:port`) and visit. `last_seen`: seconds since 1970."""
 
     node: NodeId
     name: str

@@ -33,7 +33,8 @@ CREATE TABLE bundles (
     size INTEGER NOT NULL, remaining INTEGER NOT NULL, weight INTEGER NOT NULL, own INTEGER NOT NULL,
     completed INTEGER, entry INTEGER, receipt_at INTEGER, withheld INTEGER NOT NULL DEFAULT 0,
     superseded INTEGER NOT NULL DEFAULT 0,
-    state TEXT AS (CASE WHEN entry IS NOT NULL THEN 'delivered' WHEN completed IS NULL THEN 'partial' ELSE 'waiting' END)
+    state TEXT AS (
+        CASE WHEN entry IS NOT NULL THEN 'delivered' WHEN completed IS NULL THEN 'partial' ELSE 'waiting' END)
 );
 CREATE INDEX bundles_of_chain ON bundles (node, seq);
 CREATE INDEX bundles_superseding ON bundles (supersedes) WHERE supersedes IS NOT NULL;

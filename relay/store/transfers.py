@@ -246,7 +246,8 @@ class Transfers:
 
 
 _WANTED = """
-    SELECT f.object FROM bundles b JOIN files f USING (statement) JOIN objects o ON o.id = f.object
+    SELECT f.object FROM bundles b INDEXED BY bundles_wanted
+    CROSS JOIN files f USING (statement) JOIN objects o ON o.id = f.object
     WHERE b.completed IS NULL AND b.withheld = 0 AND {} AND o.state != 1
     ORDER BY b.superseded, b.remaining, b.statement, f.place
     LIMIT ? OFFSET ?

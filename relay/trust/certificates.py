@@ -35,6 +35,15 @@ from relay.trust.roles import NODE_ROLES, Role
 
 _FOREVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+_UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.ExtensionNotFound,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What the X.509 library raises for certificates that it cannot read; they have no base but `Exception`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +153,7 @@ def read_certificate(der: bytes) -> Identity:
         key = certificate.public_key()
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         is_ca = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (ValueError, UnsupportedAlgorithm, x509.ExtensionNotFound, x509.DuplicateExtension) as error:
+    except _UNREADABLE as error:
         raise Malformed(f"A certificate cannot be read ({error})") from error
     if not isinstance(key, Ed25519PublicKey):
         raise Malformed("A certificate's key is not Ed25519")
@@ -155,10 +164,10 @@ def read_certificate(der: bytes) -> Identity:
 
 def check_issued(der: bytes, root: Identity) -> None:
     """Check that a certificate was issued by `root` (or is it). Raises `Refused`."""
-    certificate = x509.load_der_x509_certificate(der)
     try:
+        certificate = x509.load_der_x509_certificate(der)
         certificate.verify_directly_issued_by(x509.load_der_x509_certificate(root.certificate))
-    except (InvalidSignature, ValueError, TypeError) as error:
+    except (InvalidSignature, TypeError, *_UNREADABLE) as error:
         raise Refused("foreign-certificate", "A certificate was not issued by this election's office") from error
 
 

@@ -42,8 +42,8 @@ def fill(database: Path) -> None:
 
     with sqlite3.connect(database) as db:
         db.executemany(
-            "INSERT INTO bundles (statement, node, device, tps, form, seq, captured_at, flags, size, remaining, weight, "
-            "own, completed) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            "INSERT INTO bundles (statement, node, device, tps, form, seq, captured_at, flags, size, remaining, "
+            "weight, own, completed) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
             statements(),
         )
         rows = db.execute("SELECT statement, node, remaining FROM bundles").fetchall()
@@ -52,10 +52,8 @@ def fill(database: Path) -> None:
             db.execute("INSERT INTO journal (kind, id, present) VALUES (4, ?, 1)", (statement,))
             for place in range(FILES):
                 name = os.urandom(32)
-                db.execute(
-                    "INSERT INTO files VALUES (?,?,?,?,?,?)",
-                    (statement, place, name, f"{place}.jpg", "image/jpeg", PHOTO),
-                )
+                file = (statement, place, name, f"{place}.jpg", "image/jpeg", PHOTO)
+                db.execute("INSERT INTO files VALUES (?,?,?,?,?,?)", file)
                 db.execute("INSERT INTO objects VALUES (?,?,?)", (name, PHOTO, 0 if left else 1))
                 db.execute(
                     "INSERT INTO layouts (object, layout, node, size, hashes) VALUES (?,?,?,?,?)",

@@ -76,6 +76,7 @@ def test_what_is_signed_is_what_is_read(body: Body, part: int, version: int) -> 
     OFFICE.admission.admit(Kind.NOTICE, raw)
 
 
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
 @settings(max_examples=200)
 @given(st.data())
 def test_promise_1_any_flipped_bit_is_refused_by_admission(data: st.DataObject) -> None:
