@@ -83,6 +83,8 @@ MAX_WANTS = 1_024
 WANTS_PAGE = 64
 """Objects asked about at a time."""
 MAX_REFUSALS = 1_024
+MAX_WRONG_CHUNKS = 256
+"""Chunks that match no statement, in one visit, after which the peer is left."""
 MAX_CLAIMS = 65_536
 CLAIM_SECONDS = 2.0
 """A claim without progress for so long is nobody's."""

@@ -207,7 +207,7 @@ def read_pem_certificate(path: Path) -> bytes:
 
     try:
         return x509.load_pem_x509_certificate(_read(path, MAX_REQUEST)).public_bytes(Encoding.DER)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise BadInput(f"{path} is no PEM certificate ({error})", "Give the root.pem of the election.") from error
 
 

@@ -1,10 +1,13 @@
 """Who is bringing which object, so that two peers do not bring the same one at once. Pure; time is a parameter.
 
-A claim is only a courtesy among visits of one node: it fades after `CLAIM_SECONDS` without progress, so that a peer
-that promises everything and sends nothing holds nobody up for long.
+A claim is only a courtesy among visits of one node: what one visit claims, another takes last and from the other end,
+so that two that bring the same things meet in the middle, and a peer that promises everything and sends nothing holds
+nobody up. A claim fades after `CLAIM_SECONDS` without progress.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from relay.limits import CLAIM_SECONDS, MAX_CLAIMS
 from relay.records.identifiers import ObjectId
@@ -15,6 +18,12 @@ class Claims:
 
     def __init__(self) -> None:
         self._held: dict[ObjectId, tuple[str, float]] = {}
+
+    def order(self, objects: Sequence[ObjectId], who: str, now: float) -> list[ObjectId]:
+        """Claim what is free; these objects in the order in which `who` should take them."""
+        free = [object_id for object_id in objects if self.claim(object_id, who, now)]
+        others = set(objects) - set(free)
+        return free + [object_id for object_id in reversed(objects) if object_id in others]
 
     def claim(self, object_id: ObjectId, who: str, now: float) -> bool:
         """Claim an object, or renew the claim; False while somebody else's is fresh."""

@@ -6,8 +6,8 @@ over records, which admission judges, and chunks that this node wants, and nothi
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from itertools import islice
 from typing import Protocol
 
 from relay.errors import Malformed, Refused
@@ -19,6 +19,9 @@ from relay.sync.custody import Custody
 from relay.sync.messages import Hello, Inquiry, InquiryReply
 from relay.sync.reconcile import respond
 from relay.trust.roles import Role
+
+
+logger = logging.getLogger(__name__)
 
 
 class LogReader(Protocol):
@@ -99,13 +102,13 @@ class Host:
         return await self._store.holdings(objects)
 
     async def wants(self, offset: int) -> list[Want]:
-        """What this node takes, from a place in its list on; what another visitor brings already is left out."""
+        """What this node takes, from a place in its list on; what another visitor brings already comes last."""
         if not 0 <= offset <= MAX_WANTS:
             raise Malformed(f"A visitor asks for wants beyond the first {MAX_WANTS}")
-        wants = (await self._store.wants(offset + 4 * WANTS_PAGE))[offset:]
+        wants = (await self._store.wants(offset + 2 * WANTS_PAGE))[offset:]
         now = self._clock()
-        free = (want for want in wants if self._claims.claim(want.object, self._who, now))
-        return list(islice(free, WANTS_PAGE))
+        by_object = {want.object: want for want in wants}
+        return [by_object[one] for one in self._claims.order(list(by_object), self._who, now)[:WANTS_PAGE]]
 
     async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
         """Chunks in the order asked for."""
@@ -123,18 +126,21 @@ class Host:
         return taken
 
     async def take_chunk(self, object_id: ObjectId, index: int, data: bytes) -> bool:
-        """Keep one chunk as it arrives; not durable before `commit`. Raises `Malformed` if it is not what it says."""
-        self._claims.claim(object_id, self._who, self._clock())
-        return await self._store.stage_chunk(object_id, index, data)
+        """Keep one chunk as it arrives, if it is wanted and what a statement says; not durable before `commit`."""
+        try:
+            taken = await self._store.stage_chunk(object_id, index, data)
+        except Malformed as error:
+            # No proof against the visitor: a hostile statement may name an honest object with false chunk hashes.
+            logger.info("a chunk of %s was not taken: %s", object_id.hex(), error.what)
+            return False
+        if taken:
+            self._claims.claim(object_id, self._who, self._clock())
+        return taken
 
     async def commit(self) -> None:
         """Make durable what was taken."""
         if await self._store.commit_chunks():
             self._custody.news.ring()
-
-    def leave(self) -> None:
-        """The visitor went away: let others bring what it claimed."""
-        self._claims.release(self._who)
 
     def _ready(self, inquiry: Inquiry) -> tuple[StatementId, ...]:
         return tuple(one for one in inquiry.statements if (Kind.RECEIPT, receipt_id(one)) in self._store.members)

@@ -21,6 +21,7 @@ from relay.limits import (
     CONTENT_SECONDS,
     INQUIRY_PAGE,
     MAX_WANTS,
+    MAX_WRONG_CHUNKS,
     RECEIPT_PATIENCE,
     RECORDS_BATCH,
     RECORDS_PAGE,
@@ -83,6 +84,7 @@ class Visit:
         self._watch = watch
         self._who = ""
         self._deadline = 0.0
+        self._wrong_chunks = 0
 
     async def run(self, expected: Callable[[Hello], None] | None = None) -> VisitReport:
         """Visit. `expected` may refuse the peer by its greeting. Raises what the peer raises, and what it deserves."""
@@ -204,12 +206,11 @@ class Visit:
             tried.update(want.object for want in wants)
             held = {one.object: one for one in await self._peer.holdings([want.object for want in wants])}
             chunks: deque[_Chunk] = deque()
-            for want in wants:
-                holding = held.get(want.object)
-                if holding is None or not self._claims.claim(want.object, self._who, self._clock()):
-                    continue
+            by_object = {want.object: want for want in wants if want.object in held}
+            for object_id in self._claims.order(list(by_object), self._who, self._clock()):
+                want, holding = by_object[object_id], held[object_id]
                 there = want.missing if holding.complete else want.missing & holding.chunks
-                chunks.extend(_chunks(want.object, want.size, there))
+                chunks.extend(_chunks(object_id, want.size, there))
             await self._fetch(chunks, report)
 
     async def _fetch(self, chunks: deque[_Chunk], report: VisitReport) -> None:
@@ -227,10 +228,21 @@ class Visit:
                 if (object_id, index) not in asked:
                     raise Malformed("A peer sent a chunk that it was not asked for")
                 asked.remove((object_id, index))
-                self._claims.claim(object_id, self._who, self._clock())
-                await self._store.stage_chunk(object_id, index, data)
+                await self._take_chunk(object_id, index, data)
                 report.bytes_in += len(data)
             await self._commit()
+
+    async def _take_chunk(self, object_id: ObjectId, index: int, data: bytes) -> None:
+        """Keep a chunk. A wrong one proves nothing against the peer: a hostile statement may name an honest object
+        with false chunk hashes. Many wrong ones do: raises `Malformed`."""
+        try:
+            if await self._store.stage_chunk(object_id, index, data):
+                self._claims.claim(object_id, self._who, self._clock())
+        except Malformed as error:
+            self._wrong_chunks += 1
+            logger.info("a chunk of %s was not taken: %s", object_id.hex(), error.what)
+            if self._wrong_chunks > MAX_WRONG_CHUNKS:
+                raise
 
     async def _commit(self) -> None:
         if await self._store.commit_chunks():

@@ -105,7 +105,7 @@ def read_request(pem: bytes) -> Request:
         key = request.public_key()
         valid = request.is_signature_valid
         names = [str(item.value) for item in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except _UNREADABLE as error:
         raise BadInput(f"The request cannot be read ({error})", advice) from error
     if not isinstance(key, Ed25519PublicKey) or not valid or len(names) != 1 or not is_code(names[0]):
         raise BadInput("The request is not one of a relay node, or was altered", advice)
