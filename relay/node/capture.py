@@ -93,6 +93,10 @@ async def capture(home: Home, member: Member, custody: Custody, submission: Subm
         raise verdict.refusal
     if verdict.outcome is not Outcome.NEW or verdict.id is None:
         raise BadInput("The package was not kept", "Free space on this device and submit again.")
+    if sealing_key is None:
+        # Content that was held already may have been freed before the statement named it: bring it once more.
+        for entry, path in zip(entries, submission.files, strict=True):
+            await custody.store.adopt(entry.sha256, path)
     return Captured(StatementId(verdict.id), flags)
 
 

@@ -91,7 +91,7 @@ def read_receipt(raw: bytes) -> Receipt:
         raise Malformed("A receipt's payload is not detached")
     election, statement = _read_subject(envelope.subject)
     inclusion = _read_inclusion(proof)
-    if inclusion.size != size:
+    if isinstance(size, bool) or inclusion.size != size:
         raise Malformed("A receipt's proof is for a tree of another size than was signed")
     return Receipt(receipt_id(statement), raw, envelope, election, statement, leaf, inclusion)
 

@@ -20,7 +20,6 @@ from relay.sync.messages import Hello, Inquiry, InquiryReply
 from relay.sync.reconcile import respond
 from relay.trust.roles import Role
 
-
 logger = logging.getLogger(__name__)
 
 

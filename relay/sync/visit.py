@@ -259,10 +259,11 @@ class Visit:
             chunks: deque[_Chunk] = deque()
             for want in wants:
                 holding = held.get(want.object)
-                if holding is None or holding.size != want.size:
+                if holding is None:
                     continue
+                # The size that counts is that of what is held: what is wanted may be a hostile statement's claim.
                 here = want.missing if holding.complete else want.missing & holding.chunks
-                chunks.extend(c for c in _chunks(want.object, want.size, here) if (c.object, c.index) not in sent)
+                chunks.extend(c for c in _chunks(want.object, holding.size, here) if (c.object, c.index) not in sent)
             sent.update((chunk.object, chunk.index) for chunk in chunks)
             offset += len(wants) - len({chunk.object for chunk in chunks})
             await _in_parallel(lambda chunks=chunks: self._send_stream(chunks, report))  # type: ignore[misc]

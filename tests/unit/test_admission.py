@@ -30,7 +30,7 @@ from relay.records.notice import (
     Witnesses,
     sign_notice,
 )
-from relay.records.receipt import INCLUSION, LEAF_HASH, RFC9162_SHA256, VDP, VDS, Inclusion, sign_receipt
+from relay.records.receipt import INCLUSION, LEAF_HASH, RFC9162_SHA256, TREE_SIZE, VDP, VDS, Inclusion, sign_receipt
 from relay.records.statement import Package, sign_statement
 from relay.records.tally import Tally
 from relay.trust.admission import Admission, Admitted
@@ -342,6 +342,8 @@ def test_a_path_cannot_be_exchanged_after_signing(bench: Bench) -> None:
     [
         ({VDS: 2}, None),
         ({LEAF_HASH: b""}, None),
+        ({TREE_SIZE: 2}, None),
+        ({TREE_SIZE: True}, None),
         ({3: "text/plain"}, None),
         ({}, {}),
         ({}, {VDP: {INCLUSION: []}}),
@@ -358,7 +360,7 @@ def test_promise_10_other_shapes_of_a_receipt_are_malformed(
 ) -> None:
     identity = bench.receiver.identity
     good = header(None, identity.uri, f"{ELECTION}/statement/{'00' * 32}", identity.certificate)
-    good |= {VDS: RFC9162_SHA256, LEAF_HASH: bytes(32)}
+    good |= {VDS: RFC9162_SHA256, LEAF_HASH: bytes(32), TREE_SIZE: 1}
     plain = {VDP: {INCLUSION: [encode([1, 0, []])]}}
     bench.admission.admit(Kind.RECEIPT, sign1(good, bytes(32), bench.receiver.key, unprotected=plain, detached=True))
     raw = sign1(
@@ -378,7 +380,7 @@ def test_promise_10_other_shapes_of_a_receipt_are_malformed(
 )
 def test_promise_10_a_receipt_for_nothing_is_malformed(bench: Bench, subject: str) -> None:
     identity = bench.receiver.identity
-    parameters = header(None, identity.uri, subject, identity.certificate) | {VDS: 1, LEAF_HASH: bytes(32)}
+    parameters = header(None, identity.uri, subject, identity.certificate) | {VDS: 1, LEAF_HASH: bytes(32), TREE_SIZE: 1}
     unprotected = {VDP: {INCLUSION: [encode([1, 0, []])]}}
     raw = sign1(parameters, bytes(32), bench.receiver.key, unprotected=unprotected, detached=True)
     with pytest.raises(Malformed):

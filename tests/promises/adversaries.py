@@ -1,0 +1,119 @@
+"""Peers that misbehave, each in one way. Every one is a `Link` to an honest host."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from relay.records.identifiers import Kind, ObjectId, RecordId
+from relay.store.interface import Holding, Want
+from relay.sync.host import Host
+from relay.sync.messages import Hello
+from tests.fleet import Link
+
+
+class Smuggler(Link):
+    """Sends records that nobody asked for, besides the others or in their place."""
+
+    def __init__(self, host: Host, cargo: Sequence[tuple[Kind, bytes]], *, honest: bool = True) -> None:
+        super().__init__(host)
+        self.asked = 0
+        self._cargo = list(cargo)
+        self._honest = honest
+
+    async def get_records(self, ids: Sequence[RecordId]) -> list[tuple[Kind, bytes]]:
+        """What was asked for, and more."""
+        self.asked += 1
+        return [*self._cargo, *(await super().get_records(ids) if self._honest else [])]
+
+
+class Babbler(Link):
+    """Answers every request for records with new rubbish, for ever."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host)
+        self.asked = 0
+
+    async def get_records(self, ids: Sequence[RecordId]) -> list[tuple[Kind, bytes]]:
+        """Rubbish, never the same."""
+        self.asked += 1
+        assert self.asked < 100, "a visit to a babbler does not end"
+        return [(Kind.STATEMENT, b"rubbish %d" % self.asked)]
+
+
+class Forger(Link):
+    """Sends chunks with other content."""
+
+    def __init__(self, host: Host, content: bytes = b"\x00") -> None:
+        super().__init__(host)
+        self._content = content
+
+    async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
+        """Chunks of the right length."""
+        async for object_id, index, data in super().get_chunks(chunks):
+            yield object_id, index, (self._content * len(data))[: len(data)]
+
+
+class Stretcher(Link):
+    """Sends chunks of another length."""
+
+    async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
+        """Chunks with a byte more."""
+        async for object_id, index, data in super().get_chunks(chunks):
+            yield object_id, index, data + b"\x00"
+
+
+class Pusher(Link):
+    """Sends chunks that nobody asked for."""
+
+    def __init__(self, host: Host, cargo: tuple[ObjectId, int, bytes]) -> None:
+        super().__init__(host)
+        self._cargo = cargo
+
+    async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
+        """Chunks of its own choice."""
+        yield self._cargo
+
+
+class Braggart(Link):
+    """Claims to hold everything, and sends nothing."""
+
+    async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
+        """All of it."""
+        return [Holding(one, 1, 0, complete=True) for one in objects]
+
+    async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
+        """Nothing."""
+        for one in chunks[:0]:
+            yield one[0], one[1], b""
+
+
+class Glutton(Link):
+    """Wants the same objects again and again, every chunk and many that do not exist."""
+
+    def __init__(self, host: Host, objects: Sequence[tuple[ObjectId, int]]) -> None:
+        super().__init__(host)
+        self._objects = objects
+        self.asked = 0
+        self.taken = 0
+
+    async def wants(self, offset: int) -> list[Want]:
+        """The same, whatever was brought."""
+        self.asked += 1
+        return [Want(one, size, (1 << 8 * 128) - 1, size) for one, size in self._objects]
+
+    async def put_chunks(self, chunks: Sequence[tuple[ObjectId, int, bytes]]) -> int:
+        """Takes and forgets."""
+        self.taken += len(chunks)
+        return 0
+
+
+class Foreigner(Link):
+    """Greets as a node of another election, or in another version."""
+
+    def __init__(self, host: Host, hello: Hello) -> None:
+        super().__init__(host)
+        self._hello = hello
+
+    async def hello(self, mine: Hello) -> Hello:
+        """Its own greeting."""
+        return self._hello

@@ -1,0 +1,143 @@
+"""Promise 2: no peer can fill a disk. Wants are chosen by the taker; quotas per signer bound what an enrolled signer
+can make others carry."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.errors import Malformed
+from relay.records.identifiers import Kind
+from relay.store.interface import State
+from tests.factory import make_statement, object_of
+from tests.fleet import CHUNK, Fleet
+from tests.promises.adversaries import Babbler, Braggart, Glutton, Pusher, Smuggler
+
+
+async def test_a_record_that_was_not_asked_for_is_not_kept(fleet: Fleet) -> None:
+    island, other = await fleet.launch("pulau-long"), await fleet.launch("pulau-batun")
+    boat = await fleet.carrier("km-bahari")
+    wanted = await island.submit()
+    stray = make_statement(fleet.election, other.node)
+    await boat.visit(Smuggler(island.host(boat), [(Kind.STATEMENT, stray.raw)]))
+    assert (Kind.STATEMENT, stray.id) not in boat.store.members
+    assert await boat.state(wanted) is State.WAITING
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+async def test_a_smuggler_cannot_make_a_good_record_unwanted(fleet: Fleet, kind: Kind) -> None:
+    """Sent unasked, or as a record of another kind, it is refused; from an honest peer it is still taken."""
+    island, liar = await fleet.launch("pulau-long"), await fleet.launch("pulau-batun")
+    boat = await fleet.carrier("km-bahari")
+    statement = await island.submit()
+    await liar.submit()
+    ((_, _, raw),) = await island.store.read([statement], 1)
+    await boat.visit(Smuggler(liar.host(boat), [(kind, raw)]))
+    assert await boat.state(statement) is None
+    await boat.visit(island)
+    assert await boat.state(statement) is State.WAITING
+
+
+async def test_a_peer_that_sends_rubbish_for_ever_is_left(fleet: Fleet) -> None:
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    await island.submit()
+    babbler = Babbler(island.host(boat))
+    await boat.visit(babbler)
+    assert babbler.asked == 1
+    assert len(boat.store.members) == 0
+
+
+async def test_what_was_refused_is_not_fetched_at_every_visit(fleet: Fleet) -> None:
+    island = await fleet.launch("pulau-long")
+    boat = await fleet.launch("km-bahari", quota_statements=1)
+    await island.submit()
+    await island.submit()
+    first = await boat.visit(island)
+    assert len(boat.store.members) == 1
+    second = await boat.visit(island)
+    assert (first.records_in, second.records_in) == (2, 0)
+
+
+async def test_a_signer_is_held_to_its_quota_by_bytes(fleet: Fleet) -> None:
+    island, other = await fleet.launch("pulau-long"), await fleet.launch("pulau-batun")
+    boat = await fleet.carrier("km-bahari", quota_bytes=4 * CHUNK)
+    contents = [fleet.content(2 * CHUNK - 2_000) for _ in range(3)]
+    for content in contents:
+        await island.submit(content)
+    mine = fleet.content(3 * CHUNK)
+    theirs = await other.submit(mine)
+    await boat.visit(island)
+    assert (await boat.store.counts()).waiting == 2
+    await boat.visit(other)
+    assert await boat.state(theirs) is State.WAITING, "a signer's quota is its own"
+    assert (await boat.store.counts()).bytes_held <= 2 * 4 * CHUNK
+
+
+async def test_the_own_device_has_no_quota(fleet: Fleet) -> None:
+    island = await fleet.launch("pulau-long", quota_statements=1)
+    for _ in range(3):
+        await island.submit()
+    assert (await island.store.counts()).waiting == 3
+
+
+async def test_receipts_make_room_in_the_quota(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    island = await fleet.launch("pulau-long")
+    boat = await fleet.launch("km-bahari", tps=("tps-9",), quota_statements=1)
+    statements = [await island.submit(), await island.submit()]
+    for _ in statements:
+        await boat.visit(island)
+        await boat.visit(receiver)
+    assert (await receiver.store.log_state()).size == 2
+
+
+async def test_a_store_at_its_limit_takes_no_content_of_others(fleet: Fleet) -> None:
+    island = await fleet.launch("pulau-long")
+    boat = await fleet.carrier("km-bahari", storage_limit=CHUNK)
+    for _ in range(3):
+        await island.submit(fleet.content(CHUNK))
+    await boat.visit(island)
+    held = (await boat.store.counts()).bytes_held
+    report = await boat.visit(island)
+    assert report.bytes_in == 0
+    assert (await boat.store.counts()).bytes_held == held
+    await island.visit(boat)
+    assert (await boat.store.counts()).bytes_held == held
+
+
+async def test_chunks_that_were_not_asked_for_end_the_visit(fleet: Fleet) -> None:
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    content, stray = fleet.content(), fleet.content(CHUNK)
+    await island.submit(content)
+    with pytest.raises(Malformed, match="not asked for"):
+        await boat.visit(Pusher(island.host(boat), (object_of(stray), 0, stray)))
+    assert (await boat.store.counts()).bytes_held == 0
+
+
+async def test_a_visitor_cannot_hand_over_content_that_nobody_wants(fleet: Fleet) -> None:
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    stray = fleet.content(CHUNK)
+    assert await boat.host(island).put_chunks([(object_of(stray), 0, stray)]) == 0
+    assert (await boat.store.counts()).bytes_held == 0
+    assert not list((boat.folder / "store").rglob("*.part*"))
+
+
+async def test_a_braggart_holds_nobody_up(fleet: Fleet) -> None:
+    """It claims to hold everything and sends nothing; the next peer brings it all."""
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    content = fleet.content()
+    statement = await island.submit(content)
+    report = await boat.visit(Braggart(island.host(boat)))
+    assert await boat.state(statement) is State.PARTIAL
+    assert not report.more
+    await boat.visit(island)
+    assert await boat.read(content) == content
+
+
+async def test_a_glutton_gets_each_chunk_once(fleet: Fleet) -> None:
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    content = fleet.content()
+    await island.submit(content)
+    glutton = Glutton(boat.host(island), [(object_of(content), len(content)), (object_of(b"other"), 1 << 20)])
+    await island.visit(glutton)
+    assert glutton.taken == 4
+    assert glutton.asked < 1_100

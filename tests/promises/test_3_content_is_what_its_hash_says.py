@@ -1,0 +1,86 @@
+"""Promise 3: each chunk is checked when it arrives, each object before it counts as complete."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from relay.errors import Malformed
+from relay.limits import MAX_CHUNKS_PER_PACKAGE
+from relay.records.identifiers import sha256
+from relay.store.interface import State
+from tests.factory import make_file, make_statement, object_of
+from tests.fleet import CHUNK, Fleet
+from tests.promises.adversaries import Forger, Stretcher
+
+
+@pytest.mark.parametrize("adversary", [Forger, Stretcher])
+async def test_a_chunk_with_other_content_ends_the_visit_and_is_not_kept(fleet: Fleet, adversary: type[Forger]) -> None:
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    content = fleet.content()
+    statement = await island.submit(content)
+    with pytest.raises(Malformed):
+        await boat.visit(adversary(island.host(boat)))
+    assert await boat.state(statement) is State.PARTIAL
+    assert await boat.chunks_held(content) == set()
+    await boat.visit(island)
+    assert await boat.read(content) == content
+
+
+@pytest.mark.parametrize(
+    ("index", "data"),
+    [(0, b""), (0, b"x" * CHUNK), (1, b"x" * CHUNK), (3, b"x" * 6), (4, b"x"), (MAX_CHUNKS_PER_PACKAGE, b"x")],
+)
+async def test_a_visitor_cannot_hand_over_other_content(fleet: Fleet, index: int, data: bytes) -> None:
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    content = fleet.content()
+    statement = make_statement(fleet.election, island.node, make_file(content))
+    await boat.take(statement)
+    host = boat.host(island)
+    with pytest.raises(Malformed):
+        await host.put_chunks([(object_of(content), index, data)])
+    await host.commit()
+    assert await boat.chunks_held(content) == set()
+
+
+async def test_a_chunk_of_one_place_is_not_taken_at_another(fleet: Fleet) -> None:
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    content = fleet.content(2 * CHUNK)
+    await boat.take(make_statement(fleet.election, island.node, make_file(content)))
+    with pytest.raises(Malformed):
+        await boat.host(island).put_chunks([(object_of(content), 0, content[CHUNK:])])
+
+
+async def test_chunks_that_do_not_make_the_object_are_thrown_away(fleet: Fleet) -> None:
+    """A signer lies about its chunks: each fits its own hash, the whole does not."""
+    island, liar = await fleet.launch("pulau-long"), await fleet.launch("pulau-batun")
+    boat = await fleet.carrier("km-bahari")
+    content, other = fleet.content(2 * CHUNK), fleet.content(2 * CHUNK)
+    entry = make_file(content)
+    lie = make_statement(
+        fleet.election,
+        liar.node,
+        type(entry)(entry.name, entry.media_type, entry.size, entry.sha256, make_file(other).chunks),
+    )
+    await boat.take(lie)
+    await boat.host(liar).put_chunks(
+        [(object_of(content), place, other[place * CHUNK :][:CHUNK]) for place in range(2)]
+    )
+    assert await boat.read(content) == b""
+    assert await boat.chunks_held(content) == set()
+    statement = await island.submit(content)
+    await boat.visit(island)
+    assert await boat.read(content) == content
+    assert await boat.state(statement) is State.WAITING
+
+
+async def test_sha256sum_agrees(fleet: Fleet) -> None:
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    contents = [fleet.content(size) for size in (1, CHUNK - 1, CHUNK, CHUNK + 1, 5 * CHUNK)]
+    await island.submit(*contents)
+    await boat.visit(island)
+    for content in contents:
+        path = await boat.store.object_path(object_of(content))
+        assert isinstance(path, Path)
+        assert path.name == sha256(path.read_bytes()).hex() == sha256(content).hex()
