@@ -114,9 +114,7 @@ class Ship:
     async def visit(self, other: Ship | Link, watch: Watch | None = None) -> VisitReport:
         """Visit another node, or whom a link leads to."""
         link = other if isinstance(other, Link) else Link(other.host(self))
-        report = await Visit(self.custody, link, self.greeting(), self.claims, self.clock, watch).run()
-        link.host.leave()
-        return report
+        return await Visit(self.custody, link, self.greeting(), self.claims, self.clock, watch).run()
 
     async def submit(
         self, *contents: bytes, form: str = "form-1", tps: str = "tps-1", supersedes: StatementId | None = None

@@ -28,6 +28,7 @@ async def test_what_no_root_vouches_for_is_neither_kept_nor_forwarded(fleet: Fle
     boat, other = await fleet.carrier("km-bahari"), await fleet.carrier("kp-anis")
     pirates = make_election(99)
     pirate = make_node(pirates, "pulau-long")
+    notice = sign_notice("test-2024", 0, 9, Receivers(()), pirates.root, pirates.root_key)
     forged = [
         make_statement(pirates, pirate),
         make_receipt(pirates, make_node(pirates, "receiver", Role.RECEIVER), make_statement(pirates, pirate)),
