@@ -6,6 +6,7 @@ way, and tests name the promise that holds all the same.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +62,7 @@ class Log:
         self.sequencer = Sequencer(custody, member, self.publisher)
         self._store = custody.store
         self._clock = clock
+        self._one = asyncio.Lock()
 
     async def consistency(self, old_size: int, new_size: int) -> list[bytes]:
         """See `LogReader`."""
@@ -70,7 +72,8 @@ class Log:
     async def next_batch(self, seconds: float) -> None:
         """See `LogReader`."""
         self._clock.now += seconds
-        await self.sequencer.sequence()
+        async with self._one:
+            await self.sequencer.sequence()
 
 
 @dataclass

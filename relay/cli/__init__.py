@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from typing import Any
@@ -68,6 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run one command; its exit status."""
+    logging.getLogger("relay").addHandler(logging.NullHandler())  # commands say what matters; the daemon sets up a log
     try:
         result: Any = relay.main(args=arguments, prog_name="relay", standalone_mode=False)
     except click.exceptions.Exit as done:

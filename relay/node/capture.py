@@ -23,6 +23,7 @@ from relay.records.encoding import encode
 from relay.records.identifiers import Kind, StatementId, is_file_name
 from relay.records.statement import FileEntry, Package, check_size, describe_file, sign_statement
 from relay.records.tally import Tally, check_tally
+from relay.store.durable import explained
 from relay.store.interface import Outcome
 from relay.sync.custody import Custody
 from relay.trust.sealing import seal
@@ -109,7 +110,7 @@ async def _seal_files(
     for entry, path in zip(entries, submission.files, strict=True):
         content = await asyncio.to_thread(_read_whole, path)
         sealed = await asyncio.to_thread(seal, content, sealing_key, subject)
-        with tempfile.NamedTemporaryFile(dir=home.path, prefix=".sealed-") as file:
+        with explained(home.path), tempfile.NamedTemporaryFile(dir=home.path, prefix=".sealed-") as file:
             file.write(sealed)
             file.flush()
             sealed_entries.append(describe_file(entry.name, entry.media_type, [sealed], len(sealed)))

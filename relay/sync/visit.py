@@ -133,7 +133,10 @@ class Visit:
         message: bytes | None = initiator.start()
         while message is not None:
             message = initiator.step(await self._peer.reconcile(message))
-        await self._pull_records(await self._chosen(initiator.need), report)
+        notices = [item for item in initiator.need if item[0] == Kind.NOTICE]
+        await self._pull_records(await self._chosen(notices), report)  # they rule what else may be taken
+        others = [item for item in initiator.need if item[0] != Kind.NOTICE]
+        await self._pull_records(await self._chosen(others), report)
         # Receipts that came just now took statements out of the set: those need no carrying.
         await self._push_records(sorted(item for item in initiator.have if item in self._store.members), report)
 

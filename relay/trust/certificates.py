@@ -154,7 +154,7 @@ def read_certificate(der: bytes) -> Identity:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         is_ca = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except _UNREADABLE as error:
-        raise Malformed(f"A certificate cannot be read ({error})") from error
+        raise Malformed("A certificate cannot be read: it is damaged, or not one of relay") from error
     if not isinstance(key, Ed25519PublicKey):
         raise Malformed("A certificate's key is not Ed25519")
     return _identity(

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from relay.errors import Malformed
-from relay.limits import MAX_CHUNKS_PER_PACKAGE, MAX_WRONG_CHUNKS
+from relay.limits import MAX_CHUNKS_PER_PACKAGE
 from relay.records.identifiers import sha256
 from relay.store.interface import State
+from relay.sync import visit
 from tests.factory import make_file, make_statement, object_of
 from tests.fleet import CHUNK, Fleet
 from tests.promises.adversaries import Forger, Stretcher
@@ -28,9 +29,10 @@ async def test_a_chunk_with_other_content_is_not_kept(fleet: Fleet, adversary: t
     assert await boat.read(content) == content
 
 
-async def test_many_chunks_with_other_content_end_the_visit(fleet: Fleet) -> None:
+async def test_many_chunks_with_other_content_end_the_visit(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visit, "MAX_WRONG_CHUNKS", 2)
     island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
-    content = fleet.content((MAX_WRONG_CHUNKS + 2) * CHUNK)
+    content = fleet.content(4 * CHUNK)
     await island.submit(content)
     with pytest.raises(Malformed):
         await boat.visit(Forger(island.host(boat)))
