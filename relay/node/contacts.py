@@ -136,6 +136,7 @@ class Contacts:
             return
         self._neighbours[neighbour.key] = neighbour
         neighbour.task = asyncio.create_task(self._visit_for_ever(neighbour), name=f"contact {neighbour.key[:16]}")
+        neighbour.task.add_done_callback(_tell_failure)
 
     async def _visit_for_ever(self, neighbour: Neighbour) -> None:
         peer: HttpPeer | None = None
@@ -283,6 +284,12 @@ class Contacts:
     async def _note_uplink(self, url: str, trouble: str) -> None:
         note = {"url": url, "reachable": not trouble, "trouble": trouble, "at": int(time.time())}
         await self._custody.store.set_note("uplink", json.dumps(note))
+
+
+def _tell_failure(task: asyncio.Task[None]) -> None:
+    """A fault of this program ends one contact, not the daemon; the neighbour is followed anew when it is seen."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("%s ended by a fault", task.get_name(), exc_info=error)
 
 
 def _url(address: str) -> str:

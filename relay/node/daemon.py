@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 
+from relay.errors import StoreError
 from relay.limits import REFRESH_SECONDS, RETENTION_SECONDS
 from relay.net.discovery import Discovery, Sighting
 from relay.net.interfaces import watch_interfaces
@@ -124,16 +125,22 @@ class Daemon:
         """See what commands beside the daemon committed, for ever."""
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
-            if await self.custody.store.refresh():
-                await self.custody.load()
-                self.custody.news.ring()
+            try:
+                if await self.custody.store.refresh():
+                    await self.custody.load()
+                    self.custody.news.ring()
+            except StoreError as error:
+                logger.error("%s", error)  # a full disk or a long lock passes; carrying goes on meanwhile
             self.configure(contacts)
 
     async def free_space(self) -> None:
         """Free what was delivered, now and then, for ever. A receiver keeps everything."""
         while self.member.identity.role is not Role.RECEIVER:
-            await free_delivered(self.custody.store, int(time.time()), self.config.retention)
             heard = self.custody.news.count
+            try:
+                await free_delivered(self.custody.store, int(time.time()), self.config.retention)
+            except StoreError as error:
+                logger.error("%s", error)
             await self.custody.news.wait(heard, RETENTION_SECONDS)
             await asyncio.sleep(REFRESH_SECONDS)
 

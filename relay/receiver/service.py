@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from relay.errors import Malformed
+from relay.errors import Malformed, StoreError
 from relay.limits import LOG_IDLE_SECONDS
 from relay.log.tree import consistency_proof
 from relay.node.daemon import Daemon
@@ -14,6 +15,8 @@ from relay.receiver.publishing import Publisher
 from relay.receiver.sequencing import Sequencer
 from relay.store.interface import Store
 from relay.sync.signal import Signal
+
+logger = logging.getLogger(__name__)
 
 
 class ReceiverLog:
@@ -52,6 +55,9 @@ async def receiver_service(daemon: Daemon) -> AsyncIterator[None]:
 async def _sequence_for_ever(daemon: Daemon, sequencer: Sequencer, log: ReceiverLog) -> None:
     while True:
         heard = daemon.custody.news.count
-        while await sequencer.sequence():
-            log.grown.ring()
+        try:
+            while await sequencer.sequence():
+                log.grown.ring()
+        except StoreError as error:
+            logger.error("%s", error)  # nothing was acknowledged: what is complete is taken up again
         await daemon.custody.news.wait(heard, LOG_IDLE_SECONDS)
