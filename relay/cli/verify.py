@@ -6,7 +6,6 @@ finds the formats, to the byte, in docs/reference/formats.md, and the same check
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ import click
 
 from relay.cli.options import json_option, print_json
 from relay.errors import BadInput, Malformed, RelayError
-from relay.limits import MAX_RECORD, MIB
+from relay.limits import MAX_FILE, MAX_RECORD
 from relay.log.merkle import leaf_hash
-from relay.node.byhand import FOLDERS, OBJECTS
+from relay.node.byhand import FOLDERS, OBJECTS, read_plain
 from relay.node.home import read_pem_certificate
-from relay.records.identifiers import Kind, StatementId
+from relay.records.identifiers import HASH_SIZE, Kind, StatementId, sha256
 from relay.records.receipt import Receipt
 from relay.records.statement import Statement
 from relay.trust.admission import Admission, Admitted
@@ -80,7 +79,7 @@ def _check_folder(admission: Admission, folder: Path, findings: Findings) -> Non
 
 def _check_file(admission: Admission, path: Path, findings: Findings) -> None:
     raw = _read(path)
-    if hashlib.sha256(raw).hexdigest() == path.name:
+    if sha256(raw).hex() == path.name:
         findings.proved.append(f"{path.name}: an object whose content has this SHA-256")
         return
     troubles: list[RelayError] = []
@@ -162,16 +161,12 @@ def _receipt_line(admission: Admission, receipt: Receipt) -> str:
 
 
 def _hash(file: Path) -> bytes:
-    digest = hashlib.sha256()
-    with file.open("rb") as content:
-        while block := content.read(MIB):
-            digest.update(block)
-    return digest.digest()
+    return sha256(read_plain(file, MAX_FILE))
 
 
 def _read(file: Path) -> bytes:
-    with file.open("rb") as content:
-        return content.read(64 * MIB if len(file.name) == 64 else MAX_RECORD + 1)
+    """A record, or an object by its name; a link or a pipe on a stick is not followed."""
+    return read_plain(file, MAX_FILE if len(file.name) == 2 * HASH_SIZE else MAX_RECORD)
 
 
 def _show(findings: Findings, as_json: bool) -> None:

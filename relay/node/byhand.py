@@ -124,7 +124,7 @@ async def _take_records(custody: Custody, kind: Kind, files: list[Path], moved: 
     names: list[str] = []
     for file in files:
         try:
-            records.append((kind, _read_plain(file, MAX_RECORD)))
+            records.append((kind, read_plain(file, MAX_RECORD)))
             names.append(f"{file.parent.name}/{file.name}")
         except RelayError as error:
             moved.refused.append(f"{file.parent.name}/{file.name}: {error.what}")
@@ -169,7 +169,7 @@ def _record_files(folder: Path, kind: Kind) -> Iterator[Path]:
                 yield Path(entry.path)
 
 
-def _read_plain(file: Path, limit: int) -> bytes:
+def read_plain(file: Path, limit: int) -> bytes:
     """A plain file's bytes, one more than `limit` at most: admission refuses what is longer."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -195,6 +195,9 @@ class Store(Protocol):
         store is over its limit.
         """
 
+    async def missing(self, object_id: ObjectId) -> int:
+        """The bit set of the chunks of one object that nobody brought yet; 0 when it is not wanted. Cheap."""
+
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
         """What is held of each of these objects; those of which nothing is held are left out."""
 

@@ -219,6 +219,10 @@ class SqliteStore:
             return []
         return await self._transfers.wants(limit, skip)
 
+    async def missing(self, object_id: ObjectId) -> int:
+        """See `Store`."""
+        return await self._transfers.missing(object_id)
+
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
         """See `Store`."""
         return await self._transfers.holdings(objects)

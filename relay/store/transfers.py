@@ -129,6 +129,11 @@ class Transfers:
             page *= 2
         return list(wants.values())
 
+    async def missing(self, object_id: ObjectId) -> int:
+        """See `Store.missing`."""
+        want = _want(await self._wanted_layouts(object_id))
+        return want.missing if want else 0
+
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
         """See `Store.holdings`."""
         found: list[Holding] = []

@@ -19,11 +19,14 @@ class Claims:
     def __init__(self) -> None:
         self._held: dict[ObjectId, tuple[str, float]] = {}
 
-    def order(self, objects: Sequence[ObjectId], who: str, now: float) -> list[ObjectId]:
-        """Claim what is free; these objects in the order in which `who` should take them."""
-        free = [object_id for object_id in objects if self.claim(object_id, who, now)]
-        others = set(objects) - set(free)
-        return free + [object_id for object_id in reversed(objects) if object_id in others]
+    def order(self, objects: Sequence[ObjectId], who: str, now: float) -> list[tuple[ObjectId, bool]]:
+        """Claim what is free; these objects in the order in which `who` should take them, and whether from the front.
+
+        What others claim comes last and is taken from its end.
+        """
+        free = {object_id: self.claim(object_id, who, now) for object_id in objects}
+        mine = [(object_id, True) for object_id in objects if free[object_id]]
+        return mine + [(object_id, False) for object_id in reversed(objects) if not free[object_id]]
 
     def claim(self, object_id: ObjectId, who: str, now: float) -> bool:
         """Claim an object, or renew the claim; False while somebody else's is fresh."""

@@ -107,7 +107,7 @@ class Host:
         wants = (await self._store.wants(offset + 2 * WANTS_PAGE))[offset:]
         now = self._clock()
         by_object = {want.object: want for want in wants}
-        return [by_object[one] for one in self._claims.order(list(by_object), self._who, now)[:WANTS_PAGE]]
+        return [by_object[one] for one, _ in self._claims.order(list(by_object), self._who, now)[:WANTS_PAGE]]
 
     async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
         """Chunks in the order asked for."""

@@ -210,10 +210,11 @@ class Visit:
             held = {one.object: one for one in await self._peer.holdings([want.object for want in wants])}
             chunks: deque[_Chunk] = deque()
             by_object = {want.object: want for want in wants if want.object in held}
-            for object_id in self._claims.order(list(by_object), self._who, self._clock()):
+            for object_id, forward in self._claims.order(list(by_object), self._who, self._clock()):
                 want, holding = by_object[object_id], held[object_id]
                 there = want.missing if holding.complete else want.missing & holding.chunks
-                chunks.extend(_chunks(object_id, want.size, there))
+                found = list(_chunks(object_id, want.size, there))
+                chunks.extend(found if forward else reversed(found))
             await self._fetch(chunks, report)
 
     async def _fetch(self, chunks: deque[_Chunk], report: VisitReport) -> None:
@@ -226,8 +227,13 @@ class Visit:
         while batch := _next_batch(chunks):
             if self._out_of_time(report):
                 return
-            asked = {(chunk.object, chunk.index) for chunk in batch}
-            async for object_id, index, data in self._peer.get_chunks([(one.object, one.index) for one in batch]):
+            # What another visit brought meanwhile is not asked for again.
+            wanted = {one: await self._store.missing(one) for one in {chunk.object for chunk in batch}}
+            spans = [(one.object, one.index) for one in batch if wanted[one.object] >> one.index & 1]
+            asked = set(spans)
+            if not spans:
+                continue
+            async for object_id, index, data in self._peer.get_chunks(spans):
                 if (object_id, index) not in asked:
                     raise Malformed("A peer sent a chunk that it was not asked for")
                 asked.remove((object_id, index))

@@ -1,0 +1,51 @@
+"""What the program costs when it does nothing: help at once, a small idle daemon; and the demo, whole."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.e2e.world import TPS, World
+
+IDLE_LIMIT_KIB = 70 * 1024
+
+
+def cpu_seconds(*command: str) -> float:
+    """The least wall time of five runs."""
+    best = 60.0
+    for _ in range(5):
+        started = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def test_help_imports_little_beyond_click() -> None:
+    help_time = cpu_seconds(sys.executable, "-m", "relay", "--help")
+    click_time = cpu_seconds(sys.executable, "-c", "import click")
+    print(f"relay --help: {help_time * 1000:.0f} ms; importing click alone: {click_time * 1000:.0f} ms")
+    assert help_time < 2 * click_time
+
+
+def test_an_idle_daemon_is_small(tmp_path: Path) -> None:
+    with World(tmp_path) as world:
+        island = world.box("island", "operator", tps=[TPS])
+        daemon = island.start()
+        status = Path(f"/proc/{daemon.pid}/status").read_text()
+        resident = int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
+        assert resident < IDLE_LIMIT_KIB
+        assert island.stop() == 0
+
+
+def test_the_demo_delivers_each_package_once() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "relay", "demo", "--once", "--json"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["ok"]
+    assert (result["delivered"], result["receipts_back"], result["hashes_checked"]) == (6, 6, 12)
+    assert result["each_once"]
