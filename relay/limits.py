@@ -128,6 +128,8 @@ SILENCE_SECONDS = 2.0
 NEWS_SECONDS = 0.25
 """News gathers for so long before it is carried on."""
 IDLE_SECONDS = 30.0
+CONTACT_SECONDS = 90
+"""A neighbour that neither visited nor was visited for so long is no longer in contact."""
 RECEIPT_SECONDS = 2.0
 """How often a receiver is asked again while receipts are awaited."""
 FIRST_RETRY_SECONDS = 0.5

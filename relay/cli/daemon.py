@@ -76,7 +76,8 @@ def status(home: Home, as_json: bool) -> None:
     click.echo(f"  uplink     {where}")
     for peer in report["peers"]:
         state = "in contact" if peer["connected"] else "seen"
-        click.echo(f"  neighbour  {peer['node']} ({peer['role']}) {state} at {peer['address']}")
+        where = f" at {peer['address']}" if peer["address"] else ""
+        click.echo(f"  neighbour  {peer['node']} ({peer['role']}) {state}{where}")
 
 
 async def _describe(home: Home) -> dict[str, Any]:

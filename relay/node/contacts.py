@@ -11,11 +11,12 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ssl import SSLContext
 
-from relay.errors import Malformed, Refused, RelayError, Unreachable
-from relay.limits import MAX_NEIGHBOURS, MAX_NEWS_WAIT, MEMORY_FAILURES
+from relay.errors import Malformed, Refused, RelayError, StoreError, Unreachable
+from relay.limits import IDLE_SECONDS, MAX_NEIGHBOURS, MAX_NEWS_WAIT, MEMORY_FAILURES
 from relay.net.client import HttpPeer
 from relay.node.schedule import Contact, next_visit
 from relay.records.identifiers import NodeId
@@ -67,6 +68,7 @@ class Contacts:
         self._watch = watch
         self._neighbours: dict[str, Neighbour] = {}
         self._arrivals: dict[NodeId, float] = {}
+        self._notes: set[asyncio.Task[None]] = set()
 
     # -- who is there
 
@@ -113,6 +115,8 @@ class Contacts:
     def arrived(self, identity: Identity, _address: str) -> None:
         """A node visits this one: then this one need not."""
         now = self._clock()
+        if now - self._arrivals.get(identity.node, -IDLE_SECONDS) >= IDLE_SECONDS:
+            self._keep(asyncio.create_task(self._note_arrival(identity)))
         self._arrivals[identity.node] = now
         if len(self._arrivals) > MAX_NEIGHBOURS:
             del self._arrivals[min(self._arrivals, key=lambda node: self._arrivals[node])]
@@ -122,7 +126,7 @@ class Contacts:
 
     async def close(self) -> None:
         """End all contacts."""
-        tasks = [one.task for one in self._neighbours.values() if one.task is not None]
+        tasks = [*self._notes, *(one.task for one in self._neighbours.values() if one.task is not None)]
         self._neighbours.clear()
         for task in tasks:
             task.cancel()
@@ -237,6 +241,16 @@ class Contacts:
         if neighbour.key != name and name in self._neighbours:
             raise Refused("known-node", f"{hello.name} is visited under another address already")
         neighbour.hello = hello
+
+    async def _note_arrival(self, identity: Identity) -> None:
+        """Remember who came; where it listens is not known by that."""
+        note = PeerNote(identity.node, identity.name, str(identity.role), "", int(time.time()), 0, 0, connected=True)
+        with suppress(StoreError):  # nothing hangs on it
+            await self._custody.store.note_peer(note)
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._notes.add(task)
+        task.add_done_callback(self._notes.discard)
 
     async def _note_trouble(self, neighbour: Neighbour, error: RelayError) -> None:
         level = (

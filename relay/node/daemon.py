@@ -114,8 +114,8 @@ class Daemon:
             async for interfaces in watch_interfaces(self.config.interfaces):
                 contacts.link_changed()
                 for note in await self.custody.store.peers() if visits else ():
-                    if note.role == Role.RECEIVER:
-                        continue  # its URL is tried for ever
+                    if note.role == Role.RECEIVER or not note.address:
+                        continue  # a receiver's URL is tried for ever; who only came here left no address
                     contacts.seen(note.node.hex(), [note.address], remembered=True)
                 await discovery.update(interfaces)
         finally:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
+from relay.limits import CONTACT_SECONDS
 from relay.node.health import bytes_free
 from relay.node.home import Home, Member
 from relay.store.interface import Bundle
@@ -17,6 +19,7 @@ async def describe_node(home: Home, member: Member, custody: Custody) -> dict[st
     notes = await custody.store.notes()
     peers = await custody.store.peers()
     running = home.daemon_runs()
+    now = int(time.time())
     return {
         "node": member.identity.name,
         "node_id": member.identity.node.hex(),
@@ -30,7 +33,7 @@ async def describe_node(home: Home, member: Member, custody: Custody) -> dict[st
                 "role": peer.role,
                 "address": peer.address,
                 "last_seen": peer.last_seen,
-                "connected": running and peer.connected,
+                "connected": running and peer.connected and now - peer.last_seen < CONTACT_SECONDS,
                 "bytes_in": peer.bytes_in,
                 "bytes_out": peer.bytes_out,
             }

@@ -315,7 +315,8 @@ class SqliteStore:
         async with self._database.transaction() as db:
             await db.execute(
                 "INSERT INTO peers VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (node) DO UPDATE SET "
-                "name = excluded.name, role = excluded.role, address = excluded.address, "
+                "name = excluded.name, role = excluded.role, "
+                "address = CASE excluded.address WHEN '' THEN address ELSE excluded.address END, "
                 "last_seen = excluded.last_seen, bytes_in = bytes_in + excluded.bytes_in, "
                 "bytes_out = bytes_out + excluded.bytes_out, connected = excluded.connected",
                 (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
 import tempfile
 import time
@@ -59,11 +60,18 @@ def demo(once: bool, as_json: bool) -> int:
     logging.getLogger("relay").setLevel(logging.ERROR)
     once = once or as_json or not sys.stdout.isatty()
     with tempfile.TemporaryDirectory(prefix="relay-demo-") as folder:
-        return asyncio.run(_demo(Path(folder), once, as_json))
+        try:
+            return asyncio.run(_demo(Path(folder), once, as_json))
+        except asyncio.CancelledError:
+            raise click.Abort from None
 
 
 async def _demo(folder: Path, once: bool, as_json: bool) -> int:
     started = time.monotonic()
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)  # the daemons must not outlive the demo
     console = Console(stderr=True)
     story = Story()
     stage = Stage.build(folder)
@@ -96,7 +104,8 @@ async def _play(stage: Stage, story: Story) -> dict[str, Any]:
     for box in boxes:
         await stage.join(box)
     async with AsyncExitStack() as stack:
-        custodies = {box.name: await stack.enter_async_context(box.home.custody()) for box in stage.boxes}
+        way = (*boxes, ferry, harbour, receiver)
+        custodies = {box.name: await stack.enter_async_context(box.home.custody()) for box in way}
         stack.push_async_callback(_cancel, asyncio.create_task(_look(custodies, story)))
         starting = [asyncio.create_task(stage.start(box)) for box in stage.boxes]
         story.act = "Each island photographs its two forms, signs and stores them"
