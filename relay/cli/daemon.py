@@ -11,7 +11,6 @@ from typing import Any
 import click
 
 from relay.cli.options import home_option, json_option, print_json
-from relay.node.daemon import run_daemon
 from relay.node.home import Home
 from relay.node.report import describe_node
 from relay.trust.roles import Role
@@ -33,6 +32,8 @@ def run(home: Home, verbose: bool) -> None:
 
 
 async def _run(home: Home) -> None:
+    from relay.node.daemon import run_daemon
+
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
