@@ -144,16 +144,19 @@ class Contacts:
 
     async def _visit_for_ever(self, neighbour: Neighbour) -> None:
         peer: HttpPeer | None = None
+        judged: frozenset[NodeId] = frozenset()
         try:
             while True:
                 await self._wait_until_due(neighbour, peer)
                 if neighbour.gone:
                     return
                 url = _url(neighbour.addresses[0])
-                if peer is None or peer.url != url:
+                revoked = frozenset(self._custody.admission.revoked)
+                # The other side was judged when the connection was made: a revocation since then makes it anew.
+                if peer is None or peer.url != url or judged != revoked:
                     if peer is not None:
                         await peer.close()
-                    peer = HttpPeer(url, self._context)
+                    peer, judged = HttpPeer(url, self._context), revoked
                 if not await self._try_visit(neighbour, peer):
                     await peer.close()
                     peer = None

@@ -25,13 +25,14 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from relay.cli.demo.election import FORMS, PROVINCE, REGENCY, ExampleStation, example_stations, example_tally
+from relay.cli.demo.election import FORMS, PROVINCE, REGENCY, example_stations, example_tally
 from relay.cli.demo.pictures import PAGES, Heading, form_picture
 from relay.cli.demo.stage import Box, Gangway, Stage, free_port
 from relay.cli.options import json_option, print_json
 from relay.errors import Unreachable
 from relay.node.capture import Submission, capture
 from relay.records.identifiers import StatementId
+from relay.records.notice import Station
 from relay.records.tally import read_tally
 from relay.store.interface import Bundle, State
 from relay.sync.custody import Custody
@@ -118,7 +119,7 @@ async def _play(stage: Stage, story: Story) -> dict[str, Any]:
         return await _check(stage, story, custodies, boxes, receiver, f"http://127.0.0.1:{public}/")
 
 
-async def _submit_forms(box: Box, station: ExampleStation, custody: Custody, story: Story) -> None:
+async def _submit_forms(box: Box, station: Station, custody: Custody, story: Story) -> None:
     heading = Heading(station.number, station.village, station.district, REGENCY, PROVINCE)
     for number, form in enumerate(FORMS):
         tally = example_tally(station.tps, form, station.registered_voters)
@@ -278,5 +279,5 @@ def _end(result: dict[str, Any], as_json: bool) -> None:
     click.echo(f"{'All is well' if result['ok'] else 'Something is WRONG'} after {result['seconds']} s.")
 
 
-def _box_name(station: ExampleStation) -> str:
+def _box_name(station: Station) -> str:
     return station.island.lower().replace(" ", "-")

@@ -2,35 +2,21 @@
 
 The data and its licence lie in `data/README.md`. A tally depends on the station and the form alone, so that each run of
 the demo tells the same story, and it keeps the arithmetic a real form must keep. It is fiction: no vote here was cast.
-Checking tallies and parsing registers for an authority happen elsewhere; these rows are trusted, being our own.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import random
-from dataclasses import dataclass
 from importlib import resources
+
+from relay.records.notice import Station, parse_register
+from relay.records.tally import reserve
 
 FORMS = ("C-HASIL-KWK-GUBERNUR", "C-HASIL-KWK-BUPATI")
 """The forms that every polling station of the example returns."""
 
 REGENCY = "Belitung Timur"
 PROVINCE = "Kepulauan Bangka Belitung"
-
-
-@dataclass(frozen=True, slots=True)
-class ExampleStation:
-    """One row of the example register; `island` is empty on the mainland."""
-
-    tps: str
-    number: int
-    village: str
-    district: str
-    island: str
-    registered_voters: int
-    signal: bool
 
 
 def load_example_register() -> bytes:
@@ -43,26 +29,14 @@ def load_example_islands() -> bytes:
     return _data("islands.csv")
 
 
-def example_stations() -> tuple[ExampleStation, ...]:
+def example_stations() -> tuple[Station, ...]:
     """Every polling station of the example register, in its order."""
-    rows = csv.DictReader(io.StringIO(load_example_register().decode("utf-8")))
-    return tuple(
-        ExampleStation(
-            tps=row["tps"],
-            number=int(row["number"]),
-            village=row["village"],
-            district=row["district"],
-            island=row["island"],
-            registered_voters=int(row["registered_voters"]),
-            signal=row["signal"] == "yes",
-        )
-        for row in rows
-    )
+    return parse_register(load_example_register())
 
 
 def ballots_for(registered_voters: int) -> int:
-    """Ballots a station receives: one per registered voter and a reserve of 2.5 %, rounded up."""
-    return registered_voters + -(-registered_voters * 25 // 1000)
+    """Ballots a station receives: one per registered voter, and the reserve."""
+    return registered_voters + reserve(registered_voters)
 
 
 def example_tally(tps: str, form: str, registered_voters: int) -> dict[str, object]:
