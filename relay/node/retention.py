@@ -15,8 +15,8 @@ logger = logging.getLogger(__name__)
 
 
 async def free_delivered(store: Store, now: int, retention: int) -> int:
-    """Free delivered content; bytes freed. `now` and `retention` are seconds: a wrong clock frees too late, never
-    the only copy, since a receipt is needed in any case."""
+    """Free delivered content; bytes freed. `now` and `retention` are seconds. A wrong clock frees too early or too
+    late, and never the only copy: a receipt is needed in any case."""
     freed = 0
     async for statement, objects, size in store.freeable(now - retention):
         try:

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from relay.errors import Malformed, Refused
-from relay.limits import MAX_REFUSALS
+from relay.limits import MAX_RECORD, MAX_REFUSALS
+from relay.log.merkle import leaf_hash
 from relay.records.identifiers import Kind, RecordId, sha256
+from relay.records.receipt import Receipt
 from relay.store.interface import Outcome, Store
 from relay.sync.signal import Signal
 from relay.trust.admission import Admission, Admitted
@@ -71,7 +73,7 @@ class Custody:
         for place in sorted(range(len(records)), key=lambda place: records[place][0]):
             kind, raw = records[place]
             try:
-                item = self._judge(kind, raw, asked)
+                item = await self._judge(kind, raw, asked)
             except (Refused, Malformed) as error:
                 logger.warning("refused a %s: %s", kind.name.lower(), error.what)
                 if not isinstance(error, Refused) or error.reason != UNASKED:
@@ -95,8 +97,12 @@ class Custody:
             self.news.ring()
         return [verdicts[place] for place in range(len(records))]
 
-    def _judge(self, kind: Kind, raw: bytes, asked: frozenset[bytes] | None) -> Admitted:
+    async def _judge(self, kind: Kind, raw: bytes, asked: frozenset[bytes] | None) -> Admitted:
         item = self.admission.admit(kind, raw)
+        if isinstance(item.body, Receipt):
+            for _, _, statement in await self.store.read([item.body.statement], MAX_RECORD):
+                if leaf_hash(statement) != item.body.leaf:
+                    raise Refused("wrong-leaf", "A receipt names a statement, and proves another entry of the log")
         if asked is not None and _offered_as(item, raw) not in asked:
             raise Refused(UNASKED, f"A peer sent a {kind.name.lower()} that it was not asked for")
         return item

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from tests.boxes import Election, NodeBox, free_port
+from tests.boxes import Election, NodeBox, Setting, free_port
 from tests.processes import eventually
 
 REGISTER = Path(__file__).parents[2] / "relay" / "cli" / "demo" / "data" / "register.csv"
@@ -51,15 +51,22 @@ class World:
         self._boxes.append(box)
         (election or self.election).admit(box, role, tps=tps)
         self.ports[name], self.public[name] = free_port(), free_port()
-        box.config(
-            listen=f"127.0.0.1:{self.ports[name]}",
-            console=f"127.0.0.1:{free_port()}",
-            public=f"127.0.0.1:{self.public[name]}",
-            discovery=False,
-            peers=[f"127.0.0.1:{port}" for port in peers],
-            receivers=[f"https://127.0.0.1:{self.ports[one.home.name]}" for one in receivers],
-        )
+        box.config(**self.settings(box, peers=peers, receivers=receivers))
         return box
+
+    def settings(
+        self, box: NodeBox, *, peers: Sequence[int] = (), receivers: Sequence[NodeBox] = ()
+    ) -> dict[str, Setting]:
+        """What config.toml of a box says; `peers` are ports on this machine."""
+        name = box.home.name
+        return {
+            "listen": f"127.0.0.1:{self.ports[name]}",
+            "console": f"127.0.0.1:{free_port()}",
+            "public": f"127.0.0.1:{self.public[name]}",
+            "discovery": False,
+            "peers": [f"127.0.0.1:{port}" for port in peers],
+            "receivers": [f"https://127.0.0.1:{self.ports[one.home.name]}" for one in receivers],
+        }
 
     def photo(self, size: int, name: str = "form.jpg") -> Path:
         """A file of random content."""

@@ -1,4 +1,4 @@
-"""A package's whole journey between hosts of their own: real mDNS, IPv6 link-local addresses only, nothing configured."""
+"""A package's whole journey between hosts: real mDNS, IPv6 link-local addresses only, nothing configured."""
 
 from __future__ import annotations
 

@@ -32,8 +32,7 @@ async def test_what_no_root_vouches_for_is_neither_kept_nor_forwarded(fleet: Fle
     forged = [
         make_statement(pirates, pirate),
         make_receipt(pirates, make_node(pirates, "receiver", Role.RECEIVER), make_statement(pirates, pirate)),
-        pirates.admission.admit(Kind.NOTICE, notice), pirates.root, pirates.root_key)
-        ),
+        pirates.admission.admit(Kind.NOTICE, notice),
     ]
     host = boat.host(other)
     words = await host.put_records([(one.kind, one.raw) for one in forged])

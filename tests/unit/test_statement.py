@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from cwt import COSE, COSEKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cwt import COSE, COSEKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

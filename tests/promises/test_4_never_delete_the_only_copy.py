@@ -1,0 +1,131 @@
+"""Promise 4: content is freed only against a valid receipt; the device that made a package keeps it besides."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.errors import StoreError
+from relay.node.retention import free_delivered
+from relay.records.identifiers import StatementId
+from relay.store.interface import State
+from relay.trust.roles import Role
+from tests.factory import make_election, make_file, make_node, make_receipt, make_statement, object_of
+from tests.fleet import Fleet, Ship
+
+RETENTION = 1_000
+
+
+async def free(ship: Ship) -> int:
+    """What the daemon does now and then."""
+    return await free_delivered(ship.store, int(ship.clock.now), RETENTION)
+
+
+async def test_nothing_is_freed_without_a_receipt(fleet: Fleet) -> None:
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    content = fleet.content()
+    await island.submit(content)
+    await boat.visit(island)
+    fleet.clock.now += 100 * RETENTION
+    for ship in (island, boat):
+        assert await free(ship) == 0
+        with pytest.raises(StoreError):
+            await ship.store.free([object_of(content)])
+        assert await ship.read(content) == content
+
+
+async def test_a_receipt_by_another_authority_frees_nothing(fleet: Fleet) -> None:
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    content = fleet.content()
+    statement = make_statement(fleet.election, island.node, make_file(content))
+    await boat.take(statement)
+    await boat.stage(content, range(4))
+    pirates = make_election(99)
+    receipt = make_receipt(pirates, make_node(pirates, "receiver", Role.RECEIVER), statement)
+    assert await boat.take(receipt) == ["foreign-certificate"]
+    assert await free(boat) == 0
+    assert await boat.read(content) == content
+
+
+async def test_a_carrier_frees_what_was_delivered_and_passes_the_receipt_on(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    content = fleet.content()
+    statement = await island.submit(content)
+    await boat.visit(island)
+    await boat.visit(receiver)
+    assert await free(boat) == len(content)
+    assert (await boat.store.counts()).bytes_held == 0
+    assert await boat.read(content) == b""
+    await boat.visit(island)
+    assert await island.state(statement) is State.DELIVERED
+    assert await receiver.read(content) == content
+
+
+async def test_the_maker_keeps_its_own_for_its_retention_time(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    island = await fleet.launch("pulau-long")
+    content = fleet.content()
+    await island.submit(content)
+    await island.visit(receiver)
+    assert await free(island) == 0
+    fleet.clock.now += RETENTION - 1
+    assert await free(island) == 0
+    assert await island.read(content) == content
+    fleet.clock.now += 2
+    assert await free(island) == len(content)
+
+
+async def test_content_that_another_package_still_needs_is_kept(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    shared, alone = fleet.content(), fleet.content()
+    await island.submit(shared, alone)
+    await boat.visit(island)
+    await boat.visit(receiver)
+    later = await island.submit(shared, form="form-2")
+    await boat.visit(island)
+    assert await free(boat) == len(alone)
+    assert await boat.read(shared) == shared
+    assert await boat.state(later) is State.WAITING
+    await boat.visit(receiver)
+    assert await free(boat) == len(shared)
+
+
+async def test_a_receipt_frees_a_half_that_came_too_late(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    island, quick, slow = await fleet.launch("pulau-long"), await fleet.carrier("quick"), await fleet.carrier("slow")
+    content = fleet.content()
+    statement = await island.submit(content)
+    ((kind, _, raw),) = await island.store.read([statement], 1)
+    await slow.custody.take([(kind, raw)])
+    await slow.stage(content, [0, 1])
+    await quick.visit(island)
+    await quick.visit(receiver)
+    assert await free(slow) == 0
+    await slow.visit(quick)
+    assert await free(slow) > 0
+    assert (await slow.store.counts()).bytes_held == 0
+
+
+async def test_a_wrong_clock_frees_nothing_without_a_receipt(fleet: Fleet) -> None:
+    island = await fleet.launch("pulau-long")
+    content = fleet.content()
+    await island.submit(content)
+    for now in (-(1 << 40), 0, 1 << 40):
+        fleet.clock.now = now
+        assert await free(island) == 0
+    assert await island.read(content) == content
+
+
+async def test_withheld_content_stays(fleet: Fleet) -> None:
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    content = fleet.content()
+    statement: StatementId = await island.submit(content)
+    await boat.visit(island)
+    await boat.store.withhold([island.node.identity.node])
+    fleet.clock.now += 100 * RETENTION
+    assert await free(boat) == 0
+    with pytest.raises(StoreError):
+        await boat.store.free([object_of(content)])
+    await boat.store.withhold([])
+    assert await boat.state(statement) is State.WAITING

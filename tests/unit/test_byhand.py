@@ -1,0 +1,164 @@
+"""A stick as the other side of a visit: everything there and back, and nothing from a stick that was tampered with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from relay.errors import BadInput
+from relay.limits import MAX_RECORD
+from relay.node.byhand import export_to, import_from, import_notices
+from relay.records.identifiers import StatementId, receipt_id, sha256
+from relay.records.notice import Revocation, Revocations
+from relay.store.interface import State
+from tests.factory import make_election, make_node, make_statement, object_of
+from tests.fleet import Fleet, Ship
+
+
+async def journey(fleet: Fleet) -> tuple[Ship, Ship, bytes, StatementId]:
+    """An island with a package, a receiver, the content and the statement."""
+    receiver = await fleet.receiver()
+    island = await fleet.launch("pulau-long")
+    content = fleet.content()
+    return receiver, island, content, await island.submit(content, fleet.content(10))
+
+
+def names(folder: Path) -> list[str]:
+    """The files of a stick."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+async def test_the_whole_journey_by_stick(fleet: Fleet, tmp_path: Path) -> None:
+    receiver, island, content, statement = await journey(fleet)
+    stick = tmp_path / "stick"
+    out = await export_to(island.custody, stick)
+    assert out.objects == 2
+    assert f"statements/{statement.hex()}.cose" in names(stick)
+    taken = await import_from(receiver.custody, stick)
+    assert (taken.objects, taken.refused) == (2, [])
+    assert receiver.log is not None
+    await receiver.log.sequencer.sequence()
+    await export_to(receiver.custody, stick)
+    assert f"receipts/{statement.hex()}.cose" in names(stick)
+    await import_from(island.custody, stick)
+    assert await island.state(statement) is State.DELIVERED
+    assert (await receiver.store.read([receipt_id(statement)], 1))[0][2] == (
+        stick / "receipts" / f"{statement.hex()}.cose"
+    ).read_bytes()
+    assert await receiver.read(content) == content
+
+
+async def test_promise_8_every_object_is_named_by_its_sha256(fleet: Fleet, tmp_path: Path) -> None:
+    _, island, _, _ = await journey(fleet)
+    await export_to(island.custody, tmp_path / "stick")
+    for file in (tmp_path / "stick" / "objects").iterdir():
+        assert sha256(file.read_bytes()).hex() == file.name
+
+
+async def test_exporting_and_importing_again_does_nothing(fleet: Fleet, tmp_path: Path) -> None:
+    receiver, island, _, _ = await journey(fleet)
+    stick = tmp_path / "stick"
+    await export_to(island.custody, stick)
+    again = await export_to(island.custody, stick)
+    assert (again.records, again.objects, again.bytes) == (0, 0, 0)
+    await import_from(receiver.custody, stick)
+    again = await import_from(receiver.custody, stick)
+    assert (again.records, again.objects, again.bytes, again.refused) == (0, 0, 0, [])
+
+
+async def test_a_file_cut_short_is_written_again(fleet: Fleet, tmp_path: Path) -> None:
+    _, island, content, _ = await journey(fleet)
+    stick = tmp_path / "stick"
+    await export_to(island.custody, stick)
+    file = stick / "objects" / object_of(content).hex()
+    file.write_bytes(content[:100])
+    await export_to(island.custody, stick)
+    assert file.read_bytes() == content
+
+
+async def test_promise_3_an_altered_object_is_refused_and_named(fleet: Fleet, tmp_path: Path) -> None:
+    receiver, island, content, statement = await journey(fleet)
+    stick = tmp_path / "stick"
+    await export_to(island.custody, stick)
+    (stick / "objects" / object_of(content).hex()).write_bytes(b"x" * len(content))
+    moved = await import_from(receiver.custody, stick)
+    assert moved.objects == 1
+    assert len(moved.refused) == 1
+    assert object_of(content).hex() in moved.refused[0]
+    assert await receiver.state(statement) is State.PARTIAL
+
+
+async def test_promise_1_what_is_not_signed_in_this_election_is_refused_and_the_rest_kept(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    receiver, island, _, statement = await journey(fleet)
+    stick = tmp_path / "stick"
+    await export_to(island.custody, stick)
+    pirates = make_election(99)
+    foreign = make_statement(pirates, make_node(pirates, "pulau-long"))
+    (stick / "statements" / "foreign.cose").write_bytes(foreign.raw)
+    (stick / "statements" / "rubbish.cose").write_bytes(b"rubbish")
+    (stick / "statements" / "huge.cose").write_bytes(bytes(MAX_RECORD + 1))
+    (stick / "statements" / "folder.cose").mkdir()
+    (stick / "receipts").mkdir(exist_ok=True)
+    (stick / "receipts" / "statement.cose").write_bytes(foreign.raw)
+    (stick / "statements" / "link.cose").symlink_to("/etc/passwd")
+    os.mkfifo(stick / "statements" / "pipe.cose")
+    (stick / "statements" / ".hidden.cose").write_bytes(b"left by a copy that was broken off")
+    moved = await import_from(receiver.custody, stick)
+    for name in ("foreign", "rubbish", "huge", "folder", "statement", "link", "pipe"):
+        assert [line for line in moved.refused if f"/{name}.cose" in line], name
+    assert not [line for line in moved.refused if "hidden" in line]
+    assert await receiver.state(statement) is State.WAITING
+    assert len(await receiver.store.bundles()) == 1
+
+
+async def test_promise_2_objects_that_no_statement_names_are_not_taken(fleet: Fleet, tmp_path: Path) -> None:
+    receiver, _, _, _ = await journey(fleet)
+    stick = tmp_path / "stick"
+    (stick / "objects").mkdir(parents=True)
+    (stick / "statements").mkdir()
+    stray = fleet.content(1_000)
+    (stick / "objects" / object_of(stray).hex()).write_bytes(stray)
+    moved = await import_from(receiver.custody, stick)
+    assert (moved.objects, (await receiver.store.counts()).bytes_held) == (0, 0)
+
+
+async def test_an_object_that_is_a_link_is_passed_over(fleet: Fleet, tmp_path: Path) -> None:
+    receiver, island, content, statement = await journey(fleet)
+    stick = tmp_path / "stick"
+    await export_to(island.custody, stick)
+    file = stick / "objects" / object_of(content).hex()
+    file.rename(tmp_path / "elsewhere")
+    file.symlink_to(tmp_path / "elsewhere")
+    await import_from(receiver.custody, stick)
+    assert await receiver.state(statement) is State.PARTIAL
+
+
+async def test_a_signer_over_its_quota_is_named(fleet: Fleet, tmp_path: Path) -> None:
+    island = await fleet.launch("pulau-long")
+    boat = await fleet.launch("km-bahari", quota_statements=1)
+    for place in range(2):
+        await island.submit(form=f"form-{place}")
+    await export_to(island.custody, tmp_path / "stick")
+    moved = await import_from(boat.custody, tmp_path / "stick")
+    assert moved.records == 1
+    assert "too much under way" in moved.refused[0]
+
+
+async def test_a_folder_that_is_no_export(fleet: Fleet, tmp_path: Path) -> None:
+    boat = await fleet.carrier("km-bahari")
+    with pytest.raises(BadInput, match="no export"):
+        await import_from(boat.custody, tmp_path)
+
+
+async def test_notices_by_hand(fleet: Fleet) -> None:
+    boat = await fleet.carrier("km-bahari")
+    revoked = Revocations((Revocation(boat.node.identity.node, "x", "lost"),))
+    notice = fleet.publish(revoked)
+    moved = await import_notices(boat.custody, [notice.raw, b"rubbish"])
+    assert (moved.records, len(moved.refused)) == (1, 1)
+    again = await import_notices(boat.custody, [notice.raw])
+    assert (again.records, again.refused) == (0, [])

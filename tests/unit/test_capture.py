@@ -1,0 +1,201 @@
+"""Capture: what an operator hands over becomes a signed, durable bundle, or an error that says what to do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from relay.errors import BadInput
+from relay.limits import MAX_FILE, MAX_FILES, MAX_REASON
+from relay.node.capture import Captured, Submission, capture
+from relay.node.home import Home
+from relay.records.encoding import decode
+from relay.records.identifiers import Kind, StatementId
+from relay.records.notice import Receiver, Receivers, Register, Station
+from relay.records.statement import Package, read_statement
+from relay.records.tally import Tally
+from relay.store.interface import State
+from relay.trust.sealing import make_sealing_key, open_sealed, public_sealing_key
+from tests.factory import ELECTION
+from tests.fleet import Fleet, Ship
+
+TALLY = Tally({"registered_voters": 500, "voters": 1}, {"01": 1})
+
+
+@dataclass
+class Desk:
+    """An operator's device, its folder and a photograph."""
+
+    fleet: Fleet
+    ship: Ship
+    home: Home
+    photo: Path
+
+    async def capture(self, **changes: object) -> Captured:
+        """Hand the photograph over, with some changes."""
+        submission = Submission("tps-1", "form-1", (self.photo,), None, 1_700_000_000)
+        changed = replace(submission, **changes)  # type: ignore[arg-type]
+        return await capture(self.home, self.ship.member, self.ship.custody, changed)
+
+    async def package(self, statement: StatementId) -> Package:
+        """What was signed."""
+        ((kind, _, raw),) = await self.ship.store.read([statement], 1)
+        assert kind is Kind.STATEMENT
+        return read_statement(raw).package
+
+
+@pytest.fixture
+async def desk(fleet: Fleet, tmp_path: Path) -> AsyncIterator[Desk]:
+    """The device, in an election with a register."""
+    station = Station("tps-1", 1, "Mentawak", "Manggar", "Pulau Long", 501, signal=False)
+    other = replace(station, tps="tps-2")
+    fleet.publish(Register(("form-1", "form-2"), (station, other)))
+    ship = await fleet.launch("pulau-long")
+    photo = tmp_path / "C-Hasil (1).jpg"
+    photo.write_bytes(fleet.content())
+    yield Desk(fleet, ship, Home(ship.folder), photo)
+
+
+async def test_a_package_is_signed_and_stored(desk: Desk) -> None:
+    captured = await desk.capture(tally=TALLY)
+    package = await desk.package(captured.id)
+    (entry,) = package.files
+    assert (entry.name, entry.media_type, entry.size) == ("C-Hasil (1).jpg", "image/jpeg", desk.photo.stat().st_size)
+    assert (package.seq, package.previous, package.captured_at) == (1, None, 1_700_000_000)
+    assert package.tally == TALLY
+    assert captured.flags == package.flags == ("incomplete", "registered-differs-from-register")
+    assert await desk.ship.state(captured.id) is State.WAITING
+    path = await desk.ship.store.object_path(entry.sha256)
+    assert path is not None
+    assert path.read_bytes() == desk.photo.read_bytes()
+
+
+async def test_the_device_keeps_a_chain(desk: Desk) -> None:
+    captured = [await desk.capture(captured_at=at) for at in (1, 2, 3)]
+    packages = [await desk.package(one.id) for one in captured]
+    assert [one.seq for one in packages] == [1, 2, 3]
+    assert [one.previous for one in packages] == [None, captured[0].id, captured[1].id]
+
+
+async def test_promise_7_a_correction_names_what_it_supersedes(desk: Desk) -> None:
+    first = await desk.capture()
+    second = await desk.capture(supersedes=first.id, reason="typed 12 for 21")
+    package = await desk.package(second.id)
+    assert (package.supersedes, package.reason) == (first.id, "typed 12 for 21")
+    assert await desk.ship.state(first.id) is State.WAITING
+
+
+async def test_names_are_made_safe_and_different(desk: Desk, tmp_path: Path) -> None:
+    paths = []
+    for folder, name in enumerate(["a.jpg", "a.jpg", "b\n:\\c.jpg", " .. ", "x" * 250 + ".jpg", "\udcff.jpg"]):
+        (tmp_path / str(folder)).mkdir()
+        path = tmp_path / str(folder) / name
+        path.write_bytes(b"content %d" % folder)
+        paths.append(path)
+    captured = await desk.capture(files=tuple(paths))
+    names = [entry.name for entry in (await desk.package(captured.id)).files]
+    assert names[:4] == ["a.jpg", "a-2.jpg", "b___c.jpg", "file"]
+    assert len(names[4].encode()) <= 255
+    assert names[4].endswith(".jpg")
+    assert len(set(names)) == 6
+
+
+Spoil = Callable[[Path], Path]
+
+
+def empty(folder: Path) -> Path:
+    """A file with nothing in it."""
+    (folder / "empty.jpg").touch()
+    return folder / "empty.jpg"
+
+
+def pipe(folder: Path) -> Path:
+    """A pipe that nobody writes to."""
+    os.mkfifo(folder / "pipe.jpg")
+    return folder / "pipe.jpg"
+
+
+def huge(folder: Path) -> Path:
+    """A file over the limit, which takes no room."""
+    with (folder / "huge.jpg").open("wb") as file:
+        file.truncate(MAX_FILE + 1)
+    return folder / "huge.jpg"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (empty, "is empty"),
+        (pipe, "is not a file"),
+        (huge, "too large"),
+        (lambda folder: folder, "cannot be read"),
+        (lambda folder: folder / "nowhere.jpg", "cannot be read"),
+        (lambda _folder: Path("/dev/zero"), "is not a file"),
+    ],
+)
+async def test_promise_10_a_bad_file_is_named_and_nothing_kept(
+    desk: Desk, tmp_path: Path, spoil: Spoil, said: str
+) -> None:
+    with pytest.raises(BadInput, match=said):
+        await desk.capture(files=(desk.photo, spoil(tmp_path)))
+    assert await desk.ship.store.bundles() == []
+    assert (await desk.ship.store.counts()).bytes_held == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"files": ()}, "nothing to submit"),
+        ({"tps": "tps-9"}, "not in the register"),
+        ({"tps": "tps-2"}, "not one of this device's"),
+        ({"form": "form-9"}, "not of this election"),
+        ({"reason": "x" * (MAX_REASON + 1)}, "too long"),
+        ({"supersedes": StatementId(bytes(32))}, "not on this device"),  # type: ignore[arg-type]
+    ],
+)
+async def test_promise_10_a_bad_submission_is_named_and_nothing_kept(
+    desk: Desk, changes: dict[str, object], said: str
+) -> None:
+    with pytest.raises(BadInput, match=said):
+        await desk.capture(**changes)
+    assert await desk.ship.store.bundles() == []
+
+
+async def test_too_many_files(desk: Desk) -> None:
+    with pytest.raises(BadInput, match="too many"):
+        await desk.capture(files=(desk.photo,) * (MAX_FILES + 1))
+
+
+async def test_a_correction_is_for_the_same_station_and_form(desk: Desk) -> None:
+    first = await desk.capture()
+    with pytest.raises(BadInput, match="form-1"):
+        await desk.capture(form="form-2", supersedes=first.id)
+
+
+async def test_a_sealed_election_seals_files_and_tally(desk: Desk) -> None:
+    private = make_sealing_key()
+    entry = Receiver("receiver", (), desk.ship.node.identity.certificate, public_sealing_key(private))
+    await desk.ship.take(desk.fleet.publish(Receivers((entry,), sealed=True)))
+    captured = await desk.capture(tally=TALLY)
+    package = await desk.package(captured.id)
+    assert (package.sealed, package.tally, package.flags) == (True, None, ())
+    subject = f"{ELECTION}/tps-1/form-1"
+    assert package.sealed_tally is not None
+    assert decode(open_sealed(package.sealed_tally, private, subject), 1_000) == TALLY.to_map()
+    path = await desk.ship.store.object_path(package.files[0].sha256)
+    assert path is not None
+    assert desk.photo.read_bytes() not in path.read_bytes()
+    assert open_sealed(path.read_bytes(), private, subject) == desk.photo.read_bytes()
+    assert not [file for file in desk.home.path.iterdir() if file.name.startswith(".sealed")]
+
+
+async def test_a_sealed_election_without_its_key_takes_nothing(desk: Desk) -> None:
+    entry = Receiver("receiver", (), desk.ship.node.identity.certificate)
+    await desk.ship.take(desk.fleet.publish(Receivers((entry,), sealed=True)))
+    with pytest.raises(BadInput, match="sealed"):
+        await desk.capture()
+    assert await desk.ship.store.bundles() == []

@@ -1,0 +1,262 @@
+"""The log's static files: whatever way it grew, a stranger's proofs verify; after any crash the files come back."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relay.errors import StoreError
+from relay.log.checkpoint import Checkpoint
+from relay.log.merkle import leaf_hash, verify_consistency, verify_inclusion
+from relay.log.tiles import ENTRIES, WIDTH, TileId, decode_entries, parse_path, tile_reader
+from relay.log.tree import Frontier, consistency_proof, inclusion_proof
+from relay.receiver import sequencing
+from relay.receiver.publishing import Publisher
+from relay.store.interface import LogState, Store
+from tests.fleet import Fleet, Ship
+
+
+class Committed:
+    """The part of a store that publishing reads."""
+
+    def __init__(self) -> None:
+        self.entries: list[bytes] = []
+
+    def grow(self, count: int) -> list[bytes]:
+        """Commit more entries."""
+        fresh = [b"entry %d" % number for number in range(len(self.entries), len(self.entries) + count)]
+        self.entries += fresh
+        return fresh
+
+    @property
+    def state(self) -> LogState:
+        """As the store has it; the checkpoint says no more than the size here."""
+        checkpoint = Checkpoint("log", len(self.entries), bytes(32)).text.encode() + b"\n"
+        return LogState(len(self.entries), b"", checkpoint)
+
+    async def log_statements(self, first: int, count: int) -> list[bytes]:
+        """See `Store`."""
+        return self.entries[first : first + count]
+
+    def __call__(self) -> Store:
+        return cast(Store, self)
+
+
+async def publish(publisher: Publisher, log: Committed, batches: Sequence[int]) -> None:
+    """Grow and publish in batches, as the sequencer does."""
+    for count in batches:
+        first = len(log.entries)
+        entries = log.grow(count)
+        await publisher.write_tiles(first, entries, [leaf_hash(one) for one in entries])
+        await publisher.publish_checkpoint(log.state.checkpoint)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def stranger(folder: Path, log: Committed, dice: random.Random) -> None:
+    """Check the published log as a stranger does: by the checkpoint and the files it leads to."""
+    size = int((folder / "checkpoint").read_bytes().split(b"\n")[1])
+    assert size == len(log.entries)
+
+    def fetch(tile: TileId) -> bytes:
+        return (folder / tile.path).read_bytes()
+
+    read, leaves = tile_reader(size, fetch), [leaf_hash(one) for one in log.entries]
+    root = Frontier().extend(leaves).root()
+    for index in {0, size - 1, dice.randrange(size or 1)} if size else ():
+        bundle = TileId(ENTRIES, index // WIDTH, min(WIDTH, size - index // WIDTH * WIDTH))
+        entry = decode_entries(fetch(bundle))[index % WIDTH]
+        assert entry == log.entries[index]
+        verify_inclusion(leaf_hash(entry), index, size, root, inclusion_proof(index, size, read))
+    for old in {0, size, dice.randrange(size + 1)}:
+        old_root = Frontier().extend(leaves[:old]).root()
+        verify_consistency(old, old_root, size, root, consistency_proof(old, size, read))
+
+
+BATCHES = st.lists(st.integers(1, 40) | st.sampled_from([255, 256, 257, 600]), min_size=1, max_size=5)
+
+
+@settings(max_examples=12)
+@given(BATCHES, st.randoms(use_true_random=False))
+async def test_promise_8_after_any_growth_every_proof_out_of_the_files_verifies(
+    batches: list[int], dice: random.Random
+) -> None:
+    with TemporaryDirectory() as name:
+        log = Committed()
+        publisher = Publisher(Path(name))
+        for count in batches:
+            await publish(publisher, log, [count])
+            stranger(Path(name), log, dice)
+        assert all(name == "checkpoint" or parse_path(name).path == name for name in files(Path(name)))
+
+
+@settings(max_examples=12)
+@given(BATCHES, st.randoms(use_true_random=False))
+async def test_files_that_were_deleted_come_back(batches: list[int], dice: random.Random) -> None:
+    with TemporaryDirectory() as name:
+        folder, log = Path(name), Committed()
+        publisher = Publisher(folder)
+        await publish(publisher, log, batches)
+        before = files(folder)
+        for victim in dice.sample(sorted(before), dice.randint(1, len(before))):
+            (folder / victim).unlink()
+        await publisher.catch_up(log.state, log())
+        stranger(folder, log, dice)
+        await publish(publisher, log, [dice.randint(1, 300)])
+        stranger(folder, log, dice)
+
+
+@settings(max_examples=15)
+@given(BATCHES, st.integers(1, 300), st.integers(1, 300), st.randoms(use_true_random=False))
+async def test_promise_5_tiles_without_a_commit_do_no_harm(
+    batches: list[int], lost: int, instead: int, dice: random.Random
+) -> None:
+    """A crash after tiles were written and before the commit; then other entries take their place."""
+    with TemporaryDirectory() as name:
+        folder, log = Path(name), Committed()
+        publisher = Publisher(folder)
+        await publish(publisher, log, batches)
+        gone = [b"lost %d" % number for number in range(lost)]
+        await publisher.write_tiles(len(log.entries), gone, [leaf_hash(one) for one in gone])
+        publisher = Publisher(folder)
+        await publisher.catch_up(log.state, log())
+        stranger(folder, log, dice)
+        await publish(publisher, log, [instead])
+        stranger(folder, log, dice)
+
+
+@settings(max_examples=15)
+@given(BATCHES, st.integers(1, 1_500), st.randoms(use_true_random=False))
+async def test_promise_5_a_commit_without_its_checkpoint_is_published_at_start(
+    batches: list[int], more: int, dice: random.Random
+) -> None:
+    with TemporaryDirectory() as name:
+        folder, log = Path(name), Committed()
+        await publish(Publisher(folder), log, batches)
+        log.grow(more)
+        await Publisher(folder).catch_up(log.state, log())
+        stranger(folder, log, dice)
+
+
+async def test_a_full_tile_never_changes(tmp_path: Path) -> None:
+    log, publisher = Committed(), Publisher(tmp_path)
+    await publish(publisher, log, [300])
+    full = {name: content for name, content in files(tmp_path).items() if name != "checkpoint" and ".p/" not in name}
+    assert set(full) == {"tile/0/000", "tile/entries/000"}
+    await publish(publisher, log, [300, 1])
+    assert {name: files(tmp_path)[name] for name in full} == full
+
+
+async def test_a_store_older_than_what_is_published_is_refused(tmp_path: Path) -> None:
+    """A store restored from an old backup would sign a second log."""
+    log = Committed()
+    await publish(Publisher(tmp_path), log, [10])
+    before = files(tmp_path)
+    log.entries = log.entries[:7]
+    with pytest.raises(StoreError, match="10 entries and the store only 7"):
+        await Publisher(tmp_path).catch_up(log.state, log())
+    assert files(tmp_path) == before
+
+
+async def submit_some(fleet: Fleet, receiver: Ship, count: int) -> None:
+    """Packages that are complete at the receiver, and not in the log yet."""
+    name = f"island-{len(fleet.ships)}"
+    island = await fleet.launch(name)
+    for place in range(count):
+        await island.submit(form=f"form-{place}")
+    records = [
+        (kind, raw) for kind, _, raw in await island.store.read([b.id for b in await island.store.bundles()], 1 << 20)
+    ]
+    await receiver.custody.take(records)
+
+
+class PowerCut(BaseException):
+    """The receiver stops here."""
+
+
+@pytest.mark.parametrize("after", ["write_tiles", "append", "publish_checkpoint"])
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+async def test_promise_6_a_power_cut_anywhere_leaves_one_log(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, after: str, before: bool
+) -> None:
+    receiver = await fleet.receiver()
+    assert receiver.log is not None
+    await submit_some(fleet, receiver, 3)
+    await receiver.log.sequencer.sequence()
+    await submit_some(fleet, receiver, 2)
+    target: object = receiver.store if after == "append" else receiver.log.publisher
+    good = getattr(target, after)
+
+    async def cut(*arguments: object) -> None:
+        if not before:
+            await good(*arguments)
+        raise PowerCut
+
+    monkeypatch.setattr(target, after, cut)
+    with pytest.raises(PowerCut):
+        await receiver.log.sequencer.sequence()
+    monkeypatch.undo()
+    folder = receiver.log.publisher.folder
+    again = sequencing.Sequencer(receiver.custody, receiver.member, Publisher(folder))
+    await again.start()
+    await submit_some(fleet, receiver, 1)
+    while await again.sequence():
+        pass
+    state = await receiver.store.log_state()
+    assert state.size == 6
+    log = Committed()
+    log.entries = await receiver.store.log_statements(0, 10)
+    assert len(set(log.entries)) == 6
+    stranger(folder, log, random.Random(1))
+    assert (folder / "checkpoint").read_bytes() == state.checkpoint
+
+
+async def test_a_receiver_that_starts_writes_what_is_missing(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    assert receiver.log is not None
+    await submit_some(fleet, receiver, 3)
+    await receiver.log.sequencer.sequence()
+    folder = receiver.log.publisher.folder
+    before = files(folder)
+    (folder / "tile/0/000.p/3").unlink()
+    await receiver.log.sequencer.start()
+    assert files(folder) == before
+
+
+async def test_batches_are_bounded(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequencing, "LOG_BATCH", 2)
+    receiver = await fleet.receiver()
+    assert receiver.log is not None
+    await submit_some(fleet, receiver, 5)
+    assert [await receiver.log.sequencer.sequence() for _ in range(4)] == [2, 2, 1, 0]
+
+
+async def test_two_sequencers_on_one_store_make_one_log(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    assert receiver.log is not None
+    await submit_some(fleet, receiver, 2)
+    other = sequencing.Sequencer(receiver.custody, receiver.member, receiver.log.publisher)
+    good = receiver.log.publisher.write_tiles
+
+    async def overtaken(first: int, entries: Sequence[bytes], leaves: Sequence[bytes]) -> None:
+        await good(first, entries, leaves)
+        receiver_log = receiver.log
+        assert receiver_log is not None
+        receiver_log.publisher.write_tiles = good  # type: ignore[method-assign]
+        assert await other.sequence() == 2
+
+    receiver.log.publisher.write_tiles = overtaken  # type: ignore[method-assign]
+    with pytest.raises(StoreError, match="another receiver"):
+        await receiver.log.sequencer.sequence()
+    assert (await receiver.store.log_state()).size == 2
+    assert await receiver.log.sequencer.sequence() == 0

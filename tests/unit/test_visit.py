@@ -1,0 +1,217 @@
+"""A visit: what goes first, what a cut contact leaves, and how two halves make a whole."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from relay.errors import Refused, Unreachable
+from relay.limits import CONTENT_SECONDS, STREAMS
+from relay.store.interface import State
+from relay.sync import visit
+from relay.sync.messages import Inquiry
+from tests.factory import make_file, make_statement, object_of
+from tests.fleet import CHUNK, Cut, CutCalls, Fleet, Link, Ship
+
+SIZE = 12 * CHUNK + 5
+CHUNKS = 13
+
+
+async def test_receipts_and_notices_before_statements_before_content(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    delivered = await island.submit(fleet.content())
+    await boat.visit(island)
+    await boat.visit(receiver)
+    fresh = await island.submit(fleet.content())
+    other = await fleet.launch("pulau-batun")
+    mine = await other.submit(fleet.content())
+    await boat.visit(other)
+    link = Link(island.host(boat))
+    await boat.visit(link)
+    order = [name.partition(" ")[0] for name in link.steps]
+    ranks = ["NOTICE", "CHECKPOINT", "RECEIPT", "STATEMENT", "CHUNK"]
+    for way in ("in", "out"):
+        steps = [step.partition(" ")[0] for step in link.steps if step.endswith(way)]
+        assert steps == sorted(steps, key=ranks.index)
+    assert order[order.index("CHUNK") :] == ["CHUNK"] * 8, "content comes after all records"
+    assert {"CHECKPOINT", "RECEIPT", "STATEMENT"} <= set(order)
+    assert await island.state(delivered) is State.DELIVERED
+    assert await boat.state(fresh) is await island.state(mine) is State.WAITING
+
+
+async def test_whole_packages_before_many_halves(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visit, "STREAMS", 1)  # several streams are as many chunks apart
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    contents = [[fleet.content(size * CHUNK) for _ in range(2)] for size in (3, 1, 2)]
+    statements = [await island.submit(*pair, form=f"form-{place}") for place, pair in enumerate(contents)]
+    with pytest.raises(Unreachable):
+        await boat.visit(Cut(island.host(boat), 2 + 4 + 3))
+    states = [await boat.state(statement) for statement in statements]
+    assert states == [State.PARTIAL, State.WAITING, State.WAITING]
+
+
+@pytest.mark.parametrize("pull", [True, False], ids=["pull", "push"])
+@pytest.mark.parametrize("cut", range(CHUNKS + 1))
+async def test_a_visit_cut_at_any_chunk_goes_on_from_there(fleet: Fleet, pull: bool, cut: int) -> None:
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    content = fleet.content(SIZE)
+    statement = await island.submit(content)
+    visitor, visited = (boat, island) if pull else (island, boat)
+    first = Cut(visited.host(visitor), cut)
+    if cut < CHUNKS:
+        with pytest.raises(Unreachable):
+            await visitor.visit(first)
+    else:
+        await visitor.visit(first)
+    kept = await boat.chunks_held(content)
+    assert kept <= {index for _, _, index in first.crossed}
+    assert len(kept) >= cut - STREAMS, "what crossed is kept, but for what was on its way"
+    second = Link(visited.host(visitor))
+    await visitor.visit(second)
+    again = [index for _, _, index in second.crossed]
+    assert not kept & set(again), "what was kept is not sent again"
+    assert len(set(again)) == len(again), "and nothing is sent twice"
+    assert await boat.read(content) == content
+    assert await boat.state(statement) is State.WAITING
+
+
+async def test_a_visit_cut_at_any_call_goes_on_from_there(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    content = fleet.content()
+    statement = await island.submit(content)
+
+    async def until_whole(visitor: Ship, visited: Ship) -> int:
+        for calls in range(100):
+            try:
+                await visitor.visit(CutCalls(visited.host(visitor), calls))
+            except Unreachable:
+                continue
+            return calls
+        raise AssertionError("the visit never came to its end")
+
+    assert await until_whole(boat, island) > 2
+    assert await boat.read(content) == content
+    assert await until_whole(boat, receiver) > 2
+    assert receiver.log is not None
+    await receiver.log.next_batch(1.0)
+    assert await until_whole(boat, receiver) > 2
+    assert await until_whole(island, boat) >= 2
+    assert await island.state(statement) is State.DELIVERED
+    assert (await receiver.store.log_state()).size == 1
+
+
+async def test_two_carriers_with_complementary_halves(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    island = await fleet.launch("pulau-long")
+    boats = [await fleet.carrier(name) for name in ("km-bahari", "kp-anis")]
+    content = fleet.content(SIZE)
+    statement = await island.submit(content)
+    ((kind, _, raw),) = await island.store.read([statement], 1)
+    for place, boat in enumerate(boats):
+        await boat.custody.take([(kind, raw)])
+        await boat.stage(content, range(place, CHUNKS, 2))
+        assert await boat.state(statement) is State.PARTIAL
+    links = [Link(receiver.host(boat)) for boat in boats]
+    for boat, link in zip(boats, links, strict=True):
+        await boat.visit(link)
+    assert await receiver.read(content) == content
+    crossed = [index for link in links for _, _, index in link.crossed]
+    assert sorted(crossed) == list(range(CHUNKS))
+    assert (await receiver.store.log_state()).size == 1
+
+
+async def test_two_halves_that_meet_at_sea_make_two_wholes(fleet: Fleet) -> None:
+    island = await fleet.launch("pulau-long")
+    boats = [await fleet.carrier(name) for name in ("km-bahari", "kp-anis")]
+    content = fleet.content(SIZE)
+    statement = await island.submit(content)
+    ((kind, _, raw),) = await island.store.read([statement], 1)
+    for place, boat in enumerate(boats):
+        await boat.custody.take([(kind, raw)])
+        await boat.stage(content, range(place, CHUNKS, 2))
+    link = Link(boats[1].host(boats[0]))
+    report = await boats[0].visit(link)
+    assert len(link.crossed) == CHUNKS
+    assert report.bytes_in + report.bytes_out == len(content)
+    for boat in boats:
+        assert await boat.read(content) == content
+
+
+async def test_a_second_visit_costs_nothing(fleet: Fleet) -> None:
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    await island.submit(fleet.content())
+    first = await boat.visit(island)
+    assert (first.records_in, first.more) == (1, False)
+    second = await boat.visit(island)
+    assert (second.records_in, second.records_out, second.bytes_in, second.bytes_out) == (0, 0, 0, 0)
+
+
+async def test_a_visit_ends_for_its_time_and_says_that_more_is_left(fleet: Fleet) -> None:
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    content = fleet.content(40 * CHUNK)
+    await island.submit(content)
+
+    class Slow(Link):
+        def _cross(self, way: str, object_id: object, index: int) -> None:
+            fleet.clock.now += CONTENT_SECONDS / 3
+
+    report = await boat.visit(Slow(island.host(boat)))
+    assert report.more
+    assert 0 < len(await boat.chunks_held(content)) < 40
+    report = await boat.visit(island)
+    assert not report.more
+    assert await boat.read(content) == content
+
+
+async def test_everybody_visits_everybody_at_once(fleet: Fleet) -> None:
+    islands = [await fleet.launch(f"pulau-{place}") for place in range(2)]
+    boats = [await fleet.carrier(f"boat-{place}") for place in range(2)]
+    contents = [fleet.content() for _ in islands]
+    for island, content in zip(islands, contents, strict=True):
+        await island.submit(content)
+    ships = [*islands, *boats]
+    pairs = [(one, other) for one in ships for other in ships if one is not other]
+    for _ in range(2):
+        await asyncio.gather(*(one.visit(other) for one, other in pairs))
+    for ship in ships:
+        assert [await ship.read(content) for content in contents] == contents
+        assert [one.state for one in await ship.store.bundles()] == [State.WAITING] * 2
+
+
+async def test_only_a_receiver_answers_inquiries_and_proves_its_log(fleet: Fleet) -> None:
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    with pytest.raises(Refused, match="receiver"):
+        await boat.host(island).inquire(Inquiry(()))
+    with pytest.raises(Refused, match="receiver"):
+        await boat.host(island).consistency(0, 1)
+
+
+async def test_a_receiver_is_not_asked_for_what_others_brought(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    for place in range(5):
+        await island.submit(fleet.content(1), form=f"form-{place}")
+    await island.visit(receiver)
+    link = Link(receiver.host(boat))
+    await boat.visit(link)
+    assert set(link.steps) <= {"CHECKPOINT in", "NOTICE in"}
+    assert not await boat.store.bundles()
+
+
+async def test_a_statement_travels_ahead_of_its_content(fleet: Fleet) -> None:
+    """A boat that knows of a package takes its chunks from whoever has some."""
+    island = await fleet.launch("pulau-long")
+    boats = [await fleet.carrier(name) for name in ("km-bahari", "kp-anis")]
+    content = fleet.content()
+    statement = make_statement(fleet.election, island.node, make_file(content))
+    await boats[0].take(statement)
+    await boats[1].visit(boats[0])
+    assert [want.object for want in await boats[1].store.wants(10)] == [object_of(content)]
+    await island.take(statement)
+    await island.adopt(content)
+    await boats[1].visit(island)
+    await boats[1].visit(boats[0])
+    assert await boats[0].read(content) == content

@@ -1,0 +1,110 @@
+"""Witnesses: carriers cosign a log that only grew, and raise an alarm about one that did not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from relay.log.checkpoint import Checkpoint, check_cosignature, sign_checkpoint
+from relay.log.merkle import leaf_hash
+from relay.log.tree import Frontier
+from relay.node.witness import Witness
+from relay.records.identifiers import Kind
+from relay.trust.witness import log_key, public_bytes, witness_key
+from tests.factory import ELECTION
+from tests.fleet import Fleet, Link, Ship
+
+ORIGIN = f"{ELECTION}/receiver"
+
+
+async def grow(fleet: Fleet, receiver: Ship, count: int) -> None:
+    """Let the log grow."""
+    island = await fleet.launch(f"island-{len(fleet.ships)}")
+    for place in range(count):
+        await island.submit(form=f"form-{place}")
+    await island.visit(receiver)
+
+
+def cosigners(ship: Ship) -> list[str]:
+    """Who signed the newest checkpoint that a node holds."""
+    return [one.name for one in ship.custody.admission.checkpoints[ORIGIN].note.signatures]
+
+
+async def watch(boat: Ship, receiver: Ship | Link) -> str | None:
+    """Visit with open eyes; the alarm, if there is one."""
+    await boat.visit(receiver, Witness(boat.member, lambda: 7.0))
+    return (await boat.store.notes()).get("alarm")
+
+
+async def test_a_carrier_cosigns_what_it_saw_grow_and_carries_it_on(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    boat = await fleet.carrier("km-bahari")
+    notice = fleet.witnesses(boat)
+    for ship in (boat, receiver):
+        await ship.take(notice)
+    for size in (1, 3):
+        await grow(fleet, receiver, size)
+        assert await watch(boat, receiver) is None
+        assert cosigners(boat) == cosigners(receiver) == [ORIGIN, f"{ELECTION}/km-bahari"]
+    held = receiver.custody.admission.checkpoints[ORIGIN]
+    assert held.checkpoint.size == 4
+    key = witness_key(ELECTION, "km-bahari", public_bytes(boat.node.identity.key))
+    assert check_cosignature(held.note, key) == 7
+    island = await fleet.launch("pulau-long")
+    await island.visit(boat)
+    assert cosigners(island) == cosigners(boat)
+
+
+async def test_an_operator_watches_and_does_not_cosign(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    island = await fleet.launch("pulau-long")
+    await grow(fleet, receiver, 1)
+    assert await watch(island, receiver) is None
+    assert cosigners(island) == [ORIGIN]
+    assert any(key.startswith("seen ") for key in await island.store.notes())
+
+
+async def test_the_empty_log_is_not_cosigned(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    boat = await fleet.carrier("km-bahari")
+    await boat.take(fleet.witnesses(boat))
+    await watch(boat, receiver)
+    assert cosigners(boat) == [ORIGIN]
+
+
+class Rewriter(Link):
+    """A receiver that shows another log: its checkpoint is well signed, its proof is not."""
+
+    proof: Sequence[bytes] = ()
+
+    async def consistency(self, old_size: int, new_size: int) -> list[bytes]:
+        """Whatever it has."""
+        return list(self.proof)
+
+
+async def test_a_log_that_was_rewritten_raises_an_alarm_and_is_not_cosigned(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    boat = await fleet.carrier("km-bahari")
+    await boat.take(fleet.witnesses(boat))
+    await grow(fleet, receiver, 2)
+    assert await watch(boat, receiver) is None
+    other = Frontier().extend([leaf_hash(b"another history")] * 5)
+    checkpoint = Checkpoint(ORIGIN, 5, other.root())
+    raw = sign_checkpoint(checkpoint, log_key(receiver.node.identity), receiver.node.key)
+    await boat.custody.take([(Kind.CHECKPOINT, raw)])
+    seen = await boat.store.notes()
+    alarm = await watch(boat, Rewriter(receiver.host(boat)))
+    assert alarm is not None
+    assert ORIGIN in alarm
+    assert cosigners(boat) == [ORIGIN]
+    notes = await boat.store.notes()
+    assert {key: value for key, value in notes.items() if key != "alarm"} == seen, "what was seen stays as evidence"
+
+
+async def test_one_size_and_two_roots_is_a_split_view(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    boat = await fleet.carrier("km-bahari")
+    await grow(fleet, receiver, 2)
+    await watch(boat, receiver)
+    raw = sign_checkpoint(Checkpoint(ORIGIN, 2, bytes(32)), log_key(receiver.node.identity), receiver.node.key)
+    (verdict,) = await boat.custody.take([(Kind.CHECKPOINT, raw)])
+    assert verdict.word == "split-view"
