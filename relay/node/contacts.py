@@ -199,8 +199,11 @@ class Contacts:
         if hello is None or hello.role is Role.RECEIVER:
             return
         try:
+            asked = self._clock()
             while await peer.news(hello.news, MAX_NEWS_WAIT) <= hello.news:
-                pass
+                if self._clock() - asked < MAX_NEWS_WAIT / 2:
+                    raise Malformed(f"{hello.name} answers a call for news at once, and has none")
+                asked = self._clock()
             neighbour.contact.called = True
         except RelayError as error:
             neighbour.contact.failures += 1
