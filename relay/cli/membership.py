@@ -29,12 +29,12 @@ def init(home: Home, name: str) -> None:
 @click.command()
 @home_option
 @click.argument("file", type=click.Path(path_type=Path))
-def join(home: Home, file: Path) -> None:
+def join(home: Home, file: Path) -> int:
     """Install an enrolment FILE from the election office (also a newer one, or a revocation)."""
-    asyncio.run(_join(home, _read(file)))
+    return asyncio.run(_join(home, _read(file)))
 
 
-async def _join(home: Home, text: bytes) -> None:
+async def _join(home: Home, text: bytes) -> int:
     running = home.daemon_runs()
     enrolment = home.install(text)
     async with home.custody() as custody:
@@ -45,6 +45,7 @@ async def _join(home: Home, text: bytes) -> None:
             message(f"refused: {refusal}")
     if running and enrolment.certificate is not None:
         message("The daemon runs on the certificate it started with: restart it.")
+    return 1 if moved.refused else 0
 
 
 def _read(file: Path) -> bytes:

@@ -259,16 +259,15 @@ class Contacts:
         task.add_done_callback(self._notes.discard)
 
     async def _note_trouble(self, neighbour: Neighbour, error: RelayError) -> None:
-        level = (
-            logging.INFO if neighbour.contact.failures == 1 and not isinstance(error, Unreachable) else logging.DEBUG
-        )
-        if isinstance(error, Malformed):
-            level = logging.WARNING
-        logger.log(level, "visit to %s: %s", neighbour.addresses[0], error.what)
-        if neighbour.trouble == "" and neighbour.hello is not None:
+        """Say what is new about a failure, once; what is only out of reach is no news."""
+        if error.what != neighbour.trouble and not isinstance(error, Unreachable):
+            logger.warning("visit to %s: %s", neighbour.addresses[0], error.what)
+        else:
+            logger.debug("visit to %s: %s", neighbour.addresses[0], error.what)
+        if not neighbour.trouble:
             await self._note_peer(neighbour, neighbour.addresses[0], None)
-        if neighbour.hello is not None and neighbour.hello.role is Role.RECEIVER and not neighbour.trouble:
-            await self._note_uplink(neighbour.addresses[0], error.what)
+            if _is_receiver(neighbour):
+                await self._note_uplink(neighbour.addresses[0], error.what)
         neighbour.trouble = error.what
 
     async def _note_visit(self, neighbour: Neighbour, url: str, report: VisitReport) -> None:
@@ -299,11 +298,19 @@ class Contacts:
             bytes_out=report.bytes_out if report else 0,
             connected=report is not None,
         )
-        await self._custody.store.note_peer(note)
+        with suppress(StoreError):
+            await self._custody.store.note_peer(note)
 
     async def _note_uplink(self, url: str, trouble: str) -> None:
         note = {"url": url, "reachable": not trouble, "trouble": trouble, "at": int(time.time())}
-        await self._custody.store.set_note("uplink", json.dumps(note))
+        with suppress(StoreError):
+            await self._custody.store.set_note("uplink", json.dumps(note))
+
+
+def _is_receiver(neighbour: Neighbour) -> bool:
+    return neighbour.key.startswith("https://") or (
+        neighbour.hello is not None and neighbour.hello.role is Role.RECEIVER
+    )
 
 
 def _tell_failure(task: asyncio.Task[None]) -> None:
