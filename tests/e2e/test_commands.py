@@ -85,7 +85,9 @@ def test_submit_list_status_and_cat_speak_as_agreed(world: World) -> None:
     holds(island, ("delivered", 0))
     status = island.status()
     assert status["counts"] == {"partial": 0, "waiting": 0, "delivered": 1}
-    assert status["uplink"].items() >= {"url": f"https://127.0.0.1:{world.ports['receiver']}", "reachable": True}.items()
+    assert (
+        status["uplink"].items() >= {"url": f"https://127.0.0.1:{world.ports['receiver']}", "reachable": True}.items()
+    )
     assert [(peer["node"], peer["role"], peer["connected"]) for peer in status["peers"]] == [
         ("receiver", "receiver", True)
     ]
@@ -189,9 +191,7 @@ def test_verify_says_what_an_export_proves(exported: tuple[World, Path]) -> None
 
 @pytest.mark.parametrize("alter", [flip, truncate])
 @pytest.mark.parametrize("folder", ["statements", "receipts", "objects", "notices"])
-def test_verify_finds_what_was_altered(
-    exported: tuple[World, Path], tmp_path: Path, folder: str, alter: Alter
-) -> None:
+def test_verify_finds_what_was_altered(exported: tuple[World, Path], tmp_path: Path, folder: str, alter: Alter) -> None:
     world, stick = exported
     copy = shutil.copytree(stick, tmp_path / "stick")
     file = next(iter(sorted((copy / folder).iterdir())))
