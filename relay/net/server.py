@@ -16,7 +16,7 @@ from socket import socket
 
 from aiohttp import web
 
-from relay.errors import Malformed, Refused, RelayError
+from relay.errors import Malformed, Refused, RelayError, Unreachable
 from relay.limits import (
     HANDSHAKE_SECONDS,
     MAX_CALLS_PER_PEER,
@@ -101,6 +101,10 @@ class SyncServer:
             except TimeoutError:
                 request.protocol.force_close()
                 return problem(Malformed("A visitor stalled in the middle of a call"))
+            except ConnectionError:  # boats sail: no fault of this program's, and nobody is left to be answered
+                logger.debug("a visitor left in the middle of %s", request.path)
+                request.protocol.force_close()
+                return problem(Unreachable("A visitor left in the middle of a call", "It goes on at the next visit."))
 
         return guarded
 

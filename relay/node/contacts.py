@@ -149,6 +149,7 @@ class Contacts:
             while True:
                 await self._wait_until_due(neighbour, peer)
                 if neighbour.gone:
+                    await self._note_peer(neighbour, neighbour.addresses[0], None)
                     return
                 url = _url(neighbour.addresses[0])
                 revoked = frozenset(self._custody.admission.revoked)

@@ -125,6 +125,9 @@ def duplicated(text: str) -> str:
         (lambda text: text.replace("village", "town", 1), "village"),
         (lambda text: text.splitlines()[0] + "\n", "no polling station"),
         (lambda text: text + "1,2,3\n", "Line 194"),
+        (lambda text: text + "," * 50_000 + "\n", "Line 194"),
+        (lambda text: text.replace("1906", "19/6", 1), "Line 2"),
+        (lambda text: "", "lacks the columns"),
     ],
 )
 def test_a_bad_register_makes_no_election(
@@ -284,17 +287,41 @@ def test_rubbish_on_a_stick_is_named_and_the_rest_is_taken(world: World, photo: 
     (stick / "statements" / "link.cose").symlink_to("/etc/hostname")
     os.mkfifo(stick / "statements" / "pipe.cose")
     content.write_bytes(content.read_bytes()[:-1] + b"!")
+    (stick / "statements" / "folder.cose").mkdir()
+    (stick / "receipts").mkdir(exist_ok=True)
+    (stick / "receipts" / statement.name).write_bytes(statement.read_bytes())
+    (stick / "objects" / "passwd").symlink_to("/etc/passwd")
+    (stick / "objects" / ("ab" * 32)).write_bytes(bytes(100_000))
+    os.mkfifo(stick / "objects" / ("cd" * 32))
     taker = world.box("taker", "carrier")
     done = taker.relay("import", stick, check=False)
     assert done.status == 1
     assert "Traceback" not in done.stderr
-    for name in ("0000", "note.cose", "long.cose", content.name):
+    names = ("0000", "note.cose", "long.cose", "link.cose", "pipe.cose", "folder.cose", f"receipts/{statement.name}")
+    for name in (*names, f"objects/{content.name}"):
         assert name in done.stderr
     (bundle,) = taker.list()
     assert (bundle["state"], bundle["bytes_held"]) == ("partial", 0)
+    kept = [file for file in (taker.home / "store").rglob("*") if file.is_file() and "catalogue" not in file.name]
+    assert sum(file.stat().st_size for file in kept) < 100_000, "nothing that no statement names was kept"
     verified = taker.host.run([*RELAY, "verify", "--root", world.election.root, stick], check=False)
     assert verified.status == 1
     assert "WRONG" in verified.text
+
+
+def test_objects_on_a_stick_that_are_no_plain_files_are_not_taken(world: World, tmp_path: Path) -> None:
+    giver, taker = world.box("careless", "operator", tps=[TPS]), world.box("careful", "carrier")
+    photos = [world.photo(20_000, f"{number}.jpg") for number in range(3)]
+    giver.relay("submit", "--tps", TPS, "--form", FORM, *photos)
+    giver.export(tmp_path / "stick")
+    pipe, folder, link = (tmp_path / "stick" / "objects").iterdir()
+    for file in (pipe, folder):
+        file.unlink()
+    os.mkfifo(pipe)
+    folder.mkdir()
+    link.symlink_to(link.rename(tmp_path / "elsewhere"))
+    taker.relay("import", tmp_path / "stick", check=False)
+    assert [(one["state"], one["bytes_held"]) for one in taker.list()] == [("partial", 0)]
 
 
 def test_a_folder_that_is_no_export(island: NodeBox, tmp_path: Path) -> None:

@@ -50,9 +50,24 @@ def test_island_ferry_harbour_receiver_and_the_receipt_back(lab: Lab, tmp_path: 
     beach.join(hosts["ferry"])  # on its second round it brings the receipt
     eventually(lambda: states(boxes["island"]) == [("delivered", 0)], 30, "the receipt is back on the island")
 
-    (bundle,) = boxes["receiver"].list()
-    assert bundle["id"] == statement
-    content = boxes["receiver"].cat(bundle["objects"][0]["sha256"])
-    assert hashlib.sha256(content).hexdigest() == bundle["objects"][0]["sha256"]
-    assert content == photo.read_bytes()
+    digest = hashlib.sha256(photo.read_bytes()).hexdigest()
+    for name, box in boxes.items():
+        (bundle,) = box.list()
+        assert (bundle["id"], [one["sha256"] for one in bundle["objects"]]) == (statement, [digest])
+        assert not (box.home / "config.toml").exists()
+        assert "inet " not in hosts[name].run(["ip", "address", "show", "scope", "link"]).text
+    assert {name: met(box) for name, box in boxes.items()} == {
+        "island": {"ferry"},
+        "ferry": {"island", "harbour"},
+        "harbour": {"ferry", "receiver"},
+        "receiver": {"harbour"},
+    }
+    for name in ("island", "receiver"):  # those between may have freed what was delivered
+        assert boxes[name].cat(digest) == photo.read_bytes()
+    assert (boxes["receiver"].home / "public" / "checkpoint").read_text().splitlines()[1] == "1", "one log entry"
     assert [box.stop() for box in boxes.values()] == [0, 0, 0, 0]
+
+
+def met(box: NodeBox) -> set[str]:
+    """The names of the nodes that a box was ever in contact with."""
+    return {peer["node"] for peer in box.status()["peers"]}

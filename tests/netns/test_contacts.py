@@ -1,0 +1,125 @@
+"""Daemons whose links come and go: who meets, what goes on where it was cut, who is visited again.
+
+Nothing is configured: real mDNS, IPv6 link-local addresses.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.boxes import Election, NodeBox
+from tests.netns.harness import Host, Lab
+from tests.processes import eventually
+
+REGISTER = Path(__file__).parents[2] / "relay" / "cli" / "demo" / "data" / "register.csv"
+STATIONS = ("1906022011006", "1906012001001")
+FORM = "C-HASIL-KWK-BUPATI"
+CONTACT_SECONDS = 15.0
+"""A boat passes for half a minute: what a contact is for has to happen in half of it."""
+
+
+class Coast:
+    """An election whose boxes are on hosts of their own."""
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self.folder = folder
+        self._lab = lab
+        self._election = Election(folder / "office", REGISTER, election="coast-2024")
+        self._photos = 0
+
+    def box(self, name: str, role: str = "carrier", tps: Sequence[str] = ()) -> tuple[NodeBox, Host]:
+        """A node, not started, and its host."""
+        host = self._lab.host(name)
+        return self._election.admit(NodeBox(self.folder / name, host), role, tps=tps), host
+
+    def submit(self, box: NodeBox, tps: str, size: int = 100_000) -> str:
+        """Submit a photo on a box; the statement's id."""
+        self._photos += 1
+        photo = self.folder / f"{self._photos}.jpg"
+        photo.write_bytes(os.urandom(size))
+        return box.submit(photo, tps=tps, form=FORM)
+
+
+@pytest.fixture
+def coast(lab: Lab, tmp_path: Path) -> Coast:
+    return Coast(lab, tmp_path)
+
+
+def gets(box: NodeBox, *statements: str) -> None:
+    """Wait until a box holds exactly these packages, whole."""
+
+    def whole() -> bool:
+        return {one["id"]: one["state"] for one in box.list()} == dict.fromkeys(statements, "waiting")
+
+    eventually(whole, CONTACT_SECONDS, f"{box.home.name} has {len(statements)} packages")
+
+
+def test_two_islands_on_one_wifi_hold_each_others_packages_and_the_ferry_takes_both(lab: Lab, coast: Coast) -> None:
+    islands, hosts = zip(*[coast.box(f"island-{tps[-2:]}", "operator", [tps]) for tps in STATIONS], strict=True)
+    ferry, ferry_host = coast.box("ferry")
+    wifi = lab.link(*hosts)
+    packages = [coast.submit(island, tps) for island, tps in zip(islands, STATIONS, strict=True)]
+    for box in (*islands, ferry):
+        box.start()
+    for island in islands:
+        gets(island, *packages)
+
+    assert ferry.list() == []
+    wifi.join(ferry_host)
+    gets(ferry, *packages)
+    assert {peer["node"] for peer in ferry.status()["peers"]} == {island.home.name for island in islands}
+
+
+def test_a_node_that_was_met_before_is_visited_again_when_its_link_returns(lab: Lab, coast: Coast) -> None:
+    island, island_host = coast.box("island", "operator", STATIONS[:1])
+    ferry, ferry_host = coast.box("ferry")
+    wifi = lab.link(island_host, ferry_host)
+    packages = [coast.submit(island, STATIONS[0])]
+    for box in (island, ferry):
+        box.start()
+    gets(ferry, *packages)
+
+    wifi.down(ferry_host)  # the ferry sails: the island's link does not notice
+    packages.append(coast.submit(island, STATIONS[0]))
+    assert len(ferry.list()) == 1
+    wifi.up(ferry_host)
+    gets(ferry, *packages)
+
+    wifi.leave(ferry_host)  # its Wi-Fi is switched off, and comes back under another name
+    packages.append(coast.submit(island, STATIONS[0]))
+    assert len(ferry.list()) == 2
+    assert wifi.join(ferry_host) == "wlan1"
+    gets(ferry, *packages)
+
+
+def test_a_photo_goes_on_where_the_link_was_lost_silently(lab: Lab, coast: Coast) -> None:
+    size = 3_000_000
+    island, island_host = coast.box("island", "operator", STATIONS[:1])
+    ferry, ferry_host = coast.box("ferry")
+    wifi = lab.link(island_host, ferry_host, rate_mbit=6)
+    package = coast.submit(island, STATIONS[0], size)  # four seconds of this link
+    for box in (island, ferry):
+        box.start()
+
+    def held() -> int:
+        return sum(one["bytes_held"] for one in ferry.list())
+
+    eventually(lambda: held() > size * 0.15, CONTACT_SECONDS, "a part of the photo came")
+    wifi.down(ferry_host, carrier=True)
+    part = held()
+    assert part < size * 0.9
+    before = _received(ferry_host, wifi.interface(ferry_host))
+    wifi.up(ferry_host)
+    gets(ferry, package)
+    fetched = _received(ferry_host, wifi.interface(ferry_host)) - before
+    assert fetched < 1.1 * (size - part) + 300_000, "what had come was not fetched again"
+    assert [box.stop() for box in (island, ferry)] == [0, 0]
+
+
+def _received(host: Host, interface: str) -> int:
+    """Bytes that came in by an interface since it was made."""
+    return int(host.run(["cat", f"/sys/class/net/{interface}/statistics/rx_bytes"]).text)
