@@ -33,6 +33,7 @@ from relay.records.identifiers import Kind, ObjectId, RecordId
 from relay.store.interface import Holding, Want
 from relay.sync import messages
 from relay.sync.messages import FRAME_HEAD, Hello, Inquiry, InquiryReply
+from relay.trust.certificates import Identity
 
 _LOST = (aiohttp.ClientError, ConnectionError, TimeoutError, ssl.SSLError, OSError)
 
@@ -42,12 +43,12 @@ class HttpPeer:
 
     def __init__(self, url: str, context: ssl.SSLContext) -> None:
         self.url = url.rstrip("/")
-        connector = aiohttp.TCPConnector(
+        self._connector = _OneNode(
             ssl=context, limit=2 * STREAMS + 2, keepalive_timeout=30, socket_factory=client_socket
         )
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=STALL_SECONDS)
         self._session = aiohttp.ClientSession(
-            connector=connector,
+            connector=self._connector,
             timeout=timeout,
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -67,7 +68,12 @@ class HttpPeer:
 
     async def hello(self, mine: Hello) -> Hello:
         """See `Peer`."""
-        return Hello.decode(await self._call(routes.HELLO, mine.encode(), MAX_RECORD))
+        hello = Hello.decode(await self._call(routes.HELLO, mine.encode(), MAX_RECORD))
+        shown = self._connector.identity
+        said = (hello.node, hello.name, hello.role, hello.election)
+        if shown is None or said != (shown.node, shown.name, shown.role, shown.election):
+            raise Refused("false-greeting", f"{self.url} greets as another node than its certificate names")
+        return hello
 
     async def news(self, heard: int, wait: float) -> int:
         """See `Peer`."""
@@ -158,6 +164,25 @@ class HttpPeer:
                 "bad-handshake", f"{self.url} and this node do not accept each other's certificates ({error})"
             )
         return Unreachable(f"The contact with {self.url} ended ({type(error).__name__}: {error})", "It is tried again.")
+
+
+class _OneNode(aiohttp.TCPConnector):
+    """Connections to one node: who it is by its certificate, and the same on every connection."""
+
+    identity: Identity | None = None
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.connector.Connection:
+        connection = await super().connect(req, traces, timeout)
+        transport = connection.transport
+        secured = transport.get_extra_info("ssl_object") if transport is not None else None
+        identity: Identity | None = getattr(secured, "identity", None)
+        if identity is None or (self.identity is not None and identity.node != self.identity.node):
+            connection.close()
+            raise Refused("other-node", "An address led to one node, and then to another")
+        self.identity = identity
+        return connection
 
 
 def _named(document: dict[str, Any], status: int, what: str, advice: str) -> RelayError:

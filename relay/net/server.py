@@ -208,10 +208,14 @@ async def _get_chunks(request: web.Request, host: Host) -> web.StreamResponse:
     spans = messages.decode_spans(await _body(request, MAX_MESSAGE))
     response = web.StreamResponse(headers={"Content-Type": routes.MEDIA_TYPE})
     await response.prepare(request)
-    async for object_id, index, data in host.get_chunks(spans):
-        async with asyncio.timeout(STALL_SECONDS):
-            await response.write(FRAME_HEAD.pack(object_id, index, len(data)) + data)
-    await response.write_eof()
+    try:
+        async for object_id, index, data in host.get_chunks(spans):
+            async with asyncio.timeout(STALL_SECONDS):
+                await response.write(FRAME_HEAD.pack(object_id, index, len(data)) + data)
+        await response.write_eof()
+    except RelayError as error:  # the stream has begun: it can only be cut, which the visitor notices
+        logger.error("stopped sending chunks: %s", error)
+        request.protocol.force_close()
     return response
 
 

@@ -52,12 +52,14 @@ def _context(protocol: int, certificate: Path, key: Path, root: bytes, identify:
 
 def _judging(identify: Identify) -> type[ssl.SSLObject]:
     class JudgedConnection(ssl.SSLObject):
-        """A connection whose handshake fails unless admission identifies the other side."""
+        """A connection whose handshake fails unless admission identifies the other side: `identity`."""
+
+        identity: Identity | None = None
 
         def do_handshake(self) -> None:
             super().do_handshake()
             try:
-                identify(self.getpeercert(binary_form=True) or b"")
+                self.identity = identify(self.getpeercert(binary_form=True) or b"")
             except RelayError as error:
                 raise ssl.SSLCertVerificationError(1, error.what) from error
 

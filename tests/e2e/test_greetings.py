@@ -1,0 +1,62 @@
+"""A greeting is believed only as far as the certificate goes: nobody passes for another node or another role."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.errors import Refused
+from relay.net.client import HttpPeer
+from relay.net.server import SyncServer
+from relay.net.sockets import listen
+from relay.net.tls import server_context
+from relay.node.home import Home
+from relay.records.identifiers import NodeId
+from relay.sync.claims import Claims
+from relay.sync.host import Host
+from relay.sync.messages import Hello
+from relay.trust.admission import Admission
+from relay.trust.roles import Role
+from tests.e2e.visitors import as_node
+from tests.e2e.world import World
+
+
+@asynccontextmanager
+async def greeting_as(home: Home, said: Hello) -> AsyncIterator[str]:
+    """A node that answers with its own certificate and any greeting; its address."""
+    member = home.member()
+    identify = Admission(member.root).identify
+    context = server_context(home.certificate_file, home.key_file, member.root, identify)
+    async with home.custody() as custody:
+        server = SyncServer(
+            lambda identity: Host(custody, lambda: said, identity.node.hex(), Claims(), time.monotonic),
+            identify,
+            context,
+        )
+        listening = listen("127.0.0.1:0")
+        port = listening.getsockname()[1]
+        await server.start(listening)
+        try:
+            yield f"https://127.0.0.1:{port}"
+        finally:
+            await server.stop()
+
+
+@pytest.mark.parametrize("lie", [{"node": NodeId(bytes(32))}, {"name": "ferry"}, {"role": Role.RECEIVER}])
+async def test_nobody_greets_as_what_the_certificate_does_not_say(tmp_path: Path, lie: dict[str, Any]) -> None:
+    with World(tmp_path) as world:
+        impostor, visitor = world.box("impostor", "carrier"), world.box("visitor", "carrier")
+        _, truth = as_node(impostor)
+        context, mine = as_node(visitor)
+        async with greeting_as(Home(impostor.home), truth) as url, HttpPeer(url, context) as peer:
+            assert (await peer.hello(mine)).name == "impostor"
+        async with greeting_as(Home(impostor.home), replace(truth, **lie)) as url, HttpPeer(url, context) as peer:
+            with pytest.raises(Refused) as refused:
+                await peer.hello(mine)
+            assert refused.value.reason == "false-greeting"
