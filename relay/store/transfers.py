@@ -38,6 +38,8 @@ class _Layout:
     staged: int = 0
     writing: int = 0
     """Chunks that are being written now."""
+    committing: int = 0
+    """Staged chunks that a commit is at: neither to be asked for again, nor held yet."""
 
     @property
     def whole(self) -> int:
@@ -47,7 +49,7 @@ class _Layout:
     @property
     def missing(self) -> int:
         """The bit set of the chunks that nobody brought yet."""
-        return self.whole & ~(self.held | self.staged)
+        return self.whole & ~(self.held | self.staged | self.committing)
 
     def fits(self, index: int, length: int, digest: bytes) -> bool:
         """Whether content of this length and hash is its chunk `index`."""
@@ -81,7 +83,7 @@ class Transfers:
     def forget(self) -> None:
         """The catalogue was changed by others than `commit`: ask it again. What is staged stays."""
         for object_id, layouts in list(self._layouts.items()):
-            if not any(one.staged or one.writing for one in layouts):
+            if not any(one.staged or one.committing or one.writing for one in layouts):
                 del self._layouts[object_id]
 
     async def stage(self, object_id: ObjectId, index: int, data: bytes) -> bool:
@@ -198,12 +200,17 @@ class Transfers:
             return []
         for layout, bits in staged:
             layout.staged &= ~bits  # whatever happens now: what failed once is not believed later
-        batch = await self._judge(staged)
-        settled, gone = await self._record(batch)
-        for layout, bits in batch.staged:
-            layout.held |= bits
-        for layout, right in batch.damaged:
-            layout.held = right
+            layout.committing |= bits
+        try:
+            batch = await self._judge(staged)
+            settled, gone = await self._record(batch)
+            for layout, bits in batch.staged:
+                layout.held |= bits
+            for layout, right in batch.damaged:
+                layout.held = right
+        finally:
+            for layout, bits in staged:
+                layout.committing &= ~bits
         for layout in gone:
             self._layouts.pop(layout.object, None)
         return settled

@@ -287,6 +287,9 @@ class Visit:
             report.bytes_out += sum(len(data) for _, _, data in frames)
 
     def _out_of_time(self, report: VisitReport) -> bool:
+        """Whether content is to end here, looked at between batches. Raises `Refused` once the peer is revoked."""
+        if report.peer.node in self._custody.admission.revoked:
+            raise Refused("revoked", f"{report.peer.name} was revoked during the visit")
         report.more = report.more or self._clock() > self._deadline
         return report.more
 
