@@ -75,10 +75,10 @@ MAX_RECONCILE_FOUND = 262_144
 MAX_MESSAGE = 256 * KIB
 MAX_IDS = 4_096
 """Ids in one message."""
-MAX_RECORDS_MESSAGE = 4 * MIB
-"""Bytes of a message that carries records."""
 RECORDS_BATCH = 1 * MIB
 """Bytes of records that a node puts into one message, unless a single one is larger."""
+MAX_RECORDS_MESSAGE = RECORDS_BATCH + 64 * KIB
+"""Bytes of a message that carries records: a batch, and the heads of its records."""
 MAX_WANTS = 1_024
 WANTS_PAGE = 64
 """Objects asked about at a time."""
@@ -98,15 +98,19 @@ RECEIPT_PATIENCE = 3.0
 """How long a visitor waits at a receiver for receipts of what it just brought."""
 STREAMS = 3
 """Parallel streams of chunks in each direction of a visit."""
-BATCH_BYTES = 512 * KIB
-"""Chunks asked for, or handed over, in one request of a stream."""
+BATCH_SECONDS = 0.2
+"""What a stream asks for, or hands over, in one request is what it moves in so long: whole packages come one by one on
+a slow link, and round trips do not count on a fast one."""
+MIN_BATCH = 64 * KIB
+FIRST_BATCH = 128 * KIB
+MAX_BATCH = 1 * MIB
 CONTENT_SECONDS = 20.0
 """A visit exchanges content for so long, then ends: the next one, at once, begins with records again."""
 
 # Contact
 MAX_CHUNK = 256 * KIB
 """Bytes of the content of one frame."""
-MAX_CALLS_PER_PEER = 32
+MAX_CALLS_PER_PEER = 16
 MAX_PROBLEM = 16 * KIB
 HANDSHAKE_SECONDS = 5.0
 CONNECT_SECONDS = 3.0
@@ -178,3 +182,29 @@ ANNOUNCE_SECONDS = 2.0
 """How often a node says that it is here: it cannot tell when somebody comes into reach."""
 SIGHTING_SECONDS = 1.0
 """An announcement that says nothing new is told again after so long, as a sign of life."""
+
+# Hostile peers
+MAX_RESIDENT = 256 * MIB
+"""What a daemon's memory stays under, whatever its peers do: measured by tests/hostile."""
+MAX_HANDSHAKES = 64
+"""Connections whose TLS handshake is under way; of more, any one is dropped."""
+MAX_CONNECTIONS = 512
+"""Connections that a node keeps open; for more, the longest idle one makes room."""
+MAX_CONNECTIONS_PER_NODE = 24
+"""A visit needs eight; a contact that broke may have left as many."""
+IDLE_CONNECTION_SECONDS = 45.0
+"""A connection without a call for so long is closed; visitors give theirs up after 30 s."""
+MAX_LARGE_CALLS_PER_PEER = 3
+"""Calls of one visitor that may take some memory or time, at once; a visit makes one."""
+MAX_CHUNKS_CALL = 4 * MIB
+"""Bytes of chunks in one call, either way; a visit asks for, and hands over, `BATCH_BYTES`."""
+JUDGED_AT_ONCE = 64
+"""Records that are judged before other visitors get their turn."""
+TOLD_REFUSALS = 8
+"""Refusals of one batch of records that are told one by one in the log."""
+MAX_HEADS = 64
+"""Signed heads of one log that wait for the proof that they are of one tree."""
+PROOFS_PER_VISIT = 8
+"""Heads about which a receiver is asked in one visit."""
+MAX_ALARMS = 8
+"""Alarms that are kept, each with its evidence."""

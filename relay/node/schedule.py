@@ -1,7 +1,8 @@
 """When to visit a neighbour: one pure decision, with its numbers.
 
-When both ends see each other at once, the lower node id visits; the other does after two seconds of silence. News is
-carried on at once, a neighbour without news is looked up now and then, and one that does not answer less and less.
+When both ends see each other at once, the lower node id visits; the other does after two seconds of silence: a visit
+brings both directions, and two at once bring much twice. News is carried on at once, a neighbour without news is looked
+up now and then, and one that does not answer less and less.
 """
 
 from __future__ import annotations
@@ -46,14 +47,20 @@ def next_visit(contact: Contact, news: int) -> float:
     """The moment (monotonic seconds) at which to visit, given this node's count of news."""
     if contact.redundant and contact.failed is not None:
         return contact.failed + IDLE_SECONDS
+    due = _due(contact, news)
+    if contact.was_visited is None or contact.visits_first:
+        return due
+    return max(due, contact.was_visited + SILENCE_SECONDS)
+
+
+def _due(contact: Contact, news: int) -> float:
+    """When there is a reason to visit, if the neighbour does not visit meanwhile."""
     if contact.failures and contact.failed is not None:
         most = MAX_RETRY_SECONDS_CONFIGURED if contact.configured else MAX_RETRY_SECONDS
         wait: float = FIRST_RETRY_SECONDS * 2 ** min(contact.failures - 1, 16)
         return contact.failed + min(wait, most)
     if contact.visited is None:
-        if contact.visits_first:
-            return contact.met
-        return max(contact.met, contact.was_visited or 0.0) + SILENCE_SECONDS
+        return contact.met if contact.visits_first else contact.met + SILENCE_SECONDS
     if contact.more:
         return contact.visited
     if contact.called or contact.news < news:

@@ -6,12 +6,13 @@ capture all come through `Custody.take`. Guards promises 1 and 10: what is refus
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from relay.errors import Malformed, Refused
-from relay.limits import MAX_RECORD, MAX_REFUSALS
+from relay.limits import JUDGED_AT_ONCE, MAX_RECORD, MAX_REFUSALS, TOLD_REFUSALS
 from relay.log.merkle import leaf_hash
 from relay.records.identifiers import Kind, RecordId, sha256
 from relay.records.receipt import Receipt
@@ -70,18 +71,26 @@ class Custody:
         verdicts: dict[int, Verdict] = {}
         admitted: list[tuple[int, Admitted]] = []
         ruled = False
+        judged = refused = 0
         for place in sorted(range(len(records)), key=lambda place: records[place][0]):
             kind, raw = records[place]
+            judged += 1
+            if judged % JUDGED_AT_ONCE == 0:
+                await asyncio.sleep(0)
             try:
                 item = await self._judge(kind, raw, asked)
             except (Refused, Malformed) as error:
-                logger.warning("refused a %s: %s", kind.name.lower(), error.what)
+                refused += 1
+                if refused <= TOLD_REFUSALS:
+                    logger.warning("refused a %s: %s", kind.name.lower(), error.what)
                 if not isinstance(error, Refused) or error.reason != UNASKED:
                     self._remember_refused(kind, sha256(raw))
                 verdicts[place] = Verdict(kind, None, None, error, sha256(raw))
                 continue
             ruled |= self.admission.install(item) and kind is Kind.NOTICE
             admitted.append((place, item))
+        if refused > TOLD_REFUSALS:
+            logger.warning("refused %d records more that came with these", refused - TOLD_REFUSALS)
         outcomes = await self.store.add([item for _, item in admitted]) if admitted else []
         for (place, item), outcome in zip(admitted, outcomes, strict=True):
             name = _offered_as(item, records[place][1])

@@ -14,7 +14,7 @@ from relay.errors import Malformed, Refused
 from relay.limits import MAX_INQUIRY_WAIT, MAX_NEWS_WAIT, MAX_WANTS, RECORDS_BATCH, WANTS_PAGE
 from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId, receipt_id
 from relay.store.interface import Holding, Want
-from relay.sync.claims import Claims
+from relay.sync.claims import Claims, Way
 from relay.sync.custody import Custody
 from relay.sync.messages import Hello, Inquiry, InquiryReply
 from relay.sync.reconcile import respond
@@ -48,7 +48,7 @@ class Host:
         self._custody = custody
         self._store = custody.store
         self._greeting = greeting
-        self._who = f"{visitor}/push"
+        self._who = Way(visitor, fetched=False)
         self._claims = claims
         self._clock = clock
         self._log = log

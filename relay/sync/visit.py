@@ -17,11 +17,14 @@ from dataclasses import dataclass
 
 from relay.errors import Malformed, Refused
 from relay.limits import (
-    BATCH_BYTES,
+    BATCH_SECONDS,
     CONTENT_SECONDS,
+    FIRST_BATCH,
     INQUIRY_PAGE,
+    MAX_BATCH,
     MAX_WANTS,
     MAX_WRONG_CHUNKS,
+    MIN_BATCH,
     RECEIPT_PATIENCE,
     RECORDS_BATCH,
     RECORDS_PAGE,
@@ -31,7 +34,7 @@ from relay.limits import (
 from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId, receipt_id
 from relay.records.statement import chunk_size_for
 from relay.store.recordset import Item
-from relay.sync.claims import Claims
+from relay.sync.claims import Claims, Way
 from relay.sync.custody import Custody
 from relay.sync.messages import PROTOCOL, Hello, Inquiry
 from relay.sync.peer import Peer
@@ -82,7 +85,7 @@ class Visit:
         self._claims = claims
         self._clock = clock
         self._watch = watch
-        self._who = ""
+        self._who = Way("", fetched=True)
         self._deadline = 0.0
         self._wrong_chunks = 0
 
@@ -90,7 +93,7 @@ class Visit:
         """Visit. `expected` may refuse the peer by its greeting. Raises what the peer raises, and what it deserves."""
         hello = await self._greet(expected)
         report = VisitReport(hello)
-        self._who = f"{hello.node.hex()}/pull"
+        self._who = Way(hello.node.hex(), fetched=True)
         if hello.role is Role.RECEIVER:
             await self._reconcile(report, below=Kind.RECEIPT)
             await self._inquire(report)
@@ -224,9 +227,11 @@ class Visit:
             await self._commit()
 
     async def _fetch_stream(self, chunks: deque[_Chunk], report: VisitReport) -> None:
-        while batch := _next_batch(chunks):
+        size = FIRST_BATCH
+        while batch := _next_batch(chunks, size):
             if self._out_of_time(report):
                 return
+            begun = self._clock()
             # What another visit brought meanwhile is not asked for again.
             wanted = {one: await self._store.missing(one) for one in {chunk.object for chunk in batch}}
             spans = [(one.object, one.index) for one in batch if wanted[one.object] >> one.index & 1]
@@ -240,6 +245,7 @@ class Visit:
                 await self._take_chunk(object_id, index, data)
                 report.bytes_in += len(data)
             await self._commit()
+            size = _worthwhile(batch, self._clock() - begun)
 
     async def _take_chunk(self, object_id: ObjectId, index: int, data: bytes) -> None:
         """Keep a chunk. A wrong one proves nothing against the peer: a hostile statement may name an honest object
@@ -278,13 +284,16 @@ class Visit:
             await _in_parallel(lambda chunks=chunks: self._send_stream(chunks, report))  # type: ignore[misc]
 
     async def _send_stream(self, chunks: deque[_Chunk], report: VisitReport) -> None:
-        while batch := _next_batch(chunks):
+        size = FIRST_BATCH
+        while batch := _next_batch(chunks, size):
             if self._out_of_time(report):
                 return
+            begun = self._clock()
             contents = [(one.object, one.index, await self._store.read_chunk(one.object, one.index)) for one in batch]
             frames = [(object_id, index, data) for object_id, index, data in contents if data is not None]
             await self._peer.put_chunks(frames)
             report.bytes_out += sum(len(data) for _, _, data in frames)
+            size = _worthwhile(batch, self._clock() - begun)
 
     def _out_of_time(self, report: VisitReport) -> bool:
         """Whether content is to end here, looked at between batches. Raises `Refused` once the peer is revoked."""
@@ -302,13 +311,20 @@ def _chunks(object_id: ObjectId, size: int, bits: int) -> Iterator[_Chunk]:
             yield _Chunk(object_id, index, min(step, size - index * step))
 
 
-def _next_batch(chunks: deque[_Chunk]) -> list[_Chunk]:
+def _next_batch(chunks: deque[_Chunk], most: int) -> list[_Chunk]:
+    """The next chunks, one at least, of at most so many bytes."""
     batch: list[_Chunk] = []
     size = 0
-    while chunks and (not batch or size + chunks[0].length <= BATCH_BYTES):
+    while chunks and (not batch or size + chunks[0].length <= most):
         batch.append(chunks.popleft())
         size += batch[-1].length
     return batch
+
+
+def _worthwhile(batch: Sequence[_Chunk], seconds: float) -> int:
+    """Bytes of the next batch of a stream whose last one took so long."""
+    moved = sum(chunk.length for chunk in batch)
+    return int(min(max(moved * BATCH_SECONDS / max(seconds, 0.001), MIN_BATCH), MAX_BATCH))
 
 
 async def _in_parallel(stream: Callable[[], Coroutine[None, None, None]]) -> None:

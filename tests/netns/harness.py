@@ -94,6 +94,11 @@ class Link:
         if self._rate is not None:
             limit(host.namespace, interface, self._rate)
             limit(self._air, port, self._rate)
+        self._begin(host, interface)
+        return interface
+
+    def _begin(self, host: Host, interface: str) -> None:
+        """Give the interface what addresses it is to have, and bring the host into reach."""
         if self._network is not None:
             address = f"{self._network[self._ports_made]}/{self._network.prefixlen}"
             ip("-n", host.namespace, "address", "add", address, "dev", interface)
@@ -102,7 +107,6 @@ class Link:
             ip("netns", "exec", host.namespace, "sh", "-c", at_once)
         ip("-n", host.namespace, "link", "set", interface, "up")
         self.up(host)
-        return interface
 
     def leave(self, host: Host) -> None:
         """Take the host's interface away, as when its Wi-Fi is switched off."""
@@ -157,6 +161,87 @@ class Link:
         return None
 
 
+class Radio(Link):
+    """A link with delay and loss, whose air is a process of its own (`tests.netns.air`): TAP devices, no bridge."""
+
+    def __init__(
+        self,
+        air: str,
+        *,
+        rate_mbit: float,
+        delay_ms: float,
+        loss_percent: float = 0.0,
+        shared: bool = False,
+        ipv4: str | None = None,
+        dad: bool = True,
+        seed: int = 1,
+    ) -> None:
+        """`rate_mbit` holds per host and direction or, when `shared`, for all together; the delay is one way."""
+        super().__init__(air, ipv4=ipv4, dad=dad)
+        options = ["--rate", str(rate_mbit), "--delay", str(delay_ms), "--loss", str(loss_percent)]
+        options += ["--seed", str(seed), *(["--shared"] if shared else [])]
+        self._process = subprocess.Popen(
+            ["ip", "netns", "exec", air, sys.executable, "-m", "tests.netns.air", *options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+
+    def join(self, host: Host) -> str:
+        """See `Link.join`."""
+        if host in self._interfaces:
+            raise Failed(f"{host.name} is on this link already")
+        interface, port = host.next_interface(), f"port{self._ports_made}"
+        self._ports_made += 1
+        self._command(f"join {port}")
+        ip("-n", self._air, "link", "set", port, "netns", host.namespace, "name", interface)
+        self._interfaces[host], self._ports[host] = interface, port
+        self._begin(host, interface)
+        return interface
+
+    def leave(self, host: Host) -> None:
+        """Take the host's interface away for good."""
+        self.down(host)
+        ip("-n", host.namespace, "link", "delete", self._interfaces.pop(host))
+        del self._ports[host]
+
+    def up(self, *hosts: Host) -> None:
+        """See `Link.up`. The interface gets its carrier back, and with it new addresses."""
+        for host in hosts or self.hosts:
+            self._command(f"up {self._ports[host]}")
+            ip("-n", host.namespace, "link", "set", self._interfaces[host], "up")
+
+    def down(self, *hosts: Host, carrier: bool = False) -> None:
+        """See `Link.down`."""
+        for host in hosts or self.hosts:
+            self._command(f"down {self._ports[host]}")
+            if not carrier:
+                ip("-n", host.namespace, "link", "set", self._interfaces[host], "down")
+
+    def heard(self, host: Host) -> int:
+        """Bytes of frames that the host has received here."""
+        return int(self._command(f"heard {self._ports[host]}"))
+
+    def close(self) -> None:
+        """End the air."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    def _command(self, line: str) -> str:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline().strip()
+        if not answer:
+            raise Failed(f"the air ended at {line!r}")
+        return answer
+
+
 class Lab:
     """The world of one test. Processes write their outputs to files in `folder`."""
 
@@ -189,6 +274,27 @@ class Lab:
         for host in hosts:
             link.join(host)
         return link
+
+    def radio(
+        self,
+        *hosts: Host,
+        rate_mbit: float,
+        delay_ms: float,
+        loss_percent: float = 0.0,
+        shared: bool = False,
+        ipv4: str | None = None,
+        dad: bool = True,
+    ) -> Radio:
+        """A new link with delay and loss, and these hosts on it, in reach of each other. See `Radio`."""
+        self._links += 1
+        air = self._namespace(f"air{self._links}")
+        radio = Radio(
+            air, rate_mbit=rate_mbit, delay_ms=delay_ms, loss_percent=loss_percent, shared=shared, ipv4=ipv4, dad=dad
+        )
+        self._clean_up.callback(radio.close)
+        for host in hosts:
+            radio.join(host)
+        return radio
 
     def namespaces(self) -> list[str]:
         """The names of this lab's namespaces that exist now."""

@@ -1,4 +1,4 @@
-"""Claims order what several visits bring; they never exclude."""
+"""Claims order what several peers bring, and exclude nobody; one peer does not bring a thing on two ways at once."""
 
 from __future__ import annotations
 
@@ -9,44 +9,52 @@ from hypothesis import strategies as st
 from relay.limits import CLAIM_SECONDS
 from relay.records.identifiers import ObjectId
 from relay.sync import claims as module
-from relay.sync.claims import Claims
+from relay.sync.claims import Claims, Way
 
+BOAT, FERRY = Way("boat", fetched=True), Way("ferry", fetched=True)
 ONE, TWO, THREE = (ObjectId(bytes([number]) * 32) for number in range(3))
 
 
 def test_a_claim_is_anothers_until_it_fades() -> None:
     claims = Claims()
-    assert claims.claim(ONE, "boat", 0.0)
-    assert not claims.claim(ONE, "ferry", CLAIM_SECONDS - 0.01)
-    assert claims.claim(ONE, "ferry", CLAIM_SECONDS)
-    assert not claims.claim(ONE, "boat", CLAIM_SECONDS)
+    assert claims.claim(ONE, BOAT, 0.0)
+    assert not claims.claim(ONE, FERRY, CLAIM_SECONDS - 0.01)
+    assert claims.claim(ONE, FERRY, CLAIM_SECONDS)
+    assert not claims.claim(ONE, BOAT, CLAIM_SECONDS)
 
 
 def test_progress_renews_and_leaving_releases() -> None:
     claims = Claims()
-    claims.claim(ONE, "boat", 0.0)
-    claims.claim(ONE, "boat", 1.5)
-    assert not claims.claim(ONE, "ferry", 3.0)
-    claims.release("boat")
-    assert claims.claim(ONE, "ferry", 3.0)
-    claims.release("boat")
-    assert not claims.claim(ONE, "boat", 3.0)
+    claims.claim(ONE, BOAT, 0.0)
+    claims.claim(ONE, BOAT, 1.5)
+    assert not claims.claim(ONE, FERRY, 3.0)
+    claims.release(BOAT)
+    assert claims.claim(ONE, FERRY, 3.0)
+    claims.release(BOAT)
+    assert not claims.claim(ONE, BOAT, 3.0)
 
 
 def test_two_that_bring_the_same_meet_in_the_middle() -> None:
     claims = Claims()
-    assert claims.order([ONE, TWO, THREE], "boat", 0.0) == [(ONE, True), (TWO, True), (THREE, True)]
-    assert claims.order([ONE, TWO, THREE], "ferry", 0.0) == [(THREE, False), (TWO, False), (ONE, False)]
+    assert claims.order([ONE, TWO, THREE], BOAT, 0.0) == [(ONE, True), (TWO, True), (THREE, True)]
+    assert claims.order([ONE, TWO, THREE], FERRY, 0.0) == [(THREE, False), (TWO, False), (ONE, False)]
 
 
 def test_what_is_free_comes_first() -> None:
     claims = Claims()
-    claims.claim(ONE, "boat", 0.0)
-    assert claims.order([ONE, TWO, THREE], "ferry", 0.0) == [(TWO, True), (THREE, True), (ONE, False)]
+    claims.claim(ONE, BOAT, 0.0)
+    assert claims.order([ONE, TWO, THREE], FERRY, 0.0) == [(TWO, True), (THREE, True), (ONE, False)]
 
 
-@given(st.lists(st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 5)), max_size=20))
-def test_nothing_is_ever_left_out(history: list[tuple[str, int]]) -> None:
+def test_what_a_peer_brings_on_its_visit_is_not_fetched_from_it_as_well() -> None:
+    claims = Claims()
+    claims.claim(ONE, BOAT._replace(fetched=False), 0.0)
+    assert claims.order([ONE, TWO], BOAT, 1.0) == [(TWO, True)]
+    assert claims.order([ONE], BOAT, CLAIM_SECONDS) == [(ONE, True)]
+
+
+@given(st.lists(st.tuples(st.sampled_from([BOAT, FERRY]), st.integers(0, 5)), max_size=20))
+def test_nothing_is_ever_left_out(history: list[tuple[Way, int]]) -> None:
     claims = Claims()
     for who, now in history:
         assert sorted(one for one, _ in claims.order([ONE, TWO, THREE], who, float(now))) == [ONE, TWO, THREE]
@@ -56,5 +64,5 @@ def test_promise_2_claims_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_CLAIMS", 8)
     claims = Claims()
     for number in range(100):
-        claims.claim(ObjectId(number.to_bytes(32)), "boat", 0.0)
+        claims.claim(ObjectId(number.to_bytes(32)), BOAT, 0.0)
     assert len(claims._held) <= 8

@@ -31,6 +31,16 @@ from relay.node.schedule import Contact, next_visit
             100.0 + SILENCE_SECONDS,
             id="a visit long ago counts not",
         ),
+        pytest.param(
+            Contact(100.0, visits_first=False, visited=105.0, was_visited=110.0, news=4),
+            110.0 + SILENCE_SECONDS,
+            id="news waits for the end of the neighbour's visit",
+        ),
+        pytest.param(
+            Contact(100.0, visits_first=False, was_visited=111.0, failed=110.0, failures=1),
+            111.0 + SILENCE_SECONDS,
+            id="who visits need not be tried again yet",
+        ),
         pytest.param(Contact(100.0, visited=110.0, news=5), 110.0 + IDLE_SECONDS, id="nothing new"),
         pytest.param(
             Contact(100.0, visited=110.0, was_visited=120.0, news=5),

@@ -1,0 +1,286 @@
+"""Programs that carry packages over the same link: relay, and what people would use instead.
+
+Each is given its best chance: the others know each other's addresses (relay finds its neighbour itself, unless told
+otherwise), try again every fifth of a second, and all bytes count that they would not have to send again. Syncthing
+is set to look for its neighbour every second instead of every minute. All from Debian's packages.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+from xml.etree import ElementTree
+
+from tests.boxes import Election, NodeBox
+from tests.netns.harness import Host
+from tests.processes import Process
+
+REGISTER = Path(__file__).parents[2] / "relay" / "cli" / "demo" / "data" / "register.csv"
+TPS = "1906022011006", "1906012001001"
+FORM = "C-HASIL-KWK-BUPATI"
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A tally and photographs, as files in a folder of their own."""
+
+    folder: Path
+
+    @property
+    def photos(self) -> list[Path]:
+        """Its photographs."""
+        return sorted(self.folder.glob("*.jpg"))
+
+    @property
+    def tally(self) -> Path:
+        """Its tally."""
+        return self.folder / "tally.json"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of the link: a host, the other's IPv4 address, a folder, and the packages it is to hand over."""
+
+    host: Host
+    other: str
+    folder: Path
+    packages: Sequence[Package]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What one end has of the other's packages: bytes that need not be sent again, and whole packages."""
+
+    bytes: int
+    whole: int
+
+
+class Contestant:
+    """A program on both ends. It is loaded and started before the link comes up."""
+
+    name: ClassVar[str]
+    needs: ClassVar[str]
+    """A command that has to be there."""
+    package: ClassVar[str]
+    """The Debian package that brings it."""
+
+    def __init__(self, ends: tuple[End, End]) -> None:
+        self.ends = ends
+
+    def start(self) -> None:
+        """Begin on both ends."""
+        raise NotImplementedError
+
+    def held(self, end: End) -> Held:
+        """What this end has of the other's packages now."""
+        raise NotImplementedError
+
+    def other(self, end: End) -> End:
+        """The other end."""
+        return self.ends[1] if end is self.ends[0] else self.ends[0]
+
+    def _arrived(self, end: End, folder: Path, partial: str) -> Held:
+        """Of the other's packages as plain files below `folder`; files whose path matches `partial` are parts."""
+        size = 0
+        for path in folder.rglob("*"):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue
+            if path.is_file():
+                size += min(status.st_size, status.st_blocks * 512) if re.search(partial, path.name) else status.st_size
+        whole = sum(
+            all(_size(folder / one.folder.name / file.name) == file.stat().st_size for file in one.folder.iterdir())
+            for one in self.other(end).packages
+        )
+        return Held(size, whole)
+
+
+class Relay(Contestant):
+    """Two nodes that never met, without any configured address; `introduced` makes them meet before."""
+
+    name = "relay"
+    needs = sys.executable
+    package = "python3"
+
+    def __init__(self, ends: tuple[End, End]) -> None:
+        super().__init__(ends)
+        election = Election(ends[0].folder.parent / "office", REGISTER)
+        self.boxes: dict[End, NodeBox] = {}
+        for end, tps in zip(ends, TPS, strict=True):
+            box = NodeBox(end.folder / "home", end.host)
+            self.boxes[end] = election.admit(box, "operator", name=end.host.name, tps=[tps])
+
+    def load(self) -> None:
+        """Submit the packages."""
+        for end, tps in zip(self.ends, TPS, strict=True):
+            for one in end.packages:
+                self.boxes[end].submit(*one.photos, tps=tps, form=FORM, tally=one.tally)
+
+    def start(self) -> None:
+        for box in self.boxes.values():
+            box.start()
+
+    def held(self, end: End) -> Held:
+        own = sum(photo.stat().st_size for one in end.packages for photo in one.photos)
+        sql = "SELECT (SELECT coalesce(sum(size), 0) FROM objects WHERE state = 1) + "
+        sql += "(SELECT coalesce(sum(held_bytes), 0) FROM layouts), "
+        sql += "(SELECT count(*) FROM bundles WHERE completed IS NOT NULL)"
+        database = sqlite3.connect(f"file:{self.boxes[end].home / 'store' / 'catalogue.db'}?mode=ro", uri=True)
+        try:
+            size, whole = database.execute(sql).fetchone()
+            return Held(int(size) - own, int(whole) - len(end.packages))
+        finally:
+            database.close()
+
+
+class Rsync(Contestant):
+    """A daemon on each end that has packages; the other pulls in a loop, and keeps parts of files."""
+
+    name = "rsync"
+    needs = "rsync"
+    package = "rsync"
+
+    def start(self) -> None:
+        for end in self.ends:
+            end.folder.mkdir(parents=True)
+            (end.folder / "in").mkdir()
+            if end.packages:
+                config = end.folder / "rsyncd.conf"
+                source = end.packages[0].folder.parent
+                config.write_text(f"use chroot = no\nuid = root\n[packages]\npath = {source}\nread only = yes\n")
+                end.host.popen(["rsync", "--daemon", "--no-detach", f"--config={config}"])
+        for end in self.ends:
+            if self.other(end).packages:
+                options = "-a --partial --append-verify --timeout=3 --contimeout=3"
+                pull = f"rsync {options} rsync://{end.other}/packages/ {end.folder / 'in'}/"
+                end.host.popen(["sh", "-c", f"until {pull}; do sleep 0.2; done"], name="rsync")
+
+    def held(self, end: End) -> Held:
+        return self._arrived(end, end.folder / "in", r"^\.")
+
+
+class Syncthing(Contestant):
+    """One folder, shared by both ends, scanned before the link comes up."""
+
+    name = "syncthing"
+    needs = "syncthing"
+    package = "syncthing"
+
+    def start(self) -> None:
+        identities = {end: self._prepare(end) for end in self.ends}
+        self._processes: list[Process] = []
+        for end in self.ends:
+            home = end.folder / "home"
+            self._configure(home / "config.xml", end, identities[end], identities[self.other(end)])
+            (end.folder / "shared" / ".stfolder").mkdir()
+            argv = ["syncthing", "serve", f"--home={home}", "--no-browser", "--no-restart", "--no-upgrade"]
+            self._processes.append(end.host.popen(argv, env={"STNOUPGRADE": "1", "HOME": str(home)}, name="syncthing"))
+
+    def ready(self) -> bool:
+        """Whether both ends have scanned what they are to hand over."""
+        return all("Completed initial scan" in process.output for process in self._processes)
+
+    def held(self, end: End) -> Held:
+        held = self._arrived(end, end.folder / "shared", r"^\.syncthing\.")
+        own = sum(file.stat().st_size for one in end.packages for file in one.folder.iterdir())
+        return Held(held.bytes - own, held.whole)
+
+    def _prepare(self, end: End) -> str:
+        home = end.folder / "home"
+        end.host.run(["syncthing", "generate", f"--home={home}", "--no-default-folder"], env={"HOME": str(home)})
+        shared = end.folder / "shared"
+        shared.mkdir()
+        for one in end.packages:
+            shutil.copytree(one.folder, shared / one.folder.name)
+        return end.host.run(["syncthing", f"--home={home}", "--device-id"], env={"HOME": str(home)}).text
+
+    def _configure(self, file: Path, end: End, mine: str, theirs: str) -> None:
+        tree = ElementTree.parse(file)
+        root = tree.getroot()
+        options = root.find("options")
+        assert options is not None
+        for key, value in {
+            "globalAnnounceEnabled": "false",
+            "relaysEnabled": "false",
+            "natEnabled": "false",
+            "urAccepted": "-1",
+            "crashReportingEnabled": "false",
+            "reconnectionIntervalS": "1",
+            "listenAddress": "tcp://0.0.0.0:22000",
+            "startBrowser": "false",
+        }.items():
+            for old in options.findall(key):
+                options.remove(old)
+            ElementTree.SubElement(options, key).text = value
+        device = ElementTree.SubElement(root, "device", {"id": theirs, "name": "other", "compression": "never"})
+        ElementTree.SubElement(device, "address").text = f"tcp://{end.other}:22000"
+        shared = {
+            "id": "packages",
+            "path": str(end.folder / "shared"),
+            "type": "sendreceive",
+            "fsWatcherEnabled": "true",
+        }
+        folder = ElementTree.SubElement(root, "folder", shared)
+        for one in (mine, theirs):
+            ElementTree.SubElement(folder, "device", {"id": one})
+        tree.write(file)
+
+
+class Nncp(Contestant):
+    """Packets for the other end in the spool; a daemon on each end, and one calls in a loop."""
+
+    name = "nncp"
+    needs = "nncp-call"
+    package = "nncp"
+
+    def start(self) -> None:
+        configs = {end: self._prepare(end) for end in self.ends}
+        for end in self.ends:
+            text = configs[end]
+            neighbour = dict(re.findall(r"^ {4}(id|exchpub|signpub|noisepub): (\w+)$", configs[self.other(end)], re.M))
+            keys = "\n".join(f"      {key}: {value}" for key, value in neighbour.items())
+            incoming = end.folder / "in"
+            incoming.mkdir()
+            entry = f'  neigh: {{\n    other: {{\n{keys}\n      incoming: "{incoming}"\n'
+            entry += f'      addrs: {{ lan: "{end.other}:5400" }}\n    }}\n'
+            text = text.replace("  neigh: {\n", entry).replace("/var/spool/nncp", str(end.folder / "spool"))
+            self._config(end).write_text(text)
+        for end in self.ends:
+            command = ("-cfg", str(self._config(end)), "-quiet")
+            for one in end.packages:
+                for file in sorted(one.folder.iterdir()):
+                    end.host.run(["nncp-file", *command, file, f"other:{one.folder.name}/{file.name}"])
+            end.host.popen(["nncp-daemon", *command])
+            end.host.popen(["nncp-toss", *command, "-cycle", "1"])
+        caller = self.ends[1]
+        call = f"nncp-call -cfg {self._config(caller)} -quiet -onlinedeadline 3 other"
+        caller.host.popen(["sh", "-c", f"while :; do {call}; sleep 0.2; done"], name="nncp-call")
+
+    def held(self, end: End) -> Held:
+        tossed = self._arrived(end, end.folder / "in", r"^$")
+        spooled = sum(_size(path) for path in (end.folder / "spool").glob("*/rx/*"))
+        return Held(tossed.bytes + spooled, tossed.whole)
+
+    def _prepare(self, end: End) -> str:
+        (end.folder / "spool").mkdir(parents=True)
+        return end.host.run(["nncp-cfgnew"]).text
+
+    def _config(self, end: End) -> Path:
+        return end.folder / "nncp.hjson"
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+ALL: tuple[type[Contestant], ...] = (Relay, Rsync, Syncthing, Nncp)
