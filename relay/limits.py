@@ -98,9 +98,9 @@ RECEIPT_PATIENCE = 3.0
 """How long a visitor waits at a receiver for receipts of what it just brought."""
 STREAMS = 3
 """Parallel streams of chunks in each direction of a visit."""
-BATCH_SECONDS = 0.2
-"""What a stream asks for, or hands over, in one request is what it moves in so long: whole packages come one by one on
-a slow link, and round trips do not count on a fast one."""
+BATCH_SECONDS = 0.4
+"""What a stream asks for, or hands over, in one request is what it moves in so long: a slow link is not filled with what
+comes late, and on a fast one round trips do not count."""
 MIN_BATCH = 64 * KIB
 FIRST_BATCH = 128 * KIB
 MAX_BATCH = 1 * MIB

@@ -222,12 +222,13 @@ class Visit:
 
     async def _fetch(self, chunks: deque[_Chunk], report: VisitReport) -> None:
         try:
-            await _in_parallel(lambda: self._fetch_stream(chunks, report))
+            await _in_parallel(lambda group: self._fetch_stream(chunks, report, group))
         finally:
             await self._commit()
 
-    async def _fetch_stream(self, chunks: deque[_Chunk], report: VisitReport) -> None:
+    async def _fetch_stream(self, chunks: deque[_Chunk], report: VisitReport, group: asyncio.TaskGroup) -> None:
         size = FIRST_BATCH
+        committing: asyncio.Task[None] | None = None
         while batch := _next_batch(chunks, size):
             if self._out_of_time(report):
                 return
@@ -244,7 +245,9 @@ class Visit:
                 asked.remove((object_id, index))
                 await self._take_chunk(object_id, index, data)
                 report.bytes_in += len(data)
-            await self._commit()
+            if committing is not None:
+                await committing
+            committing = group.create_task(self._commit())  # the link does not wait for the disk
             size = _worthwhile(batch, self._clock() - begun)
 
     async def _take_chunk(self, object_id: ObjectId, index: int, data: bytes) -> None:
@@ -281,7 +284,7 @@ class Visit:
                 chunks.extend(c for c in _chunks(want.object, holding.size, here) if (c.object, c.index) not in sent)
             sent.update((chunk.object, chunk.index) for chunk in chunks)
             offset += len(wants) - len({chunk.object for chunk in chunks})
-            await _in_parallel(lambda chunks=chunks: self._send_stream(chunks, report))  # type: ignore[misc]
+            await _in_parallel(lambda _, chunks=chunks: self._send_stream(chunks, report))  # type: ignore[misc]
 
     async def _send_stream(self, chunks: deque[_Chunk], report: VisitReport) -> None:
         size = FIRST_BATCH
@@ -312,7 +315,16 @@ def _chunks(object_id: ObjectId, size: int, bits: int) -> Iterator[_Chunk]:
 
 
 def _next_batch(chunks: deque[_Chunk], most: int) -> list[_Chunk]:
-    """The next chunks, one at least, of at most so many bytes."""
+    """The next chunks, one at least, of at most so many bytes.
+
+    Of what is left of an object a stream takes its share, so that all end it together: whole packages come first.
+    """
+    left = 0
+    for chunk in chunks:
+        if chunk.object != chunks[0].object or left >= most * STREAMS:
+            break
+        left += chunk.length
+    most = max(min(most, left // STREAMS), MIN_BATCH)
     batch: list[_Chunk] = []
     size = 0
     while chunks and (not batch or size + chunks[0].length <= most):
@@ -327,10 +339,10 @@ def _worthwhile(batch: Sequence[_Chunk], seconds: float) -> int:
     return int(min(max(moved * BATCH_SECONDS / max(seconds, 0.001), MIN_BATCH), MAX_BATCH))
 
 
-async def _in_parallel(stream: Callable[[], Coroutine[None, None, None]]) -> None:
+async def _in_parallel(stream: Callable[[asyncio.TaskGroup], Coroutine[None, None, None]]) -> None:
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(STREAMS):
-                group.create_task(stream())
+                group.create_task(stream(group))
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
