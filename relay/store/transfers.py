@@ -166,7 +166,11 @@ class Transfers:
             layout = bytes(row[1])
         if not 0 <= index < chunk_count(row[0]):
             return None
-        return await asyncio.to_thread(self._content.read_chunk, object_id, layout, *span(row[0], index))
+        where = span(row[0], index)
+        data = await asyncio.to_thread(self._content.read_chunk, object_id, layout, *where)
+        if data is None and layout is not None:  # it became whole since the catalogue was asked
+            data = await asyncio.to_thread(self._content.read_chunk, object_id, None, *where)
+        return data
 
     async def _write(self, layout: _Layout, index: int, data: bytes) -> bool:
         layout.writing += 1
