@@ -96,8 +96,9 @@ MAX_NEWS_WAIT = 25.0
 """How long a call for news stays open: less than `IDLE_SECONDS`."""
 RECEIPT_PATIENCE = 3.0
 """How long a visitor waits at a receiver for receipts of what it just brought."""
-STREAMS = 3
-"""Parallel streams of chunks in each direction of a visit."""
+STREAMS = 5
+"""Parallel streams of chunks in each direction of a visit: so many that some always carry while others wait for the
+answer to their last batch."""
 BATCH_SECONDS = 0.4
 """What a stream asks for, or hands over, in one request is what it moves in so long: a slow link is not filled with what
 comes late, and on a fast one round trips do not count."""
@@ -136,6 +137,8 @@ CONTACT_SECONDS = 90
 """A neighbour that neither visited nor was visited for so long is no longer in contact."""
 RECEIPT_SECONDS = 2.0
 """How often a receiver is asked again while receipts are awaited."""
+HURRY_SECONDS = 10.0
+"""A visit that nobody answered yet is begun anew for a change of the link, at most this often."""
 FIRST_RETRY_SECONDS = 0.5
 MAX_RETRY_SECONDS = 15.0
 MAX_RETRY_SECONDS_CONFIGURED = 1.0
@@ -194,10 +197,12 @@ MAX_CONNECTIONS_PER_NODE = 24
 """A visit needs eight; a contact that broke may have left as many."""
 IDLE_CONNECTION_SECONDS = 45.0
 """A connection without a call for so long is closed; visitors give theirs up after 30 s."""
+LINGERING_SECONDS = 0.5
+"""How long a visitor who was answered before the end of its call may go on talking, so that it hears the answer."""
 MAX_LARGE_CALLS_PER_PEER = 3
 """Calls of one visitor that may take some memory or time, at once; a visit makes one."""
 MAX_CHUNKS_CALL = 4 * MIB
-"""Bytes of chunks in one call, either way; a visit asks for, and hands over, `BATCH_BYTES`."""
+"""Bytes of chunks in one call, either way; a visit asks for, and hands over, `MAX_BATCH` at most."""
 JUDGED_AT_ONCE = 64
 """Records that are judged before other visitors get their turn."""
 TOLD_REFUSALS = 8
@@ -208,3 +213,40 @@ PROOFS_PER_VISIT = 8
 """Heads about which a receiver is asked in one visit."""
 MAX_ALARMS = 8
 """Alarms that are kept, each with its evidence."""
+
+# Plans and drills
+MAX_PLAN = 1 * MIB
+MAX_PLAN_PLACES = 500
+"""Places, and boats, of one plan."""
+MAX_PLAN_CALLS = 2_000
+MAX_PLAN_PACKAGES = 2_000
+MAX_DRAWS = 100_000
+MAX_DRILL_RECORD = 64 * KIB
+MAX_DRILL_STEPS = 512
+
+# The operator's page
+MAX_PHONES = 16
+MAX_OFFERS = 4
+MAX_PAIRING = 256 * KIB
+MAX_PHONE_NAME = 60
+"""Characters of what a phone's browser calls itself."""
+PAIRING_SECONDS = 600
+"""How long an offer on the screen stands."""
+PAIRING_GUESSES = 5
+PAIRING_GUESSES_SECONDS = 10.0
+PAIRING_FIRST_WAIT_SECONDS = 1.0
+PAIRING_MAX_WAIT_SECONDS = 60.0
+PAIRING_SOURCES = 1_024
+MAX_DRAFTS = 64
+"""Drafts under way: one for each form that a device may return."""
+MAX_SENT_DRAFTS = 1_024
+MAX_PICTURES = 16
+MAX_PICTURE = 32 * MIB
+MAX_DRAFT = 64 * KIB
+"""Bytes of what was typed into a draft."""
+MAX_UPLOAD_BLOCK = 4 * MIB
+"""Bytes of one request of an upload; the page sends a quarter of a megabyte."""
+MAX_FORM = 64 * KIB
+"""Bytes of one form that a browser posts, pictures aside."""
+MAX_PAIRS_TYPED = 20
+UPLOAD_STALL_SECONDS = 20.0

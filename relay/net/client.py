@@ -6,6 +6,7 @@ A thin shell: one pool of TLS connections to one node, calls out, values in. Any
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 
 import aiohttp
 
-from relay.errors import Malformed, Refused, RelayError, StoreError, Unreachable
+from relay.errors import Malformed, Refused, RelayError, Unreachable
 from relay.limits import (
     CONNECT_SECONDS,
     MAX_INQUIRY_WAIT,
@@ -35,6 +36,9 @@ from relay.sync import messages
 from relay.sync.messages import FRAME_HEAD, Hello, Inquiry, InquiryReply
 from relay.trust.certificates import Identity
 
+_PLAINLY: Any = {"allow_redirects": False}
+"""A node answers for itself: it cannot send this one on to any other address."""
+
 _LOST = (aiohttp.ClientError, ConnectionError, TimeoutError, ssl.SSLError, OSError)
 
 
@@ -46,6 +50,7 @@ class HttpPeer:
         self._connector = _OneNode(
             ssl=context, limit=2 * STREAMS + 2, keepalive_timeout=30, socket_factory=client_socket
         )
+        self._warming: asyncio.Task[None] | None = None
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=STALL_SECONDS)
         self._session = aiohttp.ClientSession(
             connector=self._connector,
@@ -64,6 +69,9 @@ class HttpPeer:
 
     async def close(self) -> None:
         """End the contact."""
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.gather(self._warming, return_exceptions=True)
         await self._session.close()
 
     async def hello(self, mine: Hello) -> Hello:
@@ -101,11 +109,13 @@ class HttpPeer:
 
     async def get_records(self, ids: Sequence[RecordId]) -> list[tuple[Kind, bytes]]:
         """See `Peer`."""
+        self._warm_up()
         body = await self._call(routes.GET_RECORDS, messages.encode_ids(ids), MAX_RECORDS_MESSAGE)
         return messages.decode_records(body)
 
     async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> list[str]:
         """See `Peer`."""
+        self._warm_up()
         body = await self._call(routes.PUT_RECORDS, messages.encode_records(records), MAX_MESSAGE)
         return messages.decode_outcomes(body)
 
@@ -121,7 +131,8 @@ class HttpPeer:
     async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
         """See `Peer`."""
         try:
-            async with self._session.post(self.url + routes.GET_CHUNKS, data=messages.encode_spans(chunks)) as response:
+            body = messages.encode_spans(chunks)
+            async with self._session.post(self.url + routes.GET_CHUNKS, data=body, **_PLAINLY) as response:
                 await self._check(response)
                 async for frame in read_frames(response.content, STALL_SECONDS):
                     yield frame
@@ -138,10 +149,19 @@ class HttpPeer:
             case _:
                 raise Malformed("A peer does not say how many chunks it took")
 
+    def _warm_up(self) -> None:
+        """Make the connections that content will need while records, which come before it, are on their way."""
+        if self._warming is None:
+            self._warming = asyncio.create_task(self._connect(STREAMS))
+
+    async def _connect(self, count: int) -> None:
+        calls = [self._call(routes.NEWS, encode([-1, 0]), 16) for _ in range(count)]
+        await asyncio.gather(*calls, return_exceptions=True)  # what fails shows in the calls that matter
+
     async def _call(self, path: str, body: bytes, limit: int, patience: float = STALL_SECONDS) -> bytes:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=patience)
         try:
-            async with self._session.post(self.url + path, data=body, timeout=timeout) as response:
+            async with self._session.post(self.url + path, data=body, timeout=timeout, **_PLAINLY) as response:
                 await self._check(response)
                 return await _read(response, limit)
         except _LOST as error:
@@ -155,7 +175,8 @@ class HttpPeer:
             what = str(document["title"])[:500]
             advice = str(document["detail"])[:500]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise Malformed(f"{self.url} answered with status {response.status}") from error
+            what = f"{self.url} answered with status {response.status}"
+            raise (Unreachable(what, "It is tried again.") if response.status >= 500 else Malformed(what)) from error
         raise _named(document, response.status, what, advice)
 
     def _lost(self, error: Exception) -> RelayError:
@@ -188,7 +209,7 @@ class _OneNode(aiohttp.TCPConnector):
 def _named(document: dict[str, Any], status: int, what: str, advice: str) -> RelayError:
     if status == Refused.status:
         return Refused(str(document.get("reason", "refused"))[:64], what, advice)
-    if status == StoreError.status:
+    if status >= 500:
         return Unreachable(what, advice)
     return Malformed(what, advice)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from ssl import SSLContext
 
 from relay.errors import Malformed, Refused, RelayError, StoreError, Unreachable
-from relay.limits import IDLE_SECONDS, MAX_NEIGHBOURS, MAX_NEWS_WAIT, MEMORY_FAILURES
+from relay.limits import HURRY_SECONDS, IDLE_SECONDS, MAX_NEIGHBOURS, MAX_NEWS_WAIT, MEMORY_FAILURES
 from relay.net.client import HttpPeer
 from relay.node.schedule import Contact, next_visit
 from relay.records.identifiers import NodeId
@@ -44,6 +44,9 @@ class Neighbour:
     gone: bool = False
     """Said to be gone: a visit that is under way ends by itself, no other follows."""
     trouble: str = ""
+    attempt: asyncio.Task[VisitReport] | None = None
+    """The visit under way, as long as the other side has not answered."""
+    hurried: float = float("-inf")
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
@@ -80,11 +83,16 @@ class Contacts:
         known = self._neighbours.get(node)
         if known is not None:
             fresh = [address for address in addresses if address not in known.addresses]
-            known.addresses = (fresh + known.addresses)[:8]
+            # Anybody can announce: an address that works is not pushed aside by one that is only claimed.
+            works = known.hello is not None and not known.contact.failures
+            known.addresses = (known.addresses + fresh if works else fresh + known.addresses)[:8]
+            if known.contact.failures or known.gone:
+                known.contact.met = self._clock()
             known.contact.failures = 0
             known.gone = False
             known.remembered &= remembered
             known.changed.set()
+            self._hurry(known)
             return
         contact = Contact(met=self._clock(), visits_first=mine < node)
         contact.was_visited = self._arrivals.get(NodeId(bytes.fromhex(node)))
@@ -109,8 +117,10 @@ class Contacts:
     def link_changed(self) -> None:
         """An interface came or went: what failed before may work now."""
         for neighbour in self._neighbours.values():
+            neighbour.contact.met = self._clock()
             neighbour.contact.failures = 0
             neighbour.changed.set()
+            self._hurry(neighbour)
 
     def arrived(self, identity: Identity, _address: str) -> None:
         """A node visits this one: then this one need not."""
@@ -135,12 +145,21 @@ class Contacts:
     # -- following one
 
     def _follow(self, neighbour: Neighbour) -> None:
-        if len(self._neighbours) >= MAX_NEIGHBOURS:
-            logger.warning("more than %d neighbours: %s is left out", MAX_NEIGHBOURS, neighbour.key)
+        if len(self._neighbours) >= MAX_NEIGHBOURS and not self._make_room():
+            logger.debug("more than %d neighbours: %s is left out", MAX_NEIGHBOURS, neighbour.key)
             return
         self._neighbours[neighbour.key] = neighbour
         neighbour.task = asyncio.create_task(self._visit_for_ever(neighbour), name=f"contact {neighbour.key[:16]}")
         neighbour.task.add_done_callback(_tell_failure)
+
+    def _make_room(self) -> bool:
+        """Leave the one that was hoped for longest and never answered: anybody can announce hundreds of nodes."""
+        silent = [one for one in self._neighbours.values() if one.hello is None and not one.contact.configured]
+        for one in sorted(silent, key=lambda one: one.contact.met)[:1]:
+            del self._neighbours[one.key]
+            if one.task is not None:
+                one.task.cancel()
+        return bool(silent)
 
     async def _visit_for_ever(self, neighbour: Neighbour) -> None:
         peer: HttpPeer | None = None
@@ -168,6 +187,14 @@ class Contacts:
                 del self._neighbours[neighbour.key]
             if peer is not None:
                 await peer.close()
+
+    def _hurry(self, neighbour: Neighbour) -> None:
+        """Begin a visit anew that nobody answered yet: it may have begun before the link was there, and would wait a
+        second for TCP to try again. Not often, so that visits over slow links get their answer."""
+        now = self._clock()
+        if neighbour.attempt is not None and now - neighbour.hurried >= HURRY_SECONDS:
+            neighbour.hurried = now
+            neighbour.attempt.cancel()
 
     async def _wait_until_due(self, neighbour: Neighbour, peer: HttpPeer | None) -> None:
         """Sleep until `schedule` says so; news of either side, and changes of the link, wake."""
@@ -217,14 +244,18 @@ class Contacts:
         heard = self._custody.news.count
         try:
             visit = Visit(self._custody, peer, self._greeting(), self._claims, self._clock, self._watch)
-            report = await visit.run(lambda hello: self._expect(neighbour, hello))
+            report = await self._run(neighbour, visit)
         except RelayError as error:
             contact.failures += 1
             contact.failed = self._clock()
+            contact.more = True  # nobody knows how far it came
             contact.redundant = isinstance(error, Refused) and error.reason in ("known-node", "myself")
             await self._note_trouble(neighbour, error)
             return False
         contact.failures = 0
+        if report is None:
+            contact.more = True
+            return True
         contact.redundant = False
         contact.called = False
         contact.visited = self._clock()
@@ -235,6 +266,19 @@ class Contacts:
         neighbour.trouble = ""
         await self._note_visit(neighbour, peer.url, report)
         return True
+
+    async def _run(self, neighbour: Neighbour, visit: Visit) -> VisitReport | None:
+        """Run a visit; None when it was hurried. Raises what it raises."""
+        attempt = asyncio.create_task(visit.run(lambda hello: self._expect(neighbour, hello)))
+        neighbour.attempt = attempt
+        try:
+            await asyncio.wait((attempt,))
+        finally:
+            neighbour.attempt = None
+            if not attempt.done():
+                attempt.cancel()
+                await asyncio.gather(attempt, return_exceptions=True)
+        return None if attempt.cancelled() else attempt.result()
 
     def _expect(self, neighbour: Neighbour, hello: Hello) -> None:
         """Refuse a greeting that is not of the neighbour that was to be visited, or that another task visits."""
@@ -248,6 +292,7 @@ class Contacts:
         if neighbour.key != name and name in self._neighbours:
             raise Refused("known-node", f"{hello.name} is visited under another address already")
         neighbour.hello = hello
+        neighbour.attempt = None  # answered: from here on it takes as long as it takes
 
     async def _note_arrival(self, identity: Identity) -> None:
         """Remember who came; where it listens is not known by that."""

@@ -28,6 +28,7 @@ class Contact:
     """
 
     met: float
+    """When it came within reach, last."""
     configured: bool = False
     visits_first: bool = True
     visited: float | None = None
@@ -48,9 +49,9 @@ def next_visit(contact: Contact, news: int) -> float:
     if contact.redundant and contact.failed is not None:
         return contact.failed + IDLE_SECONDS
     due = _due(contact, news)
-    if contact.was_visited is None or contact.visits_first:
+    if contact.visits_first:
         return due
-    return max(due, contact.was_visited + SILENCE_SECONDS)
+    return max(due, contact.met + SILENCE_SECONDS, (contact.was_visited or 0.0) + SILENCE_SECONDS)
 
 
 def _due(contact: Contact, news: int) -> float:
@@ -60,7 +61,7 @@ def _due(contact: Contact, news: int) -> float:
         wait: float = FIRST_RETRY_SECONDS * 2 ** min(contact.failures - 1, 16)
         return contact.failed + min(wait, most)
     if contact.visited is None:
-        return contact.met if contact.visits_first else contact.met + SILENCE_SECONDS
+        return contact.met
     if contact.more:
         return contact.visited
     if contact.called or contact.news < news:

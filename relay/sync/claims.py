@@ -2,8 +2,8 @@
 
 A claim is only a courtesy among visits of one node: what one peer brings, another takes last and from the other end,
 so that two that bring the same things meet in the middle, and a peer that promises everything and sends nothing holds
-nobody up. What a peer brings on one way (its visit, or ours to it) it does not bring on the other as well. A claim
-fades after `CLAIM_SECONDS` without progress.
+nobody up. What a peer brings on one way (its visit, or ours to it) it does not bring on the other as well. The claims
+of a way fade when it brought nothing for `CLAIM_SECONDS`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ class Claims:
     """The claims of one node. `now` is a monotonic clock in seconds."""
 
     def __init__(self) -> None:
-        self._held: dict[ObjectId, tuple[Way, float]] = {}
+        self._held: dict[ObjectId, Way] = {}
+        self._progress: dict[Way, float] = {}
+        """When each way last brought something, or began."""
 
     def order(self, objects: Sequence[ObjectId], who: Way, now: float) -> list[tuple[ObjectId, bool]]:
         """Claim what is free; these objects in the order in which `who` should bring them, and whether from the front.
@@ -35,25 +37,31 @@ class Claims:
         """
         free = {object_id: self.claim(object_id, who, now) for object_id in objects}
         mine = [(object_id, True) for object_id in objects if free[object_id]]
-        others = [one for one in reversed(objects) if not free[one] and self._held[one][0].peer != who.peer]
+        others = [one for one in reversed(objects) if not free[one] and self._held[one].peer != who.peer]
         return mine + [(object_id, False) for object_id in others]
 
     def claim(self, object_id: ObjectId, who: Way, now: float) -> bool:
-        """Claim an object, or renew the claim; False while somebody else's is fresh."""
+        """Claim an object, and tell of progress; False while somebody else who makes progress has it."""
         holder = self._held.get(object_id)
-        if holder is not None and holder[0] != who and now - holder[1] < CLAIM_SECONDS:
+        self._progress[who] = now
+        if holder is not None and holder != who and self._is_alive(holder, now):
             return False
         if len(self._held) >= MAX_CLAIMS and holder is None:
             self._sweep(now)
-        self._held[object_id] = (who, now)
+        self._held[object_id] = who
         return True
 
     def release(self, who: Way) -> None:
         """Give up every claim of a visit that ended."""
-        for object_id in [key for key, (holder, _) in self._held.items() if holder == who]:
+        self._progress.pop(who, None)
+        for object_id in [key for key, holder in self._held.items() if holder == who]:
             del self._held[object_id]
 
+    def _is_alive(self, who: Way, now: float) -> bool:
+        return now - self._progress.get(who, float("-inf")) < CLAIM_SECONDS
+
     def _sweep(self, now: float) -> None:
-        self._held = {key: held for key, held in self._held.items() if now - held[1] < CLAIM_SECONDS}
+        self._held = {key: holder for key, holder in self._held.items() if self._is_alive(holder, now)}
+        self._progress = {who: when for who, when in self._progress.items() if self._is_alive(who, now)}
         if len(self._held) >= MAX_CLAIMS:
             self._held.clear()

@@ -95,17 +95,21 @@ class Course:
             delay_ms=row.delay,
             loss_percent=row.loss,
             shared=row.both,
-            ipv4="10.9.0.0/24",
             dad=False,
         )
         self.link.ready()
+        self._addresses = [
+            self.link.address(one, seen_from=other)
+            for one, other in ((self.island, self.ferry), (self.ferry, self.island))
+        ]
         self.link.down(self.ferry)
 
     def ends(self, folder: Path, packages: Sequence[Package]) -> tuple[End, End]:
         """Both ends; the island hands its packages over and, in a row of both directions, so does the ferry."""
         half = len(packages) // 2 if self.row.both else len(packages)
-        island = End(self.island, self.link.ipv4(self.ferry), folder / "island", tuple(packages[:half]))
-        return island, End(self.ferry, self.link.ipv4(self.island), folder / "ferry", tuple(packages[half:]))
+        island, ferry = self._addresses
+        giver = End(self.island, ferry, folder / "island", tuple(packages[:half]))
+        return giver, End(self.ferry, island, folder / "ferry", tuple(packages[half:]))
 
     def contact(self, watch: Callable[[], bool]) -> float | None:
         """One contact; the seconds after which `watch` was true first."""

@@ -45,7 +45,7 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """One end of the link: a host, the other's IPv4 address, a folder, and the packages it is to hand over."""
+    """One end of the link: a host, the other's link-local address with its zone, a folder, packages to hand over."""
 
     host: Host
     other: str
@@ -141,25 +141,31 @@ class Relay(Contestant):
 
 
 class Rsync(Contestant):
-    """A daemon on each end that has packages; the other pulls in a loop, and keeps parts of files."""
+    """Over SSH, pulled in a loop by the end that is to have the packages; parts of files are kept."""
 
     name = "rsync"
     needs = "rsync"
-    package = "rsync"
+    package = "rsync openssh-server"
 
     def start(self) -> None:
         for end in self.ends:
             end.folder.mkdir(parents=True)
             (end.folder / "in").mkdir()
-            if end.packages:
-                config = end.folder / "rsyncd.conf"
-                source = end.packages[0].folder.parent
-                config.write_text(f"use chroot = no\nuid = root\n[packages]\npath = {source}\nread only = yes\n")
-                end.host.popen(["rsync", "--daemon", "--no-detach", f"--config={config}"])
+            for name in ("host", "client"):
+                end.host.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", end.folder / name])
+        Path("/run/sshd").mkdir(exist_ok=True)  # sshd(8) wants it
         for end in self.ends:
-            if self.other(end).packages:
-                options = "-a --partial --append-verify --timeout=3 --contimeout=3"
-                pull = f"rsync {options} rsync://{end.other}/packages/ {end.folder / 'in'}/"
+            other = self.other(end)
+            if end.packages:
+                options = ["-o", f"HostKey={end.folder / 'host'}", "-o", "PermitRootLogin=yes", "-o", "StrictModes=no"]
+                options += ["-o", f"AuthorizedKeysFile={other.folder / 'client.pub'}", "-o", "UsePAM=no", "-p", "2222"]
+                end.host.popen(["/usr/sbin/sshd", "-D", "-f", "/dev/null", *options], name="sshd")
+            if other.packages:
+                ssh = f"ssh -p 2222 -i {end.folder / 'client'} -o BatchMode=yes -o StrictHostKeyChecking=no"
+                ssh += " -o UserKnownHostsFile=/dev/null -o ConnectTimeout=1"
+                ssh += " -o ServerAliveInterval=1 -o ServerAliveCountMax=3"
+                source = f"'root@[{end.other}]:{other.packages[0].folder.parent}/'"
+                pull = f"rsync -a --partial --append-verify --timeout=3 -e '{ssh}' {source} {end.folder / 'in'}/"
                 end.host.popen(["sh", "-c", f"until {pull}; do sleep 0.2; done"], name="rsync")
 
     def held(self, end: End) -> Held:
@@ -213,14 +219,14 @@ class Syncthing(Contestant):
             "urAccepted": "-1",
             "crashReportingEnabled": "false",
             "reconnectionIntervalS": "1",
-            "listenAddress": "tcp://0.0.0.0:22000",
+            "listenAddress": "tcp://:22000",
             "startBrowser": "false",
         }.items():
             for old in options.findall(key):
                 options.remove(old)
             ElementTree.SubElement(options, key).text = value
         device = ElementTree.SubElement(root, "device", {"id": theirs, "name": "other", "compression": "never"})
-        ElementTree.SubElement(device, "address").text = f"tcp://{end.other}:22000"
+        ElementTree.SubElement(device, "address").text = f"tcp://[{end.other.replace('%', '%25')}]:22000"
         shared = {
             "id": "packages",
             "path": str(end.folder / "shared"),
@@ -249,7 +255,7 @@ class Nncp(Contestant):
             incoming = end.folder / "in"
             incoming.mkdir()
             entry = f'  neigh: {{\n    other: {{\n{keys}\n      incoming: "{incoming}"\n'
-            entry += f'      addrs: {{ lan: "{end.other}:5400" }}\n    }}\n'
+            entry += f'      addrs: {{ lan: "[{end.other}]:5400" }}\n    }}\n'
             text = text.replace("  neigh: {\n", entry).replace("/var/spool/nncp", str(end.folder / "spool"))
             self._config(end).write_text(text)
         for end in self.ends:

@@ -34,6 +34,14 @@ def test_progress_renews_and_leaving_releases() -> None:
     assert not claims.claim(ONE, BOAT, 3.0)
 
 
+def test_progress_on_one_object_keeps_all_that_a_way_claims() -> None:
+    claims = Claims()
+    claims.order([ONE, TWO], BOAT, 0.0)
+    claims.claim(ONE, BOAT, 1.5)
+    assert not claims.claim(TWO, FERRY, 3.0)
+    assert claims.claim(TWO, FERRY, 1.5 + CLAIM_SECONDS)
+
+
 def test_two_that_bring_the_same_meet_in_the_middle() -> None:
     claims = Claims()
     assert claims.order([ONE, TWO, THREE], BOAT, 0.0) == [(ONE, True), (TWO, True), (THREE, True)]
