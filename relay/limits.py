@@ -250,3 +250,8 @@ MAX_FORM = 64 * KIB
 """Bytes of one form that a browser posts, pictures aside."""
 MAX_PAIRS_TYPED = 20
 UPLOAD_STALL_SECONDS = 20.0
+MAX_HANDED = 4_096
+"""Objects and neighbours whose chunks are counted as they go."""
+MAX_HANDOVERS = 256
+"""Packages that neighbours took, remembered for the pages."""
+HANDOVER_SECONDS = 2.0

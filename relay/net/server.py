@@ -11,15 +11,18 @@ import json
 import logging
 import ssl
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from socket import socket
 
 from aiohttp import web
 
 from relay.errors import Malformed, Refused, RelayError, Unreachable
 from relay.limits import (
-    HANDSHAKE_SECONDS,
+    LINGERING_SECONDS,
     MAX_CALLS_PER_PEER,
+    MAX_CHUNKS_CALL,
+    MAX_LARGE_CALLS_PER_PEER,
     MAX_MESSAGE,
     MAX_RECONCILE_MESSAGE,
     MAX_RECORD,
@@ -27,6 +30,7 @@ from relay.limits import (
     STALL_SECONDS,
 )
 from relay.net import routes
+from relay.net.door import Door
 from relay.net.frames import read_frames
 from relay.records.encoding import decode, encode
 from relay.records.identifiers import ObjectId, RecordId
@@ -39,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request, Host], Awaitable[web.StreamResponse]]
 Arrival = Callable[[Identity, str], None]
-"""Told of every call: who, and from which address."""
+"""Told of the beginning and the end of every call: who, and from which address."""
 
 
 class SyncServer:
@@ -56,57 +60,77 @@ class SyncServer:
         self._identify = identify
         self._context = context
         self._arrival = arrival
-        self._calls: Counter[bytes] = Counter()
+        self._calls: Counter[tuple[bytes, str]] = Counter()
         self._runner: web.AppRunner | None = None
-        self._server: asyncio.Server | None = None
+        self._door: Door | None = None
 
     async def start(self, listening: socket) -> None:
         """Serve on a socket that listens already."""
-        app = web.Application(client_max_size=MAX_RECORDS_MESSAGE)
-        for path, handler in _HANDLERS.items():
-            app.router.add_post(path, self._guarded(handler))
-        self._runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, auto_decompress=False, shutdown_timeout=1.0
-        )
+        self._runner = self.runner()
         await self._runner.setup()
         assert self._runner.server is not None
-        self._server = await asyncio.get_running_loop().create_server(
-            self._runner.server, sock=listening, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_SECONDS
+        self._door = Door(self._runner.server, self._context)
+        self._door.open(listening)
+
+    def runner(self) -> web.AppRunner:
+        """What answers on connections, wherever they come from. Nothing is ever decompressed."""
+        app = web.Application(client_max_size=MAX_RECORDS_MESSAGE)
+        for path, handler in _HANDLERS.items():
+            app.router.add_post(path, self._guarded(path, handler))
+        return web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            auto_decompress=False,
+            lingering_time=LINGERING_SECONDS,
+            shutdown_timeout=1.0,
         )
 
     async def stop(self) -> None:
         """Stop listening and let visitors go."""
-        if self._server is not None:
-            self._server.close()
+        if self._door is not None:
+            await self._door.close()
         if self._runner is not None:
             await self._runner.cleanup()
 
-    def _guarded(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    def _guarded(self, path: str, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def guarded(request: web.Request) -> web.StreamResponse:
             try:
                 identity = self._visitor(request)
-                if self._calls[identity.node] >= MAX_CALLS_PER_PEER:
-                    raise Refused("too-many-calls", f"{identity.name} makes more calls at once than a visit needs")
-                self._calls[identity.node] += 1
-                try:
+                with self._at_work(request, identity, path):
                     self._arrival(identity, str(request.remote or ""))
-                    return await handler(request, self._host_for(identity))
-                finally:
-                    self._calls[identity.node] -= 1
-                    if not self._calls[identity.node]:
-                        del self._calls[identity.node]
+                    try:
+                        return await handler(request, self._host_for(identity))
+                    finally:
+                        self._arrival(identity, str(request.remote or ""))
             except RelayError as error:
-                logger.info("answered %s with a problem: %s", request.path, error.what)
+                logger.info("answered %s with a problem: %s", path, error.what)
                 return problem(error)
             except TimeoutError:
                 request.protocol.force_close()
                 return problem(Malformed("A visitor stalled in the middle of a call"))
-            except ConnectionError:  # boats sail: no fault of this program's, and nobody is left to be answered
-                logger.debug("a visitor left in the middle of %s", request.path)
+            except OSError:  # boats sail, interfaces go: no fault of this program's, and nobody is left to be answered
+                logger.debug("a visitor left in the middle of %s", path)
                 request.protocol.force_close()
                 return problem(Unreachable("A visitor left in the middle of a call", "It goes on at the next visit."))
 
         return guarded
+
+    @contextmanager
+    def _at_work(self, request: web.Request, identity: Identity, path: str) -> Iterator[None]:
+        """Within it, a visitor's call counts. Raises `Refused` when it makes more at once than a visit needs."""
+        bounds = {(identity.node, ""): MAX_CALLS_PER_PEER}
+        if path in _LARGE:
+            bounds[identity.node, "large"] = MAX_LARGE_CALLS_PER_PEER
+        if any(self._calls[key] >= most for key, most in bounds.items()):
+            raise Refused("too-many-calls", f"{identity.name} makes more calls at once than a visit needs")
+        self._calls.update(bounds.keys())
+        try:
+            with self._door.call(request.transport) if self._door is not None else nullcontext():
+                yield
+        finally:
+            self._calls.subtract(bounds.keys())
+            self._calls = +self._calls
 
     def _visitor(self, request: web.Request) -> Identity:
         transport = request.transport
@@ -208,10 +232,14 @@ async def _get_chunks(request: web.Request, host: Host) -> web.StreamResponse:
     spans = messages.decode_spans(await _body(request, MAX_MESSAGE))
     response = web.StreamResponse(headers={"Content-Type": routes.MEDIA_TYPE})
     await response.prepare(request)
+    left = MAX_CHUNKS_CALL
     try:
         async for object_id, index, data in host.get_chunks(spans):
             async with asyncio.timeout(STALL_SECONDS):
                 await response.write(FRAME_HEAD.pack(object_id, index, len(data)) + data)
+            left -= len(data)
+            if left <= 0:
+                break
         await response.write_eof()
     except RelayError as error:  # the stream has begun: it can only be cut, which the visitor notices
         logger.error("stopped sending chunks: %s", error)
@@ -221,8 +249,12 @@ async def _get_chunks(request: web.Request, host: Host) -> web.StreamResponse:
 
 async def _put_chunks(request: web.Request, host: Host) -> web.StreamResponse:
     taken = 0
+    left = MAX_CHUNKS_CALL
     try:
         async for object_id, index, data in read_frames(request.content, STALL_SECONDS):
+            left -= FRAME_HEAD.size + len(data)
+            if left < 0:
+                raise Malformed(f"A visitor brings more than {MAX_CHUNKS_CALL} bytes of chunks in one call")
             taken += await host.take_chunk(object_id, index, data)
     finally:
         await host.commit()
@@ -242,3 +274,6 @@ _HANDLERS: dict[str, Handler] = {
     routes.GET_CHUNKS: _get_chunks,
     routes.PUT_CHUNKS: _put_chunks,
 }
+
+_LARGE = frozenset({routes.RECONCILE, routes.GET_RECORDS, routes.PUT_RECORDS})
+"""Calls that may take some memory or time; a visit makes one of them at a time."""

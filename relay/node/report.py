@@ -10,6 +10,7 @@ from relay.limits import CONTACT_SECONDS
 from relay.node.health import bytes_free
 from relay.node.home import Home, Member
 from relay.store.interface import Bundle
+from relay.sync.alarm import read_alarms
 from relay.sync.custody import Custody
 
 
@@ -17,6 +18,7 @@ async def describe_node(home: Home, member: Member, custody: Custody) -> dict[st
     """The node, its neighbours, its uplink, its counts: what `relay status --json` prints."""
     counts = await custody.store.counts()
     notes = await custody.store.notes()
+    alarms = read_alarms(notes)
     peers = await custody.store.peers()
     running = home.daemon_runs()
     now = int(time.time())
@@ -39,7 +41,8 @@ async def describe_node(home: Home, member: Member, custody: Custody) -> dict[st
             }
             for peer in peers
         ],
-        "alarm": notes.get("alarm"),
+        "alarm": alarms[-1]["what"] if alarms else None,
+        "alarms": alarms,
         "uplink": json.loads(notes["uplink"]) if "uplink" in notes else None,
         "counts": {"partial": counts.partial, "waiting": counts.waiting, "delivered": counts.delivered},
         "bytes_held": counts.bytes_held,

@@ -1,28 +1,30 @@
 """Watching the receiver's log: a node that visits a receiver has it prove that its log only grew.
 
-What was seen last is kept in the store. A carrier cosigns what it saw grow and carries it on: the boats are the log's
-witnesses. A receiver that cannot prove it is reported, and its checkpoint is not cosigned; the old one stays as
-evidence. The times in cosignatures are this device's claims (promise 9).
+What was seen last is kept in the store, and what others brought of the log waits in `relay.trust.heads`: all of it has
+to be the beginning of the newest tree, so that a log cannot show one tree to some boats and another to others. A
+carrier cosigns what it saw grow and carries it on: the boats are the log's witnesses. A receiver that cannot prove it
+gets no cosignature, and there is an alarm, with both signed heads as evidence. The times in cosignatures are this
+device's claims (promise 9).
 """
 
 from __future__ import annotations
 
-import json
-import logging
+import base64
 from collections.abc import Callable
 
 from relay.errors import Malformed, Refused
-from relay.log.checkpoint import Checkpoint, cosign
+from relay.limits import PROOFS_PER_VISIT
+from relay.log.checkpoint import cosign
 from relay.log.merkle import verify_consistency
 from relay.node.home import Member
 from relay.records.identifiers import Kind
+from relay.sync.alarm import raise_alarm
 from relay.sync.custody import Custody
 from relay.sync.messages import Hello
 from relay.sync.peer import Peer
+from relay.trust.heads import Head, head_of_checkpoint
 from relay.trust.roles import Role
 from relay.trust.witness import SignedCheckpoint, public_bytes, witness_key
-
-logger = logging.getLogger(__name__)
 
 
 class Witness:
@@ -33,22 +35,28 @@ class Witness:
         self._clock = clock
 
     async def __call__(self, custody: Custody, peer: Peer, hello: Hello) -> None:
-        """Check the log of the receiver that is visited, and cosign what it proved."""
+        """Have the receiver that is visited prove what it signed, and cosign what it proved."""
         signed = custody.admission.checkpoints.get(f"{hello.election}/{hello.name}")
         if hello.role is not Role.RECEIVER or signed is None:
             return
-        key = f"seen {signed.checkpoint.origin}"
-        seen = _read((await custody.store.notes()).get(key, ""), signed.checkpoint.origin)
-        if seen == signed.checkpoint:
+        tree = signed.checkpoint
+        key = f"seen {tree.origin}"
+        seen = _read((await custody.store.notes()).get(key, ""))
+        heads = custody.heads.waiting(tree, PROOFS_PER_VISIT)
+        if seen is not None and seen.tree.size != tree.size and all(one.tree != seen.tree for one in heads):
+            heads.insert(0, seen)
+        newest = Head(tree, Kind.CHECKPOINT, signed.raw)
+        for head in heads:
+            if not await _is_proved(custody, peer, head, newest):
+                return
+            custody.heads.settle(head)
+        if seen is not None and seen.tree == tree:
             return
-        try:
-            await _check_growth(seen, signed, peer)
-        except (Refused, Malformed) as error:
-            logger.critical("the log %s is not what it was: %s", signed.checkpoint.origin, error.what)
-            await custody.store.set_note("alarm", f"{signed.checkpoint.origin}: {error.what}")
+        if seen is not None and seen.tree.size == tree.size:
+            await _tell(custody, seen, newest, f"it signed two different logs of {tree.size} entries")
             return
-        await custody.store.set_note(key, _write(signed.checkpoint))
-        if self._member.identity.role is Role.CARRIER and signed.checkpoint.size:
+        await custody.store.set_note(key, _write(newest))
+        if self._member.identity.role is Role.CARRIER and tree.size:
             await self._cosign(custody, peer, signed)
 
     async def _cosign(self, custody: Custody, peer: Peer, signed: SignedCheckpoint) -> None:
@@ -59,20 +67,25 @@ class Witness:
         await peer.put_records([(Kind.CHECKPOINT, raw)])
 
 
-async def _check_growth(seen: Checkpoint | None, signed: SignedCheckpoint, peer: Peer) -> None:
-    if seen is None:
-        return  # the first checkpoint that this node ever saw of the log
-    new = signed.checkpoint
-    path = await peer.consistency(seen.size, new.size)
-    verify_consistency(seen.size, seen.root, new.size, new.root, path)
+async def _is_proved(custody: Custody, peer: Peer, head: Head, newest: Head) -> bool:
+    """Whether the receiver proves that, of two trees that it signed, one begins with the other; an alarm if not."""
+    old, new = sorted((head.tree, newest.tree), key=lambda tree: tree.size)
+    try:
+        verify_consistency(old.size, old.root, new.size, new.root, await peer.consistency(old.size, new.size))
+    except (Refused, Malformed) as error:
+        await _tell(custody, head, newest, error.what)
+        return False
+    return True
 
 
-def _write(checkpoint: Checkpoint) -> str:
-    return json.dumps({"size": checkpoint.size, "root": checkpoint.root.hex()})
+async def _tell(custody: Custody, head: Head, newest: Head, why: str) -> None:
+    what = f"The log {newest.tree.origin} is not what it was: {why}"
+    await raise_alarm(custody.store, what, [(head.kind, head.raw), (newest.kind, newest.raw)])
 
 
-def _read(text: str, origin: str) -> Checkpoint | None:
-    if not text:
-        return None
-    document = json.loads(text)
-    return Checkpoint(origin, int(document["size"]), bytes.fromhex(document["root"]))
+def _write(head: Head) -> str:
+    return base64.b64encode(head.raw).decode()
+
+
+def _read(text: str) -> Head | None:
+    return head_of_checkpoint(base64.b64decode(text)) if text else None

@@ -27,6 +27,7 @@ NodeId = NewType("NodeId", bytes)
 """SHA-256 of a node's public key (its DER SubjectPublicKeyInfo)."""
 
 HASH_SIZE = 32
+DRILL_PREFIX = "drill-"
 
 _CODE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62})")
 _URI = re.compile(
@@ -68,15 +69,22 @@ def is_code(text: object) -> bool:
 
 
 def is_file_name(text: object) -> bool:
-    """Whether `text` is a plain printable file name: no path, no control or formatting characters, 1 to 255 bytes."""
+    """Whether `text` is a plain printable file name, 1 to 255 bytes: no path, no control or formatting characters, and
+    not hidden, since a receiver opens sealed packages into folders under the names that devices chose."""
     return (
         isinstance(text, str)
         and text.isprintable()
         and text == text.strip()
-        and text not in ("", ".", "..")
+        and text != ""
+        and not text.startswith(".")
         and not set(text) & {"/", "\\", ":"}
         and len(text.encode()) <= MAX_NAME
     )
+
+
+def is_drill(election: str) -> bool:
+    """Whether an election is for practice only. The election office makes no other with such a name."""
+    return election.startswith(DRILL_PREFIX)
 
 
 def parse_hash(text: str, what: str) -> bytes:

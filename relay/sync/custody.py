@@ -9,16 +9,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 
 from relay.errors import Malformed, Refused
-from relay.limits import JUDGED_AT_ONCE, MAX_RECORD, MAX_REFUSALS, TOLD_REFUSALS
+from relay.limits import JUDGED_AT_ONCE, MAX_HEADS, MAX_RECORD, MAX_REFUSALS, TOLD_REFUSALS
 from relay.log.merkle import leaf_hash
 from relay.records.identifiers import Kind, RecordId, sha256
 from relay.records.receipt import Receipt
 from relay.store.interface import Outcome, Store
+from relay.store.recordset import item_of, kind_end
+from relay.sync.alarm import raise_alarm
+from relay.sync.handover import Handed
 from relay.sync.signal import Signal
 from relay.trust.admission import Admission, Admitted
+from relay.trust.heads import Head, Heads, head_of, head_of_checkpoint
+from relay.trust.witness import SPLIT_VIEW
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +59,11 @@ class Custody:
         self.store = store
         self.news = Signal()
         """Rings whenever something new was taken, or a bundle became complete."""
+        self.heads = Heads()
+        """What receivers signed about their logs and did not prove to this node yet."""
+        self.handed = Handed()
+        """What went to whom, for people to see."""
+        self._recalled = False
         self.refused: dict[tuple[int, bytes], None] = {}
         """Kinds and ids refused lately, so that they are not fetched again at every visit; the oldest is forgotten
         first. Nobody can have a good record forgotten: an id follows from the bytes that were judged as that kind."""
@@ -60,6 +72,11 @@ class Custody:
         """Put in force what the store kept: at start, and after another process changed the store."""
         for kind in (Kind.NOTICE, Kind.CHECKPOINT):
             self.admission.load((kind, raw) for raw in await self.store.load(kind))
+        for signed in self.admission.checkpoints.values():
+            await self._hear(head_of_checkpoint(signed.raw))
+        if not self._recalled:
+            self._recalled = True
+            await self._recall_receipts()
         await self.store.withhold(self.admission.revoked)
 
     async def take(self, records: Sequence[tuple[Kind, bytes]], asked: frozenset[bytes] | None = None) -> list[Verdict]:
@@ -107,14 +124,43 @@ class Custody:
         return [verdicts[place] for place in range(len(records))]
 
     async def _judge(self, kind: Kind, raw: bytes, asked: frozenset[bytes] | None) -> Admitted:
-        item = self.admission.admit(kind, raw)
+        try:
+            item = self.admission.admit(kind, raw)
+        except Refused as error:
+            if error.reason == SPLIT_VIEW:
+                await self._hear(head_of_checkpoint(raw))
+            raise
+        head = head_of(item, raw)
+        if head is not None:
+            await self._hear(head)
         if isinstance(item.body, Receipt):
-            for _, _, statement in await self.store.read([item.body.statement], MAX_RECORD):
-                if leaf_hash(statement) != item.body.leaf:
-                    raise Refused("wrong-leaf", "A receipt names a statement, and proves another entry of the log")
+            await self._check_leaf(item.body)
         if asked is not None and _offered_as(item, raw) not in asked:
             raise Refused(UNASKED, f"A peer sent a {kind.name.lower()} that it was not asked for")
         return item
+
+    async def _check_leaf(self, receipt: Receipt) -> None:
+        for _, _, statement in await self.store.read([receipt.statement], MAX_RECORD):
+            if leaf_hash(statement) != receipt.leaf:
+                what = f"{receipt.envelope.issuer} signed a receipt for a statement that it proves another entry with"
+                await raise_alarm(self.store, what, [(Kind.RECEIPT, receipt.raw)])
+                raise Refused("wrong-leaf", "A receipt names a statement, and proves another entry of the log")
+
+    async def _recall_receipts(self) -> None:
+        """Hear what receipts that were kept say of the logs: of some, where there are many."""
+        keys = self.store.members.keys(bytes([Kind.RECEIPT]), kind_end(Kind.RECEIPT))
+        ids = [item_of(key)[1] for key in islice(keys, MAX_HEADS)]
+        for kind, _, raw in await self.store.read(ids, MAX_HEADS * MAX_RECORD):
+            with suppress(Refused):  # its signer was revoked since
+                head = head_of(self.admission.admit(kind, raw), raw)
+                if head is not None:
+                    await self._hear(head)
+
+    async def _hear(self, head: Head) -> None:
+        other = self.heads.hear(head)
+        if other is not None:
+            what = f"{head.tree.origin} signed two different logs of {head.tree.size} entries"
+            await raise_alarm(self.store, what, [(other.kind, other.raw), (head.kind, head.raw)])
 
     def _remember_refused(self, kind: Kind, name: bytes) -> None:
         self.refused[kind, name] = None

@@ -18,6 +18,9 @@ from relay.log.checkpoint import Checkpoint, check_cosignature, merge, open_chec
 from relay.log.note import COSIGNATURE, Note, NoteKey, parse_note
 from relay.trust.certificates import Identity
 
+SPLIT_VIEW = "split-view"
+"""The reason of the refusal of a checkpoint that contradicts the one in force."""
+
 
 @dataclass(frozen=True, slots=True)
 class SignedCheckpoint:
@@ -82,7 +85,7 @@ def combine(held: SignedCheckpoint, new: SignedCheckpoint) -> SignedCheckpoint:
         return max(held, new, key=lambda one: one.checkpoint.size)
     if held.checkpoint != new.checkpoint:
         raise Refused(
-            "split-view",
+            SPLIT_VIEW,
             f"The receiver signed two different logs of {new.checkpoint.size} entries",
             "Keep this node as evidence and tell the election office and the public.",
         )

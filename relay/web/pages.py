@@ -1,15 +1,22 @@
-"""What the pages share: templates, languages, and headers that let a browser do as little as possible."""
+"""What the pages share: serving them, templates, languages, and headers that let a browser do as little as possible."""
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import cache
 from importlib import resources
+from socket import socket
+from ssl import SSLContext
 from typing import Any
 
 from aiohttp import web
 from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
+
+from relay.limits import LINGERING_SECONDS
+from relay.net.door import Door
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -24,10 +31,10 @@ HEADERS = {
 
 
 def language(request: web.Request) -> str:
-    """The language asked for: `?lang=`, else the browser's first that we have, else Indonesian."""
-    asked = request.query.get("lang", "")
-    if asked in LANGUAGES:
-        return asked
+    """The language asked for: `?lang=`, else what was chosen before, else the browser's first, else Indonesian."""
+    for asked in (request.query.get("lang", ""), request.cookies.get("lang", "")):
+        if asked in LANGUAGES:
+            return asked
     for part in request.headers.get("Accept-Language", "")[:200].split(","):
         code = part.strip()[:2].lower()
         if code in LANGUAGES:
@@ -35,17 +42,68 @@ def language(request: web.Request) -> str:
     return "id"
 
 
-def render(request: web.Request, template: str, **values: Any) -> web.Response:
-    """A page in the language of the request."""
+def render(
+    request: web.Request,
+    template: str,
+    *,
+    words: str = "texts.json",
+    allowed: Mapping[str, str] = HEADERS,
+    status: int = 200,
+    **values: Any,
+) -> web.Response:
+    """A page in the language of the request. `words` is its file of texts; `allowed` are the headers that bound it."""
     lang = language(request)
-    text = _environment().get_template(template).render(lang=lang, t=_texts()[lang], **values)
-    headers = {**HEADERS, "Content-Language": lang, "Vary": "Accept-Language", "Cache-Control": "no-store"}
-    return web.Response(text=text, content_type="text/html", headers=headers)
+    text = _environment().get_template(template).render(lang=lang, t=texts(words)[lang], **values)
+    headers = {**allowed, "Content-Language": lang, "Vary": "Accept-Language, Cookie", "Cache-Control": "no-store"}
+    return web.Response(text=text, content_type="text/html", headers=headers, status=status)
+
+
+def static(name: str, content_type: str) -> Handler:
+    """A handler that serves one of our own files, a style sheet or a script."""
+
+    async def serve(_request: web.Request) -> web.StreamResponse:
+        headers = {**HEADERS, "Cache-Control": "no-cache"}
+        return web.Response(text=_read(name), content_type=content_type, charset="utf-8", headers=headers)
+
+    return serve
 
 
 async def style(_request: web.Request) -> web.Response:
     """The style sheet."""
     return web.Response(text=_read("style.css"), content_type="text/css", headers=HEADERS)
+
+
+@asynccontextmanager
+async def serving(app: web.Application, listening: socket, context: SSLContext | None = None) -> AsyncIterator[None]:
+    """Within it, `app` answers on a socket that listens: bounded in connections, and nothing is ever decompressed."""
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handle_signals=False,
+        auto_decompress=False,
+        lingering_time=LINGERING_SECONDS,
+        shutdown_timeout=1.0,
+    )
+    door = Door(lambda: _protocol(runner), context)
+
+    @web.middleware
+    async def at_work(request: web.Request, handler: Handler) -> web.StreamResponse:
+        with door.call(request.transport):
+            return await handler(request)
+
+    app.middlewares.insert(0, at_work)
+    await runner.setup()
+    door.open(listening)
+    try:
+        yield
+    finally:
+        await door.close()
+        await runner.cleanup()
+
+
+def _protocol(runner: web.AppRunner) -> asyncio.Protocol:
+    assert runner.server is not None
+    return runner.server()
 
 
 @cache
@@ -60,9 +118,10 @@ def _environment() -> Environment:
 
 
 @cache
-def _texts() -> dict[str, dict[str, str]]:
-    texts: dict[str, dict[str, str]] = json.loads(_read("texts.json"))
-    return texts
+def texts(name: str) -> dict[str, dict[str, str]]:
+    """What pages say, by language and key."""
+    found: dict[str, dict[str, str]] = json.loads(_read(name))
+    return found
 
 
 def _read(name: str) -> str:

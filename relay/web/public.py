@@ -22,7 +22,7 @@ from relay.node.daemon import Daemon
 from relay.node.report import describe_bundle
 from relay.records.identifiers import ObjectId, RecordId, StatementId, parse_hash, receipt_id
 from relay.store.interface import State
-from relay.web.pages import HEADERS, Handler, render, style
+from relay.web.pages import HEADERS, Handler, render, serving, style
 
 _FOR_EVER = "public, max-age=31536000, immutable"
 _OPEN = {"Access-Control-Allow-Origin": "*", "X-Content-Type-Options": "nosniff"}
@@ -146,10 +146,5 @@ async def public_service(daemon: Daemon) -> AsyncIterator[None]:
     listening = listen(daemon.config.public)
     app = web.Application(middlewares=[_explained], client_max_size=1024)
     app.add_routes(PublicSite(daemon).routes())
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
-    await runner.setup()
-    await web.SockSite(runner, listening).start()
-    try:
+    async with serving(app, listening):
         yield
-    finally:
-        await runner.cleanup()

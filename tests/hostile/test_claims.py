@@ -1,0 +1,108 @@
+"""Neighbours that promise and do not keep: honest ones get their things through all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from relay.limits import MAX_FILE, MAX_RECONCILE_FOUND
+from relay.records.identifiers import Kind, ObjectId, RecordId, sha256
+from relay.store.interface import Holding, Want
+from relay.store.recordset import RecordSet
+from relay.sync.reconcile import respond
+from tests.e2e.world import FORM, TPS, holds
+from tests.hostile.waters import Liar, Waters, free_port, posing
+from tests.processes import eventually
+
+
+class Counted(Liar):
+    """A liar of whom it is known how often somebody fell for it."""
+
+    asked = 0
+
+
+class Braggart(Counted):
+    """Claims to have everything, and sends nothing."""
+
+    async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
+        return [Holding(one, MAX_FILE, 0, complete=True) for one in objects]
+
+    async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
+        type(self).asked += 1
+        for one in chunks[:0]:
+            yield one[0], one[1], b""
+
+
+class Sleeper(Counted):
+    """Claims to have everything, and keeps who asks for it waiting."""
+
+    async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
+        return [Holding(one, MAX_FILE, 0, complete=True) for one in objects]
+
+    async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
+        type(self).asked += 1
+        await asyncio.Event().wait()
+        yield chunks[0][0], chunks[0][1], b""
+
+
+class Forger(Counted):
+    """Sends other content."""
+
+    async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
+        return [Holding(one, MAX_FILE, 0, complete=True) for one in objects]
+
+    async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
+        type(self).asked += 1
+        for object_id, index in chunks:
+            yield object_id, index, b"false" * 13_000
+
+
+class Glutton(Counted):
+    """Wants everything that there could be, again and again."""
+
+    async def wants(self, offset: int) -> list[Want]:
+        type(self).asked += 1
+        return [Want(ObjectId(sha256(bytes([place]))), MAX_FILE, (1 << 1024) - 1, MAX_FILE) for place in range(64)]
+
+
+class Collector(Counted):
+    """Claims to hold hundreds of thousands of records, and has none of them."""
+
+    held: RecordSet = RecordSet()
+
+    async def reconcile(self, message: bytes) -> bytes:
+        if not len(Collector.held):
+            Collector.held = RecordSet(
+                (Kind.STATEMENT, sha256(place.to_bytes(4))) for place in range(MAX_RECONCILE_FOUND + 1000)
+            )
+        return respond(Collector.held, message)
+
+    async def get_records(self, ids: Sequence[RecordId]) -> list[tuple[Kind, bytes]]:
+        type(self).asked += 1
+        return []
+
+
+@pytest.mark.parametrize("liar", [Braggart, Sleeper, Forger, Glutton, Collector])
+async def test_a_neighbour_that_lies_keeps_nothing_from_coming_through(waters: Waters, liar: type[Counted]) -> None:
+    pirate = waters.box("pirate", "carrier")
+    island = waters.box("island", "operator", tps=[TPS])
+    hideout = free_port()
+    boat = waters.box("boat", "carrier", peers=[hideout, waters.ports["island"]])
+    await asyncio.to_thread(island.submit, waters.photo(3_000_000), tps=TPS, form=FORM)
+    stick = waters.folder / "stick"
+    await asyncio.to_thread(island.export, stick)
+    shutil.rmtree(stick / "objects")
+    await asyncio.to_thread(boat.import_, stick)
+    liar.asked = 0
+    async with posing(pirate, hideout, liar):
+        await asyncio.to_thread(boat.start)
+        await asyncio.to_thread(eventually, lambda: liar.asked > 0, 30, "the boat believed the pirate")
+        await asyncio.to_thread(island.start)
+        await asyncio.to_thread(holds, boat, ("waiting", None))
+    bundles = await asyncio.to_thread(boat.list)
+    content = await asyncio.to_thread(boat.cat, bundles[0]["objects"][0]["sha256"])
+    assert sha256(content).hex() == bundles[0]["objects"][0]["sha256"]
+    assert len(content) == 3_000_000

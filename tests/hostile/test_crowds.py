@@ -1,0 +1,153 @@
+"""Crowds: thousands of connections, of strangers and of members, and hundreds of nodes that are not there."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from relay.limits import (
+    MAX_CALLS_PER_PEER,
+    MAX_CONNECTIONS,
+    MAX_CONNECTIONS_PER_NODE,
+    MAX_HANDSHAKES,
+    MAX_LARGE_CALLS_PER_PEER,
+    MAX_NEIGHBOURS,
+    MAX_RECORDS_MESSAGE,
+)
+from relay.net.tls import client_context
+from relay.node.contacts import Contacts
+from relay.node.home import Home
+from relay.records.encoding import encode
+from relay.records.identifiers import sha256
+from relay.sync.claims import Claims
+from tests.e2e.visitors import as_node
+from tests.e2e.world import FORM, TPS, holds
+from tests.hostile.waters import Waters, connection, head, open_files
+from tests.processes import eventually
+
+CROWD = 3_000
+
+
+@pytest.fixture
+def crowd() -> Iterator[ExitStack]:
+    """Connections that are closed at the end."""
+    with ExitStack() as crowd:
+        yield crowd
+
+
+def test_thousands_of_strangers_at_the_door_keep_no_member_out(waters: Waters, crowd: ExitStack) -> None:
+    island = waters.box("island", "operator", tps=[TPS])
+    boat = waters.box("boat", "carrier", peers=[waters.ports["island"]])
+    island.submit(waters.photo(300_000), tps=TPS, form=FORM)
+    island.start()
+    idle = open_files(island)
+    for _ in range(CROWD):
+        crowd.enter_context(socket.create_connection(("127.0.0.1", waters.ports["island"]), timeout=20))
+    assert open_files(island) <= idle + 2 * MAX_HANDSHAKES, "those at the door, and those who are just being sent away"
+    boat.start()
+    holds(boat, ("waiting", None))
+    eventually(lambda: open_files(island) < idle + 20, 20, "the strangers were let go")
+
+
+def test_hundreds_of_connections_of_one_member_leave_room_for_others(waters: Waters, crowd: ExitStack) -> None:
+    island = waters.box("island", "operator", tps=[TPS])
+    pirate = waters.box("pirate", "carrier")
+    boat = waters.box("boat", "carrier", peers=[waters.ports["island"]])
+    island.submit(waters.photo(300_000), tps=TPS, form=FORM)
+    island.start()
+    idle = open_files(island)
+    for _ in range(CROWD // 10):
+        crowd.enter_context(connection(pirate, waters.ports["island"]))
+    eventually(lambda: open_files(island) <= idle + MAX_CONNECTIONS_PER_NODE + 8, 20, "most were let go")
+    boat.start()
+    holds(boat, ("waiting", None))
+
+
+def test_a_crowd_at_the_public_side_disturbs_neither_public_nor_members(waters: Waters, crowd: ExitStack) -> None:
+    receiver = waters.box("receiver", "receiver")
+    island = waters.box("island", "operator", tps=[TPS], receivers=[receiver])
+    receiver.start()
+    idle = open_files(receiver)
+    for _ in range(CROWD):
+        crowd.enter_context(socket.create_connection(("127.0.0.1", waters.public["receiver"]), timeout=20))
+    eventually(lambda: open_files(receiver) <= idle + MAX_CONNECTIONS + 8, 20, "most were let go")
+    with socket.create_connection(("127.0.0.1", waters.public["receiver"]), timeout=20) as visitor:
+        visitor.sendall(b"GET /checkpoint HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        assert visitor.recv(15) == b"HTTP/1.1 200 OK"
+    island.submit(waters.photo(3_000), tps=TPS, form=FORM)
+    island.start()
+    holds(island, ("delivered", 0))
+
+
+def test_members_who_take_all_they_may_at_once_do_not_exhaust_a_node(waters: Waters, crowd: ExitStack) -> None:
+    pirates = [waters.box(f"pirate-{place}", "carrier") for place in range(6)]
+    island = waters.box("island", "operator", tps=[TPS])
+    boat = waters.box("boat", "carrier", peers=[waters.ports["island"]])
+    photo = waters.photo(8_000_000)
+    island.submit(photo, tps=TPS, form=FORM)
+    island.start()
+    everything = encode([[sha256(photo.read_bytes()), index] for index in range(123)])
+    for pirate in pirates:
+        for _ in range(MAX_LARGE_CALLS_PER_PEER):  # records of which the last byte never comes
+            talk = crowd.enter_context(connection(pirate, waters.ports["island"]))
+            size = MAX_RECORDS_MESSAGE
+            talk.sendall(head("/records/put", f"Content-Length: {size}") + bytes(size - 1))
+        for _ in range(MAX_CALLS_PER_PEER - MAX_LARGE_CALLS_PER_PEER):  # chunks that are asked for and never read
+            talk = crowd.enter_context(connection(pirate, waters.ports["island"]))
+            talk.sendall(head("/chunks/get", f"Content-Length: {len(everything)}") + everything)
+    boat.start()
+    holds(boat, ("waiting", None))
+
+
+async def test_hundreds_of_nodes_that_are_not_there_do_not_crowd_out_one_that_is(waters: Waters) -> None:
+    island = waters.box("island", "operator", tps=[TPS])
+    boat = waters.box("boat", "carrier")
+    await asyncio.to_thread(island.submit, waters.photo(3_000), tps=TPS, form=FORM)
+    await asyncio.to_thread(island.start)
+    home = Home(boat.home)
+    member = home.member()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        nowhere = f"127.0.0.1:{silent.getsockname()[1]}"
+        async with home.custody() as custody:
+            context = client_context(home.certificate_file, home.key_file, member.root, custody.admission.identify)
+            contacts = Contacts(custody, context, lambda: as_node(boat)[1], Claims())
+            try:
+                for place in range(2 * MAX_NEIGHBOURS):
+                    contacts.seen(sha256(place.to_bytes(4)).hex(), [nowhere])
+                there = as_node(island)[1].node.hex()
+                contacts.seen(there, [f"127.0.0.1:{waters.ports['island']}"])
+                async with asyncio.timeout(30):
+                    while not await custody.store.awaiting_receipt(b"", 1):
+                        await custody.news.wait(custody.news.count, 1.0)
+            finally:
+                with suppress(asyncio.CancelledError):
+                    await contacts.close()
+
+
+async def test_false_addresses_of_a_neighbour_do_not_push_the_true_one_aside(waters: Waters) -> None:
+    island = waters.box("island", "operator", tps=[TPS])
+    boat = waters.box("boat", "carrier")
+    await asyncio.to_thread(island.start)
+    home = Home(boat.home)
+    member = home.member()
+    there = as_node(island)[1].node.hex()
+    async with home.custody() as custody:
+        context = client_context(home.certificate_file, home.key_file, member.root, custody.admission.identify)
+        contacts = Contacts(custody, context, lambda: as_node(boat)[1], Claims())
+        try:
+            contacts.seen(there, [f"127.0.0.1:{waters.ports['island']}"])
+            async with asyncio.timeout(30):
+                while not any(one.connected for one in await custody.store.peers()):  # noqa: ASYNC110 - nothing rings
+                    await asyncio.sleep(0.05)
+            for place in range(20):
+                contacts.seen(there, [f"127.0.0.1:{1000 + place}"])
+            await asyncio.to_thread(island.submit, waters.photo(3_000), tps=TPS, form=FORM)
+            async with asyncio.timeout(30):
+                while not await custody.store.awaiting_receipt(b"", 1):
+                    await custody.news.wait(custody.news.count, 1.0)
+        finally:
+            await contacts.close()
