@@ -1,0 +1,119 @@
+"""Contacts as the sea gives them: links with delay and loss that flap, peers that stall, many boats at once.
+
+Real daemons, found by mDNS on links of 20 Mbit/s and 10 ms (`tests.netns.air`). Nothing here measures seconds: that is
+`tests.bench.contact`'s.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from relay.limits import STREAMS
+from relay.records.statement import chunk_size_for
+from tests.bench.contestants import REGISTER
+from tests.boxes import Election, NodeBox
+from tests.netns.harness import Lab, Radio
+from tests.processes import eventually
+
+STATIONS = "1906022011006", "1906012001001"
+FORM = "C-HASIL-KWK-BUPATI"
+PHOTO = 1_500_000
+PATIENCE = 60.0
+
+
+class Harbour:
+    """Boxes on hosts of their own, on one radio link."""
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self.lab = lab
+        self.radio: Radio = lab.radio(rate_mbit=20, delay_ms=10, loss_percent=1, dad=False)
+        self._folder = folder
+        self._election = Election(folder / "office", REGISTER, election="coast-2024")
+
+    def box(self, name: str, tps: str | None = None, photos: int = 0) -> NodeBox:
+        """A running node that is not on the link yet; an operator, with packages of one photo, where `tps` is given."""
+        role, stations = ("operator", [tps]) if tps else ("carrier", [])
+        box = self._election.admit(NodeBox(self._folder / name, self.lab.host(name)), role, tps=stations)
+        for number in range(photos):
+            photo = self._folder / f"{name}-{number}.jpg"
+            photo.write_bytes(os.urandom(PHOTO))
+            box.submit(photo, tps=str(tps), form=FORM)
+        box.start()
+        return box
+
+    def meet(self, *boxes: NodeBox) -> None:
+        """Bring hosts onto the link."""
+        for box in boxes:
+            host = next(host for host in self.lab.hosts if host.name == box.home.name)
+            self.radio.join(host)
+
+
+@pytest.fixture
+def harbour(lab: Lab, tmp_path: Path) -> Harbour:
+    return Harbour(lab, tmp_path)
+
+
+def held(box: NodeBox) -> int:
+    """Bytes of content that a box holds, whole or in parts."""
+    return sum(int(bundle["bytes_held"]) for bundle in box.list())
+
+
+def whole(box: NodeBox) -> int:
+    """Packages that a box holds whole."""
+    return sum(bundle["state"] == "waiting" for bundle in box.list())
+
+
+def test_a_flapping_link_loses_no_more_than_a_chunk_for_each_stream(lab: Lab, harbour: Harbour) -> None:
+    packages, cuts = 5, 4
+    island, ferry = harbour.box("island", STATIONS[0], photos=packages), harbour.box("ferry")
+    harbour.meet(island, ferry)
+    there = next(host for host in lab.hosts if host.name == "ferry")
+    for cut in range(1, cuts + 1):
+        goal = cut * packages * PHOTO // (cuts + 1)
+        eventually(lambda goal=goal: held(ferry) >= goal, PATIENCE, f"the ferry holds {goal} bytes")  # type: ignore[misc]
+        harbour.radio.down(there)
+        harbour.radio.up(there)
+    eventually(lambda: whole(ferry) == packages, PATIENCE, "the ferry holds every package")
+    content = packages * PHOTO
+    again = cuts * 2 * STREAMS * chunk_size_for(PHOTO)
+    around = 0.15 * content  # headers, what TCP sent again for the link's loss, mDNS, greetings
+    assert content <= harbour.radio.heard(there) <= content + again + around
+
+
+def test_a_peer_that_stalls_holds_nobody_up(harbour: Harbour) -> None:
+    island, stalling, ferry = (
+        harbour.box("island", STATIONS[0], photos=4),
+        harbour.box("stalling"),
+        harbour.box("ferry"),
+    )
+    harbour.meet(island, stalling)
+    eventually(lambda: held(stalling) > 0, PATIENCE, "the first boat has something")
+    assert stalling.daemon is not None
+    os.kill(stalling.daemon.pid, signal.SIGSTOP)
+    try:
+        harbour.meet(ferry)
+        eventually(lambda: whole(ferry) == 4, PATIENCE, "the second boat has everything")
+    finally:
+        os.kill(stalling.daemon.pid, signal.SIGCONT)
+    eventually(lambda: whole(stalling) == 4, PATIENCE, "the first boat goes on")
+
+
+def test_neither_direction_starves_the_other(harbour: Harbour) -> None:
+    islands = [harbour.box(f"island{number}", tps, photos=4) for number, tps in enumerate(STATIONS)]
+    harbour.meet(*islands)
+    eventually(lambda: max(whole(island) for island in islands) == 8, PATIENCE, "one island has all of the other's")
+    share = min(held(island) for island in islands) - 4 * PHOTO
+    assert share >= 4 * PHOTO // 3
+    eventually(lambda: min(whole(island) for island in islands) == 8, PATIENCE, "both have everything")
+
+
+def test_ten_boats_at_once_all_get_everything(harbour: Harbour) -> None:
+    island = harbour.box("island", STATIONS[0], photos=2)
+    boats = [harbour.box(f"boat{number}") for number in range(10)]
+    harbour.meet(island, *boats)
+    for boat in boats:
+        eventually(lambda boat=boat: whole(boat) == 2, 2 * PATIENCE, f"{boat.home.name} has everything")  # type: ignore[misc]
