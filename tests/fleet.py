@@ -192,7 +192,7 @@ class Fleet:
         """Enrol a node and open its store; it knows the notices published so far."""
         node = make_node(self.election, name, role, tps)
         folder = self._folder / name
-        folder.mkdir()
+        folder.mkdir(parents=True, exist_ok=True)  # it may be opened again, as after a power cut
         store = await SqliteStore.open(
             folder / "store",
             own=node.identity.node,

@@ -20,7 +20,7 @@ from relay.errors import BadInput, Malformed, RelayError, StoreError
 from relay.limits import MAX_RECORD, RECORDS_PAGE, WANTS_PAGE
 from relay.records.identifiers import Kind, ObjectId, RecordId, sha256
 from relay.records.receipt import read_receipt
-from relay.store.durable import copy_durably, write_durably
+from relay.store.durable import copy_durably, make_folder, write_durably
 from relay.sync.custody import Custody
 
 FOLDERS: dict[Kind, tuple[str, str]] = {
@@ -196,6 +196,6 @@ def _has_size(path: Path, size: int) -> bool:
 
 def _make(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise StoreError(f"{folder} cannot be made ({error.strerror})", "Check the stick or card.") from error

@@ -30,7 +30,7 @@ from relay.errors import BadInput, Refused, StoreError
 from relay.limits import MAX_CONFIG, MAX_REQUEST
 from relay.node.config import Config, parse_config
 from relay.records.identifiers import Kind
-from relay.store.durable import write_durably
+from relay.store.durable import make_folder, write_durably
 from relay.store.sqlite import SqliteStore
 from relay.sync.custody import Custody
 from relay.trust.admission import Admission
@@ -69,7 +69,7 @@ class Home:
                 f"{self.path} is a node already", "Use another folder, or `relay join` to install a newer enrolment."
             )
         with _explained(self.path):
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder(self.path, mode=0o700)
             pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
             write_durably(self.key_file, pem, mode=0o600)
             write_durably(self.request_file, request)

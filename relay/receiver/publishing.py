@@ -27,7 +27,7 @@ from relay.log.tiles import (
     tile_reader,
     tiles_to_write,
 )
-from relay.store.durable import write_durably
+from relay.store.durable import explained, make_folder, write_durably
 from relay.store.interface import LogState, Store
 
 
@@ -132,5 +132,6 @@ class Publisher:
         return all((self.folder / tile.path).is_file() for tile in tiles_to_write(0, size))
 
     def _write(self, path: Path, content: bytes) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with explained(path.parent):
+            make_folder(path.parent)
         write_durably(path, content)

@@ -21,7 +21,7 @@ from relay.errors import Malformed, StoreError
 from relay.limits import MIB
 from relay.records.identifiers import HASH_SIZE, ObjectId
 from relay.records.statement import chunk_size_for
-from relay.store.durable import TEMPORARY, disk_error, explained, sync_folder, write_all
+from relay.store.durable import TEMPORARY, disk_error, explained, make_folder, sync_folder, write_all
 
 
 class Content:
@@ -38,7 +38,7 @@ class Content:
         wait until `share`: what is half-written while nobody is at work is nobody's."""
         with explained(self._objects):
             for folder in (self._objects, self._partial):
-                folder.mkdir(parents=True, exist_ok=True)
+                make_folder(folder)
             self._lock = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -48,6 +48,14 @@ class Content:
             for left in self._objects.glob(f"*{TEMPORARY}"):
                 left.unlink(missing_ok=True)
         return True
+
+    def sync_names(self) -> None:
+        """Put the names of the store and of what is in it on the disk: who made them may have ended before that.
+        Raises `StoreError`."""
+        store = self._lock_file.parent
+        with explained(store):
+            for folder in (store.parent, store, self._objects):
+                sync_folder(folder)
 
     def share(self) -> None:
         """Let other processes in."""

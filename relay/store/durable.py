@@ -71,6 +71,13 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(folder: Path, mode: int = 0o755) -> None:
+    """Make a folder and those above it, where they are missing, and put their names on the disk. Raises `OSError`."""
+    for one in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
+        one.mkdir(mode=mode, exist_ok=True)
+        sync_folder(one.parent)
+
+
 def bytes_free(path: Path) -> int:
     """Bytes that this process may still write to the disk of `path`. Raises `StoreError`."""
     with explained(path):

@@ -84,6 +84,7 @@ class SqliteStore:
             store = SqliteStore(folder, database, content, rules, storage_limit, clock)
             try:
                 if alone:
+                    await asyncio.to_thread(content.sync_names)
                     await store._mend()
                 content.share()
                 await store._load_members()

@@ -313,14 +313,14 @@ async def _complete(db: aiosqlite.Connection, layout: _Layout) -> list[_Layout]:
 
 
 def _want(layouts: Sequence[_Layout]) -> Want | None:
-    """What is missing of an object, by any of its layouts. Its size is that of the first one that was heard of."""
+    """What is missing of an object, by any of its layouts: a statement that gives it a false size, or false chunks,
+    must not hide what the true one lacks. The size is the largest one that is claimed."""
     if not layouts:
         return None
     missing = 0
     for layout in layouts:
         missing |= layout.missing
-    missing &= layouts[0].whole
-    size = layouts[0].size
+    size = max(layout.size for layout in layouts)
     return Want(layouts[0].object, size, missing, _bytes_of(size, missing)) if missing else None
 
 

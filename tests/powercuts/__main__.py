@@ -1,0 +1,49 @@
+"""`python -m tests.powercuts --kills 500 --lost-writes 200 [--seed 1]`: cut the power, many times; exit 1 if it shows.
+
+Kills end processes; lost writes also take back what was not synced (needs FUSE). What was found is named with its seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.powercuts.campaign import Campaign
+from tests.powercuts.cuts import Tally
+from tests.powercuts.losing_fs import why_not
+from tests.powercuts.work import Violation
+
+
+def main() -> int:
+    """Run, and print the counts."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--lost-writes", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    if options.lost_writes and (reason := why_not()) is not None:
+        print(reason, file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory(prefix="powercuts-") as folder:
+        campaign = Campaign(Path(folder))
+        for what, cuts, losing in (("kills", options.kills, False), ("lost-write cuts", options.lost_writes, True)):
+            tally = Tally()
+            begun = time.monotonic()
+            try:
+                campaign.run(cuts, options.seed, tally, losing=losing)
+            except Violation as violation:
+                print(f"seed {options.seed}, after {tally.cuts} {what}: {violation}", file=sys.stderr)
+                return 1
+            works = ", ".join(f"{name} {count}" for name, count in sorted(tally.by_work.items()))
+            passed = time.monotonic() - begun
+            print(
+                f"{tally.cuts} {what} ({works}): {tally.told} acknowledgements, none lost; {passed:.0f} s", flush=True
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

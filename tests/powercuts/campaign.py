@@ -1,0 +1,67 @@
+"""A campaign of cuts over all kinds of work, each on fresh folders now and then."""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+from pathlib import Path
+
+from tests.bench.contestants import FORM, REGISTER
+from tests.boxes import Election, NodeBox
+from tests.powercuts.cuts import Tally, kill_at_random
+from tests.powercuts.losing_fs import Disk
+from tests.powercuts.work import Export, Import, Intake, Migrate, Submit, Work, sync_tree
+
+TPS = "1906022011006"
+SERIES = 10
+"""Cuts on one folder, one upon the other."""
+
+
+class Campaign:
+    """Prepares what the works begin with, through relay's own commands, and cuts them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        election = Election(folder / "office", REGISTER)
+        with (
+            NodeBox(folder / "empty") as empty,
+            NodeBox(folder / "full") as full,
+            NodeBox(folder / "carrier") as carrier,
+        ):
+            election.admit(empty, "operator", name="empty", tps=[TPS])
+            election.admit(full, "operator", name="full", tps=[TPS])
+            election.admit(carrier, "carrier", name="carrier")
+            for number in range(3):
+                photo = folder / f"{number}.jpg"
+                photo.write_bytes(os.urandom(300_000))
+                full.submit(photo, tps=TPS, form=FORM)
+            full.export(folder / "stick")
+        self.works: tuple[Work, ...] = (
+            Intake(),
+            Submit(empty.home, TPS),
+            Export(full.home),
+            Import(carrier.home, folder / "stick"),
+            Migrate(full.home),
+        )
+
+    def run(self, cuts: int, seed: int, tally: Tally, *, losing: bool = False) -> None:
+        """So many cuts, in series that take turns. With `losing`, on a disk that loses what was not synced."""
+        dice = random.Random(seed)
+        while tally.cuts < cuts:
+            for work in self.works:
+                count = min(SERIES, cuts - tally.cuts)
+                if count <= 0:
+                    return
+                with tempfile.TemporaryDirectory(dir=self._folder) as name:
+                    self._series(work, Path(name), count, dice, tally, losing=losing)
+
+    def _series(self, work: Work, folder: Path, cuts: int, dice: random.Random, tally: Tally, *, losing: bool) -> None:
+        if not losing:
+            work.prepare(folder)
+            kill_at_random(work, folder, cuts, dice, tally)
+            return
+        with Disk(folder) as disk:
+            work.prepare(disk.mount)
+            sync_tree(disk.mount)
+            kill_at_random(work, disk.mount, cuts, dice, tally, lose=lambda: disk.cut(dice.getrandbits(32)))

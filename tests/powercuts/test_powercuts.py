@@ -1,0 +1,88 @@
+"""Promise 5, durable before acknowledged, with real cuts. `python -m tests.powercuts` makes hundreds of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.store import content, durable
+from tests.powercuts.campaign import Campaign
+from tests.powercuts.cuts import Tally, kill_at_random
+from tests.powercuts.losing_fs import Disk, File, why_not
+from tests.powercuts.work import Intake, Violation, sync_tree
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
+    return Campaign(tmp_path_factory.mktemp("campaign"))
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    if (reason := why_not()) is not None:
+        pytest.skip(reason)
+    with Disk(tmp_path) as disk:
+        yield disk
+
+
+def test_killed_at_any_instant_nothing_acknowledged_is_lost(campaign: Campaign) -> None:
+    tally = Tally()
+    campaign.run(10, 7, tally)
+    assert tally.cuts == 10
+    assert tally.told > 10
+
+
+def test_with_what_was_not_synced_taken_back_nothing_acknowledged_is_lost(campaign: Campaign) -> None:
+    if (reason := why_not()) is not None:
+        pytest.skip(reason)
+    tally = Tally()
+    campaign.run(10, 7, tally, losing=True)
+    assert tally.cuts == 10
+    assert tally.told > 10
+
+
+class Forgetful(Intake):
+    """The same work by a store that does not sync what it says is durable."""
+
+    async def run(self, folder: Path, turn: int, tell: Any) -> None:
+        content.os.fdatasync = lambda _descriptor: None  # type: ignore[attr-defined]  # in a process of its own
+        durable.os.fsync = lambda _descriptor: None  # type: ignore[attr-defined]
+        await super().run(folder, turn, tell)
+
+
+def test_the_losing_disk_catches_a_store_that_does_not_sync(disk: Disk) -> None:
+    work = Forgetful()
+    work.prepare(disk.mount)
+    sync_tree(disk.mount)
+    dice = random.Random(1)
+    with pytest.raises(Violation):
+        kill_at_random(work, disk.mount, 10, dice, Tally(), lose=lambda: disk.cut(dice.getrandbits(32)))
+
+
+def test_a_file_of_the_losing_disk_keeps_what_was_synced_and_some_blocks_of_the_rest() -> None:
+    file = File(0o644)
+    file.write(b"a" * 10_000, 0)
+    file.sync()
+    file.write(b"b" * 8192, 4096)
+    left = {file.surviving(random.Random(seed)) for seed in range(50)}
+    assert all(one.startswith(b"a" * 4096) for one in left)
+    assert b"a" * 10_000 in left
+    assert b"a" * 4096 + b"b" * 8192 in left
+    assert len(left) == 4
+
+
+def test_a_name_that_was_not_synced_may_be_lost_and_a_synced_one_is_not(disk: Disk) -> None:
+    (disk.mount / "kept").write_bytes(b"x")
+    sync_tree(disk.mount)
+    lost = 0
+    for seed in range(8):
+        (disk.mount / "new").write_bytes(b"y")
+        disk.cut(seed)
+        assert (disk.mount / "kept").read_bytes() == b"x"
+        lost += not (disk.mount / "new").exists()
+        (disk.mount / "new").unlink(missing_ok=True)
+    assert 0 < lost < 8

@@ -1,0 +1,321 @@
+"""Work on a store that a power cut may end at any instant, and the checks of what must be there afterwards.
+
+Each `Work` runs in a process of its own and tells, through `tell`, what it was told is durable: promise 5 is that all
+of it is there after the cut. `check` opens the folder as the next start would and raises `Violation` for what is not.
+The real stores, sequencer, publisher, capture, import and export do the work; keys and contents follow from a seed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import ClassVar
+
+from relay.node.byhand import export_to, import_from
+from relay.node.capture import Submission, capture
+from relay.node.home import Home
+from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId, sha256
+from relay.store import schema
+from relay.store.content import chunk_count, span
+from relay.store.interface import State, Store
+from tests.factory import make_file, make_node, make_statement, object_of
+from tests.fleet import Fleet, Ship
+
+Tell = Callable[..., None]
+SIZE = 150_000
+FORM = "C-HASIL-KWK-BUPATI"
+
+
+class Violation(AssertionError):
+    """Something that was acknowledged is missing, or something is there twice, or the store does not open."""
+
+
+class Work:
+    """What a process does, again and again on the same folder, until it is cut; `turn` numbers its processes."""
+
+    name: ClassVar[str]
+
+    def prepare(self, folder: Path) -> None:
+        """Make what the work begins with. Runs once for a folder, before any cut."""
+
+    async def run(self, folder: Path, turn: int, tell: Tell) -> None:
+        """Work, and tell what is durable."""
+        raise NotImplementedError
+
+    async def check(self, folder: Path, told: Sequence[list[str]]) -> None:
+        """Raise `Violation` unless everything that was told is there."""
+        raise NotImplementedError
+
+
+@asynccontextmanager
+async def receiver(folder: Path) -> AsyncIterator[Ship]:
+    """A receiver's store and log in `folder`, as they are opened at every start."""
+    fleet = Fleet(folder)
+    try:
+        yield await fleet.receiver()
+    finally:
+        await fleet.close()
+
+
+class Intake(Work):
+    """A receiver: statements, chunk after chunk, entries of the log, receipts."""
+
+    name = "intake"
+
+    def prepare(self, folder: Path) -> None:
+        (folder / "receiver").mkdir()
+
+    async def run(self, folder: Path, turn: int, tell: Tell) -> None:
+        dice = random.Random(f"intake {turn}")
+        async with receiver(folder) as ship:
+            assert ship.log is not None
+            ship.election.dice = dice
+            island = make_node(ship.election, f"island-{turn}")
+            while True:
+                contents = [dice.randbytes(SIZE) for _ in range(2)]
+                files = [make_file(content, f"{place}.jpg") for place, content in enumerate(contents)]
+                statement = make_statement(ship.election, island, *files)
+                await ship.take(statement)
+                tell("statement", statement.id.hex())
+                for content in contents:
+                    for index in range(chunk_count(SIZE)):
+                        await ship.stage(content, [index])
+                        tell("chunk", object_of(content).hex(), index)
+                first = (await ship.store.log_state()).size
+                for place in range(await ship.log.sequencer.sequence()):
+                    (raw,) = await ship.store.log_statements(first + place, 1)
+                    tell("entry", sha256(raw).hex(), first + place)
+
+    async def check(self, folder: Path, told: Sequence[list[str]]) -> None:
+        check_database(folder / "receiver" / "store" / "catalogue.db")
+        async with receiver(folder) as ship:
+            store = ship.store
+            await check_statements(store, [bytes.fromhex(one[1]) for one in told if one[0] == "statement"])
+            await check_chunks(store, [(bytes.fromhex(one[1]), int(one[2])) for one in told if one[0] == "chunk"])
+            state = await store.log_state()
+            entries = [sha256(raw) for raw in await store.log_statements(0, state.size)]
+            if len(set(entries)) != state.size:
+                raise Violation("a statement has two entries")
+            for _, statement, index in (one for one in told if one[0] == "entry"):
+                if entries[int(index)].hex() != statement:
+                    raise Violation(f"entry {index} is not what it was")
+            published = int((folder / "receiver" / "public" / "checkpoint").read_text().splitlines()[1])
+            if published != state.size:
+                raise Violation(f"the published log has {published} entries, the store {state.size}")
+            if await store.unlogged(1) and not await _sequence(ship):
+                raise Violation("what was complete is not logged")
+
+
+async def _sequence(ship: Ship) -> int:
+    assert ship.log is not None
+    return await ship.log.sequencer.sequence()
+
+
+class Submit(Work):
+    """An operator's device: packages from its files."""
+
+    name = "submit"
+
+    def __init__(self, template: Path, tps: str) -> None:
+        self._template = template
+        self._tps = tps
+
+    def prepare(self, folder: Path) -> None:
+        shutil.copytree(self._template, folder / "home")
+
+    async def run(self, folder: Path, turn: int, tell: Tell) -> None:
+        dice = random.Random(f"submit {turn}")
+        home = Home(folder / "home")
+        async with home.custody() as custody:
+            while True:
+                photo = folder / f"photo-{turn}.jpg"
+                photo.write_bytes(dice.randbytes(SIZE))
+                submission = Submission(self._tps, FORM, (photo,), tally=None, captured_at=1_700_000_000)
+                done = await capture(home, home.member(), custody, submission)
+                tell("package", done.id.hex(), sha256(photo.read_bytes()).hex())
+
+    async def check(self, folder: Path, told: Sequence[list[str]]) -> None:
+        home = Home(folder / "home")
+        check_database(folder / "home" / "store" / "catalogue.db")
+        async with home.custody() as custody:
+            store = custody.store
+            await check_statements(store, [bytes.fromhex(one[1]) for one in told])
+            for _, statement, photo in told:
+                bundle = await store.bundle(StatementId(RecordId(bytes.fromhex(statement))))
+                if bundle is None or bundle.state is not State.WAITING:
+                    raise Violation(f"package {statement} is not whole")
+                path = await store.object_path(bundle.files[0].sha256)
+                if path is None or sha256(path.read_bytes()).hex() != photo:
+                    raise Violation(f"the photo of {statement} is not what was submitted")
+            chain = sorted(bundle.seq for bundle in await store.bundles())
+            if chain != list(range(1, len(chain) + 1)):
+                raise Violation(f"the device's chain has gaps or forks: {chain}")
+
+
+class Export(Work):
+    """A node that writes everything it holds to one new stick after the other."""
+
+    name = "export"
+
+    def __init__(self, template: Path) -> None:
+        self._template = template
+
+    def prepare(self, folder: Path) -> None:
+        shutil.copytree(self._template, folder / "home")
+
+    async def run(self, folder: Path, turn: int, tell: Tell) -> None:
+        async with Home(folder / "home").custody() as custody:
+            for number in itertools.count():
+                stick = f"stick-{turn}-{number}"
+                await export_to(custody, folder / stick)
+                tell("exported", stick)
+
+    async def check(self, folder: Path, told: Sequence[list[str]]) -> None:
+        whole = {one[1] for one in told}
+        async with Home(folder / "home").custody() as custody:
+            held = {file.sha256.hex() for bundle in await custody.store.bundles() for file in bundle.files}
+            for stick in sorted(folder.glob("stick-*")):
+                if stick.name not in whole:
+                    await export_to(custody, stick)  # it goes on from there
+                objects = {path.name: path for path in (stick / "objects").iterdir()}
+                if not held <= objects.keys():
+                    raise Violation(f"{stick.name} lacks objects")
+                if any(sha256(objects[name].read_bytes()).hex() != name for name in held):
+                    raise Violation(f"{stick.name} holds a broken object")
+                whole.add(stick.name)
+        if not all((folder / name).is_dir() for name in {one[1] for one in told[-1:]}):
+            raise Violation("a stick that was written is gone")
+
+
+class Import(Work):
+    """Nodes that take in a stick, one new node after the other."""
+
+    name = "import"
+
+    def __init__(self, template: Path, stick: Path) -> None:
+        self._template = template
+        self._stick = stick
+
+    async def run(self, folder: Path, turn: int, tell: Tell) -> None:
+        for number in itertools.count():
+            home = new_home(self._template, folder / f"node-{turn}-{number}")
+            tell("made", home.name)
+            async with Home(home).custody() as custody:
+                await import_from(custody, self._stick)
+                for bundle in await custody.store.bundles():
+                    tell("imported", home.name, bundle.id.hex())
+
+    async def check(self, folder: Path, told: Sequence[list[str]]) -> None:
+        for name in [one[1] for one in told if one[0] == "made"][-2:]:
+            async with Home(folder / name).custody() as custody:
+                held = {bundle.id.hex() for bundle in await custody.store.bundles() if bundle.state is State.WAITING}
+                if not {one[2] for one in told if one[:2] == ["imported", name]} <= held:
+                    raise Violation(f"{name} lost what it had taken in")
+                await import_from(custody, self._stick)
+                bundles = await custody.store.bundles()
+            if not bundles or any(bundle.state is not State.WAITING for bundle in bundles):
+                raise Violation(f"an import into {name} after a cut does not complete")
+
+
+class Migrate(Work):
+    """Stores of an older schema, opened by a newer relay: each is of the one version or of the other, whole."""
+
+    name = "migrate"
+    STEPS = tuple(
+        f"CREATE TABLE copy{number} AS SELECT * FROM records;\nCREATE INDEX by{number} ON copy{number} (id);\n"
+        for number in range(12)
+    )
+
+    def __init__(self, template: Path) -> None:
+        self._template = template
+
+    async def run(self, folder: Path, turn: int, tell: Tell) -> None:
+        schema.MIGRATIONS = (*schema.MIGRATIONS[:1], "".join(self.STEPS))
+        schema.VERSION = 2
+        for number in itertools.count():
+            home = new_home(self._template, folder / f"node-{turn}-{number}")
+            tell("made", home.name)
+            async with Home(home).custody():
+                tell("migrated", home.name)
+
+    async def check(self, folder: Path, told: Sequence[list[str]]) -> None:
+        for name in [one[1] for one in told if one[0] == "made"][-2:]:
+            database = folder / name / "store" / "catalogue.db"
+            check_database(database)
+            connection = sqlite3.connect(database)
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            new = connection.execute("SELECT count(*) FROM sqlite_schema WHERE name LIKE 'copy%'").fetchone()[0]
+            connection.close()
+            if (version, new) not in {(1, 0), (2, len(self.STEPS))}:
+                raise Violation(f"a migration stopped half way: version {version}, {new} new tables")
+            if ["migrated", name] in told and version != 2:
+                raise Violation(f"the migration of {name} is undone")
+
+
+def new_home(template: Path, target: Path) -> Path:
+    """A copy of a node's folder, durable; its path."""
+    shutil.copytree(template, target)
+    sync_tree(target)
+    return target
+
+
+def sync_tree(root: Path) -> None:
+    """Make a folder, what is in it and its name durable."""
+    for folder, _, names in os.walk(root):
+        for path in [*(Path(folder, name) for name in names), Path(folder)]:
+            sync_path(path)
+    sync_path(root.parent)
+
+
+def sync_path(path: Path) -> None:
+    """See fsync(2)."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def check_database(path: Path) -> None:
+    """SQLite's own check. Nothing is repaired by it."""
+    if not path.exists():
+        return
+    connection = sqlite3.connect(path)
+    try:
+        found = connection.execute("PRAGMA integrity_check").fetchone()[0]
+    finally:
+        connection.close()
+    if found != "ok":
+        raise Violation(f"{path}: {found}")
+
+
+async def check_statements(store: Store, ids: Iterable[bytes]) -> None:
+    """Every statement is held, in its bytes."""
+    for one in ids:
+        records = await store.read([RecordId(one)], 1)
+        if [kind for kind, _, _ in records] != [Kind.STATEMENT] or sha256(records[0][2]) != one:
+            raise Violation(f"statement {one.hex()} is lost")
+
+
+async def check_chunks(store: Store, chunks: Iterable[tuple[bytes, int]]) -> None:
+    """Every chunk is held; every complete object has its hash."""
+    complete: set[bytes] = set()
+    for object_id, index in chunks:
+        held = {one.object: one for one in await store.holdings([ObjectId(object_id)])}
+        holding = held.get(ObjectId(object_id))
+        if holding is None or not (holding.complete or holding.chunks >> index & 1):
+            raise Violation(f"chunk {index} of {object_id.hex()} is lost")
+        data = await store.read_chunk(holding.object, index)
+        if data is None or len(data) != span(SIZE, index)[1]:
+            raise Violation(f"chunk {index} of {object_id.hex()} cannot be read")
+        if holding.complete and object_id not in complete:
+            complete.add(object_id)
+            path = await store.object_path(holding.object)
+            if path is None or sha256(path.read_bytes()) != object_id:
+                raise Violation(f"object {object_id.hex()} counts as complete and has another hash")
