@@ -255,3 +255,42 @@ MAX_HANDED = 4_096
 MAX_HANDOVERS = 256
 """Packages that neighbours took, remembered for the pages."""
 HANDOVER_SECONDS = 2.0
+
+# The administrator's page
+MIN_PASSWORD = 12
+MAX_PASSWORD = 256
+MAX_ADMIN_SESSIONS = 16
+ADMIN_SESSION_SECONDS = 12 * 3_600
+ADMIN_IDLE_SECONDS = 3_600
+
+# Reading a published log
+SOURCE_STREAMS = 16
+"""Connections to one web server."""
+SOURCE_TRIES = 4
+SOURCE_PATIENCE_SECONDS = 0.5
+"""How long until a server that did not answer is asked again; doubles each time."""
+SOURCE_STALL_SECONDS = 20.0
+AUDIT_COMMIT = 64
+"""Bundles of entries, or files, that are checked before an audit notes how far it is."""
+AUDIT_REMARKS = 100
+"""Gaps and forks that an audit tells of one by one."""
+
+# The public site
+SITE_MARKS = 600
+"""Stations of one region whose marks are drawn one by one; of larger ones there are numbers only."""
+SITE_NOTES = 500
+"""Flagged forms that a region's page lists itself; larger ones lead to the pages of their parts."""
+SITE_NEWEST = 40
+"""Arrivals in the feed."""
+SITE_BATCH = 64
+"""Entries of the log that are brought to the site at a time."""
+SITE_SHARE = 0.25
+"""Of the time, what the site may take while much arrives: the intake comes first."""
+SITE_WHOLE_FORMS = 20_000
+"""Forms of an election that is offered as one file; a larger one is offered by district."""
+SITE_SETTLE_SECONDS = 60.0
+SITE_DOCUMENTS = 2_048
+"""Published documents that are kept in memory between arrivals."""
+MAX_SITE_DOCUMENT = 32 * MIB
+MAX_MAP = 1 * MIB
+MAX_MAP_PLACES = 2_000

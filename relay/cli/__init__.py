@@ -9,8 +9,10 @@ import sys
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from relay import __version__
+from relay.cli.language import told
 from relay.errors import RelayError
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -19,15 +21,23 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "join": ("relay.cli.membership:join", "Install an enrolment from the election office."),
     "run": ("relay.cli.daemon:run", "Run the daemon in the foreground."),
     "submit": ("relay.cli.packages:submit", "Sign a result package and store it durably."),
+    "pair": ("relay.cli.pairing:pair", "Pair a phone with the operator's page."),
     "list": ("relay.cli.packages:list_bundles", "List the bundles on this node."),
     "cat": ("relay.cli.packages:cat", "Write an object's bytes to standard output."),
-    "status": ("relay.cli.daemon:status", "Show what this node holds and whom it sees."),
+    "status": ("relay.cli.status:status", "Show what this node holds and whom it sees."),
     "doctor": ("relay.cli.doctor:doctor", "Check this node: what is wrong and what to do."),
     "export": ("relay.cli.byhand:export", "Write bundles, receipts and notices to a stick or card."),
     "import": ("relay.cli.byhand:import_", "Take in a stick, a card or a revocation file."),
     "verify": ("relay.cli.verify:verify", "Check an exported bundle or receipt offline."),
-    "receiver": ("relay.cli.receiver:receiver", "The receiver's administration: sealed packages."),
+    "audit": ("relay.cli.audit:audit", "Check a published log whole, trusting nobody."),
+    "receiver": (
+        "relay.cli.receiver:receiver",
+        "The receiver's administration: reports, export, sealed packages.",
+    ),
     "demo": ("relay.cli.demo.command:demo", "Show the whole journey on this machine."),
+    "drill": ("relay.cli.drill.command:drill", "Practise before election day, and see how it went."),
+    "simulate": ("relay.cli.simulate.command:simulate", "Tell whether a timetable brings everything in on time."),
+    "completion": ("relay.cli.completion:completion", "Print the lines that complete commands in your shell."),
 }
 """Name of each command: where it is, and its line in the help. Here, so that the help imports none of them."""
 
@@ -51,6 +61,11 @@ class Commands(click.Group):
         """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a command's name without importing any."""
+        names = [CompletionItem(name, help=line) for name, (_, line) in COMMANDS.items() if name.startswith(incomplete)]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -81,18 +96,17 @@ def run(arguments: list[str] | None = None) -> int:
         error.show()
         return 1
     except (click.Abort, KeyboardInterrupt):
-        click.echo("relay: stopped", err=True)
+        click.echo(f"relay: {told('stopped')}", err=True)
         return 130
     except RelayError as error:
-        click.echo(f"relay: {error.what}.\n       {error.advice}", err=True)
+        click.echo(f"relay: {told(error.what)}.\n       {told(error.advice)}", err=True)
         return 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
         where = f" {error.filename}:" if error.filename else ""
-        click.echo(
-            f"relay:{where} {error.strerror or error}.\n       Check the path, its owner and its disk.", err=True
-        )
+        advice = told("Check the path, its owner and its disk.")
+        click.echo(f"relay:{where} {error.strerror or error}.\n       {advice}", err=True)
         return 1
     return result if isinstance(result, int) else 0

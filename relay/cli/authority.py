@@ -28,6 +28,7 @@ from relay.cli.options import json_option, message, print_json
 from relay.errors import BadInput
 from relay.limits import MAX_ENROLMENT, MAX_REGISTER, MAX_REQUEST
 from relay.node.home import read_pem_certificate
+from relay.records.identifiers import is_drill
 from relay.records.notice import parse_register
 from relay.store.durable import write_durably
 from relay.trust import authority as office_acts
@@ -52,6 +53,13 @@ def authority() -> None:
 @click.option("--form", "forms", multiple=True, default=DEFAULT_FORMS, show_default=True, help="Forms of each station.")
 def init(folder: Path, election: str, register: Path, forms: tuple[str, ...]) -> None:
     """Make a new election: root key, register notice, public root.pem."""
+    if is_drill(election):
+        raise BadInput(f"{election} is a name for drills", "Choose another, or practise with `relay drill new`.")
+    make_election(folder, election, register, forms)
+
+
+def make_election(folder: Path, election: str, register: Path, forms: tuple[str, ...]) -> None:
+    """Make an election in a folder that holds none; asks for the passphrase. Raises `BadInput`."""
     if (folder / "root.pem").exists() or (folder / "root-key.pem").exists():
         raise BadInput(f"{folder} holds an election already", "Choose another folder.")
     stations = parse_register(_read(register, MAX_REGISTER + 1))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import click
 
+from relay.cli.language import told
 from relay.cli.options import home_option, json_option, message, print_json
+from relay.cli.terminal import moving
 from relay.errors import BadInput
 from relay.limits import MAX_ENROLMENT
 from relay.node.byhand import Moved, Progress, export_to, import_from, import_notices
@@ -28,7 +28,7 @@ _PATH = click.Path(path_type=Path)
 def export(home: Home, folder: Path, as_json: bool) -> None:
     """Write bundles, receipts and notices to DIR. Run it again to go on after an interruption."""
     moved = asyncio.run(_with_custody(home, lambda custody, progress: export_to(custody, folder, progress)))
-    _report("wrote", moved, as_json)
+    _report(moved, as_json, f"wrote {moved.records} records and {moved.objects} objects, {moved.bytes} bytes")
 
 
 @click.command(name="import")
@@ -45,7 +45,7 @@ def import_(home: Home, path: Path, as_json: bool) -> int:
         moved = asyncio.run(_with_custody(home, lambda custody, progress: import_from(custody, path, progress)))
     else:
         raise BadInput(f"{path} is neither a folder nor a file", "Give the folder that `relay export` wrote.")
-    _report("took", moved, as_json)
+    _report(moved, as_json, f"took {moved.records} records and {moved.objects} objects, {moved.bytes} bytes")
     for refusal in moved.refused:
         message(f"refused: {refusal}")
     return 1 if moved.refused else 0
@@ -53,38 +53,12 @@ def import_(home: Home, path: Path, as_json: bool) -> int:
 
 async def _with_custody(home: Home, act: Callable[[Custody, Progress], Awaitable[Moved]]) -> Moved:
     async with home.custody() as custody:
-        with _bar() as progress:
+        with moving() as progress:
             return await act(custody, progress)
 
 
-def _bar() -> AbstractContextManager[Progress]:
-    """A count of what moved, on a terminal; silence elsewhere."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        return nullcontext(lambda _what, _size: None)
-    return _ShownProgress(console)
-
-
-class _ShownProgress(AbstractContextManager[Progress]):
-    def __init__(self, console: Any) -> None:
-        from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-        columns = (TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn())
-        self._progress = Progress(*columns, console=console, transient=True)
-        self._task = self._progress.add_task("", total=None)
-
-    def __enter__(self) -> Progress:
-        self._progress.start()
-        return lambda what, size: self._progress.update(self._task, advance=size, description=what)
-
-    def __exit__(self, *_error: object) -> None:
-        self._progress.stop()
-
-
-def _report(did: str, moved: Moved, as_json: bool) -> None:
+def _report(moved: Moved, as_json: bool, said: str) -> None:
     if as_json:
         print_json({"records": moved.records, "objects": moved.objects, "bytes": moved.bytes, "refused": moved.refused})
     else:
-        click.echo(f"{did} {moved.records} records and {moved.objects} objects, {moved.bytes} bytes")
+        click.echo(told(said))

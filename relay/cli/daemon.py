@@ -1,34 +1,37 @@
-"""`relay run` and `relay status`: the daemon, and a look at it."""
+"""`relay run`: the daemon."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import signal
-import sys
-from typing import Any
 
 import click
 
-from relay.cli.options import home_option, json_option, print_json
+from relay.cli.logs import FORMATS, TEXT, set_up_log
+from relay.cli.options import home_option
 from relay.node.home import Home
-from relay.node.report import describe_node
 from relay.trust.roles import Role
 
 
 @click.command()
 @home_option
 @click.option("-v", "--verbose", is_flag=True, help="Say more.")
-def run(home: Home, verbose: bool) -> None:
+@click.option(
+    "--log-format", envvar="RELAY_LOG_FORMAT", type=click.Choice(FORMATS), default=TEXT, help="The log's form."
+)
+def run(home: Home, verbose: bool, log_format: str) -> None:
     """Run the daemon in the foreground; SIGTERM or Ctrl-C stops it cleanly."""
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(levelname)s %(name)s: %(message)s" if _under_systemd() else "%(asctime)s %(levelname)s %(message)s",
-        stream=sys.stderr,
-    )
-    for noisy in ("asyncio", "zeroconf", "aiosqlite", "PIL"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    set_up_log(log_format, verbose=verbose)
+    logging.getLogger("aiohttp.server").addFilter(_is_no_rubbish)
     asyncio.run(_run(home))
+
+
+def _is_no_rubbish(record: logging.LogRecord) -> bool:
+    """Whether a line of the web server tells of a fault here, and not of a stranger who does not speak HTTP."""
+    from aiohttp.http_exceptions import HttpProcessingError
+
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 async def _run(home: Home) -> None:
@@ -48,39 +51,3 @@ async def _run(home: Home) -> None:
         from relay.web.console import console_service
 
         await run_daemon(home, stop, [console_service])
-
-
-def _under_systemd() -> bool:
-    import os
-
-    return "JOURNAL_STREAM" in os.environ
-
-
-@click.command()
-@home_option
-@json_option
-def status(home: Home, as_json: bool) -> None:
-    """Show what this node holds, whom it sees, and its uplink."""
-    report = asyncio.run(_describe(home))
-    if as_json:
-        print_json(report)
-        return
-    counts = report["counts"]
-    click.echo(f"{report['node']} ({report['role']}) of {report['election']}")
-    click.echo(f"  daemon     {'running' if report['running'] else 'not running: start it with `relay run`'}")
-    click.echo(
-        f"  bundles    {counts['waiting']} waiting, {counts['partial']} partial, {counts['delivered']} delivered"
-    )
-    click.echo(f"  free       {report['bytes_free'] // (1 << 20)} MiB, {report['bytes_held'] // (1 << 20)} MiB in use")
-    uplink = report["uplink"]
-    where = f"{uplink['url']} {'reached' if uplink['reachable'] else 'out of reach'}" if uplink else "none yet"
-    click.echo(f"  uplink     {where}")
-    for peer in report["peers"]:
-        state = "in contact" if peer["connected"] else "seen"
-        where = f" at {peer['address']}" if peer["address"] else ""
-        click.echo(f"  neighbour  {peer['node']} ({peer['role']}) {state}{where}")
-
-
-async def _describe(home: Home) -> dict[str, Any]:
-    async with home.custody() as custody:
-        return await describe_node(home, home.member(), custody)

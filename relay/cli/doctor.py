@@ -15,7 +15,9 @@ from dataclasses import dataclass
 
 import click
 
+from relay.cli.language import told
 from relay.cli.options import home_option, json_option, print_json
+from relay.cli.terminal import paint
 from relay.errors import RelayError
 from relay.limits import GIB, MIB
 from relay.net.client import HttpPeer
@@ -44,20 +46,22 @@ class Finding:
 
 @click.command()
 @home_option
+@click.option("--removal", is_flag=True, help="Check only whether anything would be lost with this folder.")
 @json_option
-def doctor(home: Home, as_json: bool) -> int:
+def doctor(home: Home, removal: bool, as_json: bool) -> int:
     """Check clock, disk, permissions, certificate, ports, multicast and uplink."""
-    findings = asyncio.run(_examine(home))
+    findings = asyncio.run(_removal(home) if removal else _examine(home))
     if as_json:
         print_json(
             [{"level": one.level, "check": one.check, "what": one.what, "advice": one.advice} for one in findings]
         )
     else:
-        marks = {"ok": "ok      ", "warning": "WARNING ", "wrong": "WRONG   "}
+        colours = {"ok": "green", "warning": "yellow", "wrong": "red"}
         for one in findings:
-            click.echo(f"{marks[one.level]}{one.check:12} {one.what}")
+            mark = one.level if one.level == "ok" else told(one.level).upper()
+            click.echo(f"{paint(f'{mark:9}', colours[one.level])} {told(one.check):12} {told(one.what)}")
             if one.advice:
-                click.echo(f"{'':21}{one.advice}")
+                click.echo(f"{'':23}{told(one.advice)}")
     return 1 if any(one.level == "wrong" for one in findings) else 0
 
 
@@ -80,6 +84,36 @@ async def _examine(home: Home) -> list[Finding]:
     findings += _ports(home, config, member)
     findings += _multicast(config)
     return [*findings, *[one async for one in _membership(home, config, member)]]
+
+
+async def _removal(home: Home) -> list[Finding]:
+    """Whether this folder may be deleted (promise 4): the Debian package asks before it purges."""
+    from relay.node.drafts import Drafts
+
+    check = "removal"
+    if not home.certificate_file.exists() and not home.store_folder.exists():
+        return [Finding("ok", check, "nothing was ever stored here")]
+    try:
+        member = home.member()
+        if member.identity.role is Role.RECEIVER:
+            what = "this is the receiver: its log, its key and the published objects are here and nowhere else"
+            return [Finding("wrong", check, what, "Keep the folder as long as anybody may ask for the results.")]
+        async with home.custody() as custody:
+            drafts = Drafts(home, member, custody)
+            await drafts.load()
+            counts = await custody.store.counts()
+            hidden = await custody.store.withhold(custody.admission.revoked)
+    except RelayError as error:
+        return [Finding("wrong", check, error.what, error.advice)]
+    if home.daemon_runs():
+        return [Finding("wrong", check, "the daemon runs", "Stop it first: what it holds may change.")]
+    if left := counts.waiting + counts.partial + hidden:
+        advice = "Let it meet the receiver or a boat once more, or `relay export` them to a stick."
+        return [Finding("wrong", check, f"{left} packages here have no receipt: this may be the only copy", advice)]
+    if drafts.under_way():
+        what = f"{len(drafts.under_way())} forms were begun on the operator's page and not sent"
+        return [Finding("wrong", check, what, "Send or discard them on that page.")]
+    return [Finding("ok", check, "every package here was delivered")]
 
 
 def _clock() -> Iterator[Finding]:

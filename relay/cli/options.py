@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from relay.cli.language import told
 from relay.errors import Malformed
 from relay.records.identifiers import parse_hash
 
@@ -38,8 +39,8 @@ def print_json(document: object) -> None:
 
 
 def message(text: str) -> None:
-    """Say something to the person at the terminal, on standard error."""
-    click.echo(text, err=True)
+    """Say something to the person at the terminal, on standard error and in their language."""
+    click.echo(told(text), err=True)
 
 
 class HashType(click.ParamType[bytes]):

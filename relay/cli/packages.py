@@ -10,17 +10,20 @@ from pathlib import Path
 
 import click
 
+from relay.cli.language import told
 from relay.cli.options import HashType, home_option, json_option, message, print_json
+from relay.cli.terminal import moving, paint
 from relay.errors import BadInput, NotHeld
 from relay.limits import MAX_TALLY
-from relay.node.capture import Captured, Submission, capture
+from relay.node.capture import Captured, Progress, Submission, capture
 from relay.node.home import Home
 from relay.node.report import describe_bundle
 from relay.records.identifiers import ObjectId, RecordId, StatementId
 from relay.records.tally import Tally, parse_tally
-from relay.store.interface import Bundle
+from relay.store.interface import Bundle, State
 
 _PATH = click.Path(path_type=Path)
+_COLOURS = {State.PARTIAL: "yellow", State.WAITING: "cyan", State.DELIVERED: "green"}
 
 
 @click.command()
@@ -47,15 +50,21 @@ def submit(
     tally = _read_tally(tally_file) if tally_file is not None else None
     earlier = StatementId(RecordId(supersedes)) if supersedes is not None else None
     submission = Submission(tps, form, files, tally, int(time.time()), earlier, reason)
-    captured = asyncio.run(_submit(home, submission))
+    with moving(_bytes_of(files)) as progress:
+        captured = asyncio.run(_submit(home, submission, progress))
     for flag in captured.flags:
         message(f"warning: the tally does not add up ({flag}); it is recorded as it is, with this flag")
     click.echo(captured.id.hex())
 
 
-async def _submit(home: Home, submission: Submission) -> Captured:
+async def _submit(home: Home, submission: Submission, progress: Progress) -> Captured:
     async with home.custody() as custody:
-        return await capture(home, home.member(), custody, submission)
+        return await capture(home, home.member(), custody, submission, progress)
+
+
+def _bytes_of(files: tuple[Path, ...]) -> int:
+    """What there is to read, and then to write, for the progress shown."""
+    return 2 * sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _read_tally(file: Path) -> Tally:
@@ -76,11 +85,11 @@ def list_bundles(home: Home, as_json: bool) -> None:
         print_json([describe_bundle(bundle) for bundle in bundles])
         return
     for bundle in bundles:
-        entry = f"entry {bundle.entry}" if bundle.entry is not None else ""
+        entry = told(f"entry {bundle.entry}") if bundle.entry is not None else ""
         share = f"{bundle.held * 100 // bundle.size}%" if bundle.size else "100%"
         click.echo(
             f"{bundle.id.hex()[:16]}  {bundle.tps:16} {bundle.form:24} {bundle.device:20} "
-            f"{bundle.state:10} {share:>4}  {entry}"
+            f"{paint(f'{told(bundle.state):10}', _COLOURS[bundle.state])} {share:>4}  {entry}"
         )
     if not bundles:
         message("Nothing on board.")

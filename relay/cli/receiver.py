@@ -8,13 +8,15 @@ from pathlib import Path
 
 import click
 
+from relay.cli import reporting
 from relay.cli.options import HashType, home_option, message
 from relay.errors import BadInput, NotHeld
-from relay.limits import MAX_REQUEST
+from relay.limits import MAX_RECORD, MAX_REQUEST
 from relay.node.home import Home
 from relay.records.encoding import decode
 from relay.records.identifiers import RecordId, StatementId
 from relay.records.statement import read_statement
+from relay.records.tally import read_tally
 from relay.store.durable import write_durably
 from relay.trust.enrolment import pem_block, read_pem_block
 from relay.trust.sealing import make_sealing_key, open_sealed, public_sealing_key
@@ -26,6 +28,10 @@ _PRIVATE, _PUBLIC = "RELAY SEALING KEY", "RELAY SEALING PUBLIC KEY"
 @click.group()
 def receiver() -> None:
     """The receiver's administration."""
+
+
+for _command in (reporting.status, reporting.report, reporting.export):
+    receiver.add_command(_command)
 
 
 @receiver.command(name="sealing-key")
@@ -42,6 +48,25 @@ def sealing_key(home: Home) -> None:
     write_durably(public_file, pem_block(_PUBLIC, public_sealing_key(private)).encode())
     message("Keep a backup of the private key offline: without it no sealed package can be read.")
     click.echo(str(public_file))
+
+
+@receiver.command(name="password")
+@home_option
+@click.option(
+    "--password",
+    envvar="RELAY_ADMIN_PASSWORD",
+    prompt=True,
+    hide_input=True,
+    confirmation_prompt=True,
+    help="The password (or set RELAY_ADMIN_PASSWORD).",
+)
+def password(home: Home, password: str) -> None:
+    """Set the password of the administrator's page (/admin on the console)."""
+    from relay.receiver.password import set_password
+
+    home.key()
+    set_password(home.path, password)
+    message("Kept. Open /admin on the console; from elsewhere by ssh -L 8471:127.0.0.1:8471.")
 
 
 @receiver.command(name="open")
@@ -67,10 +92,17 @@ async def _open(home: Home, statement: StatementId, folder: Path, private: bytes
             path = await custody.store.object_path(entry.sha256)
             if path is None:
                 raise NotHeld(f"{entry.name} is not complete on this node", "Try again when it is.")
-            write_durably(folder / entry.name, open_sealed(path.read_bytes(), private, package.subject))
-            click.echo(str(folder / entry.name))
+            _write_new(folder / entry.name, open_sealed(path.read_bytes(), private, package.subject))
         if package.sealed_tally is not None:
             opened = open_sealed(package.sealed_tally, private, package.subject)
-            tally = decode(opened, len(opened))
-            write_durably(folder / "tally.json", json.dumps(tally, indent=1).encode())
-            click.echo(str(folder / "tally.json"))
+            tally = read_tally(decode(opened, MAX_RECORD))
+            _write_new(folder / "tally.json", json.dumps(tally.to_map(), indent=1).encode())
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    """Write a file whose name a device chose: whatever has that name already stays."""
+    if not path.is_file() or path.is_symlink() or path.read_bytes() != content:
+        if path.exists() or path.is_symlink():
+            raise BadInput(f"{path} exists already", "Open the package into an empty folder.")
+        write_durably(path, content)
+    click.echo(str(path))

@@ -11,7 +11,7 @@ import mimetypes
 import os
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -52,7 +52,17 @@ class Captured:
     flags: tuple[str, ...]
 
 
-async def capture(home: Home, member: Member, custody: Custody, submission: Submission) -> Captured:
+Progress = Callable[[str, int], None]
+"""Told what was done with a file (`read`, then `kept`) and its bytes."""
+
+
+async def capture(
+    home: Home,
+    member: Member,
+    custody: Custody,
+    submission: Submission,
+    progress: Progress = lambda _what, _size: None,
+) -> Captured:
     """Sign a submission and store it durably. Raises `BadInput` or `StoreError`; then nothing was kept."""
     check_station(member, custody, submission)
     await _check_superseded(custody, submission)
@@ -61,7 +71,7 @@ async def capture(home: Home, member: Member, custody: Custody, submission: Subm
     if len(submission.files) > MAX_FILES:
         raise BadInput(f"{len(submission.files)} files are too many", f"A package holds at most {MAX_FILES}.")
     flags = _flags(custody, submission)
-    entries = _describe_all(submission.files)
+    entries = _describe_all(submission.files, progress)
     check_size(entries)
     sealing_key = custody.admission.sealing_key
     if custody.admission.sealed and sealing_key is None:
@@ -69,8 +79,9 @@ async def capture(home: Home, member: Member, custody: Custody, submission: Subm
     if sealing_key is None:
         for entry, path in zip(entries, submission.files, strict=True):
             await custody.store.adopt(entry.sha256, path)
+            progress("kept", entry.size)
     else:
-        entries = await _seal_files(home, custody, submission, entries, sealing_key)
+        entries = await _seal_files(home, custody, submission, entries, sealing_key, progress)
     with home.chain_lock():
         head = await custody.store.chain_head(member.identity.node)
         package = Package(
@@ -102,7 +113,12 @@ async def capture(home: Home, member: Member, custody: Custody, submission: Subm
 
 
 async def _seal_files(
-    home: Home, custody: Custody, submission: Submission, entries: Sequence[FileEntry], sealing_key: bytes
+    home: Home,
+    custody: Custody,
+    submission: Submission,
+    entries: Sequence[FileEntry],
+    sealing_key: bytes,
+    progress: Progress,
 ) -> tuple[FileEntry, ...]:
     """Seal each file and take the sealed bytes in; their entries."""
     subject = f"{custody.admission.election}/{submission.tps}/{submission.form}"
@@ -115,6 +131,7 @@ async def _seal_files(
             file.flush()
             sealed_entries.append(describe_file(entry.name, entry.media_type, [sealed], len(sealed)))
             await custody.store.adopt(sealed_entries[-1].sha256, Path(file.name))
+        progress("kept", entry.size)
     check_size(sealed_entries)
     return tuple(sealed_entries)
 
@@ -174,13 +191,14 @@ def _flags(custody: Custody, submission: Submission) -> tuple[str, ...]:
     return check_tally(submission.tally, station.registered_voters if station else None)
 
 
-def _describe_all(paths: Sequence[Path]) -> tuple[FileEntry, ...]:
+def _describe_all(paths: Sequence[Path], progress: Progress) -> tuple[FileEntry, ...]:
     names: set[str] = set()
     entries: list[FileEntry] = []
     for path in paths:
         name = _free_name(_plain_name(path.name), names)
         names.add(name)
         entries.append(_describe(path, name))
+        progress("read", entries[-1].size)
     return tuple(entries)
 
 
@@ -217,9 +235,7 @@ def _blocks(file: BinaryIO, size: int) -> Iterator[bytes]:
 def _plain_name(name: str) -> str:
     """A name that may travel: unprintable and path characters replaced, shortened from the front of its stem."""
     readable = name.encode("utf-8", "replace").decode("utf-8")
-    plain = "".join(c if c.isprintable() and c not in "/\\:" else "_" for c in readable).strip() or "file"
-    if plain in (".", ".."):
-        plain = "file"
+    plain = "".join(c if c.isprintable() and c not in "/\\:" else "_" for c in readable).strip(" .") or "file"
     while len(plain.encode()) > MAX_NAME - 8:
         plain = plain[1:]
     return plain if is_file_name(plain) else "file"

@@ -73,9 +73,11 @@ def sync_folder(folder: Path) -> None:
 
 def make_folder(folder: Path, mode: int = 0o755) -> None:
     """Make a folder and those above it, where they are missing, and put their names on the disk. Raises `OSError`."""
-    for one in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
-        one.mkdir(mode=mode, exist_ok=True)
-        sync_folder(one.parent)
+    if not folder.is_dir():
+        if folder.parent != folder:
+            make_folder(folder.parent, mode)
+        folder.mkdir(mode=mode, exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def bytes_free(path: Path) -> int:

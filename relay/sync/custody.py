@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -61,6 +62,8 @@ class Custody:
         """Rings whenever something new was taken, or a bundle became complete."""
         self.heads = Heads()
         """What receivers signed about their logs and did not prove to this node yet."""
+        self.verdicts: Counter[tuple[str, str]] = Counter()
+        """How many records came, by kind and by what became of them."""
         self.handed = Handed()
         """What went to whom, for people to see."""
         self._recalled = False
@@ -121,6 +124,7 @@ class Custody:
             if any(item.kind is Kind.RECEIPT for _, item in admitted):
                 self.refused.clear()  # receipts make room in the quotas
             self.news.ring()
+        self.verdicts.update((one.kind.name.lower(), one.word) for one in verdicts.values())
         return [verdicts[place] for place in range(len(records))]
 
     async def _judge(self, kind: Kind, raw: bytes, asked: frozenset[bytes] | None) -> Admitted:

@@ -216,7 +216,8 @@ class Visit:
             for object_id, forward in self._claims.order(list(by_object), self._who, self._clock()):
                 want, holding = by_object[object_id], held[object_id]
                 there = want.missing if holding.complete else want.missing & holding.chunks
-                found = list(_chunks(object_id, want.size, there))
+                # The size that counts is that of what is held: what is wanted may be a hostile statement's claim.
+                found = list(_chunks(object_id, holding.size, there))
                 chunks.extend(found if forward else reversed(found))
             await self._fetch(chunks, report)
 
@@ -295,6 +296,8 @@ class Visit:
             contents = [(one.object, one.index, await self._store.read_chunk(one.object, one.index)) for one in batch]
             frames = [(object_id, index, data) for object_id, index, data in contents if data is not None]
             await self._peer.put_chunks(frames)
+            for object_id, index, _ in frames:
+                self._custody.handed.went(self._who.peer, object_id, index)
             report.bytes_out += sum(len(data) for _, _, data in frames)
             size = _worthwhile(batch, self._clock() - begun)
 
@@ -317,14 +320,15 @@ def _chunks(object_id: ObjectId, size: int, bits: int) -> Iterator[_Chunk]:
 def _next_batch(chunks: deque[_Chunk], most: int) -> list[_Chunk]:
     """The next chunks, one at least, of at most so many bytes.
 
-    Of what is left of an object a stream takes its share, so that all end it together: whole packages come first.
+    Of what is left of an object a stream takes its share, so that all end it together: whole packages come first. Not
+    less than a quarter, though: each batch costs both sides some work.
     """
     left = 0
     for chunk in chunks:
         if chunk.object != chunks[0].object or left >= most * STREAMS:
             break
         left += chunk.length
-    most = max(min(most, left // STREAMS), MIN_BATCH)
+    most = max(min(most, left // STREAMS), most // 4, MIN_BATCH)
     batch: list[_Chunk] = []
     size = 0
     while chunks and (not batch or size + chunks[0].length <= most):

@@ -1,0 +1,90 @@
+"""The documentation: it builds without a warning, and tells of the program as it is."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.cli import COMMANDS
+from relay.net import routes
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("material", reason="the site needs mkdocs-material: pip install mkdocs-material")
+    command = [sys.executable, "-W", "ignore", "-m", "mkdocs", "build", "--strict", "--quiet"]
+    done = subprocess.run(
+        [*command, "-f", DOCS / "site" / "mkdocs.yml", "-d", tmp_path / "site"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = {str(page.relative_to(tmp_path / "site")) for page in (tmp_path / "site").rglob("*.html")}
+    written = {str(page.relative_to(DOCS).with_suffix(".html")) for page in DOCS.rglob("*.md")}
+    assert written <= pages
+    assert "reference/cli.html" in pages
+    fetched = re.compile(r'(?:src|href)="(?:https?:)?//(?!github|pypi)[^"]*\.(?:js|css|woff2?)"')
+    for page in pages:
+        assert not fetched.search((tmp_path / "site" / page).read_text()), f"{page} fetches something from elsewhere"
+
+
+def test_every_command_is_in_the_reference() -> None:
+    text = _hooks().commands()
+    for name in COMMANDS:
+        assert f"\n## relay {name}\n" in text
+    assert "\n## relay drill report\n" in text
+    assert "--samples" in text
+
+
+def test_openapi_tells_every_path() -> None:
+    yaml = pytest.importorskip("yaml", reason="reading it needs PyYAML: pip install pyyaml")
+    document: dict[str, Any] = yaml.safe_load((DOCS / "reference" / "openapi.yaml").read_text())
+    sync = {value for name, value in vars(routes).items() if name.isupper() and str(value).startswith("/sync/v1/")}
+    public = set(re.findall(r'web\.get\("(/[^"]*)"', (ROOT / "relay" / "web" / "public.py").read_text()))
+    console = {"/", "/status.json", "/style.css"}
+    assert set(document["paths"]) >= sync | {re.sub(r":[^}]*}", "}", path) for path in public} | console
+    for path in document["paths"]:
+        assert path in sync | console or re.sub(r"{rest}", "{rest:.+}", path) in public, f"{path} is no path any more"
+
+
+def test_openapi_is_valid() -> None:
+    validator = pytest.importorskip("openapi_spec_validator", reason="pip install openapi-spec-validator")
+    yaml = pytest.importorskip("yaml")
+    validator.validate(yaml.safe_load((DOCS / "reference" / "openapi.yaml").read_text()))
+
+
+def test_the_package_is_built_of_everything_that_relay_needs() -> None:
+    import tomllib
+
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {re.split(r"[<>=~!\[; ]", one)[0].lower() for one in wanted}
+    locked = set(re.findall(r"(?m)^([a-z0-9._-]+)==", (ROOT / "systemd" / "debian" / "requirements.txt").read_text()))
+    assert names <= locked, "make systemd/debian/requirements.txt anew; its first lines say how"
+
+
+def test_the_picture_is_of_the_example_plan() -> None:
+    from relay.cli.simulate.forecast import forecast
+    from relay.cli.simulate.picture import draw
+    from relay.cli.simulate.plan import parse_plan
+
+    plan = parse_plan((DOCS / "examples" / "belitung-timur.toml").read_bytes())
+    kept = (DOCS / "images" / "plan.svg").read_text()
+    assert draw(forecast(plan, 2_000, 1)) == kept, "relay simulate docs/examples/… --svg docs/images/plan.svg"
+
+
+def _hooks() -> Any:
+    specification = importlib.util.spec_from_file_location("docs_hooks", DOCS / "site" / "hooks.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
