@@ -115,6 +115,7 @@ class Host:
             data = await self._store.read_chunk(object_id, index)
             if data is not None:
                 yield object_id, index, data
+                self._custody.handed.went(self._who.peer, object_id, index)
 
     async def put_chunks(self, chunks: Sequence[tuple[ObjectId, int, bytes]]) -> int:
         """Keep the chunks that are wanted, durably."""

@@ -1,0 +1,36 @@
+"""What went to whom: the chunks of each object that a neighbour got from this node.
+
+Counted where chunks leave, on both sides of a visit, in memory and bounded. It tells people where a package is; nothing
+is freed, skipped or believed because of it (promise 4 is the receipt's).
+"""
+
+from __future__ import annotations
+
+from relay.limits import MAX_HANDED
+from relay.records.identifiers import ObjectId
+from relay.records.statement import chunk_size_for
+
+
+class Handed:
+    """Chunks by neighbour (its node id in hex) and object."""
+
+    def __init__(self) -> None:
+        self._chunks: dict[tuple[str, ObjectId], int] = {}
+        self.count = 0
+        """How many chunks went, so that it is seen when there is news."""
+
+    def went(self, node: str, object_id: ObjectId, index: int) -> None:
+        """A chunk was handed to a neighbour."""
+        key = node, object_id
+        self._chunks[key] = self._chunks.pop(key, 0) | 1 << index  # what moved last is forgotten last
+        self.count += 1
+        if len(self._chunks) > MAX_HANDED:
+            del self._chunks[next(iter(self._chunks))]
+
+    def nodes(self) -> set[str]:
+        """The neighbours that got something."""
+        return {node for node, _ in self._chunks}
+
+    def whole(self, node: str, object_id: ObjectId, size: int) -> bool:
+        """Whether a neighbour got every chunk of an object of `size` bytes."""
+        return self._chunks.get((node, object_id), 0) == (1 << -(-size // chunk_size_for(size))) - 1
