@@ -100,8 +100,8 @@ STREAMS = 5
 """Parallel streams of chunks in each direction of a visit: so many that some always carry while others wait for the
 answer to their last batch."""
 BATCH_SECONDS = 0.4
-"""What a stream asks for, or hands over, in one request is what it moves in so long: a slow link is not filled with what
-comes late, and on a fast one round trips do not count."""
+"""What a stream asks for, or hands over, in one request is what it moves in so long: a slow link is not filled with
+what comes late, and on a fast one round trips do not count."""
 MIN_BATCH = 64 * KIB
 FIRST_BATCH = 128 * KIB
 MAX_BATCH = 1 * MIB
@@ -262,6 +262,9 @@ MAX_PASSWORD = 256
 MAX_ADMIN_SESSIONS = 16
 ADMIN_SESSION_SECONDS = 12 * 3_600
 ADMIN_IDLE_SECONDS = 3_600
+ADMIN_REPORT_SECONDS = 10.0
+MAX_ADMIN_REPORT = 20_000
+"""Entries of a log of which the page makes a full report."""
 
 # Reading a published log
 SOURCE_STREAMS = 16
@@ -270,6 +273,10 @@ SOURCE_TRIES = 4
 SOURCE_PATIENCE_SECONDS = 0.5
 """How long until a server that did not answer is asked again; doubles each time."""
 SOURCE_STALL_SECONDS = 20.0
+WITNESS_SECONDS = 10.0
+"""How long an independent witness may take to cosign."""
+WITNESS_PAUSE_SECONDS = 3.0
+"""How long a receiver leaves its witnesses alone after it asked them."""
 AUDIT_COMMIT = 64
 """Bundles of entries, or files, that are checked before an audit notes how far it is."""
 AUDIT_REMARKS = 100

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relay.errors import BadInput
-from relay.limits import DEFAULT_RETENTION, KIB, MAX_CONFIG, MAX_PEERS, QUOTA_BYTES, QUOTA_STATEMENTS
+from relay.limits import DEFAULT_RETENTION, KIB, MAX_CONFIG, MAX_PEERS, MAX_URL, QUOTA_BYTES, QUOTA_STATEMENTS
 from relay.records.notice import is_receiver_url
 
 _ADVICE = "Correct config.toml (docs/reference/config.md lists the keys) and start again."
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%\w-]+\]|[\w.-]+):\d{1,5}", re.ASCII)
+_PLACE = re.compile(r"https?://[\w.:\[\]-]+(/[\w.~/-]*)?", re.ASCII)
 _AMOUNT = re.compile(r"(\d{1,15})\s*([a-z]*)", re.ASCII)
 _SIZE_UNITS = {"": 1, "b": 1} | {
     letter + ending: KIB**power for power, letter in enumerate("kmgt", 1) for ending in ("", "b", "ib")
@@ -43,10 +44,14 @@ class Config:
     listen: str = "[::]:8470"
     console: str = "127.0.0.1:8471"
     public: str = "0.0.0.0:8480"
+    operator: str | None = None
+    operator_certificate: str | None = None
+    operator_key: str | None = None
     discovery: bool = True
     interfaces: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
     receivers: tuple[str, ...] = ()
+    witnesses: tuple[str, ...] = ()
     storage_limit: int | None = None
     retention: int = DEFAULT_RETENTION
     quota_bytes: int = field(default=QUOTA_BYTES)
@@ -83,6 +88,12 @@ def _address(key: str, value: object) -> str:
     return value
 
 
+def _file(key: str, value: object) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_URL or "\0" in value:
+        raise _wrong(key, "the path of a file")
+    return value
+
+
 def _flag(key: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise _wrong(key, "true or false")
@@ -106,6 +117,13 @@ def _urls(key: str, value: object) -> tuple[str, ...]:
     return tuple(url.rstrip("/") for url in urls)
 
 
+def _places(key: str, value: object) -> tuple[str, ...]:
+    places = _texts(key, value)
+    if not all(_PLACE.fullmatch(place) and len(place) <= MAX_URL for place in places):
+        raise _wrong(key, 'a list of addresses such as "https://witness.example/w1"')
+    return tuple(place.rstrip("/") for place in places)
+
+
 def _amount(units: Mapping[str, int], expected: str) -> Callable[[str, object], int]:
     def read(key: str, value: object) -> int:
         amount = value if isinstance(value, int) and not isinstance(value, bool) else None
@@ -126,10 +144,14 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "listen": _address,
     "console": _address,
     "public": _address,
+    "operator": _address,
+    "operator_certificate": _file,
+    "operator_key": _file,
     "discovery": _flag,
     "interfaces": _texts,
     "peers": _addresses,
     "receivers": _urls,
+    "witnesses": _places,
     "storage_limit": _size,
     "retention": _time,
     "quota_bytes": _size,

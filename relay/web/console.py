@@ -1,56 +1,74 @@
-"""The node's own page, on `console`: what is on board, whom it sees, its way out. For reading only.
+"""The node's own pages, on `console`: what is on board, whom it sees, its way out; the carrier's board; and, on an
+operator's device, the operator's page for whoever sits at the device itself.
 
 It listens on the device itself (127.0.0.1) unless config.toml says otherwise. Requests that come under a foreign host
-name are refused, so that no page on the internet can read it through a visitor's browser (DNS rebinding).
+name are refused, so that no page on the internet can read it through a visitor's browser (DNS rebinding). An
+operator's device answers itself only, whatever it listens on: its page for others is `relay.web.operator`'s, with TLS.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from ipaddress import ip_address
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from aiohttp import web
 
+from relay.limits import MAX_FORM
 from relay.net.sockets import listen
 from relay.node.daemon import Daemon
+from relay.node.handover import keep_handovers
 from relay.node.report import describe_bundle, describe_node
-from relay.web.pages import Handler, render, style
+from relay.trust.roles import Role
+from relay.web.admin import AdminPages
+from relay.web.admin_report import AdminReport
+from relay.web.board import Board
+from relay.web.metrics import metrics_page
+from relay.web.operator.guard import check_host, check_nearby
+from relay.web.operator.service import Operator, phones_service
+from relay.web.pages import HEADERS, Handler, render, serving, style
 
 
 @asynccontextmanager
 async def console_service(daemon: Daemon) -> AsyncIterator[None]:
     """Serve the console while the daemon runs. An extension of `relay.node.daemon`."""
     listening = listen(daemon.config.console)
-    app = web.Application(middlewares=[only_by_address], client_max_size=1024)
-    app.add_routes(
-        [
-            web.get("/", lambda request: _page(daemon, request)),
-            web.get("/status.json", lambda _request: _status(daemon)),
-            web.get("/style.css", style),
-        ]
-    )
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
-    await runner.setup()
-    await web.SockSite(runner, listening).start()
-    try:
+    async with AsyncExitStack() as stack:
+        app = web.Application(middlewares=[only_by_address], client_max_size=MAX_FORM)
+        app.add_routes(
+            [
+                web.get("/", lambda request: _page(daemon, request)),
+                web.get("/status.json", lambda _request: _status(daemon)),
+                web.get("/metrics", lambda _request: metrics_page(daemon)),
+                web.get("/style.css", style),
+                *Board(daemon).routes(),
+            ]
+        )
+        if daemon.member.identity.role is not Role.RECEIVER:
+            daemon.work.append(keep_handovers(daemon.custody))
+        else:
+            app.add_routes(AdminPages(daemon, AdminReport(daemon)).routes())
+        if daemon.member.identity.role is Role.OPERATOR:
+            app.middlewares.append(only_from_here)
+            operator = Operator(daemon)
+            await operator.load()
+            operator.add_to(app)
+            await stack.enter_async_context(phones_service(daemon, operator))
+        await stack.enter_async_context(serving(app, listening))
         yield
-    finally:
-        await runner.cleanup()
 
 
 @web.middleware
 async def only_by_address(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse a request whose Host is a name other than localhost."""
-    host = request.host.rpartition(":")[0] if request.host.count(":") == 1 or "]" in request.host else request.host
-    plain = host.strip("[]").partition("%")[0]
-    try:
-        ip_address(plain)
-    except ValueError:
-        if plain != "localhost":
-            raise web.HTTPForbidden(text="Open this page by the address of the box.") from None
-    response: web.StreamResponse = await handler(request)
-    return response
+    check_host(request)
+    return await handler(request)
+
+
+@web.middleware
+async def only_from_here(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse a request that comes from another device."""
+    check_nearby(request)
+    return await handler(request)
 
 
 async def _page(daemon: Daemon, request: web.Request) -> web.Response:
@@ -60,4 +78,4 @@ async def _page(daemon: Daemon, request: web.Request) -> web.Response:
 
 
 async def _status(daemon: Daemon) -> web.Response:
-    return web.json_response(await describe_node(daemon.home, daemon.member, daemon.custody))
+    return web.json_response(await describe_node(daemon.home, daemon.member, daemon.custody), headers=HEADERS)

@@ -1,0 +1,175 @@
+"""The administrator's page of a receiver, behind a login: what has arrived, what is missing, what needs attention.
+
+It answers the device itself only: from elsewhere one comes through ssh, which encrypts and knows who comes. Sessions
+live in memory and end with the daemon, after hours, or after an hour without a look. What it shows is what
+`relay receiver status --json` prints.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from relay.limits import ADMIN_IDLE_SECONDS, ADMIN_SESSION_SECONDS, MAX_ADMIN_SESSIONS
+from relay.node.daemon import Daemon
+from relay.node.pairing import Attempts
+from relay.receiver.password import has_password, is_right
+from relay.records.identifiers import sha256
+from relay.web.operator.guard import (
+    PAGE_HEADERS,
+    check_nearby,
+    check_origin,
+    page_token,
+    read_form,
+    same_token,
+    see_other,
+)
+from relay.web.operator.view import moment
+from relay.web.pages import Handler, render, static
+
+COOKIE = "relay-admin"
+MOST = 200
+"""Rows of one table."""
+PREFIX = "/admin"
+
+Report = Callable[[], Awaitable[dict[str, Any]]]
+
+
+@dataclass(slots=True)
+class Session:
+    """Somebody who is logged in; times are monotonic seconds."""
+
+    since: float
+    seen: float
+
+
+class Sessions:
+    """Who is logged in. Tokens are kept as hashes, so that no comparison tells how much of one was right."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._sessions: dict[bytes, Session] = {}
+
+    def begin(self) -> str:
+        """A new session's token; of too many the oldest one ends."""
+        token, now = secrets.token_urlsafe(32), self._clock()
+        self._sessions[_key(token)] = Session(now, now)
+        while len(self._sessions) > MAX_ADMIN_SESSIONS:
+            del self._sessions[next(iter(self._sessions))]
+        return token
+
+    def known(self, token: str) -> bool:
+        """Whether a token is of a session that stands; looking keeps it alive."""
+        session, now = self._sessions.get(_key(token)), self._clock()
+        if session is None:
+            return False
+        if now - session.since > ADMIN_SESSION_SECONDS or now - session.seen > ADMIN_IDLE_SECONDS:
+            self.end(token)
+            return False
+        session.seen = now
+        return True
+
+    def end(self, token: str) -> None:
+        """Log out."""
+        self._sessions.pop(_key(token), None)
+
+
+class AdminPages:
+    """`/admin`. `report` is what the page shows."""
+
+    def __init__(self, daemon: Daemon, report: Report) -> None:
+        self._folder = daemon.home.path
+        self._identity = daemon.member.identity
+        self._report = report
+        self._sessions = Sessions(time.monotonic)
+        self._attempts = Attempts()
+        self._checking = asyncio.Lock()
+
+    def routes(self) -> list[web.RouteDef]:
+        """Its paths."""
+        return [
+            web.get(PREFIX, self._guarded(self.show)),
+            web.get(f"{PREFIX}/login", self._guarded(self.login_page, open_to_all=True)),
+            web.post(f"{PREFIX}/login", self._guarded(self.login, open_to_all=True)),
+            web.post(f"{PREFIX}/logout", self._guarded(self.logout)),
+            web.get(f"{PREFIX}/status.json", self._guarded(self.status)),
+            web.get(f"{PREFIX}/admin.css", static("admin/admin.css", "text/css")),
+            web.get("/operator/operator.css", static("operator/operator.css", "text/css")),
+        ]
+
+    async def show(self, request: web.Request) -> web.StreamResponse:
+        """The page."""
+        token = page_token(request.cookies[COOKIE])
+        return self._page(
+            request, "admin/admin.html", report=await self._report(), token=token, moment=moment, most=MOST
+        )
+
+    async def status(self, _request: web.Request) -> web.StreamResponse:
+        """The same for programs."""
+        return web.json_response(await self._report(), headers={**PAGE_HEADERS, "Cache-Control": "no-store"})
+
+    async def login_page(self, request: web.Request) -> web.StreamResponse:
+        """The form."""
+        return self._page(
+            request, "admin/login.html", trouble="" if has_password(self._folder) else "no_password", wait=0
+        )
+
+    async def login(self, request: web.Request) -> web.StreamResponse:
+        """Take a password. Guesses are checked one at a time, and slow down."""
+        form = await read_form(request)
+        async with self._checking:
+            wait = self._attempts.wait("", time.monotonic())
+            if wait > 0:
+                return self._page(request, "admin/login.html", 429, trouble="wait", wait=math.ceil(wait))
+            if not await asyncio.to_thread(is_right, self._folder, form.get("password", "")):
+                self._attempts.failed("", time.monotonic())
+                return self._page(request, "admin/login.html", 403, trouble="wrong", wait=0)
+            self._attempts.succeeded("")
+        response = see_other(PREFIX)
+        response.set_cookie(COOKIE, self._sessions.begin(), path=PREFIX, httponly=True, samesite="Strict")
+        return response
+
+    async def logout(self, request: web.Request) -> web.StreamResponse:
+        """End the session."""
+        form = await read_form(request)
+        if not same_token(form.get("token", ""), page_token(request.cookies[COOKIE])):
+            raise web.HTTPForbidden(text="The page is too old: reload it.")
+        self._sessions.end(request.cookies[COOKIE])
+        response = see_other(f"{PREFIX}/login")
+        response.del_cookie(COOKIE, path=PREFIX)
+        return response
+
+    def _guarded(self, handler: Handler, *, open_to_all: bool = False) -> Handler:
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            check_nearby(request)
+            check_origin(request)
+            if not open_to_all and not self._sessions.known(request.cookies.get(COOKIE, "")):
+                if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
+                    return see_other(f"{PREFIX}/login")
+                raise web.HTTPUnauthorized(text="Log in at /admin/login.")
+            return await handler(request)
+
+        return guarded
+
+    def _page(self, request: web.Request, template: str, status: int = 200, **values: Any) -> web.Response:
+        return render(
+            request,
+            template,
+            words="admin/texts.json",
+            allowed=PAGE_HEADERS,
+            status=status,
+            receiver=self._identity.name,
+            election=self._identity.election,
+            **values,
+        )
+
+
+def _key(token: str) -> bytes:
+    return sha256(b"relay admin\0" + token[:128].encode("utf-8", "replace"))

@@ -1,0 +1,104 @@
+"""The carrier's board: a page for the wheelhouse. What is on board, how old, what was handed over, what space is left.
+
+Readable across a room, nothing to press, no script: the page asks for itself again after some seconds (the `Refresh`
+header, which every browser knows since there are browsers).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from relay.limits import CONTACT_SECONDS
+from relay.node.daemon import Daemon
+from relay.node.handover import Handover, read_handovers
+from relay.node.health import bytes_free
+from relay.store.interface import Bundle, PeerNote, State
+from relay.sync.alarm import read_alarms
+from relay.web.pages import render, static
+
+REFRESH = 5
+_SAME_CONTACT = 600
+"""Handovers to one neighbour within so many seconds were one contact."""
+_OLDEST = 60 * 86_400
+"""A claim of a device's clock that is further away was never set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cargo:
+    """What is on board and not delivered: packages, stations, those still arriving, and the oldest claim of a time."""
+
+    packages: int
+    stations: int
+    partial: int
+    oldest: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LastContact:
+    """The last neighbour that took something: its name and role, how many packages, when."""
+
+    name: str
+    role: str
+    packages: int
+    at: int
+
+
+class Board:
+    """`GET /board`."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+
+    def routes(self) -> list[web.RouteDef]:
+        """Its paths."""
+        return [web.get("/board", self.show), web.get("/board.css", static("board.css", "text/css"))]
+
+    async def show(self, request: web.Request) -> web.StreamResponse:
+        """The board."""
+        store = self._daemon.custody.store
+        now = int(time.time())
+        bundles = await store.bundles()
+        notes = await store.notes()
+        peers = await store.peers()
+        response = render(
+            request,
+            "board.html",
+            words="board.json",
+            node=self._daemon.member.identity.name,
+            cargo=cargo(bundles, now),
+            delivered=sum(one.state is State.DELIVERED for one in bundles),
+            near=in_contact(peers, now),
+            last=last_contact(read_handovers(notes)),
+            alarms=read_alarms(notes),
+            free=bytes_free(self._daemon.home.path),
+            now=now,
+        )
+        response.headers["Refresh"] = str(REFRESH)
+        return response
+
+
+def cargo(bundles: Sequence[Bundle], now: int) -> Cargo:
+    """What is on board at `now`, seconds since 1970."""
+    waiting = [one for one in bundles if one.state is not State.DELIVERED]
+    claims = [one.captured_at for one in waiting if 0 <= now - one.captured_at < _OLDEST]
+    partial = sum(one.state is State.PARTIAL for one in waiting)
+    return Cargo(len(waiting), len({one.tps for one in waiting}), partial, min(claims, default=None))
+
+
+def last_contact(handovers: Iterable[Handover]) -> LastContact | None:
+    """The last contact at which something was handed over."""
+    known = sorted(handovers, key=lambda one: one.at)
+    if not known:
+        return None
+    last = known[-1]
+    same = [one for one in known if one.node == last.node and last.at - one.at < _SAME_CONTACT]
+    return LastContact(last.name, last.role, len(same), last.at)
+
+
+def in_contact(peers: Iterable[PeerNote], now: int) -> list[PeerNote]:
+    """The neighbours that are within reach."""
+    return [one for one in peers if one.connected and now - one.last_seen < CONTACT_SECONDS]

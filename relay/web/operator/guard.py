@@ -1,0 +1,192 @@
+"""Who may use the operator's page: a paired phone, from our own pages, under our own address. Everyone else: nobody.
+
+Four checks stand before every handler, in this order:
+
+1. Host: an address, `localhost`, or a name of the certificate. A page of the internet whose name was rebound to this
+   address (DNS rebinding) comes under its own name.
+2. Where the request comes from: Fetch Metadata (`Sec-Fetch-Site`) and `Origin`. What changes something must come from
+   this very origin; what only reads may also be a link that was followed.
+3. The cookie: a token of 256 bits that pairing gave, HttpOnly, SameSite=Strict; with HTTPS also Secure and bound to
+   this host (`__Host-`).
+4. What changes something carries a second token, derived from the first, that only our pages know.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from ipaddress import IPv6Address, ip_address
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from relay.limits import MAX_FORM
+from relay.node.pairing import Pairing, Phone
+from relay.records.identifiers import sha256
+from relay.web.pages import HEADERS, LANGUAGES, Handler
+
+PREFIX = "/operator"
+OPEN_PATHS = frozenset({f"{PREFIX}/pair", f"{PREFIX}/operator.css", f"{PREFIX}/operator.js", "/style.css"})
+TOKEN_HEADER = "Relay-Token"  # noqa: S105 - the name of a header
+PHONE: web.RequestKey[Phone] = web.RequestKey("phone", Phone)
+TOKEN: web.RequestKey[str] = web.RequestKey("token", str)
+FORM: web.RequestKey[dict[str, str]] = web.RequestKey("form", dict)
+
+PAGE_HEADERS: Mapping[str, str] = {
+    **HEADERS,
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    # Not `no-referrer`: with that, browsers send `Origin: null` with our own forms.
+    "Referrer-Policy": "same-origin",
+}
+_SAFE = ("GET", "HEAD")
+_YEAR = 365 * 86_400
+
+
+class Guard:
+    """The checks, for one listener. `names` are names, besides addresses, under which it may be asked."""
+
+    def __init__(self, pairing: Pairing, names: frozenset[str] = frozenset()) -> None:
+        self._pairing = pairing
+        self._names = names
+
+    @property
+    def middleware(self) -> Middleware:
+        """For `web.Application(middlewares=...)`."""
+
+        @web.middleware
+        async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+            check_host(request, self._names)
+            if not is_operators(request.path):
+                return await handler(request)
+            check_origin(request)
+            if request.path not in OPEN_PATHS:
+                entrance = self._enter(request)
+                if entrance is not None:
+                    return entrance
+                await check_token(request)
+            response = await handler(request)
+            if request.query.get("lang") in LANGUAGES:
+                response.set_cookie("lang", request.query["lang"], max_age=_YEAR, httponly=True, samesite="Strict")
+            return response
+
+        return guarded
+
+    def paired(self, request: web.Request) -> bool:
+        """Whether the request comes from a paired phone."""
+        token = request.cookies.get(cookie_name(request), "")
+        phone = self._pairing.phone(token) if token else None
+        if phone is None:
+            return False
+        request[PHONE] = phone
+        request[TOKEN] = page_token(token)
+        return True
+
+    def _enter(self, request: web.Request) -> web.StreamResponse | None:
+        if self.paired(request):
+            return None
+        if request.method in _SAFE and "text/html" in request.headers.get("Accept", ""):
+            return see_other(f"{PREFIX}/pair")
+        raise web.HTTPUnauthorized(text="This phone is not paired.")
+
+
+def see_other(path: str) -> web.Response:
+    """Go on there with a GET: what was posted is not posted again by a reload."""
+    return web.Response(status=303, headers={**PAGE_HEADERS, "Location": path, "Cache-Control": "no-store"})
+
+
+def is_operators(path: str) -> bool:
+    """Whether a path is of the operator's page."""
+    return path == PREFIX or path.startswith(PREFIX + "/")
+
+
+def cookie_name(request: web.Request) -> str:
+    """The cookie's name: over HTTPS one that no other host and no plain connection can set."""
+    return "__Host-relay" if request.secure else "relay"
+
+
+def set_session(request: web.Request, response: web.StreamResponse, token: str) -> None:
+    """Give a phone its token."""
+    response.set_cookie(
+        cookie_name(request), token, max_age=60 * 86_400, httponly=True, secure=request.secure, samesite="Strict"
+    )
+
+
+def page_token(token: str) -> str:
+    """The token that our pages send with what changes something."""
+    return sha256(b"relay page\0" + token.encode("utf-8", "replace")).hex()
+
+
+def check_host(request: web.Request, names: frozenset[str] = frozenset()) -> None:
+    """Refuse a request whose Host is neither an address nor a name of ours."""
+    host = request.host.rpartition(":")[0] if request.host.count(":") == 1 or "]" in request.host else request.host
+    plain = host.strip("[]").partition("%")[0]
+    try:
+        ip_address(plain)
+    except ValueError:
+        if plain.lower() not in names | {"localhost"}:
+            raise web.HTTPForbidden(text="Open this page by the address of the box.") from None
+
+
+def check_nearby(request: web.Request) -> None:
+    """Refuse a request that comes from another device."""
+    address = ip_address((request.remote or "").partition("%")[0])
+    plain = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    if not (plain or address).is_loopback:
+        raise web.HTTPForbidden(text="This page is for the device itself.")
+
+
+def check_origin(request: web.Request) -> None:
+    """Refuse what another site made the browser send."""
+    site = request.headers.get("Sec-Fetch-Site", "")
+    if request.method in _SAFE:
+        if site in ("cross-site", "same-site") and request.headers.get("Sec-Fetch-Mode") != "navigate":
+            raise web.HTTPForbidden(text="Another site asked for this.")
+        return
+    ours = f"{request.scheme}://{request.host}"
+    if request.headers.get("Origin", "") != ours or site not in ("", "same-origin", "none"):
+        raise web.HTTPForbidden(text="Another site asked for this.")
+
+
+async def check_token(request: web.Request) -> None:
+    """Refuse a change without the page's token. A form's fields are read on the way; one with files brings the token
+    as its first part, which its handler checks."""
+    request[FORM] = {}
+    if request.method in _SAFE or (request.content_type == "multipart/form-data" and _takes_files(request.path)):
+        return
+    given = request.headers.get(TOKEN_HEADER, "")
+    if request.content_type == "application/x-www-form-urlencoded":
+        request[FORM] = await read_form(request)
+        given = given or request[FORM].get("token", "")
+    check_given_token(request, given)
+
+
+def _takes_files(path: str) -> bool:
+    return path.startswith(f"{PREFIX}/drafts/") and path.endswith("/pictures")
+
+
+def check_given_token(request: web.Request, given: str) -> None:
+    """Refuse a change whose token is not the page's."""
+    if not same_token(given, request[TOKEN]):
+        raise web.HTTPForbidden(text="The page is too old: reload it.")
+
+
+def same_token(given: str, expected: str) -> bool:
+    """Whether two tokens are the same, in constant time."""
+    return hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())
+
+
+async def read_form(request: web.Request) -> dict[str, str]:
+    """The fields of a form without files, at most `MAX_FORM` bytes; of a repeated one the first."""
+    from urllib.parse import parse_qsl
+
+    body = bytearray()
+    async for part in request.content.iter_chunked(8192):
+        body += part
+        if len(body) > MAX_FORM:
+            raise web.HTTPRequestEntityTooLarge(MAX_FORM, len(body))
+    try:
+        pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=200)
+    except ValueError as error:
+        raise web.HTTPBadRequest(text="This is no form.") from error
+    return dict(reversed(pairs))

@@ -1,0 +1,84 @@
+"""The operator's page at work: on the device itself over its console, and for phones on a listener with HTTPS."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from relay.errors import RelayError
+from relay.limits import MAX_FORM
+from relay.net.sockets import listen
+from relay.node.daemon import Daemon
+from relay.node.drafts import Drafts
+from relay.node.pairing import Attempts, Pairing
+from relay.web.operator.certificate import names, page_certificate, page_context
+from relay.web.operator.guard import PREFIX, Guard, is_operators, see_other
+from relay.web.operator.pages import OperatorPages
+from relay.web.operator.pairing import PairingPages
+from relay.web.pages import Handler, serving, static, style
+
+
+class Operator:
+    """The operator's page of one node: drafts, phones and guesses are shared by its listeners."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._drafts = Drafts(daemon.home, daemon.member, daemon.custody)
+        self._pairing = Pairing(daemon.home.path)
+        self._attempts = Attempts()
+        self._pages = OperatorPages(daemon, self._drafts)
+
+    async def load(self) -> None:
+        """Take up the drafts of before."""
+        await self._drafts.load()
+
+    def add_to(self, app: web.Application, known_as: frozenset[str] = frozenset()) -> None:
+        """Serve the page within `app`, behind its guard."""
+        guard = Guard(self._pairing, known_as)
+        pairing = PairingPages(self._pairing, guard, self._attempts)
+        app.middlewares.append(guard.middleware)
+        app.middlewares.append(self._explained())
+        app.add_routes(
+            [
+                web.get(f"{PREFIX}/pair", pairing.show),
+                web.post(f"{PREFIX}/pair", pairing.pair),
+                web.post(f"{PREFIX}/unpair", pairing.unpair),
+                web.get(f"{PREFIX}/operator.css", static("operator/operator.css", "text/css")),
+                web.get(f"{PREFIX}/operator.js", static("operator/operator.js", "text/javascript")),
+                *self._pages.routes(),
+            ]
+        )
+
+    def _explained(self) -> Middleware:
+        @web.middleware
+        async def explained(request: web.Request, handler: Handler) -> web.StreamResponse:
+            try:
+                return await handler(request)
+            except RelayError as error:
+                if not is_operators(request.path):
+                    raise
+                return self._pages.trouble(request, error)
+
+        return explained
+
+
+@asynccontextmanager
+async def phones_service(daemon: Daemon, operator: Operator) -> AsyncIterator[None]:
+    """Serve paired phones over HTTPS, where config.toml has `operator`."""
+    if daemon.config.operator is None:
+        yield
+        return
+    certificate, key = page_certificate(daemon.home, daemon.config)
+    context = page_context(certificate, key)
+    listening = listen(daemon.config.operator)
+    app = web.Application(client_max_size=MAX_FORM)
+    operator.add_to(app, names(certificate))
+    app.add_routes([web.get("/", _to_page), web.get("/style.css", style)])
+    async with serving(app, listening, context):
+        yield
+
+
+async def _to_page(_request: web.Request) -> web.StreamResponse:
+    return see_other(PREFIX)

@@ -1,0 +1,106 @@
+"""What the operator's pages show, put together from the register, the drafts and the bundles. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from relay.node.drafts import Draft
+from relay.records.notice import Station
+from relay.records.tally import COUNTS, Tally, check_tally
+from relay.store.interface import Bundle, State
+
+VOTERS = ("registered_voters", "voters")
+BALLOTS = ("ballots_received", "ballots_used", "ballots_spoiled", "ballots_unused")
+TOTALS = ("valid", "invalid")
+SECTION_OF = {
+    "registered-differs-from-register": "voters",
+    "more-voters-than-ballots": "voters",
+    "voters-is-not-ballots-used": "ballots",
+    "received-is-not-used-spoiled-unused": "ballots",
+    "received-is-not-registered-plus-reserve": "ballots",
+    "valid-is-not-sum-of-votes": "totals",
+    "used-is-not-valid-plus-invalid": "totals",
+}
+"""In which part of the form a rule's warning stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class FormLine:
+    """One form of a station: nothing done yet, a draft under way, or a package."""
+
+    form: str
+    draft: Draft | None
+    bundle: Bundle | None
+
+
+@dataclass(frozen=True, slots=True)
+class StationCard:
+    """A station with its forms; `place` is empty where the register is not known."""
+
+    tps: str
+    number: int | None
+    place: str
+    forms: tuple[FormLine, ...]
+
+
+def station_cards(
+    own: Iterable[str],
+    stations: Mapping[str, Station],
+    forms: Sequence[str],
+    drafts: Iterable[Draft],
+    bundles: Sequence[Bundle],
+) -> list[StationCard]:
+    """One card for each of one's own stations, with every form that it must return."""
+    under_way = {(draft.tps, draft.form): draft for draft in drafts}
+    newest = newest_packages(bundles)
+    cards = []
+    for tps in sorted(own):
+        lines = [FormLine(form, under_way.get((tps, form)), newest.get((tps, form))) for form in forms]
+        station = stations.get(tps)
+        cards.append(StationCard(tps, station.number if station else None, place_of(station), tuple(lines)))
+    return cards
+
+
+def newest_packages(bundles: Iterable[Bundle]) -> dict[tuple[str, str], Bundle]:
+    """By station and form the package that no other one supersedes."""
+    listed = list(bundles)
+    superseded = {(one.tps, one.form, one.supersedes) for one in listed}
+    return {(one.tps, one.form): one for one in listed if (one.tps, one.form, one.id) not in superseded}
+
+
+def place_of(station: Station | None) -> str:
+    """Where a station is, in words."""
+    return ", ".join(filter(None, (station.village, station.district, station.island))) if station else ""
+
+
+def draft_flags(draft: Draft, station: Station | None) -> tuple[str, ...]:
+    """The flags that a draft would be signed with."""
+    tally = draft.tally
+    return check_tally(tally, station.registered_voters if station else None) if tally else ()
+
+
+def tally_lines(tally: Tally | None) -> dict[str, Any] | None:
+    """The numbers of a tally by the parts of the form; None for a count that was not typed."""
+    if tally is None:
+        return None
+    valid, invalid = tally.counts.get("valid"), tally.counts.get("invalid")
+    return {
+        "counts": {name: tally.counts.get(name) for name in COUNTS},
+        "votes": sorted(tally.votes.items(), key=lambda item: (len(item[0]), item[0])),
+        "sum": None if valid is None or invalid is None else valid + invalid,
+    }
+
+
+def is_delivered(bundle: Bundle) -> bool:
+    """Whether the bundle has its log entry."""
+    return bundle.state is State.DELIVERED
+
+
+def moment(seconds: int) -> str:
+    """A time as the device's clock claims it; empty where that clock was never set."""
+    if seconds < 1_600_000_000:
+        return ""
+    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%d-%m-%Y %H:%M")

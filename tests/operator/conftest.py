@@ -1,0 +1,163 @@
+"""An island box with its page, and a phone beside it: real daemons, real Chromium."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from relay.cli.demo.election import example_stations, example_tally
+from relay.cli.demo.pictures import Heading, form_picture
+from tests.boxes import NodeBox, free_port
+from tests.e2e.world import FORM, OTHER_FORM, OTHER_TPS, TPS, World
+
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+AGENT = (
+    "Mozilla/5.0 (Linux; Android 10; Redmi Note 8) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 "
+    "Mobile Safari/537.36"
+)
+PHONE_SIZE = {"width": 360, "height": 740}
+STATION = next(one for one in example_stations() if one.tps == TPS)
+TALLY = example_tally(TPS, FORM, STATION.registered_voters)
+
+Phones = Callable[..., BrowserContext]
+
+
+class Island:
+    """A box with its operator's page, on loopback."""
+
+    def __init__(self, world: World, box: NodeBox, port: int, console: int) -> None:
+        self.world = world
+        self.box = box
+        self.url = f"https://127.0.0.1:{port}"
+        self.console = f"http://127.0.0.1:{console}"
+
+    def offer(self) -> dict[str, str]:
+        """What `relay pair --json` says."""
+        offer: dict[str, str] = self.box.relay("pair", "--json").json()
+        return offer
+
+    def pair(self, page: Page) -> Page:
+        """Scan the code and tap: the page then shows the list of forms."""
+        page.goto(self.offer()["link"])
+        page.get_by_role("button", name="Pasangkan").click()
+        page.wait_for_url("**/operator")
+        return page
+
+
+def make_island(folder: Path, *, tps: tuple[str, ...] = (TPS, OTHER_TPS)) -> Iterator[Island]:
+    """One box that runs, in a world of its own."""
+    with World(folder) as world:
+        port, console = free_port(), free_port()
+        box = world.box("pulau-long", "operator", tps=tps)
+        box.config(
+            **{**world.settings(box), "operator": f"127.0.0.1:{port}", "console": f"127.0.0.1:{console}"},
+        )
+        box.start()
+        yield Island(world, box, port, console)
+
+
+@pytest.fixture
+def island(tmp_path: Path) -> Iterator[Island]:
+    """A box of a test's own."""
+    yield from make_island(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, the one of the machine where there is one.
+
+    For a module, since Playwright keeps an event loop running meanwhile: coroutines are tested in other modules.
+    """
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def phones(browser: Browser) -> Iterator[Phones]:
+    """Makes phones: each a browser of its own that was told to trust the box's certificate."""
+    contexts: list[BrowserContext] = []
+
+    def make(lang: str = "id-ID", *, scripts: bool = True, wide: bool = False) -> BrowserContext:
+        context = browser.new_context(
+            viewport={"width": 1280, "height": 720} if wide else PHONE_SIZE,  # type: ignore[arg-type]
+            device_scale_factor=1 if wide else 2,
+            is_mobile=not wide,
+            has_touch=not wide,
+            user_agent=AGENT,
+            locale=lang,
+            ignore_https_errors=True,
+            java_script_enabled=scripts,
+        )
+        context.set_default_timeout(15_000)
+        contexts.append(context)
+        return context
+
+    yield make
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def phone(island: Island, phones: Phones) -> Page:
+    """A paired phone with the list of forms."""
+    return island.pair(phones().new_page())
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two photographs of a filled-in form, a megabyte and a half each."""
+    folder = tmp_path_factory.mktemp("photos")
+    heading = Heading(STATION.number, STATION.village, STATION.district, "Belitung Timur", "Kepulauan Bangka Belitung")
+    paths = []
+    for number in (1, 2):
+        path = folder / f"IMG_{number}.jpg"
+        path.write_bytes(form_picture(TPS, FORM, number, TALLY, heading, seed=7))
+        paths.append(path)
+    return paths
+
+
+def begin(page: Page, form: str = FORM, tps: str = TPS) -> None:
+    """Begin a form at the list."""
+    station = page.locator(f"section[aria-labelledby='tps-{tps}']")
+    station.locator("li", has_text=form).get_by_role("button", name="Mulai").click()
+    page.wait_for_url("**/pictures")
+
+
+def type_tally(page: Page, tally: dict[str, object]) -> None:
+    """Type the numbers of a tally into the form."""
+    votes = tally["votes"]
+    assert isinstance(votes, dict)
+    for name, count in [*tally.items(), *((f"pair-{pair}", count) for pair, count in votes.items())]:
+        if name != "votes":
+            page.locator(f"#{name}").fill(str(count))
+
+
+def picture_of(page: Page, name: str) -> None:
+    """Keep what is on the screen for docs/images, where RELAY_SCREENSHOTS names a folder. Few colours: small files."""
+    folder = os.environ.get("RELAY_SCREENSHOTS")
+    if folder:
+        shot = Image.open(io.BytesIO(page.screenshot(full_page=True, animations="disabled"))).convert("RGB")
+        shot = shot.crop((0, 0, shot.width, min(shot.height, 4_800)))
+        shot.quantize(96).save(Path(folder) / f"{name}.png", optimize=True)
+
+
+__all__ = ["FORM", "OTHER_FORM", "OTHER_TPS", "TALLY", "TPS"]

@@ -1,0 +1,96 @@
+"""The carrier's board, and what it knows of handovers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+
+from relay.limits import CONTACT_SECONDS, MAX_HANDED
+from relay.node.handover import NOTE, Handover, holders, new_handovers, read_handovers
+from relay.records.identifiers import NodeId, ObjectId, RecordId, StatementId
+from relay.store.interface import Bundle, BundleFile, PeerNote, State
+from relay.sync.handover import Handed
+from relay.web.board import Cargo, LastContact, cargo, in_contact, last_contact
+from tests.fleet import Fleet
+
+NOW = 1_732_700_000
+BOAT = PeerNote(NodeId(b"b" * 32), "KM Sinar", "carrier", "", NOW, 0, 0, connected=True)
+PHOTO = BundleFile(ObjectId(b"o" * 32), "a.jpg", "image/jpeg", 200_000)
+
+
+def package(n: int, **changes: object) -> Bundle:
+    """A package that waits."""
+    blank = Bundle(
+        StatementId(RecordId(bytes([n]) * 32)), f"tps-{n}", "form-1", "island", NodeId(b"n" * 32), n, State.WAITING,
+        1, 1, None, False, None, (), NOW - 60 * n, (PHOTO,),
+    )  # fmt: skip
+    return replace(blank, **changes)  # type: ignore[arg-type]
+
+
+def test_the_cargo() -> None:
+    """What is delivered is no longer on board; a clock that was never set is no age."""
+    assert cargo([], NOW) == Cargo(0, 0, 0, None)
+    assert cargo([package(1, state=State.DELIVERED)], NOW) == Cargo(0, 0, 0, None)
+    same = package(2, tps="tps-1", state=State.PARTIAL)
+    assert cargo([package(1), same, package(3, captured_at=12)], NOW) == Cargo(3, 2, 1, NOW - 120)
+    assert cargo([package(1, captured_at=NOW + 999)], NOW).oldest is None
+
+
+def test_the_last_contact() -> None:
+    """All that the last neighbour took, however many commits it needed."""
+    lines = [
+        Handover("01", "aa", "KM Satu", "carrier", NOW - 9_000),
+        Handover("02", "bb", "KM Dua", "carrier", NOW - 5_000),
+        Handover("03", "bb", "KM Dua", "carrier", NOW - 40),
+        Handover("04", "bb", "KM Dua", "carrier", NOW - 10),
+    ]
+    assert last_contact(reversed(lines)) == LastContact("KM Dua", "carrier", 2, NOW - 10)
+    assert last_contact([]) is None
+
+
+def test_who_is_near() -> None:
+    """Connected, and heard of lately."""
+    old = replace(BOAT, last_seen=NOW - CONTACT_SECONDS)
+    assert in_contact([BOAT, old, replace(BOAT, connected=False)], NOW) == [BOAT]
+
+
+def test_a_handover_is_a_whole_package() -> None:
+    """Every chunk of every file to the same neighbour; told once."""
+    handed = Handed()
+    chunks = -(-PHOTO.size // 65_536)
+    for index in range(chunks - 1):
+        handed.went(BOAT.node.hex(), PHOTO.sha256, index)
+    assert new_handovers([], [package(1)], [BOAT], handed, NOW) == []
+    handed.went("cc" * 32, PHOTO.sha256, chunks - 1)
+    assert new_handovers([], [package(1)], [BOAT], handed, NOW) == []
+    handed.went(BOAT.node.hex(), PHOTO.sha256, chunks - 1)
+    (line,) = new_handovers([], [package(1), package(2, files=())], [BOAT], handed, NOW)
+    assert (line.name, line.statement) == ("KM Sinar", package(1).id.hex())
+    assert new_handovers([line], [package(1)], [BOAT], handed, NOW) == []
+    notes = {NOTE: json.dumps([asdict(line)])}
+    assert read_handovers(notes) == holders(notes, package(1).id) == [line]
+    assert read_handovers({}) == holders(notes, package(2).id) == []
+
+
+def test_what_is_counted_is_bounded() -> None:
+    """What moved last is forgotten last."""
+    handed = Handed()
+    for n in range(MAX_HANDED + 5):
+        handed.went("aa", ObjectId(n.to_bytes(32, "big")), 0)
+        handed.went("aa", ObjectId(bytes(32)), 0)
+    assert handed.whole("aa", ObjectId(bytes(32)), 1)
+    assert not handed.whole("aa", ObjectId((2).to_bytes(32, "big")), 1)
+
+
+async def test_both_sides_of_a_visit_know_what_went(fleet: Fleet) -> None:
+    """The visitor pushes, the visited is pulled from."""
+    island, boat, harbour = [await fleet.launch(name) for name in ("island", "boat", "harbour")]
+    statement = await island.submit(fleet.content())
+    await boat.visit(island)
+    await boat.visit(harbour)
+    bundle = await harbour.store.bundle(statement)
+    assert bundle is not None and bundle.state is State.WAITING
+    for ship, other in ((island, boat), (boat, harbour)):
+        handed, name = ship.custody.handed, other.node.identity.node.hex()
+        assert all(handed.whole(name, file.sha256, file.size) for file in bundle.files)
+        assert handed.nodes() == {name}

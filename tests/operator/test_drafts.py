@@ -1,0 +1,266 @@
+"""Drafts: durable, bounded, one statement at most. Without a browser, on a store of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.errors import BadInput, NotHeld, RelayError, StoreError
+from relay.limits import MAX_PICTURE, MAX_PICTURES
+from relay.node import drafts as module
+from relay.node.capture import Captured, Submission, capture
+from relay.node.drafts import OPEN, SENDING, SENT, AlreadySent, Draft, Drafts, OffsetConflict, picture_kind
+from relay.node.home import Home
+from relay.records.identifiers import sha256
+from relay.records.notice import Register, Station
+from relay.records.tally import Tally
+from tests.fleet import Fleet, Ship
+
+JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 8
+NOW = 1_732_700_000
+
+
+@dataclass
+class Desk:
+    """A device with its drafts; `restart` is what a power cut and a new start make of them."""
+
+    home: Home
+    ship: Ship
+    drafts: Drafts
+
+    async def restart(self) -> Drafts:
+        self.drafts = Drafts(self.home, self.ship.member, self.ship.custody)
+        await self.drafts.load()
+        return self.drafts
+
+    async def with_picture(self, content: bytes = JPEG) -> Draft:
+        draft = await self.drafts.begin("tps-1", "form-1")
+        await self.drafts.append(draft.id, "00" * 8, len(content), 0, content)
+        await self.drafts.finish(draft.id, "00" * 8, sha256(content))
+        return self.drafts.get(draft.id)
+
+
+@pytest.fixture
+async def desk(fleet: Fleet) -> AsyncIterator[Desk]:
+    """The device, in an election with a register."""
+    station = Station("tps-1", 1, "Mentawak", "Manggar", "Pulau Long", 500, signal=False)
+    fleet.publish(Register(("form-1", "form-2"), (station, replace(station, tps="tps-2"))))
+    ship = await fleet.launch("pulau-long")
+    home = Home(ship.folder)
+    yield Desk(home, ship, Drafts(home, ship.member, ship.custody))
+
+
+async def test_there_is_one_draft_for_a_form(desk: Desk) -> None:
+    """Of one's own stations and of this election only."""
+    first = await desk.drafts.begin("tps-1", "form-1")
+    assert (await desk.drafts.begin("tps-1", "form-1")).id == first.id
+    assert (await desk.drafts.begin("tps-1", "form-2")).id != first.id
+    for tps, form in (("tps-2", "form-1"), ("tps-1", "form-9"), ("../x", "form-1"), ("", "")):
+        with pytest.raises(BadInput):
+            await desk.drafts.begin(tps, form)
+
+
+async def test_what_was_acknowledged_outlives_a_power_cut(desk: Desk) -> None:
+    """Numbers, whole pictures, and the part of a picture."""
+    draft = await desk.with_picture()
+    await desk.drafts.save(draft.id, {"voters": " 12 ", "pair-2": "7", "pairs": "3", "rubbish": "x"})
+    await desk.drafts.append(draft.id, "11" * 8, 5000, 0, JPEG)
+    before = desk.drafts.get(draft.id)
+    after = (await desk.restart()).get(draft.id)
+    assert (after.counts["voters"], after.votes["2"], after.pairs) == ("12", "7", 3)
+    assert "rubbish" not in json.dumps(dict(after.counts))
+    assert [(one.whole, one.received) for one in after.pictures] == [(True, len(JPEG)), (False, len(JPEG))]
+    assert after.pictures == before.pictures
+    picture, path = desk.drafts.picture(draft.id, "00" * 8)
+    assert path.read_bytes() == JPEG and picture.kind == "jpg"
+
+
+async def test_parts_that_come_twice_write_nothing_twice(desk: Desk) -> None:
+    """A conflict tells where to go on."""
+    draft = await desk.drafts.begin("tps-1", "form-1")
+    await desk.drafts.append(draft.id, "22" * 8, len(JPEG), 0, JPEG[:1000])
+    for offset in (0, 999, 1001):
+        with pytest.raises(OffsetConflict) as conflict:
+            await desk.drafts.append(draft.id, "22" * 8, len(JPEG), offset, b"xxxx")
+        assert conflict.value.offset == 1000
+    with pytest.raises(OffsetConflict):
+        await desk.drafts.finish(draft.id, "22" * 8)
+    await desk.drafts.append(draft.id, "22" * 8, len(JPEG), 1000, JPEG[1000:])
+    assert (await desk.drafts.finish(draft.id, "22" * 8, sha256(JPEG))).whole
+    assert (await desk.drafts.finish(draft.id, "22" * 8)).whole
+    with pytest.raises(OffsetConflict):
+        await desk.drafts.append(draft.id, "22" * 8, len(JPEG), len(JPEG), b"")
+
+
+async def test_what_is_damaged_or_no_picture_is_dropped(desk: Desk) -> None:
+    """And can be taken again."""
+    draft = await desk.drafts.begin("tps-1", "form-1")
+    for content, digest in ((b"GIF89a" + bytes(100), None), (JPEG, sha256(b"other"))):
+        await desk.drafts.append(draft.id, "33" * 8, len(content), 0, content)
+        with pytest.raises(BadInput):
+            await desk.drafts.finish(draft.id, "33" * 8, digest)
+        assert desk.drafts.get(draft.id).pictures == ()
+    assert list((desk.home.path / "drafts" / draft.id).iterdir()) == [
+        desk.home.path / "drafts" / draft.id / "draft.json"
+    ]
+
+
+async def test_pictures_are_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In size and number, in their ids, and by the disk."""
+    draft = await desk.drafts.begin("tps-1", "form-1")
+    for name, size in (("zz" * 8, 5), ("../../../etc", 5), ("44" * 8, 0), ("44" * 8, MAX_PICTURE + 1)):
+        with pytest.raises(BadInput):
+            await desk.drafts.append(draft.id, name, size, 0, b"")
+    for n in range(MAX_PICTURES):
+        await desk.drafts.append(draft.id, f"{n:016x}", 5, 0, b"x")
+    with pytest.raises(BadInput, match="at most"):
+        await desk.drafts.append(draft.id, "44" * 8, 5, 0, b"x")
+    monkeypatch.setattr(module, "bytes_free", lambda _path: 1000)
+    with pytest.raises(StoreError, match="full"):
+        await desk.drafts.append(draft.id, f"{1:016x}", 5, 1, b"x")
+
+
+async def test_a_draft_becomes_one_statement(desk: Desk) -> None:
+    """However often it is sent, also after a restart; its pictures are then the store's."""
+    draft = await desk.with_picture()
+    await desk.drafts.save(draft.id, {"voters": "3"})
+    first = await desk.drafts.send(draft.id, NOW)
+    assert await desk.drafts.send(draft.id, NOW + 9) == first
+    assert await (await desk.restart()).send(draft.id, NOW + 99) == first
+    (bundle,) = await desk.ship.store.bundles()
+    assert (bundle.id, bundle.captured_at, [file.name for file in bundle.files]) == (first, NOW, ["form-1-1.jpg"])
+    assert not (desk.home.path / "drafts" / draft.id / ("00" * 8)).exists()
+    with pytest.raises(AlreadySent):
+        await desk.drafts.save(draft.id, {"voters": "4"})
+    with pytest.raises(AlreadySent):
+        await desk.drafts.begin("tps-1", "form-1")
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_a_power_cut_while_signing(desk: Desk, monkeypatch: pytest.MonkeyPatch, kept: bool) -> None:
+    """Before the statement is kept the draft is open again; after it, the draft is sent. There is one statement."""
+
+    class PowerCut(BaseException):
+        pass
+
+    async def cut(*arguments: Any) -> Captured:
+        if kept:
+            await capture(*arguments)
+        raise PowerCut
+
+    draft = await desk.with_picture()
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "capture", cut)
+        with pytest.raises(PowerCut):
+            await desk.drafts.send(draft.id, NOW)
+    assert desk.drafts.get(draft.id).state == SENDING
+    after = (await desk.restart()).get(draft.id)
+    assert after.state == (SENT if kept else OPEN)
+    statement = await desk.drafts.send(draft.id, NOW + 60)
+    assert [one.id for one in await desk.ship.store.bundles()] == [statement]
+
+
+async def test_trouble_while_signing_leaves_the_draft_as_it_was(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And trouble after the statement was kept is none."""
+    draft = await desk.with_picture()
+
+    async def full(*_arguments: Any) -> Captured:
+        raise StoreError("The disk is full", "Free some space.")
+
+    async def late(*arguments: Any) -> Captured:
+        await capture(*arguments)
+        return await full()
+
+    monkeypatch.setattr(module, "capture", full)
+    with pytest.raises(StoreError):
+        await desk.drafts.send(draft.id, NOW)
+    assert desk.drafts.get(draft.id).state == OPEN
+    monkeypatch.setattr(module, "capture", late)
+    statement = await desk.drafts.send(draft.id, NOW)
+    assert [one.id for one in await desk.ship.store.bundles()] == [statement]
+
+
+async def test_what_is_not_complete_is_not_signed(desk: Desk) -> None:
+    """A picture in part, a number that is none, nothing at all."""
+    draft = await desk.drafts.begin("tps-1", "form-1")
+    with pytest.raises(BadInput, match="nothing to submit"):
+        await desk.drafts.send(draft.id, NOW)
+    await desk.drafts.save(draft.id, {"voters": "1.204"})
+    assert desk.drafts.get(draft.id).wrong == ("voters",)
+    with pytest.raises(BadInput, match="no number"):
+        await desk.drafts.send(draft.id, NOW)
+    await desk.drafts.save(draft.id, {"voters": "1204"})
+    await desk.drafts.append(draft.id, "55" * 8, 10, 0, b"x")
+    with pytest.raises(BadInput, match="in full"):
+        await desk.drafts.send(draft.id, NOW)
+    await desk.drafts.remove(draft.id, "55" * 8)
+    await desk.drafts.send(draft.id, NOW)
+
+
+async def test_a_correction_begins_with_what_was_sent(desk: Desk) -> None:
+    """Its numbers and pictures; it needs a reason; only the newest package is corrected."""
+    draft = await desk.with_picture()
+    await desk.drafts.save(draft.id, {"voters": "3", "pair-3": "2", "pairs": "3"})
+    first = await desk.drafts.send(draft.id, NOW)
+    correction = await desk.drafts.correct(first.hex())
+    assert (correction.counts["voters"], correction.votes["3"], correction.pairs) == ("3", "2", 3)
+    assert [one.whole for one in correction.pictures] == [True]
+    assert (await desk.drafts.correct(first.hex())).id == correction.id
+    assert (await desk.restart()).get(correction.id) == correction
+    with pytest.raises(BadInput, match="reason"):
+        await desk.drafts.send(correction.id, NOW)
+    await desk.drafts.save(correction.id, {"voters": "4", "reason": "salah ketik"})
+    second = await desk.drafts.send(correction.id, NOW)
+    bundle = await desk.ship.store.bundle(second)
+    assert bundle is not None and bundle.supersedes == first and len(bundle.files) == 1
+    with pytest.raises(AlreadySent) as newer:
+        await desk.drafts.correct(first.hex())
+    assert newer.value.statement == second.hex()
+
+
+async def test_a_form_that_the_command_line_sent_meanwhile(desk: Desk, tmp_path: Path) -> None:
+    """Is not sent a second time."""
+    draft = await desk.with_picture()
+    submission = Submission("tps-1", "form-1", (), Tally({"voters": 1}), NOW)
+    other = await capture(desk.home, desk.ship.member, desk.ship.custody, submission)
+    with pytest.raises(AlreadySent) as sent:
+        await desk.drafts.send(draft.id, NOW)
+    assert sent.value.statement == other.id.hex()
+
+
+async def test_unknown_drafts_are_named(desk: Desk) -> None:
+    """Every method says so."""
+    for call in (
+        desk.drafts.save("x", {}),
+        desk.drafts.send("x", NOW),
+        desk.drafts.discard("x"),
+        desk.drafts.append("x", "00" * 8, 1, 0, b"x"),
+        desk.drafts.correct("00" * 32),
+    ):
+        with pytest.raises(NotHeld):
+            await call
+    with pytest.raises(RelayError):
+        await desk.drafts.correct("zz")
+
+
+async def test_a_discarded_draft_is_gone(desk: Desk) -> None:
+    """With its files."""
+    draft = await desk.with_picture()
+    await desk.drafts.discard(draft.id)
+    assert (await desk.restart()).under_way() == []
+    assert not (desk.home.path / "drafts" / draft.id).exists()
+
+
+def test_pictures_are_known_by_their_first_bytes() -> None:
+    """Not by what they are called."""
+    assert picture_kind(JPEG[:16]) == "jpg"
+    assert picture_kind(b"\x89PNG\r\n\x1a\n" + bytes(8)) == "png"
+    assert picture_kind(b"RIFF\0\0\0\0WEBPVP8 ") == "webp"
+    assert picture_kind(b"\0\0\0\x18ftypheic\0\0\0\0") == "heic"
+    for other in (b"", b"<svg xmlns=", b"GIF89a", b"RIFF\0\0\0\0WAVE", b"\0\0\0\x18ftypmp42"):
+        assert picture_kind(other) == ""
