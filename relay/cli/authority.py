@@ -125,6 +125,18 @@ def seal(folder: Path, name: str, public_key: Path, output: Path) -> None:
     click.echo(str(output))
 
 
+@authority.command()
+@click.argument("folder", type=_PATH, metavar="DIR")
+@click.argument("vkey")
+@click.option("-o", "--output", required=True, type=_PATH, help="Where to write the notices.")
+def witness(folder: Path, vkey: str, output: Path) -> None:
+    """Make an independent witness known, by its verifier key (C2SP signed-note, cosignature/v1)."""
+    office, enrolment = office_acts.add_witness(_load(folder), vkey, _root_key(folder))
+    _save(folder, office)
+    write_durably(output, write_enrolment(enrolment))
+    click.echo(str(output))
+
+
 @authority.command(name="list")
 @click.argument("folder", type=_PATH, metavar="DIR")
 @json_option

@@ -42,8 +42,8 @@ from relay.trust.certificates import Identity
 logger = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request, Host], Awaitable[web.StreamResponse]]
-Arrival = Callable[[Identity, str], None]
-"""Told of the beginning and the end of every call: who, and from which address."""
+Arrival = Callable[[Identity, bool], None]
+"""Told of the beginning and the end of every call: who, and whether it is of a visit (a call for news only waits)."""
 
 
 class SyncServer:
@@ -54,7 +54,7 @@ class SyncServer:
         host_for: Callable[[Identity], Host],
         identify: Callable[[bytes], Identity],
         context: ssl.SSLContext,
-        arrival: Arrival = lambda _identity, _address: None,
+        arrival: Arrival = lambda _identity, _visiting: None,
     ) -> None:
         self._host_for = host_for
         self._identify = identify
@@ -98,11 +98,11 @@ class SyncServer:
             try:
                 identity = self._visitor(request)
                 with self._at_work(request, identity, path):
-                    self._arrival(identity, str(request.remote or ""))
+                    self._arrival(identity, path != routes.NEWS)
                     try:
                         return await handler(request, self._host_for(identity))
                     finally:
-                        self._arrival(identity, str(request.remote or ""))
+                        self._arrival(identity, path != routes.NEWS)
             except RelayError as error:
                 logger.info("answered %s with a problem: %s", path, error.what)
                 return problem(error)

@@ -122,8 +122,9 @@ class Contacts:
             neighbour.changed.set()
             self._hurry(neighbour)
 
-    def arrived(self, identity: Identity, _address: str) -> None:
-        """A node visits this one: then this one need not."""
+    def arrived(self, identity: Identity, visiting: bool = True) -> None:
+        """A node visits this one: then this one need not. A call for news is a sign of life, and no visit: two nodes
+        that only listen to each other would else never look again what the last visit left over."""
         now = self._clock()
         if now - self._arrivals.get(identity.node, -IDLE_SECONDS) >= IDLE_SECONDS:
             self._keep(asyncio.create_task(self._note_arrival(identity)))
@@ -131,7 +132,8 @@ class Contacts:
         if len(self._arrivals) > MAX_NEIGHBOURS:
             del self._arrivals[min(self._arrivals, key=lambda node: self._arrivals[node])]
         for neighbour in self._neighbours.values():
-            if neighbour.key == identity.node.hex() or (neighbour.hello and neighbour.hello.node == identity.node):
+            known = neighbour.key == identity.node.hex()
+            if visiting and (known or (neighbour.hello and neighbour.hello.node == identity.node)):
                 neighbour.contact.was_visited = now
 
     async def close(self) -> None:

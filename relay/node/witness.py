@@ -71,7 +71,14 @@ async def _is_proved(custody: Custody, peer: Peer, head: Head, newest: Head) -> 
     """Whether the receiver proves that, of two trees that it signed, one begins with the other; an alarm if not."""
     old, new = sorted((head.tree, newest.tree), key=lambda tree: tree.size)
     try:
-        verify_consistency(old.size, old.root, new.size, new.root, await peer.consistency(old.size, new.size))
+        path = await peer.consistency(old.size, new.size)
+    except Refused:
+        return False  # it does not deal with us (this node may have been revoked): no proof, and nothing against it
+    except Malformed as error:
+        await _tell(custody, head, newest, error.what)
+        return False
+    try:
+        verify_consistency(old.size, old.root, new.size, new.root, path)
     except (Refused, Malformed) as error:
         await _tell(custody, head, newest, error.what)
         return False

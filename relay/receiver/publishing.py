@@ -1,6 +1,6 @@
 """Publishing: the log as static files, C2SP `tlog-tiles`, for any web server to serve.
 
-    public/checkpoint   public/tile/<L>/<N>   public/tile/entries/<N>
+    public/checkpoint   public/tile/<L>/<N>   public/tile/entries/<N>   public/notices.pem
 
 Files are written durably, tiles before the checkpoint that covers them. A full tile never changes. The log itself is
 in the store: whatever is missing here is written again at start.
@@ -29,6 +29,11 @@ from relay.log.tiles import (
 )
 from relay.store.durable import explained, make_folder, write_durably
 from relay.store.interface import LogState, Store
+from relay.trust.enrolment import Enrolment, write_enrolment
+
+
+NOTICES = "notices.pem"
+"""The notices in force, each a PEM block."""
 
 
 class Publisher:
@@ -62,6 +67,11 @@ class Publisher:
     async def publish_checkpoint(self, checkpoint: bytes) -> None:
         """Publish a checkpoint whose tiles are written."""
         await asyncio.to_thread(self._write, self.folder / "checkpoint", checkpoint)
+
+    async def publish_notices(self, notices: Sequence[bytes]) -> None:
+        """Publish the notices in force: with the root, all that a stranger needs to check the log."""
+        content = write_enrolment(Enrolment(None, None, tuple(notices)))
+        await asyncio.to_thread(self._write, self.folder / NOTICES, content)
 
     def reader(self, size: int) -> Callable[[int, int], bytes]:
         """Stored hashes of the log of `size` entries, whose tiles are written."""

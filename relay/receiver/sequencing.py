@@ -34,6 +34,8 @@ class Sequencer:
         self._member = member
         self._publisher = publisher
         self._key = log_key(member.identity)
+        self._shown = b""
+        """The newest checkpoint that was published with the cosignatures it had."""
 
     async def start(self) -> LogState:
         """Publish what the store has committed: after a crash the files may be behind. Signs the empty log once."""
@@ -64,6 +66,15 @@ class Sequencer:
         await self._take_checkpoint(new.checkpoint)
         logger.info("logged entries %d to %d", frontier.size, grown.size - 1)
         return len(pending)
+
+    async def publish_cosigned(self) -> None:
+        """Publish the newest checkpoint again when witnesses cosigned it meanwhile."""
+        signed = self._custody.admission.checkpoints.get(self._key.name)
+        state = await self._custody.store.log_state()
+        if signed is None or signed.raw == self._shown or not state.checkpoint.startswith(signed.note.text.encode()):
+            return
+        await self._publisher.publish_checkpoint(signed.raw)
+        self._shown = signed.raw
 
     def _receipts(
         self, first: int, grown: Frontier, statements: list[StatementId], leaves: list[bytes]

@@ -13,7 +13,10 @@ from relay.log.tree import consistency_proof
 from relay.node.daemon import Daemon
 from relay.receiver.publishing import Publisher
 from relay.receiver.sequencing import Sequencer
+from relay.receiver.witnessing import Witnessing
+from relay.records.identifiers import Kind
 from relay.store.interface import Store
+from relay.store.recordset import kind_end
 from relay.sync.signal import Signal
 
 logger = logging.getLogger(__name__)
@@ -48,16 +51,38 @@ async def receiver_service(daemon: Daemon) -> AsyncIterator[None]:
     log = ReceiverLog(daemon.custody.store, publisher)
     daemon.log = log
     await sequencer.start()
-    daemon.work.append(_sequence_for_ever(daemon, sequencer, log))
+    board = _NoticeBoard(daemon.custody.store, publisher)
+    daemon.work.append(_sequence_for_ever(daemon, sequencer, log, board))
+    identity = daemon.member.identity
+    origin = f"{identity.election}/{identity.name}"
+    daemon.work.append(Witnessing(daemon.custody, log, origin, daemon.config.witnesses).run())
     yield
 
 
-async def _sequence_for_ever(daemon: Daemon, sequencer: Sequencer, log: ReceiverLog) -> None:
+class _NoticeBoard:
+    """Keeps the published notices those in force."""
+
+    def __init__(self, store: Store, publisher: Publisher) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._shown: tuple[bytes, ...] = ()
+
+    async def follow(self) -> None:
+        """Publish them again if they changed. Cheap when nothing did."""
+        keys = tuple(self._store.members.keys(bytes([Kind.NOTICE]), kind_end(Kind.NOTICE)))
+        if keys and keys != self._shown:
+            await self._publisher.publish_notices(await self._store.load(Kind.NOTICE))
+            self._shown = keys
+
+
+async def _sequence_for_ever(daemon: Daemon, sequencer: Sequencer, log: ReceiverLog, board: _NoticeBoard) -> None:
     while True:
         heard = daemon.custody.news.count
         try:
             while await sequencer.sequence():
                 log.grown.ring()
+            await sequencer.publish_cosigned()
+            await board.follow()
         except StoreError as error:
             logger.error("%s", error)  # nothing was acknowledged: what is complete is taken up again
         await daemon.custody.news.wait(heard, LOG_IDLE_SECONDS)

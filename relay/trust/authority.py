@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from relay.errors import BadInput, StoreError
 from relay.limits import MAX_REASON
+from relay.log.note import COSIGNATURE, NoteKey
 from relay.records.identifiers import NodeId, is_code
 from relay.records.notice import (
     Body,
@@ -164,6 +165,21 @@ def seal_to(office: Office, name: str, sealing_key: bytes, key: Ed25519PrivateKe
         raise BadInput("The sealing key is not one", "Give the file that `relay receiver sealing-key` printed.")
     entries = tuple(replace(one, sealing_key=sealing_key if one.name == name else None) for one in receivers.receivers)
     office = _publish(office, 0, Receivers(entries, sealed=True), key)
+    return office, Enrolment(None, None, tuple(office.notices.values()))
+
+
+def add_witness(office: Office, vkey: str, key: Ed25519PrivateKey) -> tuple[Office, Enrolment]:
+    """Make an independent witness's verifier key known; the new notices. Raises `BadInput` or `Malformed`."""
+    witness = NoteKey.parse(vkey)
+    election, _, name = witness.name.partition("/")
+    if witness.kind != COSIGNATURE or election != office.election or not is_code(name):
+        raise BadInput(
+            f"{vkey[:80]!r} is not the key of a witness of this election",
+            f"Have the witness made with the name {office.election}/NAME and give its cosigner key (type 4).",
+        )
+    if any(line.name == name for line in office.ledger):
+        raise BadInput(f"{name} is enrolled as a node", "Have the witness made with another name.")
+    office = _publish_witness(office, name, witness.public, key)
     return office, Enrolment(None, None, tuple(office.notices.values()))
 
 

@@ -1,13 +1,16 @@
-"""The receiver's public side, read-only over plain HTTP: the log's files, objects, statements, receipts, and a page.
+"""The receiver's public side, read-only over plain HTTP: the log's files, objects, statements, receipts, and the site.
 
     /checkpoint  /tile/…             C2SP tlog-tiles            /object/<sha256>        content
-    /statement/<id>  /receipt/<id>   COSE, as in the log        /                       what was received
+    /statement/<id>  /receipt/<id>   COSE, as in the log        everything else         pages (`relay.web.site`)
 
-Everything that is named by its hash never changes and may be cached for ever; the checkpoint and the page may not.
+Everything that is named by its hash never changes and may be cached for ever; the checkpoint and pages may not. Any web
+server can do the same from the folder of published files: nothing here decides anything.
 """
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -19,13 +22,33 @@ from relay.log.tiles import ENTRIES, WIDTH, parse_path
 from relay.net.server import problem
 from relay.net.sockets import listen
 from relay.node.daemon import Daemon
-from relay.node.report import describe_bundle
 from relay.records.identifiers import ObjectId, RecordId, StatementId, parse_hash, receipt_id
-from relay.store.interface import State
-from relay.web.pages import HEADERS, Handler, render, serving, style
+from relay.web.pages import HEADERS, Handler, serving
+from relay.web.site.service import picture_type, site_service
 
 _FOR_EVER = "public, max-age=31536000, immutable"
+_PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*){0,4}", re.ASCII)
+_TYPES = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "json": "application/json",
+    "csv": "text/csv; charset=utf-8",
+    "xml": "application/atom+xml",
+    "svg": "image/svg+xml",
+    "pem": "application/x-pem-file",
+}
 _OPEN = {"Access-Control-Allow-Origin": "*", "X-Content-Type-Options": "nosniff"}
+
+_PAGE = {
+    **HEADERS,
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+    "Access-Control-Allow-Origin": "*",
+    "Cache-Control": "no-cache",
+}
+"""Headers of pages and documents: our own scripts and nothing else; to be asked about every time."""
 
 
 class PublicSite:
@@ -38,34 +61,27 @@ class PublicSite:
     def routes(self) -> list[web.RouteDef]:
         """Its paths."""
         return [
-            web.get("/", self.index),
-            web.get("/style.css", style),
+            web.get("/", self.page),
             web.get("/checkpoint", self.checkpoint),
             web.get("/tile/{rest:.+}", self.tile),
             web.get("/object/{digest}", self.object),
             web.get("/statement/{digest}", self.statement),
             web.get("/receipt/{digest}", self.receipt),
+            web.get("/{path:.+}", self.page),
         ]
 
-    async def index(self, request: web.Request) -> web.StreamResponse:
-        """What was received, newest entry first."""
-        stations = self._daemon.custody.admission.stations
-        bundles = []
-        for bundle in await self._store.bundles():
-            if bundle.state is State.DELIVERED:
-                station = stations.get(bundle.tps)
-                place = ", ".join(filter(None, (station.village, station.district, station.island))) if station else ""
-                bundles.append({**describe_bundle(bundle), "place": place})
-        bundles.sort(key=lambda bundle: -int(bundle["entry"]))
-        state = await self._store.log_state()
-        return render(
-            request,
-            "public.html",
-            election=self._daemon.member.identity.election,
-            bundles=bundles,
-            stations=len({bundle["tps"] for bundle in bundles}),
-            size=state.size,
-        )
+    async def page(self, request: web.Request) -> web.StreamResponse:
+        """A page, a document or a download of the site."""
+        name = request.match_info.get("path") or "index.html"
+        kind = _TYPES.get(name.rpartition(".")[2])
+        if kind is None or not _PATH.fullmatch(name):
+            raise web.HTTPNotFound(text="There is no such page.")
+        path = self._daemon.home.public_folder / name
+        if not path.is_file():
+            if name == "index.html":
+                raise web.HTTPServiceUnavailable(text="The site is being written.", headers={"Retry-After": "2"})
+            raise web.HTTPNotFound(text="There is no such page.")
+        return web.FileResponse(path, headers={**_PAGE, "Content-Type": kind})
 
     async def checkpoint(self, _request: web.Request) -> web.StreamResponse:
         """The newest signed checkpoint."""
@@ -97,7 +113,7 @@ class PublicSite:
         path = await self._store.object_path(digest)
         if path is None:
             raise web.HTTPNotFound(text="There is no such object here.")
-        kind = _picture_type((await self._store.read_chunk(digest, 0) or b"")[:16])
+        kind = await asyncio.to_thread(picture_type, path)
         headers = {**_OPEN, "Cache-Control": _FOR_EVER, "Content-Security-Policy": HEADERS["Content-Security-Policy"]}
         return web.FileResponse(path, headers={**headers, "Content-Type": kind})
 
@@ -122,15 +138,6 @@ class PublicSite:
         return web.Response(body=found[0][2], content_type="application/cose", headers=headers)
 
 
-def _picture_type(head: bytes) -> str:
-    """The media type of a picture, by its first bytes: what a statement calls a file is only what its device says."""
-    if head.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    return "application/octet-stream"
-
-
 @web.middleware
 async def _explained(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
@@ -142,9 +149,9 @@ async def _explained(request: web.Request, handler: Handler) -> web.StreamRespon
 
 @asynccontextmanager
 async def public_service(daemon: Daemon) -> AsyncIterator[None]:
-    """Serve the public while the daemon runs. An extension of `relay.node.daemon`."""
+    """Serve the public, and keep its site, while the daemon runs. An extension of `relay.node.daemon`."""
     listening = listen(daemon.config.public)
     app = web.Application(middlewares=[_explained], client_max_size=1024)
     app.add_routes(PublicSite(daemon).routes())
-    async with serving(app, listening):
+    async with site_service(daemon), serving(app, listening):
         yield

@@ -51,9 +51,7 @@ def test_unsafe_file_names(name: object) -> None:
     assert not is_file_name(name)
 
 
-@pytest.mark.parametrize(
-    "name", ["a", "C-Hasil KWK (1).jpg", "foto hasil.jpeg", "\u00e9" * 127, "\u6e2c.jpg"]
-)
+@pytest.mark.parametrize("name", ["a", "C-Hasil KWK (1).jpg", "foto hasil.jpeg", "\u00e9" * 127, "\u6e2c.jpg"])
 def test_plain_file_names(name: str) -> None:
     assert is_file_name(name)
 

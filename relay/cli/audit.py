@@ -1,0 +1,154 @@
+"""`relay audit`: check a published log from its first entry to its last, with no trust in who serves it.
+
+Needs the election's root.pem and the log's address, and no node. What is checked, and in what order, is
+`relay.receiver.auditing`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from relay.cli.options import json_option, print_json
+from relay.cli.terminal import paint, shares
+from relay.errors import BadInput, Refused, RelayError
+from relay.limits import MAX_ENROLMENT
+from relay.net.source import Source, open_source
+from relay.node.home import read_pem_certificate
+from relay.receiver.auditing import Audit, Report, Scope, read_checkpoint, read_notices
+from relay.receiver.chains import Finding, Gap
+from relay.receiver.ledger import Ledger
+from relay.records.identifiers import Kind
+from relay.trust.admission import Admission
+from relay.trust.enrolment import read_enrolment
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("url")
+@click.option("--root", required=True, type=_PATH, help="The election's root.pem.")
+@click.option("--state", type=_PATH, help="File in which the audit remembers what it checked.")
+@click.option("--notices", type=_PATH, help="The notices in force, where you have them from the election office.")
+@click.option("--objects/--no-objects", default=True, help="Fetch and hash every photograph.  [default: yes]")
+@click.option("--receipts/--no-receipts", default=True, help="Check the receipt of every entry.  [default: yes]")
+@click.option("--hashes-only", is_flag=True, help="Check the tree and its growth alone, no signatures of entries.")
+@click.option("--jobs", type=click.IntRange(1, 256), help="Processes that check signatures.  [default: all processors]")
+@json_option
+def audit(
+    url: str,
+    root: Path,
+    state: Path | None,
+    notices: Path | None,
+    objects: bool,
+    receipts: bool,
+    hashes_only: bool,
+    jobs: int | None,
+    as_json: bool,
+) -> int:
+    """Check the whole log that is published at URL, against the election's root; the first thing wrong is named.
+
+    URL is the receiver's public address, or file:///FOLDER. With --state, a later audit proves that the log only grew
+    since, and one that was interrupted goes on.
+    """
+    scope = Scope(not hashes_only, receipts, objects, jobs or len(os.sched_getaffinity(0)))
+    began = time.monotonic()
+    try:
+        report = asyncio.run(_audit(url, read_pem_certificate(root), state, notices, scope))
+    except RelayError as error:
+        if not as_json:
+            raise
+        reason = error.reason if isinstance(error, Refused) else error.kind
+        print_json({"ok": False, "reason": reason, "wrong": error.what, "advice": error.advice})
+        return 1
+    document = _document(report, scope, time.monotonic() - began)
+    if as_json:
+        print_json(document)
+    else:
+        click.echo("\n".join(_lines(document)))
+    return 0
+
+
+async def _audit(url: str, root: bytes, state: Path | None, notices: Path | None, scope: Scope) -> Report:
+    admission = Admission(root)
+    async with open_source(url) as source:
+        for raw in await _notices(source, notices):
+            admission.install(admission.admit(Kind.NOTICE, raw))
+        signed = await read_checkpoint(source, admission)
+        ledger = Ledger(state, root, signed.checkpoint.origin)
+        try:
+            with shares() as progress:
+                return await Audit(source, admission, signed, ledger, scope, progress).run()
+        finally:
+            ledger.close()
+
+
+async def _notices(source: Source, file: Path | None) -> tuple[bytes, ...]:
+    if file is None:
+        return await read_notices(source)
+    if not file.is_file():
+        raise BadInput(f"{file} does not exist", "Give a file of notices, such as an enrolment or a revocation.")
+    return read_enrolment(file.read_bytes()[: MAX_ENROLMENT + 1]).notices
+
+
+def _document(report: Report, scope: Scope, seconds: float) -> dict[str, Any]:
+    return {
+        "ok": True,
+        "election": report.election,
+        "log": report.origin,
+        "size": report.size,
+        "root": report.root.hex(),
+        "grown_from": report.growth_from,
+        "cosigned_by": report.cosigned_by,
+        "checked": {
+            "entries": report.entries,
+            "signatures": scope.signatures,
+            "receipts": report.receipts,
+            "objects": report.objects,
+            "object_bytes": report.object_bytes,
+        },
+        "revoked_signers": report.revoked,
+        "chain_findings": report.findings_total,
+        "chains": [_finding(one) for one in report.findings],
+        "seconds": round(seconds, 3),
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    if isinstance(finding, Gap):
+        named = [one.hex() for one in finding.named]
+        return {"gap": finding.node.hex(), "first": finding.first, "last": finding.last, "named": named}
+    ids = [one.hex() for one in (*finding.held, *finding.named)]
+    return {"fork": finding.node.hex(), "seq": finding.seq, "statements": ids}
+
+
+def _lines(document: dict[str, Any]) -> list[str]:
+    checked = document["checked"]
+    rate = checked["entries"] / max(document["seconds"], 0.001)
+    lines = [
+        paint(f"The log {document['log']} is right: {document['size']} entries, root {document['root']}", "green"),
+        f"  checked now: {checked['entries']} entries ({rate:,.0f}/s), {checked['receipts']} receipts, "
+        f"{checked['objects']} objects ({checked['object_bytes']} bytes)",
+    ]
+    if not checked["signatures"]:
+        lines.append(paint("  signatures of entries, receipts and objects were not asked for", "yellow"))
+    if document["grown_from"]:
+        lines.append(f"  it begins with the log of {document['grown_from']} entries that was seen before")
+    witnesses = ", ".join(document["cosigned_by"]) or "nobody yet"
+    lines.append(f"  its checkpoint is cosigned by: {witnesses}")
+    for name, count in document["revoked_signers"].items():
+        lines.append(paint(f"  {count} entries were signed by {name}, revoked since", "yellow"))
+    for one in document["chains"]:
+        if "gap" in one:
+            what = f"no. {one['first']} to {one['last']} of device {one['gap'][:16]} exist and are not in the log"
+        else:
+            what = f"more than one statement is no. {one['seq']} of device {one['fork'][:16]}: its key was used twice"
+        lines.append(paint(f"  {what}", "yellow"))
+    if document["chain_findings"] > len(document["chains"]):
+        lines.append(f"  and {document['chain_findings'] - len(document['chains'])} more such gaps and forks")
+    return lines

@@ -1,0 +1,171 @@
+"""`relay receiver status|report|export`: what the receiver's administrator looks at, and takes away.
+
+They read the store beside the running daemon. `report --csv` has a line for each form of each polling station.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from relay.cli.language import told
+from relay.cli.options import home_option, json_option, message, print_json
+from relay.cli.terminal import paint, shares
+from relay.errors import BadInput
+from relay.node.home import Home, Member
+from relay.receiver.exporting import Bagged, Exporter
+from relay.receiver.reporting import Reporter, describe_receiver
+from relay.trust.roles import Role
+
+_SHOWN = 20
+"""Lines of each part of a report on a terminal; --json and --csv have all."""
+_COLUMNS = ("tps", "village", "district", "island", "form", "state", "entry", "statement", "device", "flags")
+
+
+@click.command()
+@home_option
+@json_option
+def status(home: Home, as_json: bool) -> None:
+    """Show the log, its witnesses, storage and alarms."""
+    document = asyncio.run(_status(home))
+    if as_json:
+        print_json(document)
+    else:
+        click.echo("\n".join(_status_lines(document)))
+
+
+@click.command()
+@home_option
+@json_option
+@click.option("--csv", "as_csv", is_flag=True, help="Print a line for each form of each polling station.")
+def report(home: Home, as_json: bool, as_csv: bool) -> None:
+    """Show what arrived and what is missing, corrections, conflicts, gaps, forks, flags, nodes and revocations."""
+    if as_json and as_csv:
+        raise click.UsageError("Ask for --json or --csv, not for both.")
+    document = asyncio.run(_report(home))
+    if as_json:
+        print_json(document)
+    elif as_csv:
+        click.echo(_csv(document), nl=False)
+    else:
+        click.echo("\n".join([*_status_lines(document), *_report_lines(document)]))
+
+
+@click.command()
+@home_option
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
+@json_option
+def export(home: Home, folder: Path, as_json: bool) -> None:
+    """Write everything to DIR as a BagIt bag: log, receipts, photographs, notices. Run it again to go on."""
+    bagged = asyncio.run(_export(home, folder))
+    if as_json:
+        print_json({name: getattr(bagged, name) for name in Bagged.__slots__})
+        return
+    click.echo(f"{folder}: {bagged.entries} entries, {bagged.files} files, {bagged.bytes} bytes, every one read back")
+    if bagged.incomplete:
+        message(f"{bagged.incomplete} photographs are not complete here yet, and are not in the bag.")
+
+
+async def _status(home: Home) -> dict[str, Any]:
+    member = _receiver(home)
+    async with home.custody() as custody:
+        return await describe_receiver(home, member, custody)
+
+
+async def _report(home: Home) -> dict[str, Any]:
+    member = _receiver(home)
+    async with home.custody() as custody:
+        return await Reporter(home, member, custody).report()
+
+
+async def _export(home: Home, folder: Path) -> Bagged:
+    member = _receiver(home)
+    async with home.custody() as custody:
+        with shares() as progress:
+            return await Exporter(custody, member, folder, progress).export()
+
+
+def _receiver(home: Home) -> Member:
+    member = home.member()
+    if member.identity.role is not Role.RECEIVER:
+        raise BadInput(f"{member.identity.name} is no receiver", "Use `relay status`, `relay list` and `relay export`.")
+    return member
+
+
+def _csv(document: dict[str, Any]) -> str:
+    text = io.StringIO()
+    table = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    table.writeheader()
+    for row in document["forms"]:
+        table.writerow({**row, "flags": " ".join(row["flags"])})
+    return text.getvalue()
+
+
+def _status_lines(document: dict[str, Any]) -> list[str]:
+    log, way, storage = document["log"], document["under_way"], document["storage"]
+    lines = [paint(f"{document['receiver']} ({told('receiver')}) {told('of')} {document['election']}", "bright_white")]
+    lines += [paint(f"  ALARM      {what}", "red", bold=True) for what in document["alarms"]]
+    if not document["named_by_notice"]:
+        lines.append(paint("  notice     no notice names this receiver: nodes do not know it", "yellow"))
+    running = ("running", "green") if document["running"] else ("not running: start it with `relay run`", "red")
+    return [
+        *lines,
+        f"  daemon     {paint(told(running[0]), running[1])}",
+        f"  log        {log['size']} entries, cosigned by {', '.join(log['cosigned_by']) or 'nobody yet'}",
+        f"  under way  {way['partial']} partial, {way['complete_not_logged']} complete and not logged yet",
+        f"  storage    {storage['bytes_held'] >> 20} MiB in use, {storage['bytes_free'] >> 20} MiB free",
+        f"  revoked    {', '.join(document['revoked']) or 'nobody'}",
+    ]
+
+
+def _report_lines(document: dict[str, Any]) -> list[str]:
+    sums = document["summary"]
+    lines = [
+        f"  stations   {sums['stations_complete']} of {sums['stations']} complete, {sums['stations_begun']} begun, "
+        f"{sums['stations_missing']} missing",
+        f"  forms      {sums['forms_arrived']} of {sums['forms']} arrived, {sums['flagged']} flagged",
+    ]
+    missing = [f"{row['tps']} {row['form']} ({_place(row)}): {row['state']}" for row in _absent(document)]
+    lines += _part("missing", missing)
+    lines += _part("corrections", [f"{one['tps']} {one['form']}: {one['reason']}" for one in document["corrections"]])
+    conflicts = [f"{one['tps']} {one['form']}: {len(one['statements'])} statements" for one in document["conflicts"]]
+    lines += _part("conflicts", conflicts)
+    lines += _part("flags", [f"{one['tps']} {one['form']}: {one['flag']}" for one in document["flags"]])
+    lines += _part("chains", [_chain(one) for one in document["chains"]])
+    lines += _part("revocations", [f"{one['node']}: {one['reason']}" for one in document["revocations"]])
+    return lines + _part("nodes", [_node(one) for one in document["nodes"]])
+
+
+def _absent(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row for row in document["forms"] if row["entry"] is None]
+
+
+def _place(row: dict[str, Any]) -> str:
+    return ", ".join(filter(None, (row["village"], row["district"], row["island"])))
+
+
+def _chain(one: dict[str, Any]) -> str:
+    if one["kind"] == "gap":
+        numbers = f"no. {one['first']}" if one["first"] == one["last"] else f"no. {one['first']} to {one['last']}"
+        return f"{one['device']}: {numbers} exist and have not arrived"
+    return f"{one['device']}: more than one statement is no. {one['seq']}; its key was used twice"
+
+
+def _node(one: dict[str, Any]) -> str:
+    seen = one["last_visit"]
+    when = f"here {time.strftime('%Y-%m-%d %H:%M', time.localtime(seen))}" if seen else "never here itself"
+    brought = f", {one['statements']} statements, newest entry {one['newest_entry']}" if one["statements"] else ""
+    return f"{one['node']} ({told(one['role'])}): {when}{brought}"
+
+
+def _part(title: str, lines: list[str]) -> list[str]:
+    if not lines:
+        return []
+    more = [f"    … and {len(lines) - _SHOWN} more: --json has all"] if len(lines) > _SHOWN else []
+    return [f"  {title} ({len(lines)})", *(f"    {line}" for line in lines[:_SHOWN]), *more]

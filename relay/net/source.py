@@ -1,0 +1,157 @@
+"""Where a published log is read from: a web server, or a folder (`file://`). Nothing that comes from it is believed.
+
+A `Source` reads whole small files and hashes large ones as they come; every read has its bound. A server that is away
+for a moment is asked again a few times; one that says no (404) is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+import aiohttp
+
+from relay.errors import BadInput, Malformed, NotHeld, RelayError, Unreachable
+from relay.limits import (
+    CONNECT_SECONDS,
+    MIB,
+    SOURCE_PATIENCE_SECONDS,
+    SOURCE_STALL_SECONDS,
+    SOURCE_STREAMS,
+    SOURCE_TRIES,
+)
+
+_LOST = (aiohttp.ClientError, ConnectionError, TimeoutError, OSError)
+
+
+class Source(Protocol):
+    """A published log's files, by their path below it."""
+
+    async def read(self, path: str, limit: int) -> bytes:
+        """A file of at most `limit` bytes. Raises `NotHeld`, `Unreachable` or `Malformed`."""
+
+    async def digest(self, path: str, limit: int) -> tuple[bytes, int]:
+        """SHA-256 and size of a file of at most `limit` bytes. Raises as `read` does."""
+
+
+@asynccontextmanager
+async def open_source(url: str) -> AsyncIterator[Source]:
+    """The log published at `url`: `https://…`, `http://…`, or `file:///…` for a folder. Raises `BadInput`."""
+    parts = urlsplit(url)
+    if parts.scheme == "file" and not parts.netloc:
+        yield Folder(Path(unquote(parts.path)))
+    elif parts.scheme in ("http", "https") and parts.netloc:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SOURCE_STALL_SECONDS)
+        connector = aiohttp.TCPConnector(limit=SOURCE_STREAMS)
+        async with aiohttp.ClientSession(
+            connector=connector, timeout=timeout, auto_decompress=True, headers={"User-Agent": "relay audit"}
+        ) as session:
+            yield Site(url.rstrip("/"), session)
+    else:
+        raise BadInput(f"{url[:200]!r} is no place of a log", "Give https://…, or file:///… for a folder.")
+
+
+class Folder:
+    """A log in a folder: what a receiver published, or exported."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def read(self, path: str, limit: int) -> bytes:
+        """See `Source`."""
+        return await asyncio.to_thread(self._read, path, limit)
+
+    async def digest(self, path: str, limit: int) -> tuple[bytes, int]:
+        """See `Source`."""
+        return await asyncio.to_thread(self._digest, path, limit)
+
+    def _read(self, path: str, limit: int) -> bytes:
+        try:
+            with (self._path / path).open("rb") as file:
+                content = file.read(limit + 1)
+        except OSError as error:
+            raise _absent(path, str(self._path), error) from error
+        return _bounded(path, content, limit)
+
+    def _digest(self, path: str, limit: int) -> tuple[bytes, int]:
+        whole, size = hashlib.sha256(), 0
+        try:
+            with (self._path / path).open("rb") as file:
+                while block := file.read(MIB):
+                    whole.update(block)
+                    size = _counted(path, size + len(block), limit)
+        except OSError as error:
+            raise _absent(path, str(self._path), error) from error
+        return whole.digest(), size
+
+
+class Site:
+    """A log on a web server."""
+
+    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
+        self._url = url
+        self._session = session
+
+    async def read(self, path: str, limit: int) -> bytes:
+        """See `Source`."""
+        for attempt in range(SOURCE_TRIES):
+            try:
+                blocks = [block async for block in self._blocks(path, limit)]
+                return b"".join(blocks)
+            except _LOST as error:
+                await self._pause(attempt, error)
+        raise AssertionError("unreachable: the last pause raises")
+
+    async def digest(self, path: str, limit: int) -> tuple[bytes, int]:
+        """See `Source`."""
+        for attempt in range(SOURCE_TRIES):
+            whole, size = hashlib.sha256(), 0
+            try:
+                async for block in self._blocks(path, limit):
+                    whole.update(block)
+                    size += len(block)
+                return whole.digest(), size
+            except _LOST as error:
+                await self._pause(attempt, error)
+        raise AssertionError("unreachable: the last pause raises")
+
+    async def _blocks(self, path: str, limit: int) -> AsyncIterator[bytes]:
+        async with self._session.get(f"{self._url}/{path}") as response:
+            if response.status in (404, 410):
+                raise NotHeld(f"{self._url}/{path} is not there", "Ask the receiver's administrator for it.")
+            if response.status != 200:
+                raise ConnectionError(f"it answers {response.status}")
+            size = 0
+            async for block in response.content.iter_any():
+                size = _counted(path, size + len(block), limit)
+                yield block
+
+    async def _pause(self, attempt: int, error: Exception) -> None:
+        if attempt + 1 == SOURCE_TRIES:
+            said = str(error) or type(error).__name__
+            raise Unreachable(
+                f"{self._url} cannot be read ({said})", "Try again later: with --state the audit goes on where it was."
+            ) from error
+        await asyncio.sleep(SOURCE_PATIENCE_SECONDS * 2**attempt)
+
+
+def _absent(path: str, folder: str, error: OSError) -> RelayError:
+    if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+        return NotHeld(f"{path} is not in {folder}", "Ask whoever made the folder for it.")
+    return Unreachable(f"{folder}/{path} cannot be read ({error.strerror})", "Check the folder and its disk.")
+
+
+def _counted(path: str, size: int, limit: int) -> int:
+    if size > limit:
+        raise Malformed(f"{path} is over the limit of {limit} bytes")
+    return size
+
+
+def _bounded(path: str, content: bytes, limit: int) -> bytes:
+    _counted(path, len(content), limit)
+    return content

@@ -1,0 +1,317 @@
+"""The audit: a published log checked from its first entry to its last, with no trust in who serves it (promise 8).
+
+The other side of `publishing`. In this order, and the first thing that is wrong ends it (`Refused` or `Malformed`):
+
+1. The checkpoint is signed by a receiver that a notice of the election office names.
+2. It extends the checkpoint that the audit before this one saw: a consistency proof, made from the log's tiles.
+3. Each entry was to be admitted (`relay.trust.auditing`); none stands twice in the log; their hashes are those in the
+   published tiles, and lead to the checkpoint's root.
+4. Each entry's receipt is signed, and proves this entry in this log.
+5. Each object that an entry names is there, with its size and hash.
+
+What may be true of an honest log is no fault, and is told beside: gaps and forks in device chains, entries of signers
+revoked since, objects of sealed packages whose content nobody here can read. `Source` reads, `Ledger` remembers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+
+from relay.errors import NotHeld, Refused, StoreError
+from relay.limits import (
+    AUDIT_COMMIT,
+    AUDIT_REMARKS,
+    MAX_CHECKPOINT,
+    MAX_ENROLMENT,
+    MAX_RECORD,
+)
+from relay.log.checkpoint import Checkpoint, parse_checkpoint
+from relay.log.merkle import HASH_SIZE, verify_consistency
+from relay.log.note import parse_note
+from relay.log.tiles import ENTRIES, WIDTH, TileId, decode_entries, encode_entries, tile_reader
+from relay.log.tree import consistency_proof
+from relay.net.source import Source
+from relay.receiver.attachments import Attachments, Progress, wrong
+from relay.receiver.chains import Finding
+from relay.receiver.ledger import Ledger
+from relay.receiver.publishing import NOTICES
+from relay.records.identifiers import Kind
+from relay.trust.admission import Admission
+from relay.trust.auditing import Fault, Judged, Judgement, judge_bundle
+from relay.trust.enrolment import read_enrolment
+from relay.trust.witness import SignedCheckpoint
+
+MAX_BUNDLE = WIDTH * (MAX_RECORD + 2)
+
+_WORTH_PROCESSES = 16 * WIDTH
+"""Entries from which on it pays to start processes."""
+
+Judge = Callable[[int, bytes, int, bool], asyncio.Future[Judgement]]
+"""Judges a bundle: first entry, bytes, width, whether signatures count. See `judge_bundle`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What an audit checks besides the log itself, and on how many processors."""
+
+    signatures: bool = True
+    receipts: bool = True
+    objects: bool = True
+    jobs: int = 1
+
+
+@dataclass(slots=True)
+class Report:
+    """What an audit proved. `growth_from` is the size of the log that the audit before saw, 0 for the first."""
+
+    election: str
+    origin: str
+    size: int
+    root: bytes
+    growth_from: int
+    cosigned_by: list[str] = field(default_factory=list)
+    entries: int = 0
+    receipts: int = 0
+    objects: int = 0
+    object_bytes: int = 0
+    revoked: dict[str, int] = field(default_factory=dict)
+    """Entries of signers revoked since, by name."""
+    findings: list[Finding] = field(default_factory=list)
+    findings_total: int = 0
+
+
+async def read_notices(source: Source) -> tuple[bytes, ...]:
+    """The notices that a log publishes. Raises `NotHeld` where it has none."""
+    return read_enrolment(await source.read(NOTICES, MAX_ENROLMENT)).notices
+
+
+async def read_checkpoint(source: Source, admission: Admission) -> SignedCheckpoint:
+    """The published checkpoint, signed by a receiver that a notice in force names. Raises `Refused` or `Malformed`."""
+    body = admission.admit(Kind.CHECKPOINT, await source.read("checkpoint", MAX_CHECKPOINT)).body
+    assert isinstance(body, SignedCheckpoint)
+    return body
+
+
+class Audit:
+    """One audit of the log in `source`, whose `signed` checkpoint was read and admitted."""
+
+    def __init__(
+        self,
+        source: Source,
+        admission: Admission,
+        signed: SignedCheckpoint,
+        ledger: Ledger,
+        scope: Scope,
+        progress: Progress,
+    ) -> None:
+        self._source = source
+        self._admission = admission
+        self._signed = signed
+        self._ledger = ledger
+        self._scope = scope
+        self._progress = progress
+
+    async def run(self) -> Report:
+        """Check everything that was not checked before. Raises what is wrong first."""
+        head = self._signed.checkpoint
+        names = [one.name for one in self._signed.note.signatures[1:]]
+        report = Report(self._admission.election, head.origin, head.size, head.root, 0, names)
+        report.growth_from = await self._check_growth(head)
+        report.entries = await self._check_entries(head)
+        if self._scope.signatures:
+            attachments = Attachments(self._source, self._admission, self._ledger, self._progress)
+            if self._scope.receipts:
+                report.receipts = await attachments.check_receipts(head)
+            if self._scope.objects:
+                report.objects, report.object_bytes = await attachments.check_objects()
+            self._remark(report)
+        return report
+
+    # -- growth
+    async def _check_growth(self, head: Checkpoint) -> int:
+        """Prove that the log extends the one seen before; its size then."""
+        raw = self._ledger.checkpoint
+        seen = parse_checkpoint(parse_note(raw)) if raw else None
+        if seen is not None:
+            if seen.size > head.size:
+                raise Refused(
+                    "shrunken-log",
+                    f"The log shows {head.size} entries, and showed {seen.size} before",
+                    "An old copy is served, or entries were taken away: keep the state file as evidence.",
+                )
+            proof = await self._consistency(seen.size, head.size) if seen.size < head.size else ()
+            verify_consistency(seen.size, seen.root, head.size, head.root, proof)
+        with self._ledger.step():
+            self._ledger.note_checkpoint(self._signed.raw)
+        return seen.size if seen else 0
+
+    async def _consistency(self, old: int, new: int) -> Sequence[bytes]:
+        held: dict[TileId, bytes] = {}
+        while True:
+            try:
+                return consistency_proof(old, new, tile_reader(new, held.__getitem__))
+            except KeyError as missing:
+                tile: TileId = missing.args[0]
+                held[tile] = await self._fetch(tile)
+
+    # -- entries
+    async def _check_entries(self, head: Checkpoint) -> int:
+        ledger = self._ledger
+        with ledger.step():
+            if self._scope.signatures:
+                ledger.forget_from(ledger.judged)
+        start = min(ledger.edge.size, ledger.judged) if self._scope.signatures else ledger.edge.size
+        async with _workers(self._admission.root.certificate, self._scope.jobs, head.size - start) as judge:
+            bundles = self._bundles(start, head.size, judge)
+            try:
+                await self._take_bundles(bundles, start, head)
+            except BrokenExecutor as error:
+                raise StoreError(
+                    "A process that checked signatures was ended", "There may be too little memory: try --jobs 1."
+                ) from error
+            finally:
+                await bundles.aclose()
+        if ledger.tip.root() != head.root:
+            raise Refused(
+                "wrong-root",
+                f"The {head.size} entries do not lead to the root that the checkpoint signs",
+                "Audit it anew with another --state file; if that ends here too, the receiver signed another log than it "
+                "shows: tell the election office and the public.",
+            )
+        for tile, content in ledger.tip.partial():
+            await self._compare(tile, content)
+        return head.size - start
+
+    async def _take_bundles(
+        self, bundles: AsyncIterator[tuple[int, int, Judgement, bytes]], start: int, head: Checkpoint
+    ) -> None:
+        """Hold bundles against the tiles and note them, a few in one commit; the last one may not be full."""
+        more = True
+        while more:
+            more = False
+            with self._ledger.step():
+                taken = 0
+                async for first, width, judgement, published in bundles:
+                    await self._take_bundle(first, width, judgement, published)
+                    self._progress("entries", first + width - start, head.size - start)
+                    taken += 1
+                    if taken == AUDIT_COMMIT:
+                        more = True
+                        break
+
+    async def _take_bundle(self, first: int, width: int, judgement: Judgement, published: bytes) -> None:
+        ledger = self._ledger
+        if isinstance(judgement, Fault):
+            raise wrong("wrong-entry", f"Entry {judgement.index} is not right: {judgement.why}")
+        known = first < ledger.edge.size
+        edge, full = (ledger.edge, []) if known else ledger.edge.extend(judgement.leaves)
+        expected = ledger.tile(TileId(0, first // WIDTH)) if known else judgement.leaves
+        if judgement.leaves != expected:
+            raise wrong("altered-entry", f"{_bundle(first, width).path} is not what it was when it was hashed before")
+        if published != judgement.leaves:
+            tile = TileId(0, first // WIDTH, width)
+            place = next((at for at in range(width) if not _same_hash(published, judgement.leaves, at)), None)
+            if place is None:
+                raise wrong("wrong-tile", f"{tile.path} has more hashes than entries")
+            raise wrong("wrong-tile", f"Entry {first + place} has another hash than {tile.path} says")
+        for upper, content in full:
+            if upper.level:
+                await self._compare(upper, content)
+        if width == WIDTH:
+            if not known:
+                ledger.note_bundle(edge, full)
+        else:
+            ledger.tip = edge
+        self._note_entries(first, width, judgement)
+
+    def _note_entries(self, first: int, width: int, judgement: Judged) -> None:
+        if not judgement.entries:
+            return
+        judged = first + width if width == WIDTH else first
+        repeated = self._ledger.note_entries(first, judgement.entries, judged)
+        if repeated is not None:
+            raise wrong("twice-in-log", "Entries {} and {} of the log are the same statement".format(*sorted(repeated)))
+
+    async def _bundles(self, start: int, size: int, judge: Judge) -> AsyncGenerator[tuple[int, int, Judgement, bytes]]:
+        """First entry, width, judgement and published tile of each bundle, in order; a few are under way at once."""
+
+        async def one(first: int) -> tuple[int, int, Judgement, bytes]:
+            width = min(WIDTH, size - first)
+            raw, published = await asyncio.gather(
+                self._fetch(_bundle(first, width)), self._fetch(TileId(0, first // WIDTH, width))
+            )
+            return first, width, await judge(first, raw, width, self._scope.signatures), published
+
+        waiting: deque[asyncio.Task[tuple[int, int, Judgement, bytes]]] = deque()
+        try:
+            for first in range(start, size, WIDTH):
+                waiting.append(asyncio.create_task(one(first)))
+                if len(waiting) > 2 * self._scope.jobs + 2:
+                    yield await waiting.popleft()
+            while waiting:
+                yield await waiting.popleft()
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+    async def _compare(self, tile: TileId, content: bytes) -> None:
+        if await self._fetch(tile) != content:
+            raise wrong("wrong-tile", f"{tile.path} is not made of the tiles below it")
+
+    async def _fetch(self, tile: TileId) -> bytes:
+        """A published tile or bundle. Where a partial one is gone, since the log has grown, the full one serves."""
+        limit = MAX_BUNDLE if tile.level == ENTRIES else WIDTH * HASH_SIZE
+        try:
+            return await self._source.read(tile.path, limit)
+        except NotHeld:
+            if tile.width == WIDTH:
+                raise
+        whole = await self._source.read(TileId(tile.level, tile.index).path, limit)
+        if tile.level == ENTRIES:
+            return encode_entries(decode_entries(whole)[: tile.width])
+        return whole[: tile.width * HASH_SIZE]
+
+    # -- remarks
+    def _remark(self, report: Report) -> None:
+        for node, revocation in self._admission.revoked.items():
+            count = self._ledger.entries_by(node)
+            if count:
+                report.revoked[revocation.name] = count
+        for finding in self._ledger.chain_findings():
+            report.findings_total += 1
+            if len(report.findings) < AUDIT_REMARKS:
+                report.findings.append(finding)
+
+
+def _bundle(first: int, width: int) -> TileId:
+    return TileId(ENTRIES, first // WIDTH, width)
+
+
+def _same_hash(left: bytes, right: bytes, place: int) -> bool:
+    span = slice(place * HASH_SIZE, (place + 1) * HASH_SIZE)
+    return left[span] == right[span]
+
+
+@asynccontextmanager
+async def _workers(root: bytes, jobs: int, entries: int) -> AsyncIterator[Judge]:
+    """What judges bundles: other processes, where there is enough to do for them; else a thread."""
+    loop = asyncio.get_running_loop()
+    if jobs < 2 or entries < _WORTH_PROCESSES:
+        yield lambda *bundle: loop.run_in_executor(None, judge_bundle, root, *bundle)
+        return
+    # Fresh processes, not forks: this one has threads. Ctrl-C is this one's to handle.
+    pool = ProcessPoolExecutor(
+        jobs, mp_context=get_context("spawn"), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
+    )
+    try:
+        yield lambda *bundle: loop.run_in_executor(pool, judge_bundle, root, *bundle)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,244 @@
+"""What an audit has checked and found right so far: its state file, one SQLite database.
+
+An audit that is interrupted goes on from here, and the next one begins where this one ended. Kept: the newest
+checkpoint seen, the full tiles (so that later roots, receipts and proofs are held against what was hashed here and not
+against what a server says of it again), what each entry says, and which objects and receipts are still to be fetched.
+Everything of one step is one transaction. Without a file the same lives in memory, and ends with the audit.
+
+It lives outside a node's store on purpose: an auditor has no node.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from relay.errors import BadInput, Malformed, StoreError
+from relay.log.edge import Edge
+from relay.log.tiles import TileId, tile_reader
+from relay.log.tree import root_of
+from relay.receiver.chains import Finding, Link, findings
+from relay.records.identifiers import NodeId, ObjectId, RecordId, StatementId
+from relay.trust.auditing import Entry
+
+_APPLICATION_ID = 0x524C4155
+"""`RLAU`, in the file's header."""
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE facts (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE tiles (level INTEGER NOT NULL, place INTEGER NOT NULL, content BLOB NOT NULL, PRIMARY KEY (level, place));
+CREATE TABLE nodes (number INTEGER PRIMARY KEY, node BLOB NOT NULL UNIQUE);
+-- id: of the statement, once in a log. Entries are numbered as in the log.
+CREATE TABLE entries (
+    entry INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, node INTEGER NOT NULL, seq INTEGER NOT NULL, previous BLOB
+);
+CREATE TABLE objects (number INTEGER PRIMARY KEY, entry INTEGER NOT NULL, sha256 BLOB NOT NULL, size INTEGER NOT NULL);
+"""
+
+
+class Ledger:
+    """The state of one audit. `path` None keeps it in memory."""
+
+    def __init__(self, path: Path | None, root: bytes, origin: str) -> None:
+        """Open or make it, for the log `origin` of the election with this root certificate.
+
+        Raises `BadInput` for a file that is of another log, or none of relay's; `StoreError` where it cannot be used.
+        """
+        self._name = str(path) if path else "memory"
+        if path is not None:
+            self._check_file(path)
+        with self._explained():
+            self._database = sqlite3.connect(path or ":memory:", isolation_level=None)
+        try:
+            self._prepare(root, origin)
+        except BaseException:
+            self._database.close()
+            raise
+        self._nodes: dict[bytes, int] = {node: number for number, node in self._all("SELECT number, node FROM nodes")}
+        self.edge = Edge.from_bytes(self._fact("edge") or Edge().to_bytes())
+        """What was hashed for good: always full bundles."""
+        self.tip = self.edge
+        """The edge with the last bundle's entries, which is not full: for the length of this audit."""
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """One transaction: what is noted within is kept whole, or not at all."""
+        with self._explained():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+
+    # -- the log
+    @property
+    def checkpoint(self) -> bytes:
+        """The newest checkpoint that an audit saw, as a signed note; empty at first."""
+        return self._fact("checkpoint")
+
+    def note_checkpoint(self, raw: bytes) -> None:
+        """Remember a checkpoint."""
+        self._set("checkpoint", raw)
+
+    @property
+    def judged(self) -> int:
+        """How many entries, from the first, had their signatures checked: a multiple of 256."""
+        return int(self._fact("judged") or b"0")
+
+    def note_bundle(self, edge: Edge, full: Iterable[tuple[TileId, bytes]]) -> None:
+        """Remember tiles that became full, and the edge after them."""
+        rows = [(tile.level, tile.index, content) for tile, content in full]
+        self._database.executemany("INSERT OR REPLACE INTO tiles VALUES (?, ?, ?)", rows)
+        self._set("edge", edge.to_bytes())
+        self.edge = self.tip = edge
+
+    def note_entries(self, first: int, entries: Iterable[Entry], judged: int) -> tuple[int, int] | None:
+        """Remember entries from number `first` on; where one stands in the log already, its two numbers."""
+        rows: list[tuple[int, bytes, int, int, bytes | None]] = []
+        objects: list[tuple[int, bytes, int]] = []
+        for index, one in enumerate(entries, first):
+            rows.append((index, one.id, self._number_of(one.node), one.seq, one.previous))
+            objects += [(index, sha256, size) for sha256, size in one.objects]
+        try:
+            self._database.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", rows)
+        except sqlite3.IntegrityError:
+            return self._repeated(rows)
+        self._database.executemany("INSERT INTO objects (entry, sha256, size) VALUES (?, ?, ?)", objects)
+        self._set("judged", b"%d" % judged)
+        return None
+
+    def forget_from(self, first: int) -> None:
+        """Forget entries from number `first` on: those of a bundle that was not full when it was read."""
+        self._database.execute("DELETE FROM entries WHERE entry >= ?", (first,))
+        self._database.execute("DELETE FROM objects WHERE entry >= ?", (first,))
+
+    def tile(self, tile: TileId) -> bytes:
+        """A tile of hashes, as it was checked. Raises `Malformed` for one that was not."""
+        row = self._one("SELECT content FROM tiles WHERE level = ? AND place = ?", tile.level, tile.index)
+        content = row[0] if row else self.tip.rows[tile.level]
+        return bytes(content[: tile.width * 32])
+
+    def root_of(self, size: int) -> bytes:
+        """The root of the first `size` entries, all of them hashed here."""
+        if size > self.tip.size:
+            raise Malformed(f"The audit has not come to entry {size} yet")
+        return root_of(size, tile_reader(size, self.tile))
+
+    # -- what entries say
+    def entry_ids(self, first: int, limit: int) -> list[tuple[int, StatementId]]:
+        """Numbers and ids of entries, from number `first` on."""
+        rows = self._all("SELECT entry, id FROM entries WHERE entry >= ? ORDER BY entry LIMIT ?", first, limit)
+        return [(entry, StatementId(RecordId(name))) for entry, name in rows]
+
+    def objects(self, after: int, limit: int) -> list[tuple[int, int, ObjectId, int]]:
+        """Objects to be checked: number (greater than `after`), entry, id and size in bytes."""
+        query = "SELECT number, entry, sha256, size FROM objects WHERE number > ? ORDER BY number LIMIT ?"
+        return [(number, entry, ObjectId(name), size) for number, entry, name, size in self._all(query, after, limit)]
+
+    def count(self, table: str, column: str, after: int) -> int:
+        """How many objects or entries are beyond `after`."""
+        assert (table, column) in (("objects", "number"), ("entries", "entry"))
+        row = self._one(f"SELECT count(*) FROM {table} WHERE {column} > ?", after)
+        return int(row[0]) if row else 0
+
+    def cursor(self, what: str) -> int:
+        """How far `objects` or `receipts` were checked: the last number; -1 where none was."""
+        return int(self._fact(f"checked {what}") or b"-1")
+
+    def move(self, what: str, number: int) -> None:
+        """Note how far they were checked."""
+        self._set(f"checked {what}", b"%d" % number)
+
+    def entries_by(self, node: NodeId) -> int:
+        """How many entries a device signed."""
+        query = "SELECT count(*) FROM entries JOIN nodes ON number = entries.node WHERE nodes.node = ?"
+        row = self._one(query, node)
+        return int(row[0]) if row else 0
+
+    def chain_findings(self) -> Iterator[Finding]:
+        """Gaps and forks in the chains of the devices, one device after the other."""
+        query = "SELECT seq, id, previous FROM entries WHERE node = ?"
+        self._database.execute("CREATE INDEX IF NOT EXISTS entries_of_nodes ON entries (node)")
+        for node, number in sorted(self._nodes.items()):
+            yield from findings(Link(NodeId(node), *row) for row in self._all(query, number))
+
+    # -- the database
+    def _check_file(self, path: Path) -> None:
+        """SQLite takes a very short file for an empty database, and would overwrite it."""
+        try:
+            head = b""
+            if path.exists():
+                with path.open("rb") as file:
+                    head = file.read(16)
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read ({error.strerror})", "Check the file and its owner.") from error
+        if head not in (b"", b"SQLite format 3\0"):
+            raise BadInput(f"{path} is not the state of an audit", "Give another --state; it is made anew.")
+
+    def _prepare(self, root: bytes, origin: str) -> None:
+        with self._explained():
+            (application,) = self._database.execute("PRAGMA application_id").fetchone()
+            (version,) = self._database.execute("PRAGMA user_version").fetchone()
+            (tables,) = self._database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if (application, version, tables) == (0, 0, 0):
+                self._database.executescript(
+                    f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {_APPLICATION_ID};"
+                    f"PRAGMA user_version = {_VERSION}; COMMIT;"
+                )
+                with self.step():
+                    self._set("root", root)
+                    self._set("origin", origin.encode())
+            elif (application, version) != (_APPLICATION_ID, _VERSION):
+                raise BadInput(f"{self._name} is not the state of an audit", "Give another --state; it is made anew.")
+            self._database.execute("PRAGMA synchronous = NORMAL")
+        if (self._fact("root"), self._fact("origin")) != (root, origin.encode()):
+            raise BadInput(
+                f"{self._name} is the state of an audit of another log", "Give one --state file to each log."
+            )
+
+    def _number_of(self, node: NodeId) -> int:
+        number = self._nodes.get(node)
+        if number is None:
+            number = self._database.execute("INSERT INTO nodes (node) VALUES (?)", (node,)).lastrowid or 0
+            self._nodes[node] = number
+        return number
+
+    def _repeated(self, rows: Iterable[tuple[int, bytes, int, int, bytes | None]]) -> tuple[int, int]:
+        for index, name, *_ in rows:
+            row = self._one("SELECT entry FROM entries WHERE id = ? AND entry <> ?", name, index)
+            if row is not None:
+                return row[0], index
+        raise StoreError(f"The audit's state {self._name} is damaged", "Begin the audit anew, with a new state file.")
+
+    def _fact(self, key: str) -> bytes:
+        row = self._one("SELECT value FROM facts WHERE key = ?", key)
+        return bytes(row[0]) if row else b""
+
+    def _set(self, key: str, value: bytes) -> None:
+        self._database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (key, value))
+
+    def _one(self, query: str, *values: object) -> tuple[Any, ...] | None:
+        rows = self._all(query, *values)
+        return rows[0] if rows else None
+
+    def _all(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._explained():
+            return self._database.execute(query, values).fetchall()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"The audit's state {self._name} cannot be used ({error})", "Check its disk.") from error

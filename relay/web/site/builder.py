@@ -1,0 +1,428 @@
+"""The site's upkeep: what one arrival changes, and nothing else.
+
+    arrival → its device's chain → its station and form → village → district → … → the whole → feed
+
+Each step reads one document, changes one row and writes it back, so that the cost of an arrival depends on the depth of
+the country and not on the size of the log. What is read back is what was published: the site has no other memory.
+
+`site.json` says how far the site is. It is written last, and what was written is settled now and then only: whatever
+came later is brought again after a power cut, and bringing an entry twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+from relay.limits import SITE_MARKS, SITE_NEWEST, SITE_NOTES, SITE_WHOLE_FORMS
+from relay.receiver.chains import Finding, Gap, Link, findings
+from relay.receiver.results import Logged, judge, shows_at
+from relay.records.identifiers import NodeId, RecordId, StatementId
+from relay.records.notice import Station
+from relay.web.site.documents import Documents, encode, parse
+from relay.web.site.downloads import table
+from relay.web.site.pages import JSON, Look
+from relay.web.site.regions import WHOLE, Document, Region, Regions, add_up, fingerprint, station_row
+from relay.web.site.shelf import FRESH, Page, Shelf
+
+STATE = "site.json"
+NEWEST = "newest.json"
+STRAYS = "strays.json"
+ISLANDS = "islands.json"
+_GATHERED = (NEWEST, STRAYS, ISLANDS)
+_WHOLE = Region(WHOLE, "", "whole")
+_AT_ONCE = 64
+"""Pages that are rendered, then written, at a time."""
+
+_Form = tuple[str, str]
+"""A polling station and a form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """What the notices in force say: stations, forms, and signers whose keys are no longer believed."""
+
+    stations: Mapping[str, Station]
+    forms: tuple[str, ...]
+    revoked: AbstractSet[NodeId] = frozenset()
+
+
+@dataclass(slots=True)
+class _Touched:
+    """What a batch changes, each once, in the order in which it was found out."""
+
+    forms: dict[_Form, None] = field(default_factory=dict)
+    devices: dict[NodeId, None] = field(default_factory=dict)
+    regions: dict[Region, None] = field(default_factory=dict)
+
+
+class Site:
+    """The published site of one election on a shelf. One at a time may write to it."""
+
+    def __init__(self, shelf: Shelf, look: Look) -> None:
+        self.entries = 0
+        self._shelf = shelf
+        self._look = look
+        self._documents = Documents(shelf)
+        self._register = Register({}, ())
+        self._regions = Regions()
+        self._print = ""
+
+    async def open(self, register: Register, *, anew: bool = False) -> None:
+        """Go on where the site is; begin it anew when the register, the pages or the caller ask for it.
+
+        Raises `StoreError` when what was published cannot be read back: then begin it anew.
+        """
+        self._register = register
+        self._print = f"{fingerprint(register.stations, register.forms)} {self._look.fingerprint}"
+        content = await self._shelf.read(STATE)
+        state = {} if content is None else parse(STATE, content, forgiving=anew)
+        self._documents.forget()
+        self._documents.generation = state.get("generation", 0)
+        if state.get("print") == self._print and not anew:
+            self._regions = Regions.from_map(state["regions"])
+            self.entries = state["entries"]
+            revoked = frozenset(NodeId(bytes.fromhex(one)) for one in state["revoked"])
+            self._register = replace(register, revoked=revoked)
+            await self.believe(register)
+        else:
+            await self._begin()
+
+    async def add(self, arrivals: Sequence[Logged]) -> None:
+        """Bring entries of the log to the site, in order. Their objects, statements and receipts must be there."""
+        if not arrivals:
+            return
+        touched = _Touched({(one.tps, one.form): None for one in arrivals})
+        await self._follow_devices(arrivals, touched)
+        await self._tell_newest(arrivals)
+        await self._work(arrivals, touched)
+        self.entries = max(self.entries, arrivals[-1].entry + 1)
+        await self._shelf.write(STATE, self._state(), JSON, FRESH)
+        self._documents.trim()
+
+    async def believe(self, register: Register) -> None:
+        """Take in which signers are believed; what others signed is flagged."""
+        changed = register.revoked ^ self._register.revoked
+        self._register = register
+        await self._documents.load(map(_device_path, changed))
+        touched = _Touched()
+        for node in changed:
+            document = self._documents.at(_device_path(node))
+            if document:
+                document["revoked"] = node in register.revoked
+                touched.devices[node] = None
+                touched.forms |= {(link["tps"], link["form"]): None for link in document["links"]}
+        if changed:
+            await self._work((), touched)
+            await self._shelf.write(STATE, self._state(), JSON, FRESH)
+
+    async def settle(self) -> None:
+        """Return when all this is on the disk."""
+        await self._shelf.settle()
+
+    # -- one batch
+
+    async def _work(self, arrivals: Sequence[Logged], touched: _Touched) -> None:
+        """Judge, add up, render and write whatever is touched."""
+        await self._judge(arrivals, touched)
+        await self._climb(touched)
+        await self._write(await asyncio.to_thread(lambda: list(self._render(touched))))
+
+    async def _follow_devices(self, arrivals: Sequence[Logged], touched: _Touched) -> None:
+        """Put each arrival into its device's chain. Forms whose findings changed by it are judged again."""
+        by_node: dict[NodeId, list[Logged]] = {}
+        for one in arrivals:
+            by_node.setdefault(one.node, []).append(one)
+        await self._documents.load(map(_device_path, by_node))
+        for node, new in by_node.items():
+            before = self._documents.at(_device_path(node)).get("links", [])
+            links = {link["id"]: link for link in before} | {one.id.hex(): _link_map(one) for one in new}
+            chain = sorted(links.values(), key=lambda link: int(link["entry"]))
+            found = findings(_links(node, chain))
+            touched.forms |= dict.fromkeys(_showing(findings(_links(node, before)), node, before))
+            touched.forms |= dict.fromkeys(_showing(found, node, chain))
+            touched.devices[node] = None
+            document = {
+                "node": node.hex(),
+                "device": new[-1].device,
+                "revoked": node in self._register.revoked,
+                "links": chain,
+                "findings": [_finding_map(one) for one in found],
+            }
+            self._documents.put(_device_path(node), document)
+
+    async def _judge(self, arrivals: Iterable[Logged], touched: _Touched) -> None:
+        """Judge every touched form, and put the result into its station's row."""
+        await self._documents.load([*(_form_path(*key) for key in touched.forms), *_GATHERED, _region_path(_WHOLE)])
+        new: dict[_Form, list[Logged]] = {}
+        for one in arrivals:
+            new.setdefault((one.tps, one.form), []).append(one)
+        held = {key: self._statements(key, new.get(key, [])) for key in touched.forms}
+        await self._documents.load(_device_path(one.node) for statements in held.values() for one in statements)
+        for (tps, form), statements in held.items():
+            station = self._register.stations.get(tps)
+            chains = [found for node in {one.node for one in statements} for found in self._findings(node)]
+            result = judge(statements, station, frozenset(self._register.forms), chains, self._register.revoked)
+            path = self._regions.path(station) if station else ()
+            document = self._look.result_document(result, station, path)
+            self._documents.put(_form_path(tps, form), document)
+            touched.regions |= dict.fromkeys(path or (_WHOLE,))
+            if station:
+                await self._place(station, path[-1], form, document)
+            else:
+                self._keep_stray(tps, form, document)
+
+    def _statements(self, key: _Form, new: Iterable[Logged]) -> list[Logged]:
+        """All statements of a station and form: those published before, and new ones."""
+        path = _form_path(*key)
+        held = {item["id"]: Logged.from_map(item) for item in self._documents.at(path).get("statements", [])}
+        # When an entry is brought again, what was said of its arrival the first time is what is true.
+        arrived = {item["id"]: item["arrived"] for item in self._documents.before(path).get("statements", [])}
+        arrived |= {name: one.arrived for name, one in held.items()}
+        return list(
+            (
+                held | {one.id.hex(): replace(one, arrived=arrived.get(one.id.hex(), one.arrived)) for one in new}
+            ).values()
+        )
+
+    def _findings(self, node: NodeId) -> list[Finding]:
+        document = self._documents.at(_device_path(node))
+        return findings(_links(node, document["links"])) if document.get("findings") else []
+
+    async def _place(self, station: Station, village: Region, form: str, document: Document) -> None:
+        """Put a result into its station's row, beside those of the station's other forms."""
+        path = _region_path(village)
+        await self._documents.load([path])
+        rows = self._documents.at(path)["children"]
+        others = [one for one in rows[station.tps]["forms"] if one != form]
+        await self._documents.load(_form_path(station.tps, one) for one in others)
+        results = {one: self._documents.at(_form_path(station.tps, one)) for one in others} | {form: document}
+        rows[station.tps] = station_row(station, self._register.forms, results)
+        if station.tps in self._documents.at(ISLANDS)["stations"]:
+            self._documents.at(ISLANDS)["stations"][station.tps]["mark"] = rows[station.tps]["sums"]["marks"]
+
+    def _keep_stray(self, tps: str, form: str, document: Document) -> None:
+        """A statement for a station that the register does not know has no region, and is not hidden."""
+        strays = dict(self._documents.at(STRAYS).get("strays", {}))
+        strays[f"{tps}/{form}"] = {"tps": tps, "form": form, "number": 0, "village": "", "flags": document["flags"]}
+        self._documents.put(STRAYS, {"strays": dict(islice(strays.items(), SITE_NOTES))})
+
+    async def _climb(self, touched: _Touched) -> None:
+        """Add up every touched region, villages first, and put its sums into the row that its parent has for it."""
+        await self._documents.load(map(_region_path, touched.regions))
+        for region in sorted(touched.regions, key=self._depth, reverse=True):
+            document = self._documents.at(_region_path(region))
+            document["sums"], document["notes"] = add_up(document["children"].values())
+            if document["path"]:
+                parent = _region_path(Region(**document["path"][-1]))
+                self._documents.at(parent)["children"][region.key] = _row(document)
+
+    async def _tell_newest(self, arrivals: Sequence[Logged]) -> None:
+        await self._documents.load([NEWEST])
+        held = {item["id"]: item for item in self._documents.at(NEWEST).get("newest", [])}
+        for one in arrivals[-SITE_NEWEST:]:
+            held.setdefault(one.id.hex(), self._look.newest_item(one, self._register.stations.get(one.tps)))
+        newest = sorted(held.values(), key=lambda item: -int(item["entry"]))[:SITE_NEWEST]
+        self._documents.put(NEWEST, {"newest": newest})
+
+    def _render(self, touched: _Touched) -> Iterable[Page]:
+        """The files of whatever is touched: what the parts say first, what gathers them after."""
+        for tps, form in touched.forms:
+            yield from self._pages(_form_path(tps, form), self._look.form_pages)
+        for node in touched.devices:
+            yield from self._pages(_device_path(node), self._look.device_pages)
+        for region in sorted(touched.regions, key=self._depth, reverse=True):
+            if region.level != "whole":
+                yield from self._pages(_region_path(region), self._look.region_pages)
+        if touched.regions:
+            gathered = [self._documents.at(path) for path in _GATHERED]
+            for path, document in zip(_GATHERED, gathered, strict=True):
+                yield Page(path, encode(document), JSON)
+            yield from self._pages(_region_path(_WHOLE), lambda whole: self._look.whole_pages(whole, *gathered))
+
+    def _pages(self, path: str, render: Callable[[Document], Iterable[Page]]) -> Iterable[Page]:
+        document = self._documents.at(path)
+        yield Page(path, encode(document), JSON)
+        yield from render(document)
+
+    async def _write(self, pages: Iterable[Page]) -> None:
+        await asyncio.gather(*(self._shelf.write(one.path, one.content, one.content_type, FRESH) for one in pages))
+
+    # -- downloads
+
+    async def write_tables(self) -> None:
+        """Write the tables that gather many stations: one for the election, or one for each district of a large one.
+
+        They cost what the election is large: the caller decides how often.
+        """
+        await self._documents.load([_region_path(_WHOLE)])
+        whole = self._documents.at(_region_path(_WHOLE))
+        if whole["sums"]["expected"] <= SITE_WHOLE_FORMS:
+            await self._write(table("results", [row async for row in self._rows(whole)]))
+            return
+        async for district in self._below(whole, "district"):
+            name = f"region/{district['key']}-results"
+            await self._write(table(name, [row async for row in self._rows(district)]))
+
+    async def _below(self, document: Document, level: str) -> AsyncIterator[Document]:
+        for key, row in document["children"].items():
+            path = _region_path(Region(key, row["name"], row["level"]))
+            await self._documents.load([path])
+            child = self._documents.at(path)
+            self._documents.trim()
+            if row["level"] == level:
+                yield child
+            else:
+                async for one in self._below(child, level):
+                    yield one
+
+    async def _rows(self, document: Document) -> AsyncIterator[Document]:
+        """One row for each station and form of a region, arrived or not."""
+        if document["level"] != "village":
+            async for village in self._below(document, "village"):
+                async for row in self._rows(village):
+                    yield row
+            return
+        district = document["path"][-1]["name"]
+        for tps, station in sorted(document["children"].items()):
+            place = {"tps": tps, "village": document["name"], "district": district, **station}
+            for form in dict.fromkeys((*self._register.forms, *station["forms"])):
+                yield {**place, "form": form, **station["forms"].get(form, {})}
+
+    # -- beginning
+
+    async def _begin(self) -> None:
+        """Write the site of an election from which nothing arrived yet."""
+        self._documents.generation += 1
+        self.entries = 0
+        self._regions = await asyncio.to_thread(Regions.of, self._register.stations.values())
+        for file in self._look.files():
+            await self._shelf.write(file.path, file.content, file.content_type, FRESH)
+        blank = await asyncio.to_thread(self._blank)
+        for at in range(0, len(blank), _AT_ONCE):
+            part = blank[at : at + _AT_ONCE]
+            for region, document in part:
+                self._documents.put(_region_path(region), document)
+            await self._write(await asyncio.to_thread(self._render_parts, [region for region, _ in part]))
+            self._documents.trim()
+        self._documents.put(NEWEST, {"newest": []})
+        self._documents.put(STRAYS, {"strays": {}})
+        self._documents.put(ISLANDS, {"stations": self._on_islands()})
+        self._documents.put(_region_path(_WHOLE), blank[-1][1])
+        await self._write(await asyncio.to_thread(lambda: list(self._render(_Touched(regions={_WHOLE: None})))))
+        await self._shelf.write(STATE, self._state(), JSON, FRESH)
+        await self.write_tables()
+
+    def _on_islands(self) -> Document:
+        """The stations on islands for the map; none where there are too many to draw."""
+        on = [one for one in self._register.stations.values() if one.island]
+        if len(on) > SITE_MARKS:
+            return {}
+        return {
+            one.tps: {
+                "number": one.number,
+                "island": one.island,
+                "village": one.village,
+                "region": self._regions.path(one)[-1].key,
+                "mark": "0",
+            }
+            for one in on
+        }
+
+    def _render_parts(self, regions: Iterable[Region]) -> list[Page]:
+        pages: list[Page] = []
+        for region in regions:
+            if region.level != "whole":
+                pages += self._pages(_region_path(region), self._look.region_pages)
+        return pages
+
+    def _blank(self) -> list[tuple[Region, Document]]:
+        """The documents of all regions with nothing in them, villages first, the whole last."""
+        found: dict[Region, Document] = {_WHOLE: _blank_document(_WHOLE, ())}
+        for station in self._register.stations.values():
+            path = self._regions.path(station)
+            for at, region in enumerate(path):
+                if region not in found:
+                    found[region] = _blank_document(region, path[:at])
+            found[path[-1]]["children"][station.tps] = station_row(station, self._register.forms, {})
+        ordered = sorted(found.items(), key=lambda item: (-self._depth(item[0]), item[0].key))
+        for _, document in ordered:
+            document["sums"], document["notes"] = add_up(document["children"].values())
+            if document["path"]:
+                found[Region(**document["path"][-1])]["children"][document["key"]] = _row(document)
+        return ordered
+
+    def _depth(self, region: Region) -> int:
+        return ("whole", *self._regions.levels).index(region.level)
+
+    def _state(self) -> bytes:
+        return encode(
+            {
+                "election": self._look.election,
+                "entries": self.entries,
+                "generation": self._documents.generation,
+                "print": self._print,
+                "regions": self._regions.to_map(),
+                "revoked": sorted(node.hex() for node in self._register.revoked),
+            }
+        )
+
+
+def _form_path(tps: str, form: str) -> str:
+    return f"tps/{tps}/{form}.json"
+
+
+def _device_path(node: NodeId) -> str:
+    return f"device/{node.hex()}.json"
+
+
+def _region_path(region: Region) -> str:
+    return f"region/{region.key}.json"
+
+
+def _blank_document(region: Region, above: Sequence[Region]) -> Document:
+    path = [{"key": one.key, "name": one.name, "level": one.level} for one in above]
+    return {"key": region.key, "name": region.name, "level": region.level, "path": path, "children": {}}
+
+
+def _row(document: Document) -> Document:
+    return {key: document[key] for key in ("name", "level", "sums", "notes")}
+
+
+def _link_map(one: Logged) -> Document:
+    return {
+        "id": one.id.hex(),
+        "seq": one.seq,
+        "previous": one.previous.hex() if one.previous else None,
+        "tps": one.tps,
+        "form": one.form,
+        "entry": one.entry,
+    }
+
+
+def _links(node: NodeId, links: Iterable[Mapping[str, object]]) -> list[Link]:
+    return [
+        Link(node, int(str(one["seq"])), _id(one["id"]), _id(one["previous"]) if one["previous"] else None)
+        for one in links
+    ]
+
+
+def _id(text: object) -> StatementId:
+    return StatementId(RecordId(bytes.fromhex(str(text))))
+
+
+def _finding_map(found: Finding) -> Document:
+    named = [one.hex() for one in found.named]
+    if isinstance(found, Gap):
+        return {"finding": "gap", "first": found.first, "last": found.last, "named": named}
+    return {"finding": "fork", "seq": found.seq, "held": [one.hex() for one in found.held], "named": named}
+
+
+def _showing(found: Sequence[Finding], node: NodeId, links: Iterable[Document]) -> Iterable[_Form]:
+    """The stations and forms of the statements at which findings show."""
+    for link, one in zip(_links(node, links), links, strict=True):
+        if any(shows_at(each, node, link.seq, link.previous) for each in found):
+            yield one["tps"], one["form"]

@@ -1,0 +1,305 @@
+"""How the site looks: documents in, files out. Two trees of pages, Indonesian at the top and English below `en/`.
+
+Every link is relative, so that the site works under any address and from any folder. Pages need no script to be read;
+`static/check.js` only adds the check, and the policy in each page lets nothing else run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta, timezone
+from functools import cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from relay.receiver.results import Logged, Result, Standing
+from relay.records.identifiers import is_drill, sha256
+from relay.records.notice import Station
+from relay.records.tally import COUNTS
+from relay.trust.enrolment import pem_block
+from relay.web.site.chart import Place, draw
+from relay.web.site.downloads import feed
+from relay.web.site.regions import Document, Region
+from relay.web.site.shelf import Page
+
+LANGUAGES = ("id", "en")
+HTML = "text/html; charset=utf-8"
+JSON = "application/json"
+_STATIC = {
+    "site.css": "text/css; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+    "check.js": "text/javascript",
+    "verify.js": "text/javascript",
+}
+_WIB = timezone(timedelta(hours=7), "WIB")
+"""Western Indonesian time: what the whole country's results are told in."""
+_PEM = "application/x-pem-file"
+
+
+class Look:
+    """Renders the pages of one election. `root` and `receiver` are certificates (DER), `places` the map, if any."""
+
+    def __init__(self, election: str, root: bytes, receiver: bytes, places: Sequence[Place] = ()) -> None:
+        self.election = election
+        self._root = root
+        self._receiver = receiver
+        self._places = places
+        self._environment = _environment()
+        whole = hashlib.sha256(repr((election, root, receiver, places)).encode())
+        for name, content in _ours():
+            whole.update(repr((name, content)).encode())
+        self.fingerprint = whole.hexdigest()[:16]
+
+    # -- documents
+
+    def result_document(self, result: Result, station: Station | None, path: Sequence[Region]) -> Document:
+        """What is published of one station and form."""
+        first = result.standing[0]
+        return {
+            "election": self.election,
+            "tps": result.tps,
+            "form": result.form,
+            "station": _station_map(station) if station else None,
+            "path": [{"key": one.key, "name": one.name, "level": one.level} for one in path],
+            "state": _state(result),
+            "entry": first.entry,
+            "arrived": result.standing[-1].arrived,
+            "counted": result.counted,
+            "corrected": result.corrected,
+            "tally": result.tally.to_map() if result.tally else None,
+            "flags": [flag.to_map() for flag in result.flags],
+            "statements": [{**one.to_map(), "standing": str(standing)} for one, standing in result.statements],
+        }
+
+    def newest_item(self, one: Logged, station: Station | None) -> Document:
+        """What the feed says of an arrival."""
+        place = _station_map(station) if station else {"number": 0, "village": "", "district": "", "island": ""}
+        return {
+            "id": one.id.hex(),
+            "entry": one.entry,
+            "arrived": one.arrived,
+            "tps": one.tps,
+            "form": one.form,
+            "correction": one.supersedes is not None,
+            **{key: place[key] for key in ("number", "village", "district", "island")},
+        }
+
+    # -- pages
+
+    def form_pages(self, document: Document) -> Iterable[Page]:
+        """The page of one station and form."""
+        statements = list(reversed(document["statements"]))
+        standing = [one for one in statements if one["standing"] != Standing.SUPERSEDED]
+        earlier = [one for one in statements if one["standing"] == Standing.SUPERSEDED]
+        path = f"tps/{document['tps']}/{document['form']}"
+        return self._pages(path, "form.html", document=document, standing=standing, earlier=earlier)
+
+    def device_pages(self, document: Document) -> Iterable[Page]:
+        """The page of one device: everything that it signed."""
+        return self._pages(f"device/{document['node']}", "device.html", document=document)
+
+    def region_pages(self, document: Document) -> Iterable[Page]:
+        """The page of a region: of a village with its stations, of a larger one with its parts."""
+        return self._pages(f"region/{document['key']}", "region.html", document=document)
+
+    def whole_pages(self, document: Document, newest: Document, strays: Document, islands: Document) -> Iterable[Page]:
+        """The front page with its map, the flags and the feed."""
+        items = newest["newest"]
+        on = islands["stations"]
+        chart = draw(self._places, [(tps, one["island"]) for tps, one in on.items()])
+        yield from self._pages("index", "index.html", document=document, newest=items[:8], chart=chart, islands=on)
+        yield from self._pages("flags", "flags.html", document=document, strays=list(strays["strays"].values()))
+        words = texts("id")
+        atom = feed(self.election, items, words["title"], words["station_number"])
+        yield Page("feed.xml", atom, "application/atom+xml")
+
+    def files(self) -> Iterable[Page]:
+        """What does not change with arrivals: style, scripts, certificates, and the pages that explain."""
+        for name, kind in _STATIC.items():
+            yield Page(f"static/{name}", _read(f"static/{name}"), kind)
+        yield Page("root.pem", pem_block("CERTIFICATE", self._root).encode(), _PEM)
+        yield Page("receiver.pem", pem_block("CERTIFICATE", self._receiver).encode(), _PEM)
+        yield from self._pages("check", "check.html", fingerprint=_spaced(sha256(self._root).hex()))
+        yield from self._pages("downloads", "downloads.html")
+
+    def _pages(self, path: str, template: str, **values: Any) -> Iterable[Page]:
+        depth = path.count("/")
+        for language in LANGUAGES:
+            own = "" if language == "id" else "en/"
+            up = "../" * (depth + bool(own))
+            other = LANGUAGES[1 - LANGUAGES.index(language)]
+            content = self._environment.get_template(template).render(
+                lang=language,
+                t=texts(language),
+                election=self.election,
+                drill=is_drill(self.election),
+                up=up,  # to the site's own top, where files are
+                home="../" * depth,  # to the top of the pages in this language
+                path=path,
+                other=f"{up}{'en/' if other == 'en' else ''}{path}.html",
+                other_lang=other,
+                counts=COUNTS,
+                words=_script_words(language),
+                **values,
+            )
+            yield Page(f"{own}{path}.html", content.encode(), HTML)
+
+
+def _station_map(station: Station) -> Document:
+    keys = ("number", "village", "district", "island", "registered_voters")
+    return {key: getattr(station, key) for key in keys}
+
+
+def _state(result: Result) -> str:
+    """In a word: `result`, `conflict`, or what there is instead of numbers: `sealed`, `photographs`."""
+    if any(standing is Standing.CONFLICT for _, standing in result.statements):
+        return "conflict"
+    if result.tally is None:
+        return "sealed" if result.standing[0].sealed else "photographs"
+    return "result"
+
+
+@cache
+def texts(language: str) -> dict[str, Any]:
+    """What the pages say."""
+    found: dict[str, Any] = json.loads(_read(f"templates/texts.{language}.json"))
+    return found
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FunctionLoader(lambda name: _read(f"templates/{name}").decode()),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": _number,
+        "percent": _percent,
+        "moment": _moment,
+        "iso": _iso,
+        "size": _size,
+        "spaced": _spaced,
+        "script_safe": _script_safe,
+    }
+    environment.globals |= {"runs": _runs, "reason": _reason, "together": _together, "shapes": _SHAPES}
+    return environment
+
+
+def _number(value: int, language: str) -> str:
+    text = f"{value:,}"
+    return text.replace(",", ".") if language == "id" else text
+
+
+def _percent(part: int, whole: int, language: str) -> str:
+    """A share; never rounded up to everything, nor down to nothing."""
+    share = 100 * part / whole if whole else 0.0
+    share = min(share, 99.9) if part < whole else share
+    share = max(share, 0.1) if part else share
+    text = f"{share:.1f}".removesuffix(".0")
+    return f"{text.replace('.', ',') if language == 'id' else text}%"
+
+
+def _moment(seconds: int | None, language: str) -> str:
+    """A time as people say it; a device may claim any number, and one that is no date is shown as it is."""
+    if seconds is None:
+        return "—"
+    try:
+        moment = datetime.fromtimestamp(seconds, _WIB)
+    except (ValueError, OverflowError, OSError):
+        return str(seconds)
+    month = texts(language)["months"][moment.month - 1]
+    clock = f"{moment:%H.%M.%S}" if language == "id" else f"{moment:%H:%M:%S}"
+    return f"{moment.day} {month} {moment.year}, {clock} WIB"
+
+
+def _iso(seconds: int | None) -> str:
+    try:
+        return datetime.fromtimestamp(seconds or 0, UTC).isoformat()
+    except (ValueError, OverflowError, OSError):
+        return ""
+
+
+def _size(count: int, language: str) -> str:
+    text = f"{count / 1_000_000:.1f} MB" if count >= 1_000_000 else f"{max(count // 1000, 1)} kB"
+    return text.replace(".", ",") if language == "id" else text
+
+
+def _spaced(digits: str) -> str:
+    """Hexadecimal digits in groups that can be read aloud."""
+    return " ".join(digits[at : at + 4] for at in range(0, len(digits), 4))
+
+
+_SHAPES = {"0": "h8v8h-8z", "1": "v8h8z", "2": "h8v8h-8z", "!": "m4 -1l5 5l-5 5l-5 -5z"}
+"""The marks: a square, empty or full; half of one; a diamond. Whoever sees no colours can tell them apart."""
+
+
+def _runs(marks: str, columns: int = 24) -> dict[str, str]:
+    """Station marks as SVG paths in a grid of 10 units, one path for each kind of mark."""
+    paths: dict[str, list[str]] = {}
+    for place, mark in enumerate(marks):
+        row, column = divmod(place, columns)
+        paths.setdefault(mark, []).append(f"M{column * 10 + 1} {row * 10 + 1}{_SHAPES[mark]}")
+    return {mark: "".join(parts) for mark, parts in sorted(paths.items())}
+
+
+def _together(stations: Iterable[str], rows: Mapping[str, Document]) -> str:
+    """The mark of several stations: flagged when one is, whole or nothing when all are, else in part."""
+    marks = {str(rows[tps]["mark"]) for tps in stations}
+    if "!" in marks:
+        return "f"
+    return marks.pop() if len(marks) == 1 else "1"
+
+
+class _Known(dict[str, str]):
+    """What a sentence quotes; what is not known is left open, not an error: a device may raise any flag."""
+
+    def __missing__(self, key: str) -> str:
+        return "…"
+
+
+def _reason(flag: Mapping[str, Any], language: str) -> str:
+    """Why a flag is there, in a sentence."""
+    reasons = texts(language)["reasons"]
+    values = {
+        key: _number(value, language) if isinstance(value, int) else value
+        for key, value in flag.get("values", {}).items()
+    }
+    sentence: str = reasons.get(flag["flag"], reasons["other"])
+    return sentence.format_map(_Known(values, slug=flag["flag"]))
+
+
+def _script_safe(document: str) -> Markup:
+    """JSON as it may stand within a script element: nothing in it can end the element."""
+    escaped = document.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return Markup(escaped)  # noqa: S704  escaped above, and our own text
+
+
+@cache
+def _script_words(language: str) -> str:
+    """What the check says, and the labels that it expects beside numbers."""
+    found = texts(language)
+    return json.dumps({**found["check"], "pair": found["pair"], "counts": found["counts"]}, ensure_ascii=False)
+
+
+def _ours() -> Iterable[tuple[str, bytes]]:
+    """Our own files, all of them: when one changes, the pages do."""
+    for folder in ("templates", "static"):
+        for file in sorted((_here() / folder).iterdir(), key=lambda one: one.name):
+            yield file.name, file.read_bytes()
+
+
+def _here() -> Traversable:
+    return resources.files(__package__ or "relay.web.site")
+
+
+def _read(name: str) -> bytes:
+    return (_here() / name).read_bytes()

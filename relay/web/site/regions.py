@@ -1,0 +1,184 @@
+"""The places that results are gathered by, and sums over them. Pure.
+
+A station lies in a village, that in a district; where codes of polling stations are the government's own (13 digits:
+province 2, regency 2, district 2, village 4, station 3), regencies and provinces follow from them. The sums of a
+region are those of its parts, so that one arrival changes one row at each level and nothing else is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from relay.limits import SITE_MARKS, SITE_NOTES
+from relay.records.notice import Station
+
+WHOLE = "index"
+"""The key of the whole election."""
+
+_LEVELS = {"province": 2, "regency": 4, "district": 6, "village": 10}
+_CODE_DIGITS = 13
+
+Document = dict[str, Any]
+"""What is published as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A place with a page: `key` names it in paths, `level` is whole, province, regency, district or village."""
+
+    key: str
+    name: str
+    level: str
+
+
+@dataclass(frozen=True, slots=True)
+class Regions:
+    """How the stations of a register are gathered: by the levels above villages that say anything."""
+
+    levels: tuple[str, ...] = ("district", "village")
+    by_code: bool = False
+
+    @staticmethod
+    def of(stations: Iterable[Station]) -> Regions:
+        """What fits a register: codes, where they agree with the names of districts and villages, else the names."""
+        prefixes: dict[int, dict[str, tuple[str, str]]] = {6: {}, 10: {}}
+        tops: dict[str, set[str]] = {"province": set(), "regency": set()}
+        for one in stations:
+            if len(one.tps) != _CODE_DIGITS or not one.tps.isdigit() or not one.tps.isascii():
+                return Regions()
+            for level, seen in tops.items():
+                seen.add(one.tps[: _LEVELS[level]])
+            for digits, names in prefixes.items():
+                name = (one.district, "" if digits == 6 else one.village)
+                if names.setdefault(one.tps[:digits], name) != name:
+                    return Regions()
+        above = tuple(level for level, seen in tops.items() if len(seen) > 1)
+        return Regions((*above, "district", "village"), by_code=True)
+
+    def path(self, station: Station) -> tuple[Region, ...]:
+        """The regions that a station lies in, from the whole election down to its village."""
+        return (Region(WHOLE, "", "whole"), *(self._region(level, station) for level in self.levels))
+
+    def _region(self, level: str, station: Station) -> Region:
+        name = {"village": station.village, "district": station.district}.get(level, "")
+        if self.by_code:
+            key = station.tps[: _LEVELS[level]]
+            return Region(key, name or ".".join(re.findall("..", key)), level)
+        district = _slug(station.district)
+        return Region(district if level == "district" else f"{district}--{_slug(station.village)}", name, level)
+
+    def to_map(self) -> Document:
+        """As it is kept between runs."""
+        return {"levels": list(self.levels), "by_code": self.by_code}
+
+    @staticmethod
+    def from_map(item: Mapping[str, Any]) -> Regions:
+        """Read back what `to_map` gave."""
+        return Regions(tuple(item["levels"]), bool(item["by_code"]))
+
+
+def fingerprint(stations: Mapping[str, Station], forms: Sequence[str]) -> str:
+    """A short name for a register: another one means other pages."""
+    whole = hashlib.sha256(repr(tuple(forms)).encode())
+    for one in stations.values():
+        whole.update(repr((one.tps, one.number, one.village, one.district, one.island, one.registered_voters)).encode())
+    return whole.hexdigest()[:16]
+
+
+def station_row(station: Station, forms: Sequence[str], results: Mapping[str, Document]) -> Document:
+    """A station's row in its village: `results` are the published results of its forms that arrived."""
+    arrived = sum(form in results for form in forms)
+    flagged = sum(bool(one["flags"]) for one in results.values())
+    complete = arrived == len(forms)
+    mark = "!" if flagged else "2" if complete else "1" if results else "0"
+    return {
+        "number": station.number,
+        "island": station.island,
+        "registered_voters": station.registered_voters,
+        "forms": {form: _form_row(one) for form, one in sorted(results.items())},
+        "sums": {
+            "stations": 1,
+            "complete": int(complete),
+            "begun": int(bool(results)),
+            "expected": len(forms),
+            "arrived": arrived,
+            "corrected": sum(one["corrected"] for one in results.values()),
+            "flagged": flagged,
+            "marks": mark,
+            "totals": {form: _total(one) for form, one in sorted(results.items()) if form in forms},
+        },
+        "notes": [
+            {
+                "tps": station.tps,
+                "number": station.number,
+                "village": station.village,
+                "form": form,
+                "flags": one["flags"],
+            }
+            for form, one in sorted(results.items())
+            if one["flags"]
+        ],
+    }
+
+
+def add_up(rows: Iterable[Mapping[str, Any]]) -> tuple[Document, list[Document]]:
+    """The sums and the notes of a region from the rows of its parts.
+
+    Marks (one character a station) and notes go up as long as they stay few; further up there are numbers only.
+    """
+    sums: Document = dict.fromkeys(("stations", "complete", "begun", "expected", "arrived", "corrected", "flagged"), 0)
+    marks: list[str] = []
+    notes: list[Document] = []
+    totals: dict[str, Document] = {}
+    for row in rows:
+        part = row["sums"]
+        for key in sums:
+            sums[key] += part[key]
+        marks.append(part["marks"])
+        notes += row["notes"]
+        for form, total in part["totals"].items():
+            _add_total(totals.setdefault(form, _no_total()), total)
+    every = "".join(marks)
+    sums["marks"] = every if len(every) == sums["stations"] <= SITE_MARKS else ""
+    sums["totals"] = dict(sorted(totals.items()))
+    return sums, notes if len(notes) == sums["flagged"] <= SITE_NOTES else []
+
+
+def _form_row(result: Mapping[str, Any]) -> Document:
+    keys = ("entry", "arrived", "state", "counted", "corrected", "tally")
+    return {**{key: result[key] for key in keys}, "flags": [flag["flag"] for flag in result["flags"]]}
+
+
+def _total(result: Mapping[str, Any]) -> Document:
+    total = _no_total()
+    total["arrived"] = 1
+    if result["counted"]:
+        tally = result["tally"]
+        total["counted"] = 1
+        total["flagged"] = int(bool(result["flags"]))
+        for key in ("voters", "valid", "invalid"):
+            total[key] = tally.get(key, 0)
+        total["votes"] = dict(tally["votes"])
+    return total
+
+
+def _no_total() -> Document:
+    return {"arrived": 0, "counted": 0, "flagged": 0, "voters": 0, "valid": 0, "invalid": 0, "votes": {}}
+
+
+def _add_total(total: Document, part: Mapping[str, Any]) -> None:
+    for key in ("arrived", "counted", "flagged", "voters", "valid", "invalid"):
+        total[key] += part[key]
+    for pair, votes in part["votes"].items():
+        total["votes"][pair] = total["votes"].get(pair, 0) + votes
+
+
+def _slug(name: str) -> str:
+    """A name as part of a path; one that loses something by it gets a few digits of its hash."""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
+    plain = re.fullmatch(r"[A-Za-z0-9]+( [A-Za-z0-9]+)*", name) is not None and len(name) <= 40
+    return slug if plain and name == name.title() else f"{slug}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"

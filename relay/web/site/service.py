@@ -1,0 +1,204 @@
+"""The site beside a receiver: follows the log, publishes what each entry needs, and lets the site take it in.
+
+The intake comes first. The site is brought up in small batches, with a pause after each that depends on how long it
+took, and it may lag behind the log while much arrives; `site.json` says how far it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from relay.errors import RelayError, StoreError
+from relay.limits import LOG_IDLE_SECONDS, MAX_MAP, MAX_RECORD, SITE_BATCH, SITE_SETTLE_SECONDS, SITE_SHARE
+from relay.node.daemon import Daemon
+from relay.node.home import Home, Member
+from relay.receiver.results import Logged
+from relay.records.identifiers import Kind, receipt_id
+from relay.records.statement import Statement, read_statement
+from relay.store.interface import Store
+from relay.sync.custody import Custody
+from relay.trust.admission import Admission
+from relay.trust.certificates import read_certificate
+from relay.web.site.builder import Register, Site
+from relay.web.site.chart import Place, read_places
+from relay.web.site.pages import Look
+from relay.web.site.shelf import FOR_EVER, FolderShelf, Shelf
+
+logger = logging.getLogger(__name__)
+
+MAP_FILE = "map.csv"
+"""In the node's folder: the islands of the map, where there is to be one."""
+_COSE = "application/cose"
+_TABLES_REST = 20
+"""After the tables of everything were written, they rest for so many times what that took."""
+
+
+class SiteKeeper:
+    """Keeps a site in step with the log of a store."""
+
+    def __init__(
+        self,
+        site: Site,
+        shelf: Shelf,
+        store: Store,
+        admission: Admission,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._site = site
+        self._shelf = shelf
+        self._store = store
+        self._admission = admission
+        self._clock = clock
+        self._register = Register({}, ())
+
+    async def open(self, *, anew: bool = False) -> None:
+        """Go on where the site is; where it cannot be read back, begin it anew."""
+        self._register = self._in_force()
+        try:
+            await self._site.open(self._register, anew=anew)
+        except StoreError as error:
+            if anew:
+                raise
+            logger.warning("the site is written again from the log: %s", error)
+            await self._site.open(self._register, anew=True)
+
+    async def follow(self) -> int:
+        """Bring one batch of entries, and what notices changed, to the site; how many entries."""
+        await self._follow_notices()
+        first = self._site.entries
+        state = await self._store.log_state()
+        if first > state.size:
+            raise StoreError(f"The site shows {first} entries and the log has {state.size}", "Write the site anew.")
+        entries = await self._store.log_statements(first, min(SITE_BATCH, state.size - first))
+        if entries:
+            now = int(self._clock())
+            statements = await asyncio.to_thread(lambda: [read_statement(raw) for raw in entries])
+            for statement in statements:
+                await self._publish(statement)
+            await self._site.add([_logged(one, entry, now) for entry, one in enumerate(statements, first)])
+        return len(entries)
+
+    async def _follow_notices(self) -> None:
+        held, now = self._register, self._in_force()
+        if now.stations is not held.stations or now.forms != held.forms:
+            await self.open()  # which looks whether anything in it changed
+        elif now.revoked != held.revoked:
+            self._register = now
+            await self._site.believe(now)
+
+    def _in_force(self) -> Register:
+        admission = self._admission
+        return Register(admission.stations, admission.forms, frozenset(admission.revoked))
+
+    async def _publish(self, statement: Statement) -> None:
+        """Put an entry's own files where the public finds them: the statement, its receipt, its objects."""
+        name = statement.id.hex()
+        await self._shelf.write(f"statement/{name}", statement.raw, _COSE, FOR_EVER)
+        for kind, _, raw in await self._store.read([receipt_id(statement.id)], MAX_RECORD):
+            if kind is Kind.RECEIPT:
+                await self._shelf.write(f"receipt/{name}", raw, _COSE, FOR_EVER)
+        for file in statement.package.files:
+            path = await self._store.object_path(file.sha256)
+            if path is not None:
+                kind_of_file = "application/octet-stream" if statement.package.sealed else picture_type(path)
+                await self._shelf.copy(f"object/{file.sha256.hex()}", path, kind_of_file, FOR_EVER)
+
+
+def _logged(statement: Statement, entry: int, arrived: int) -> Logged:
+    signer = read_certificate(statement.envelope.certificate)  # issued by our root: admission saw to that
+    return Logged.of(statement, signer.name, signer.node, entry, arrived)
+
+
+def picture_type(path: Path) -> str:
+    """The media type of a picture, by its first bytes: what a statement calls a file is only what its device says."""
+    with path.open("rb") as file:
+        head = file.read(16)
+    if head.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    return "application/octet-stream"
+
+
+def read_map(home: Home) -> tuple[Place, ...]:
+    """The map of islands in a node's folder; empty where there is none, or none that can be read."""
+    try:
+        with (home.path / MAP_FILE).open("rb") as file:
+            return read_places(file.read(MAX_MAP + 1))
+    except FileNotFoundError:
+        return ()
+    except (OSError, RelayError) as error:
+        logger.warning("no map is shown: %s", error)
+        return ()
+
+
+def folder_site(home: Home, member: Member, custody: Custody) -> tuple[Site, SiteKeeper]:
+    """The site in a receiver's own folder of published files, and its keeper."""
+    shelf = FolderShelf(home.public_folder)
+    identity = member.identity
+    site = Site(shelf, Look(identity.election, member.root, identity.certificate, read_map(home)))
+    return site, SiteKeeper(site, shelf, custody.store, custody.admission)
+
+
+@asynccontextmanager
+async def site_service(daemon: Daemon) -> AsyncIterator[None]:
+    """Keep the site while the daemon runs. An extension of `relay.node.daemon`, after the receiver's own."""
+    site, keeper = folder_site(daemon.home, daemon.member, daemon.custody)
+    daemon.work.append(_keep_for_ever(daemon, site, keeper))
+    yield
+
+
+async def _keep_for_ever(daemon: Daemon, site: Site, keeper: SiteKeeper) -> None:
+    upkeep = _Upkeep(site)
+    opened = False
+    while True:
+        heard = daemon.custody.news.count
+        started = time.monotonic()
+        brought = 0
+        try:
+            if not opened:
+                await keeper.open()
+                opened = True
+            brought = await keeper.follow()
+            await upkeep.after(brought)
+        except StoreError as error:
+            logger.error("the site stays behind: %s", error)
+            opened = False
+        if brought:
+            await asyncio.sleep((time.monotonic() - started) * (1 / SITE_SHARE - 1))
+        else:
+            await daemon.custody.news.wait(heard, upkeep.patience)
+
+
+class _Upkeep:
+    """What is done now and then: tables of everything, and settling. Each takes a small share of the time."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._unsettled = self._untold = False
+        self._settle_at = time.monotonic() + SITE_SETTLE_SECONDS
+        self._tell_at = time.monotonic()
+
+    @property
+    def patience(self) -> float:
+        """How long nothing needs to be done, unless something arrives."""
+        return max(0.1, min(LOG_IDLE_SECONDS, self._tell_at - time.monotonic())) if self._untold else LOG_IDLE_SECONDS
+
+    async def after(self, brought: int) -> None:
+        """Do what is due after so many entries were brought."""
+        if brought:
+            self._unsettled = self._untold = True
+        started = time.monotonic()
+        if self._untold and started >= self._tell_at:
+            await self._site.write_tables()
+            self._untold = False
+            self._tell_at = time.monotonic() + (time.monotonic() - started) * _TABLES_REST
+        if self._unsettled and started >= self._settle_at:
+            await self._site.settle()
+            self._unsettled = False
+            self._settle_at = time.monotonic() + SITE_SETTLE_SECONDS

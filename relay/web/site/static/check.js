@@ -1,0 +1,324 @@
+// The station page checks itself: fetches what it is about, has verify.js judge it, and says what holds.
+//
+// Each step stands alone; one that rests on another that failed is not taken for good. The page is read as a person
+// reads it: the numbers compared are those in its cells.
+
+import * as verify from "./verify.js";
+import { Fault, hex } from "./verify.js";
+
+const data = document.getElementById("words");
+const words = JSON.parse(data.textContent);
+const up = new URL(data.dataset.up || "./", document.baseURI);
+const STEPS = ["statement", "root", "certificate", "signature", "shown", "receipt", "checkpoint", "inclusion"];
+const OWN_ROOT = "relay own root";
+const MAX_PHOTOGRAPH = 72 * 1024 * 1024;
+
+async function get(path, limit) {
+  let response;
+  try {
+    response = await fetch(new URL(path, up), { cache: "no-cache", credentials: "omit", redirect: "error" });
+  } catch {
+    throw new Fault("fetch", { path });
+  }
+  if (!response.ok) throw new Fault("fetch", { path });
+  if (Number(response.headers.get("Content-Length") ?? 0) > limit) throw new Fault("fault", { detail: path });
+  const bytes = new Uint8Array(await response.arrayBuffer());
+  if (bytes.length > limit) throw new Fault("fault", { detail: path });
+  return bytes;
+}
+
+function say(sentence, values = {}) {
+  return sentence.replace(/\{(\w+)\}/g, (_, key) => String(values[key] ?? "…"));
+}
+
+function element(name, className, content) {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  if (content !== undefined) made.textContent = content;
+  return made;
+}
+
+// -- the root, and the visitor's own
+
+let root = null;
+
+async function openRoot() {
+  root = await verify.openRoot(verify.fromPem(await get("root.pem", 16_384)));
+  return root;
+}
+
+function ownRoot() {
+  try {
+    return localStorage.getItem(OWN_ROOT);
+  } catch {
+    return null; // storage is refused: nothing is remembered
+  }
+}
+
+function checkOwnRoot() {
+  const own = ownRoot();
+  if (own && own !== root.fingerprint) throw new Fault("own-root");
+}
+
+function showRoot() {
+  const section = document.getElementById("own-root");
+  const outcome = section.querySelector("[data-root-outcome]");
+  const own = ownRoot();
+  section.hidden = false;
+  section.querySelector("[data-root]").textContent = root ? root.fingerprint.match(/.{4}/g).join(" ") : "—";
+  outcome.className = own && own !== root?.fingerprint ? "wrong" : "ok-word";
+  outcome.textContent = own ? (own === root?.fingerprint ? words.root_same : words.root_other) : "";
+}
+
+async function takeRoot(fingerprint) {
+  try {
+    if (fingerprint) localStorage.setItem(OWN_ROOT, fingerprint);
+    else localStorage.removeItem(OWN_ROOT);
+  } catch {
+    // not remembered beyond this page
+  }
+  showRoot();
+  await checkAll();
+}
+
+function listenForRoot() {
+  const section = document.getElementById("own-root");
+  const outcome = section.querySelector("[data-root-outcome]");
+  const unread = () => {
+    outcome.className = "wrong";
+    outcome.textContent = words.root_unread;
+  };
+  const field = section.querySelector("[data-root-text]");
+  field.value = ownRoot() ?? "";
+  field.addEventListener("change", () => {
+    const typed = field.value.replace(/[\s:]/g, "").toLowerCase();
+    if (typed === "" || /^[0-9a-f]{64}$/.test(typed)) takeRoot(typed);
+    else unread();
+  });
+  section.querySelector("[data-root-file]").addEventListener("change", async (event) => {
+    try {
+      const [file] = event.target.files;
+      if (!file || file.size > 16_384) throw new Fault("fault");
+      const own = await verify.openRoot(verify.fromPem(new Uint8Array(await file.arrayBuffer())));
+      field.value = own.fingerprint;
+      await takeRoot(own.fingerprint);
+    } catch {
+      unread();
+    }
+  });
+}
+
+// -- one statement
+
+/** The numbers in the page's cells against the signed ones: every signed number is shown, and no other. */
+function checkShown(article, statement) {
+  const tally = statement.content.get("tally") ?? new Map();
+  const signed = new Map();
+  for (const [key, value] of tally) {
+    if (key === "votes") for (const [pair, votes] of value) signed.set(`votes ${pair}`, votes);
+    else signed.set(key, value);
+  }
+  const shown = new Map();
+  for (const cell of article.querySelectorAll("[data-count], [data-votes]")) {
+    const key = cell.dataset.count ?? `votes ${cell.dataset.votes}`;
+    if (shown.has(key)) throw new Fault("shown", { shown: key, signed: "" });
+    shown.set(key, Number(cell.textContent.replace(/[.,]/g, "")));
+  }
+  for (const key of new Set([...signed.keys(), ...shown.keys()])) {
+    if (signed.get(key) !== shown.get(key)) {
+      throw new Fault("shown", { shown: `${key} ${shown.get(key) ?? "—"}`, signed: `${signed.get(key) ?? "—"}` });
+    }
+  }
+  for (const row of article.querySelectorAll("table.tally tr")) {
+    const [cell, ...more] = row.querySelectorAll("[data-count], [data-votes]");
+    const label = row.querySelector("th").textContent;
+    const named = cell && (cell.dataset.count ? label === words.counts[cell.dataset.count]
+      : label === say(words.pair, { pair: cell.dataset.votes }));
+    if (!named || more.length) throw new Fault("shown", { shown: label, signed: "—" });
+  }
+  const reason = article.querySelector("[data-shown=reason]")?.textContent ?? "";
+  if (reason !== (statement.content.get("reason") ?? "")) throw new Fault("shown", { shown: reason, signed: "…" });
+}
+
+/** Check one statement's article; the outcome of each step: "ok", or the Fault. */
+async function check(article) {
+  const { statement: id, entry: entryText, subject } = article.dataset;
+  const entry = Number(entryText);
+  const done = {};
+  const held = {};
+  const step = async (name, needs, work) => {
+    try {
+      if (needs.some((need) => done[need] !== "ok")) throw new Fault("earlier");
+      held[name] = await work();
+      done[name] = "ok";
+    } catch (fault) {
+      done[name] = fault instanceof Fault ? fault : new Fault("fault", { detail: String(fault) });
+    }
+  };
+  await step("statement", [], async () => {
+    const statement = await verify.openStatement(await get(`statement/${id}`, verify.MAX_RECORD), id);
+    if (`${statement.election}/${statement.tps}/${statement.form}` !== subject) throw new Fault("subject");
+    return statement;
+  });
+  await step("root", [], async () => {
+    if (!root) await openRoot();
+    checkOwnRoot();
+  });
+  await step("certificate", ["statement", "root"], () => verify.checkSigner(held.statement, root));
+  await step("signature", ["certificate"], () => verify.checkStatement(held.statement, held.certificate));
+  await step("shown", ["statement"], () => {
+    checkShown(article, held.statement);
+    const device = article.querySelector("[data-shown=device]").textContent;
+    if (held.certificate && device !== held.certificate.name) {
+      throw new Fault("shown", { shown: device, signed: held.certificate.name });
+    }
+  });
+  await step("receipt", ["statement", "root"], async () =>
+    verify.checkReceipt(await get(`receipt/${id}`, verify.MAX_RECORD), held.statement, entry, root));
+  await step("checkpoint", ["root"], async () => {
+    const der = verify.fromPem(await get("receiver.pem", 16_384));
+    const receiver = await verify.openCertificate(der, root, "receiver");
+    const checkpoint = await verify.openCheckpoint(await get("checkpoint", verify.MAX_NOTE), receiver);
+    remember(`relay log ${receiver.election}/${receiver.name} ${root.fingerprint}`, checkpoint);
+    return checkpoint;
+  });
+  await step("inclusion", ["statement", "checkpoint"], () =>
+    verify.checkInclusion(held.statement, entry, held.checkpoint, (path) => get(path, 8_192)));
+  return { done, statement: held.statement, trusted: done.signature === "ok" };
+}
+
+/** A log never shrinks, and of one size there is one root. */
+function remember(name, checkpoint) {
+  let known = null;
+  try {
+    known = JSON.parse(localStorage.getItem(name));
+  } catch {
+    // nothing is remembered
+  }
+  const now = { size: checkpoint.size, root: hex(checkpoint.root) };
+  if (known && (known.size > now.size || (known.size === now.size && known.root !== now.root))) {
+    throw new Fault("rolled-back");
+  }
+  try {
+    localStorage.setItem(name, JSON.stringify(now));
+  } catch {
+    // storage is refused
+  }
+}
+
+// -- telling
+
+function boxes(article) {
+  const verdict = article.querySelector("[data-verdict]");
+  return [verdict, verdict.querySelector("[role=status]")];
+}
+
+function tell(article, { done, photographs }) {
+  const [verdict, status] = boxes(article);
+  const steps = { ...done, ...(photographs ? { photographs } : {}) };
+  const wrong = Object.values(steps).filter((outcome) => outcome instanceof Fault && outcome.key !== "earlier");
+  const hasPhotographs = article.querySelector("[data-photos]") !== null;
+  verdict.className = `verdict ${wrong.length ? "bad" : "ok"}`;
+  verdict.dataset.outcome = wrong.length ? "bad" : "ok";
+  const told = wrong.length ? words.bad : photographs === "ok" ? words.good_all : words.good;
+  status.replaceChildren(element("strong", "", told));
+  for (const fault of wrong) status.append(element("br"), say(words.faults[fault.key] ?? "", fault.values));
+  if (!wrong.length && hasPhotographs && !photographs) status.append(" ", words.good_photos);
+  const details = element("details");
+  details.append(element("summary", "", words.details));
+  const list = element("ul", "checks");
+  for (const name of [...STEPS, ...(hasPhotographs ? ["photographs"] : [])]) {
+    const outcome = steps[name];
+    const line = element("li", "", `${words.steps[name]}: `);
+    line.dataset.step = name;
+    line.dataset.outcome = outcome === "ok" ? "ok" : outcome ? "wrong" : "unknown";
+    if (outcome === "ok") line.append(element("span", "ok-word", words.ok));
+    else if (outcome) line.append(element("span", "wrong", words.wrong), ` ${say(words.faults[outcome.key], outcome.values)}`);
+    else line.append(element("span", "quiet", words.unknown));
+    list.append(line);
+  }
+  details.append(list);
+  details.open = wrong.length > 0;
+  verdict.replaceChildren(status, details);
+}
+
+function tellUnable(article, why) {
+  const [verdict, status] = boxes(article);
+  verdict.className = "verdict unable";
+  verdict.dataset.outcome = "unable";
+  status.replaceChildren(element("strong", "", words.unable), element("br"), words.faults[why]);
+  for (const image of article.querySelectorAll("img")) image.src = image.dataset.src;
+}
+
+// -- photographs: what is shown is the very bytes that were hashed
+
+async function checkPhotographs(article, state) {
+  const files = state.statement?.content.get("files") ?? [];
+  const signed = new Map(files.map((file) => [hex(file.get("sha256")), file]));
+  const figures = [...article.querySelectorAll("[data-object]")];
+  let outcome = figures.length === files.length ? "ok" : new Fault("hash");
+  for (const figure of figures) {
+    const told = figure.querySelector("[data-outcome]");
+    const image = figure.querySelector("img");
+    try {
+      const file = signed.get(figure.dataset.object);
+      if (!file) throw new Fault("hash");
+      const bytes = await get(`object/${figure.dataset.object}`, MAX_PHOTOGRAPH);
+      const holds = bytes.length === file.get("size") && hex(await verify.sha256(bytes)) === figure.dataset.object;
+      if (!holds) throw new Fault("hash");
+      if (image) image.src = URL.createObjectURL(new Blob([bytes], { type: file.get("media_type") }));
+      told.className = "ok-word";
+      told.textContent = words.photo_ok;
+    } catch (fault) {
+      outcome = fault instanceof Fault ? fault : new Fault("fault", { detail: String(fault) });
+      image?.remove(); // what is not what was signed is not shown as if it were
+      told.className = "wrong";
+      told.textContent = words.photo_wrong;
+    }
+  }
+  state.photographs = outcome;
+  tell(article, state);
+}
+
+function waitForPhotographs(article, state) {
+  const details = article.querySelector("[data-photos]");
+  if (!details) return;
+  if (state.waiting) state.waiting.abort();
+  state.waiting = new AbortController();
+  const start = () => {
+    if (details.open && !state.photographs) checkPhotographs(article, state);
+  };
+  details.addEventListener("toggle", start, { signal: state.waiting.signal });
+  start();
+}
+
+// -- all of it
+
+const states = new Map();
+
+async function checkAll() {
+  const articles = [...document.querySelectorAll("[data-statement]")];
+  const why = await verify.unable();
+  if (why) {
+    for (const article of articles) tellUnable(article, why);
+    return;
+  }
+  for (const article of articles) {
+    const state = { ...states.get(article), ...(await check(article)) };
+    states.set(article, state);
+    tell(article, state);
+    waitForPhotographs(article, state);
+  }
+  showRoot();
+}
+
+for (const article of document.querySelectorAll("[data-statement]")) {
+  boxes(article)[1].textContent = words.working;
+  // Photographs are fetched once, by the check: a picture that was not hashed is not shown.
+  for (const image of article.querySelectorAll("img")) {
+    image.dataset.src = image.getAttribute("src");
+    image.removeAttribute("src");
+  }
+}
+listenForRoot();
+checkAll();

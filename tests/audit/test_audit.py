@@ -1,0 +1,408 @@
+"""An honest log passes its audit; and each way of tampering with one is named (promise 8)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from relay.cli.audit import audit
+from relay.errors import BadInput, Malformed, NotHeld, Refused
+from relay.limits import MAX_CHECKPOINT
+from relay.log.checkpoint import cosign
+from relay.log.merkle import leaf_hash, root_from_inclusion
+from relay.log.note import parse_note
+from relay.log.tiles import TileId
+from relay.log.tree import inclusion_proof
+from relay.net.source import open_source
+from relay.receiver.auditing import Audit, Report, Scope, read_checkpoint, read_notices
+from relay.receiver.chains import Fork, Gap
+from relay.receiver.ledger import Ledger
+from relay.receiver.publishing import Publisher
+from relay.records.identifiers import Kind, StatementId
+from relay.records.notice import Revocation, Revocations, Witnesses
+from relay.records.receipt import Inclusion
+from relay.records.statement import read_statement, sign_statement
+from relay.trust.admission import Admission
+from relay.trust.roles import Role
+from relay.trust.witness import public_bytes, witness_key
+from tests.audit.published import Published, flipped, web_server
+from tests.factory import make_election, make_node, make_statement
+
+ALL = Scope()
+HASHES = Scope(signatures=False)
+ENTRIES = Scope(receipts=False, objects=False)
+
+
+def nothing(_what: str, _done: int, _total: int) -> None:
+    """Nobody watches."""
+
+
+async def audited(
+    log: Published, scope: Scope = ALL, state: Path | None = None, url: str = "", progress: Any = nothing
+) -> Report:
+    """Audit a log as the command does."""
+    admission = Admission(log.election.root)
+    async with open_source(url or log.url) as source:
+        for raw in await read_notices(source):
+            admission.install(admission.admit(Kind.NOTICE, raw))
+        signed = await read_checkpoint(source, admission)
+        ledger = Ledger(state, log.election.root, signed.checkpoint.origin)
+        try:
+            return await Audit(source, admission, signed, ledger, scope, progress).run()
+        finally:
+            ledger.close()
+
+
+async def wrong(log: Published, reason: str, scope: Scope = ALL, state: Path | None = None) -> str:
+    """What an audit says is wrong first, for the reason expected."""
+    with pytest.raises(Refused) as refused:
+        await audited(log, scope, state)
+    assert refused.value.reason == reason, refused.value
+    return refused.value.what
+
+
+# -- an honest log
+
+
+@pytest.mark.parametrize("scope", [Scope(), HASHES, ENTRIES, Scope(objects=False)])
+async def test_an_honest_log_is_right(log: Published, scope: Scope) -> None:
+    report = await audited(log, scope)
+    assert (report.size, report.entries, report.root) == (530, 530, log.frontier.root())
+    assert report.receipts == (530 if scope.signatures and scope.receipts else 0)
+    assert report.objects == (6 if scope.signatures and scope.objects else 0)
+    assert (report.findings_total, report.revoked, report.growth_from) == (0, {}, 0)
+
+
+async def test_an_empty_log_is_right(tmp_path: Path) -> None:
+    report = await audited(Published.make(tmp_path / "public"))
+    assert (report.size, report.entries) == (0, 0)
+
+
+async def test_it_is_the_same_over_http_and_in_processes(log: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.receiver.auditing._WORTH_PROCESSES", 0)
+    async with web_server(log.folder) as url:
+        report = await audited(log, Scope(jobs=2), url=url)
+    assert (report.entries, report.receipts, report.objects) == (530, 530, 6)
+
+
+async def test_a_partial_tile_that_was_replaced_by_a_full_one_is_no_fault(log: Published) -> None:
+    checkpoint = (log.folder / "checkpoint").read_bytes()
+    log.publish([log.say().raw for _ in range(300)])
+    log.put("checkpoint", checkpoint)
+    for folder in log.folder.rglob("*.p"):
+        if (folder.parent / folder.name[:-2]).exists():
+            shutil.rmtree(folder)
+    assert (await audited(log)).size == 530
+
+
+async def test_progress_is_told(log: Published) -> None:
+    told: dict[str, tuple[int, int]] = {}
+    await audited(log, progress=lambda what, done, total: told.__setitem__(what, (done, total)))
+    assert told == {"entries": (530, 530), "receipts": (530, 530), "objects": (6, 6)}
+
+
+# -- the checkpoint
+
+
+async def test_a_checkpoint_altered(log: Published) -> None:
+    log.alter("checkpoint", lambda raw: raw.replace(b"\n530\n", b"\n529\n"))
+    assert "signature" in await wrong(log, "bad-signature")
+
+
+async def test_a_checkpoint_of_a_receiver_that_no_notice_names(log: Published) -> None:
+    log.sign(530, log.frontier.root(), by=make_node(log.election, "receiver", Role.RECEIVER))
+    await wrong(log, "unsigned-note")
+
+
+async def test_a_receiver_that_was_revoked(log: Published) -> None:
+    node = log.receiver.identity
+    log.announce(Revocations((Revocation(node.node, node.name, "stolen"),)))
+    await wrong(log, "revoked")
+
+
+async def test_a_notice_altered_or_of_another_election(log: Published) -> None:
+    other = make_election(99)
+    log.notices.append(Published.make(log.folder.with_name("other"), 99).notices[0])
+    log.announce(Witnesses(()))
+    assert other.root != log.election.root
+    await wrong(log, "foreign-certificate")
+
+
+async def test_a_root_that_the_entries_do_not_lead_to(log: Published) -> None:
+    log.sign(530, bytes(32))
+    await wrong(log, "wrong-root")
+
+
+# -- entries and tiles
+
+
+@pytest.mark.parametrize("entry", [0, 255, 256, 529])
+async def test_an_entry_altered(log: Published, entry: int) -> None:
+    log.alter_bundle(
+        entry // 256, lambda raws: [flipped(raw) if at == entry % 256 else raw for at, raw in enumerate(raws)]
+    )
+    assert f"Entry {entry} " in await wrong(log, "wrong-entry")
+
+
+async def test_two_entries_in_each_others_place(log: Published) -> None:
+    log.alter_bundle(0, lambda raws: [*raws[:7], raws[8], raws[7], *raws[9:]])
+    assert "Entry 7 " in await wrong(log, "wrong-tile")
+
+
+async def test_an_entry_replaced_together_with_its_tile(log: Published) -> None:
+    stranger = log.say().raw
+    log.alter_bundle(2, lambda raws: [stranger, *raws[1:]])
+    log.alter(TileId(0, 2, 18).path, lambda tile: leaf_hash(stranger) + tile[32:])
+    await wrong(log, "wrong-root")
+
+
+async def test_an_entry_taken_away(log: Published) -> None:
+    log.alter_bundle(2, lambda raws: raws[:-1])
+    assert "Entry 529 " in await wrong(log, "wrong-entry")
+
+
+async def test_a_bundle_cut_short_and_one_without_end(log: Published) -> None:
+    log.alter("tile/entries/001", lambda bundle: bundle[:-1])
+    assert "Entry 256 " in await wrong(log, "wrong-entry")
+    log.put("tile/entries/001", bytes(256 * 60_002 + 1))
+    with pytest.raises(Malformed, match="tile/entries/001 is over the limit"):
+        await audited(log)
+
+
+@pytest.mark.parametrize("path", ["tile/entries/001", "tile/0/001", "tile/1/000.p/2"])
+async def test_a_file_of_the_log_that_is_missing(log: Published, path: str) -> None:
+    (log.folder / path).unlink()
+    with pytest.raises(NotHeld, match=path.removesuffix(".p/2")):
+        await audited(log)
+
+
+@pytest.mark.parametrize("path", ["tile/0/000", "tile/0/002.p/18", "tile/1/000.p/2"])
+async def test_a_tile_altered(log: Published, path: str) -> None:
+    log.alter(path, flipped)
+    await wrong(log, "wrong-tile")
+    await wrong(log, "wrong-tile", HASHES)
+
+
+async def test_a_tile_with_more_than_there_is(log: Published) -> None:
+    log.alter("tile/0/002.p/18", lambda tile: tile + bytes(32))
+    assert "tile/0/002.p/18 has more hashes" in await wrong(log, "wrong-tile")
+
+
+async def test_a_statement_that_stands_in_the_log_twice(log: Published) -> None:
+    log.publish([log.raws[3]])
+    assert await wrong(log, "twice-in-log") == "Entries 3 and 530 of the log are the same statement"
+    raw = log.say().raw
+    log.rewrite([raw, raw])
+    assert await wrong(log, "twice-in-log") == "Entries 0 and 1 of the log are the same statement"
+
+
+def by_a_carrier(log: Published) -> bytes:
+    carrier = make_node(log.election, "boat", Role.CARRIER)
+    return signed_as(log, carrier.identity.uri, carrier.identity.certificate, carrier.key)
+
+
+def in_another_name(log: Published) -> bytes:
+    return signed_as(log, "relay://test-2024/node/other", log.device.identity.certificate, log.device.key)
+
+
+def of_another_station(log: Published) -> bytes:
+    identity = make_node(log.election, "elsewhere", tps=["tps-9"])
+    return signed_as(log, identity.identity.uri, identity.identity.certificate, identity.key)
+
+
+def under_another_root(_log: Published) -> bytes:
+    other = make_election(99)
+    return make_statement(other, make_node(other, "pulau")).raw
+
+
+def no_statement(_log: Published) -> bytes:
+    return b"\xd2\x84not a statement"
+
+
+def signed_as(log: Published, issuer: str, certificate: bytes, key: Any) -> bytes:
+    return sign_statement(read_statement(log.raws[0]).package, issuer, certificate, key)
+
+
+@pytest.mark.parametrize("make", [by_a_carrier, in_another_name, of_another_station, under_another_root, no_statement])
+async def test_an_entry_that_was_never_to_be_admitted(log: Published, make: Callable[[Published], bytes]) -> None:
+    log.publish([log.say().raw, make(log)])
+    assert "Entry 531 " in await wrong(log, "wrong-entry")
+    assert (await audited(log, HASHES)).size == 532
+
+
+# -- receipts and objects
+
+
+async def test_a_receipt_that_is_missing_altered_or_of_another_entry(log: Published) -> None:
+    receipts = [f"receipt/{name.hex()}" for name in log.device.chain[:3]]
+    whole = (log.folder / receipts[1]).read_bytes()
+    (log.folder / receipts[1]).unlink()
+    assert "Entry 1 " in await wrong(log, "missing-receipt")
+    log.put(receipts[1], flipped(whole, len(whole) // 2))
+    assert "entry 1 " in await wrong(log, "wrong-receipt")
+    log.put(receipts[1], (log.folder / receipts[2]).read_bytes())
+    assert "another statement" in await wrong(log, "wrong-receipt")
+    assert (await audited(log, Scope(receipts=False))).size == 530
+
+
+async def test_a_receipt_of_another_log(log: Published) -> None:
+    raw, leaf = log.raws[5], leaf_hash(log.raws[5])
+    log.put_receipt(raw, leaf, Inclusion(1, 0, ()), leaf)
+    assert "another entry" in await wrong(log, "wrong-receipt")
+    path = inclusion_proof(5, 530, Publisher(log.folder).reader(530))
+    other = (bytes(32), *path[1:])
+    log.put_receipt(raw, leaf, Inclusion(530, 5, other), root_from_inclusion(leaf, 5, 530, other))
+    assert "entry 5 " in await wrong(log, "split-view")
+    log.put_receipt(raw, leaf, Inclusion(600, 5, path), root_from_inclusion(leaf, 5, 600, path))
+    await wrong(log, "wrong-receipt")
+
+
+@pytest.mark.parametrize("change", [flipped, lambda raw: raw[:-1], lambda raw: raw + b"\0"])
+async def test_an_object_altered(log: Published, change: Callable[[bytes], bytes]) -> None:
+    path = next(iter(sorted((log.folder / "object").iterdir())))
+    log.alter(f"object/{path.name}", change)
+    assert path.name in await wrong(log, "wrong-object")
+
+
+async def test_an_object_that_is_missing(log: Published) -> None:
+    path = next(iter(sorted((log.folder / "object").iterdir())))
+    path.unlink()
+    assert path.name in await wrong(log, "missing-object")
+    assert (await audited(log, Scope(objects=False))).size == 530
+
+
+# -- growth, and going on
+
+
+async def test_growth_is_proved_and_only_what_is_new_is_checked(log: Published, tmp_path: Path) -> None:
+    state = tmp_path / "audit.state"
+    assert (await audited(log, state=state)).entries == 530
+    assert (await audited(log, state=state)).entries == 530 % 256
+    log.publish([log.say(b"new photograph").raw for _ in range(300)])
+    report = await audited(log, state=state)
+    assert (report.growth_from, report.size, report.entries) == (530, 830, 830 - 512)
+    assert (report.receipts, report.objects) == (300, 300)
+
+
+async def test_a_log_that_shrank(log: Published, tmp_path: Path) -> None:
+    state = tmp_path / "audit.state"
+    checkpoint = (log.folder / "checkpoint").read_bytes()
+    log.publish([log.say().raw])
+    await audited(log, state=state)
+    log.put("checkpoint", checkpoint)
+    assert "shows 530 entries, and showed 531 before" in await wrong(log, "shrunken-log", state=state)
+
+
+@pytest.mark.parametrize("more", [0, 1, 300])
+async def test_a_log_that_was_rewritten(log: Published, tmp_path: Path, more: int) -> None:
+    state = tmp_path / "audit.state"
+    await audited(log, state=state)
+    log.rewrite([*log.raws[:200], log.say().raw, *log.raws[201:], *(log.say().raw for _ in range(more))])
+    await wrong(log, "inconsistent-log", state=state)
+    assert (await audited(log)).size == 530 + more  # nothing but the memory of the first shows it
+
+
+async def test_an_audit_that_was_interrupted_goes_on(log: Published, tmp_path: Path) -> None:
+    state = tmp_path / "audit.state"
+    last = sorted((log.folder / "object").iterdir())[-1]
+    content = last.read_bytes()
+    last.unlink()
+    await wrong(log, "missing-object", state=state)
+    last.write_bytes(content)
+    report = await audited(log, state=state)
+    assert (report.entries, report.receipts, report.objects) == (530 % 256, 0, 6)
+    assert (await audited(log, state=state)).objects == 0
+
+
+async def test_what_was_left_out_is_checked_by_a_later_audit(log: Published, tmp_path: Path) -> None:
+    state = tmp_path / "audit.state"
+    await audited(log, HASHES, state)
+    log.alter_bundle(0, lambda raws: [*raws[:7], raws[8], raws[7], *raws[9:]])
+    await wrong(log, "altered-entry", state=state)
+    log.alter_bundle(0, lambda raws: [*raws[:7], raws[8], raws[7], *raws[9:]])
+    assert (await audited(log, ENTRIES, state)).entries == 530
+    report = await audited(log, state=state)
+    assert (report.receipts, report.objects) == (530, 6)
+
+
+async def test_the_state_of_another_log_and_a_file_that_is_none(log: Published, tmp_path: Path) -> None:
+    state = tmp_path / "audit.state"
+    await audited(Published.make(tmp_path / "other", 99), state=state)
+    with pytest.raises(BadInput, match="another log"):
+        await audited(log, state=state)
+    for content in (b"something else entirely" * 100, b"x"):
+        state.write_bytes(content)
+        with pytest.raises(BadInput, match="not the state of an audit"):
+            await audited(log, state=state)
+        assert state.read_bytes() == content
+
+
+# -- what is told beside
+
+
+async def test_a_signer_revoked_since_is_told_of(log: Published) -> None:
+    node = log.device.identity
+    log.announce(Revocations((Revocation(node.node, node.name, "lost at sea"),)))
+    assert (await audited(log)).revoked == {"pulau": 530}
+
+
+async def test_gaps_and_forks_of_devices_are_told_of(log: Published) -> None:
+    device = make_node(log.election, "pulau-dua")
+    said = [log.say(device=device) for _ in range(4)]
+    del device.chain[2:]
+    twin = log.say(b"another third", device=device)
+    log.publish([said[0].raw, said[2].raw, twin.raw])
+    findings = (await audited(log)).findings
+    assert [type(one) for one in findings] == [Gap, Fork]
+    assert findings[0] == Gap(device.identity.node, 2, 2, (StatementId(said[1].id),))
+    assert isinstance(findings[1], Fork) and findings[1].seq == 3
+
+
+async def test_witnesses_are_named(log: Published) -> None:
+    boat = make_node(log.election, "km-bahari", Role.CARRIER)
+    public = public_bytes(boat.identity.key)
+    log.announce(Witnesses((("km-bahari", public),)))
+    key = witness_key("test-2024", "km-bahari", public)
+    log.alter("checkpoint", lambda raw: cosign(parse_note(raw), key, boat.key, 1_700_000_000).to_bytes())
+    assert (await audited(log)).cosigned_by == ["test-2024/km-bahari"]
+    stranger = make_node(log.election, "km-lain", Role.CARRIER)
+    unknown = witness_key("test-2024", "km-lain", public_bytes(stranger.identity.key))
+    log.alter("checkpoint", lambda raw: cosign(parse_note(raw), unknown, stranger.key, 1).to_bytes())
+    assert (await audited(log)).cosigned_by == ["test-2024/km-bahari"]
+
+
+# -- the command
+
+
+def test_the_command(log: Published, tmp_path: Path) -> None:
+    options = ["--root", str(log.root_file), "--state", str(tmp_path / "state"), "--jobs", "1"]
+    done = CliRunner().invoke(audit, [log.url, *options])
+    assert (done.exit_code, done.exception) == (0, None)
+    assert "530 entries" in done.stdout and "530 receipts, 6 objects" in done.stdout
+    told = json.loads(CliRunner().invoke(audit, [log.url, *options, "--json"]).stdout)
+    assert (told["ok"], told["size"], told["grown_from"]) == (True, 530, 530)
+    log.alter("checkpoint", lambda raw: raw.replace(b"\n530\n", b"\n529\n"))
+    refused = CliRunner().invoke(audit, [log.url, *options, "--json"], standalone_mode=False)
+    assert refused.return_value == 1
+    assert json.loads(refused.stdout)["reason"] == "bad-signature"
+
+
+@pytest.mark.parametrize("url", ["ftp://somewhere/log", "/a/folder", "https://", "file://host/folder"])
+async def test_what_is_no_place_of_a_log(url: str) -> None:
+    with pytest.raises(BadInput):
+        async with open_source(url):
+            pass
+
+
+async def test_a_checkpoint_without_end(log: Published) -> None:
+    log.put("checkpoint", b"x" * (MAX_CHECKPOINT + 1))
+    async with web_server(log.folder) as url:
+        for place in (log.url, url):
+            with pytest.raises(Malformed, match="checkpoint is over the limit"):
+                await audited(log, url=place)

@@ -1,0 +1,118 @@
+"""What nodes tell Prometheus, the alerts made of it, and the log for programs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY
+from prometheus_client.parser import text_string_to_metric_families
+
+from relay.cli.logs import JsonLines
+from relay.node.home import Home
+from relay.node.metrics import metrics
+from relay.records.identifiers import Kind
+from tests.factory import make_file, make_statement
+from tests.fleet import Fleet, Ship
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture
+async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
+    fleet = Fleet(tmp_path)
+    yield fleet
+    await fleet.close()
+
+
+async def told(ship: Ship) -> dict[str, float]:
+    """The samples of a node, by name and labels."""
+    text = (await metrics(Home(ship.folder), ship.member, ship.custody)).decode()
+    samples: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        assert family.documentation
+        for one in family.samples:
+            labels = ",".join(f"{name}={value}" for name, value in sorted(one.labels.items()))
+            samples[f"{one.name}{{{labels}}}" if labels else one.name] = one.value
+    return samples
+
+
+async def test_a_boat_tells_what_it_carries_and_what_it_refused(fleet: Fleet) -> None:
+    boat, device = await fleet.carrier("km-bahari"), await fleet.launch("pulau")
+    statement = make_statement(fleet.election, device.node, make_file(fleet.content()))
+    forged = statement.raw[:-1] + bytes([statement.raw[-1] ^ 1])
+    await boat.custody.take([(Kind.STATEMENT, statement.raw), (Kind.STATEMENT, forged), (Kind.STATEMENT, b"x")])
+    await boat.custody.take([(Kind.STATEMENT, statement.raw)])
+    samples = await told(boat)
+    assert samples["relay_bundles{state=partial}"] == 1
+    outcomes = {name: value for name, value in samples.items() if name.startswith("relay_records_total{kind=statement")}
+    assert outcomes == {
+        f"relay_records_total{{kind=statement,outcome={outcome}}}": 1
+        for outcome in ("new", "known", "bad-signature", "malformed")
+    }
+    assert samples["relay_store_bytes_free"] > 0
+    assert "relay_log_entries" not in samples and "relay_uplink_reachable" not in samples
+
+
+async def test_a_receiver_tells_of_its_log(fleet: Fleet) -> None:
+    receiver, device = await fleet.receiver(), await fleet.launch("pulau")
+    await receiver.take(make_statement(fleet.election, device.node))
+    assert (await told(receiver))["relay_bundles{state=waiting}"] == 1
+    assert receiver.log is not None
+    await receiver.log.sequencer.sequence()
+    samples = await told(receiver)
+    assert (samples["relay_log_entries"], samples["relay_log_cosignatures"]) == (1, 0)
+    assert samples["relay_bundles{state=delivered}"] == 1
+
+
+async def test_nothing_global_is_kept(fleet: Fleet) -> None:
+    boat = await fleet.carrier("km-bahari")
+    before = {family.name for family in REGISTRY.collect()}
+    await told(boat)
+    await told(boat)
+    assert {family.name for family in REGISTRY.collect()} == before
+    assert not any(name.startswith("relay") for name in before)
+
+
+async def test_alerts_and_docs_speak_of_metrics_that_there_are(fleet: Fleet) -> None:
+    receiver, device = await fleet.receiver(), await fleet.launch("pulau")
+    await device.submit(fleet.content())
+    await device.visit(receiver)
+    await device.store.set_note("uplink", json.dumps({"url": "https://receiver", "reachable": False}))
+    names = {re.sub(r"\{.*", "", name) for ship in (receiver, device) for name in await told(ship)}
+    for file in ("alerts.rules.yml", "monitoring.md"):
+        spoken = set(re.findall(r"\b(?:relay_[a-z_]+|process_[a-z_]+)\b", (DOCS / file).read_text()))
+        absent = {name for name in spoken - names if not name.endswith("_") and "last_seen" not in name}
+        assert absent == set(), f"{file} speaks of {absent}"
+
+
+def test_the_alerts_are_rules_that_prometheus_takes() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed (Debian: prometheus)")
+    command = [promtool, "check", "rules", DOCS / "alerts.rules.yml"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "11 rules found" in done.stdout
+
+
+def test_a_line_of_the_log_for_programs() -> None:
+    def record(message: str, *values: object, exc_info: object = None) -> logging.LogRecord:
+        return logging.LogRecord("relay.x", logging.WARNING, "x.py", 1, message, values, exc_info)  # type: ignore[arg-type]
+
+    line = json.loads(JsonLines().format(record("refused a %s:\n%s", "statement", "é")))
+    assert (line["level"], line["logger"], line["message"]) == ("warning", "relay.x", "refused a statement:\né")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", line["time"])
+    try:
+        int("odd")
+    except ValueError:
+        raised = JsonLines().format(record("failed", exc_info=sys.exc_info()))
+    assert "\n" not in raised
+    assert "ValueError: invalid literal" in json.loads(raised)["exception"]

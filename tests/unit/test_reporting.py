@@ -1,0 +1,173 @@
+"""The administrator's report: what arrived and what did not, and every reason to look twice."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import AsyncIterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.cli import reporting
+from relay.node.home import Home
+from relay.receiver.reporting import Reporter, describe_receiver
+from relay.records.identifiers import StatementId
+from relay.records.notice import Register, Station
+from tests.factory import make_file, make_revocations, make_statement
+from tests.fleet import Fleet, Ship
+
+REGISTER = Register(
+    ("form-1", "form-2"),
+    tuple(
+        Station(f"tps-{number}", number, f"Desa {number}", "Membalong", "Pulau Batun", 300, False)
+        for number in (1, 2, 3)
+    ),
+)
+
+
+@pytest.fixture
+async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
+    fleet = Fleet(tmp_path)
+    fleet.publish(REGISTER)
+    yield fleet
+    await fleet.close()
+
+
+async def log_all(receiver: Ship) -> None:
+    """Have everything complete entered in the log."""
+    assert receiver.log is not None
+    while await receiver.log.sequencer.sequence():
+        pass
+
+
+async def report_of(receiver: Ship) -> dict[str, Any]:
+    """Its report, as JSON would have it."""
+    document = await Reporter(Home(receiver.folder), receiver.member, receiver.custody).report()
+    loaded: dict[str, Any] = json.loads(json.dumps(document))
+    return loaded
+
+
+def states(document: dict[str, Any]) -> dict[tuple[str, str], str]:
+    return {(row["tps"], row["form"]): row["state"] for row in document["forms"]}
+
+
+async def test_a_receiver_that_has_nothing_yet(fleet: Fleet) -> None:
+    document = await report_of(await fleet.receiver())
+    assert document["summary"] == {
+        "stations": 3, "stations_complete": 0, "stations_begun": 0, "stations_missing": 3,
+        "forms": 6, "forms_arrived": 0, "flagged": 0,
+    }  # fmt: skip
+    assert set(states(document).values()) == {"missing"}
+    assert (document["log"]["size"], document["chains"], document["nodes"]) == (0, [], [])
+
+
+async def test_stations_that_are_complete_begun_and_missing(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    device = await fleet.launch("pulau", tps=("tps-1", "tps-2"))
+    for tps, form in (("tps-1", "form-1"), ("tps-1", "form-2"), ("tps-2", "form-1")):
+        await receiver.take(make_statement(fleet.election, device.node, tps=tps, form=form))
+    await log_all(receiver)
+    half = fleet.content()
+    await receiver.take(make_statement(fleet.election, device.node, make_file(half), tps="tps-2", form="form-2"))
+    document = await report_of(receiver)
+    assert document["summary"]["stations_complete"] == 1
+    assert (document["summary"]["stations_begun"], document["summary"]["stations_missing"]) == (1, 1)
+    assert states(document)["tps-2", "form-1"] == "arrived"
+    assert states(document)["tps-2", "form-2"] == "under way, partial"
+    assert states(document)["tps-3", "form-1"] == "missing"
+    (way,) = document["under_way_packages"]
+    assert (way["device"], way["bytes"], way["bytes_held"]) == ("pulau", len(half), 0)
+
+
+async def test_corrections_and_conflicts(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    one = await fleet.launch("pulau", tps=("tps-1", "tps-2"))
+    two = await fleet.launch("salinan", tps=("tps-2",))
+    contents = [fleet.content(100) for _ in range(4)]
+    first = make_statement(fleet.election, one.node, make_file(contents[0]))
+    second = make_statement(fleet.election, one.node, make_file(contents[1]), supersedes=StatementId(first.id))
+    third = make_statement(fleet.election, one.node, make_file(contents[2]), tps="tps-2")
+    fourth = make_statement(fleet.election, two.node, make_file(contents[3]), tps="tps-2")
+    await receiver.take(first, second, third, fourth)
+    for content in contents:
+        await receiver.adopt(content)
+    await log_all(receiver)
+    document = await report_of(receiver)
+    assert states(document)["tps-1", "form-1"] == "corrected"
+    assert states(document)["tps-2", "form-1"] == "conflict"
+    (correction,) = document["corrections"]
+    assert (correction["statement"], correction["supersedes"]) == (second.id.hex(), first.id.hex())
+    (conflict,) = document["conflicts"]
+    assert sorted(conflict["statements"]) == sorted([third.id.hex(), fourth.id.hex()])
+    assert "two-statements-in-conflict" in {flag["flag"] for flag in document["flags"]}
+
+
+async def test_gaps_and_forks_of_chains(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    device = await fleet.launch("pulau", tps=("tps-1", "tps-2", "tps-3"))
+    made = [make_statement(fleet.election, device.node, tps=f"tps-{number}") for number in (1, 2, 3)]
+    del device.node.chain[2:]
+    twin = make_statement(fleet.election, device.node, form="form-2")
+    await receiver.take(made[0], made[2], twin)
+    await log_all(receiver)
+    gap, fork = (await report_of(receiver))["chains"]
+    assert gap == {
+        "kind": "gap", "device": "pulau", "node_id": device.node.identity.node.hex(),
+        "first": 2, "last": 2, "named": [made[1].id.hex()],
+    }  # fmt: skip
+    assert (fork["kind"], fork["seq"], sorted(fork["held"])) == ("fork", 3, sorted([made[2].id.hex(), twin.id.hex()]))
+
+
+async def test_a_package_under_way_is_no_gap(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    device = await fleet.launch("pulau", tps=("tps-1", "tps-2"))
+    first = make_statement(fleet.election, device.node, make_file(fleet.content()))
+    await receiver.take(first, make_statement(fleet.election, device.node, tps="tps-2"))
+    await log_all(receiver)
+    assert (await report_of(receiver))["chains"] == []
+
+
+async def test_revoked_signers_and_nodes(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    device = await fleet.launch("pulau")
+    boat = await fleet.carrier("km-bahari")
+    await device.submit(fleet.content())
+    await boat.visit(device)
+    await boat.visit(receiver)
+    await log_all(receiver)
+    await receiver.take(make_revocations(fleet.election, 1, device.node))
+    document = await report_of(receiver)
+    assert document["revocations"] == [
+        {"node": "pulau", "node_id": device.node.identity.node.hex(), "reason": "lost", "statements": 1}
+    ]
+    assert [flag["flag"] for flag in document["flags"]] == ["device-revoked"]
+    (node,) = [one for one in document["nodes"] if one["node"] == "pulau"]
+    assert (node["statements"], node["newest_entry"], node["last_visit"]) == (1, 0, None)
+
+
+async def test_status_is_what_the_report_begins_with(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    boat = await fleet.carrier("km-bahari")
+    await receiver.take(fleet.witnesses(boat))
+    status = await describe_receiver(Home(receiver.folder), receiver.member, receiver.custody)
+    assert status["log"]["origin"] == "test-2024/receiver"
+    assert (status["running"], status["named_by_notice"], status["log"]["cosigned_by"]) == (False, True, [])
+    assert {key: value for key, value in (await report_of(receiver)).items() if key in status} == status
+
+
+async def test_what_is_printed(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    device = await fleet.launch("pulau")
+    await receiver.take(make_statement(fleet.election, device.node))
+    await log_all(receiver)
+    document = await report_of(receiver)
+    rows = list(csv.DictReader(StringIO(reporting._csv(document))))
+    assert len(rows) == 6
+    assert (rows[0]["tps"], rows[0]["state"], rows[0]["entry"]) == ("tps-1", "arrived", "0")
+    assert rows[1]["state"] == "missing" and rows[1]["entry"] == ""
+    text = "\n".join(reporting._report_lines(document))
+    assert "0 of 3 complete, 1 begun, 2 missing" in text
+    assert "missing (5)" in text and "tps-3 form-2 (Desa 3, Membalong, Pulau Batun): missing" in text
