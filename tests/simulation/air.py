@@ -1,0 +1,350 @@
+"""The air between nodes: who reaches whom, at what speed, until when; and calls across it.
+
+`AirPeer` stands where `relay.net.client.HttpPeer` does: the same calls, encoded and bounded in the same way, answered
+by the `Host` of the other node in that node's own tasks, as `relay.net.server` answers them. A link carries bytes at
+its speed and may end at any one of them; what was under way then ends for the visitor after a while, and goes on or
+not at the other side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from relay.errors import Malformed, Refused, RelayError, StoreError, Unreachable
+from relay.limits import (
+    DEAD_LINK_SECONDS,
+    MAX_CHUNK,
+    MAX_CHUNKS_CALL,
+    MAX_MESSAGE,
+    MAX_RECONCILE_MESSAGE,
+    MAX_RECORD,
+    MAX_RECORDS_MESSAGE,
+    STALL_SECONDS,
+)
+from relay.records.encoding import decode, encode
+from relay.records.identifiers import Kind, ObjectId, RecordId
+from relay.store.interface import Holding, Want
+from relay.sync import messages
+from relay.sync.host import Host
+from relay.sync.messages import FRAME_HEAD, Hello, Inquiry, InquiryReply
+from tests.simulation.disk import Dead
+
+if TYPE_CHECKING:
+    from tests.simulation.ship import Ship
+
+T = TypeVar("T")
+Frame = tuple[ObjectId, int, bytes]
+
+
+@dataclass(eq=False)
+class Link:
+    """What joins two nodes during a contact: it is cut when its time is over, or after `budget` bytes."""
+
+    chance: Random
+    latency: float
+    speed: float
+    """Bytes a second."""
+    budget: float
+    stalls: float = 0.0
+    """How likely it is that a message hangs for seconds."""
+    up: bool = True
+    _waiting: dict[asyncio.Future[Any], None] = field(default_factory=dict)
+    _over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def cut(self) -> None:
+        """The contact ends. Each end notices after a while."""
+        self.up = False
+        self._over.set()
+        loop = asyncio.get_running_loop()
+        for future in self._waiting:
+            loop.call_later(DEAD_LINK_SECONDS * self.chance.random(), fail, future)
+
+    async def until_cut(self, seconds: float) -> None:
+        """Wait for its end, at most so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._over.wait()
+
+    def ask(self, size: int, patience: float, act: Callable[[asyncio.Future[Any]], None]) -> asyncio.Future[Any]:
+        """Bring so many bytes to the other side, where `act` is called: it is to settle the future, by `reply`.
+
+        The future fails by itself when the link is cut, or after so many seconds.
+        """
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        self._waiting[future] = None
+        timer = loop.call_later(patience + size / self.speed, fail, future)
+        future.add_done_callback(lambda done: self._settled(done, timer))
+        if self.up:
+            self._send(size, lambda: act(future))
+        else:
+            loop.call_later(DEAD_LINK_SECONDS * self.chance.random(), fail, future)
+        return future
+
+    def reply(self, size: int, future: asyncio.Future[T], answer: T) -> None:
+        """Bring so many bytes back, and with them the answer."""
+        self._send(size, lambda: _succeed(future, answer))
+
+    async def carry(self, size: int) -> None:
+        """Bring so many bytes across. Raises `Unreachable`."""
+        await self.ask(size, STALL_SECONDS, lambda future: _succeed(future, None))
+
+    def _send(self, size: int, arrive: Callable[[], None]) -> None:
+        seconds = self.latency + size / self.speed
+        if self.stalls and self.chance.random() < self.stalls:
+            seconds += 8 * self.chance.random()
+        loop = asyncio.get_running_loop()
+        if self.up and self.budget < size:  # it ends in the middle
+            loop.call_later(seconds * self.budget / size, self.cut)
+        else:
+            loop.call_later(seconds, self._arrived, arrive)
+        self.budget = max(0.0, self.budget - size)
+
+    def _arrived(self, arrive: Callable[[], None]) -> None:
+        if self.up:
+            arrive()
+
+    def _settled(self, future: asyncio.Future[Any], timer: asyncio.TimerHandle) -> None:
+        timer.cancel()
+        self._waiting.pop(future, None)
+
+
+def _succeed(future: asyncio.Future[T], answer: T) -> None:
+    if not future.done():
+        future.set_result(answer)
+
+
+def fail(future: asyncio.Future[Any], error: RelayError | None = None) -> None:
+    """Have who waits fail, by the end of the contact or by an error of the other side."""
+    if not future.done():
+        future.set_exception(error or Unreachable("The contact ended (simulated)", "It is tried again."))
+
+
+async def _itself(host: Host) -> Host:
+    return host
+
+
+Answer = Callable[[Host, bytes], Awaitable[bytes]]
+
+
+async def _hello(host: Host, body: bytes) -> bytes:
+    return (await host.hello(Hello.decode(body))).encode()
+
+
+async def _news(host: Host, body: bytes) -> bytes:
+    heard, wait = decode(body, 32)
+    return encode(await host.news(heard, wait / 1000))
+
+
+async def _reconcile(host: Host, body: bytes) -> bytes:
+    return await host.reconcile(body)
+
+
+async def _inquire(host: Host, body: bytes) -> bytes:
+    return (await host.inquire(Inquiry.decode(body))).encode()
+
+
+async def _consistency(host: Host, body: bytes) -> bytes:
+    old, new = decode(body, 64)
+    return messages.encode_path(await host.consistency(old, new))
+
+
+async def _get_records(host: Host, body: bytes) -> bytes:
+    return messages.encode_records(await host.get_records([RecordId(one) for one in messages.decode_ids(body)]))
+
+
+async def _put_records(host: Host, body: bytes) -> bytes:
+    return messages.encode_outcomes(await host.put_records(messages.decode_records(body)))
+
+
+async def _holdings(host: Host, body: bytes) -> bytes:
+    return messages.encode_holdings(await host.holdings([ObjectId(one) for one in messages.decode_ids(body)]))
+
+
+async def _wants(host: Host, body: bytes) -> bytes:
+    return messages.encode_wants(await host.wants(decode(body, 16)))
+
+
+ANSWERS: dict[str, tuple[Answer, int, int]] = {
+    "hello": (_hello, MAX_RECORD, MAX_RECORD),
+    "news": (_news, 32, 16),
+    "reconcile": (_reconcile, MAX_RECONCILE_MESSAGE, MAX_RECONCILE_MESSAGE),
+    "inquire": (_inquire, MAX_MESSAGE, MAX_MESSAGE),
+    "consistency": (_consistency, 64, MAX_MESSAGE),
+    "get_records": (_get_records, MAX_MESSAGE, MAX_RECORDS_MESSAGE),
+    "put_records": (_put_records, MAX_RECORDS_MESSAGE, MAX_MESSAGE),
+    "holdings": (_holdings, MAX_MESSAGE, MAX_MESSAGE),
+    "wants": (_wants, 16, MAX_MESSAGE),
+}
+"""How each call is answered, and the most bytes of a call and of its answer: those of `relay.net`."""
+
+
+class AirPeer:
+    """The node at `url`, as `visitor` reaches it. A `relay.sync.peer.Peer`."""
+
+    def __init__(self, url: str, visitor: Ship) -> None:
+        self.url = url
+        self._visitor = visitor
+        self._target = visitor.sea.at(url)
+        self._shown = False
+
+    async def close(self) -> None:
+        """End the contact."""
+
+    async def hello(self, mine: Hello) -> Hello:
+        """See `Peer`."""
+        hello = Hello.decode(await self.call("hello", mine.encode()))
+        shown = self._target.member.identity
+        if (hello.node, hello.name, hello.role, hello.election) != (
+            shown.node,
+            shown.name,
+            shown.role,
+            shown.election,
+        ):
+            raise Refused("false-greeting", f"{self.url} greets as another node than its certificate names")
+        return hello
+
+    async def news(self, heard: int, wait: float) -> int:
+        """See `Peer`."""
+        body = encode([heard, int(wait * 1000)])
+        match decode(await self.call("news", body, wait + STALL_SECONDS), 16):
+            case int(count):
+                return count
+            case _:
+                raise Malformed("A peer's count of news is no number")
+
+    async def reconcile(self, message: bytes) -> bytes:
+        """See `Peer`."""
+        return await self.call("reconcile", message)
+
+    async def inquire(self, inquiry: Inquiry) -> InquiryReply:
+        """See `Peer`."""
+        return InquiryReply.decode(await self.call("inquire", inquiry.encode(), STALL_SECONDS + inquiry.wait))
+
+    async def consistency(self, old_size: int, new_size: int) -> list[bytes]:
+        """See `Peer`."""
+        return messages.decode_path(await self.call("consistency", encode([old_size, new_size])))
+
+    async def get_records(self, ids: Sequence[RecordId]) -> list[tuple[Kind, bytes]]:
+        """See `Peer`."""
+        return messages.decode_records(await self.call("get_records", messages.encode_ids(ids)))
+
+    async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> list[str]:
+        """See `Peer`."""
+        return messages.decode_outcomes(await self.call("put_records", messages.encode_records(records)))
+
+    async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
+        """See `Peer`."""
+        return messages.decode_holdings(await self.call("holdings", messages.encode_ids(objects)))
+
+    async def wants(self, offset: int) -> list[Want]:
+        """See `Peer`."""
+        return messages.decode_wants(await self.call("wants", encode(offset)))
+
+    async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[Frame]:
+        """See `Peer`. Every frame comes for itself: what came before the end of the contact is there."""
+        link = self._link()
+        host = await self._exchange(link, len(messages.encode_spans(chunks)), STALL_SECONDS, _itself, lambda _: 0)
+        self._note("get_chunks", len(chunks))
+        left = MAX_CHUNKS_CALL
+        try:
+            async with aclosing(cast(AsyncGenerator[Frame, None], self._target.answers.frames(host, chunks))) as frames:
+                async for frame in frames:
+                    await link.carry(FRAME_HEAD.size + len(frame[2]))
+                    if not 0 < len(frame[2]) <= MAX_CHUNK:
+                        raise Malformed("A chunk is over its limit")
+                    yield frame
+                    left -= len(frame[2])
+                    if left <= 0:
+                        return
+        except (Dead, StoreError) as error:
+            if self._visitor.dead:
+                raise
+            raise Unreachable("The contact ended (simulated)", "It is tried again.") from error
+
+    async def put_chunks(self, chunks: Sequence[Frame]) -> int:
+        """See `Peer`. What came before the end of the contact is kept."""
+        link = self._link()
+        self._note("put_chunks", len(chunks))
+        arrived: list[Frame] = []
+
+        def take(host: Host) -> Coroutine[Any, Any, int]:
+            return self._target.take_frames(host, arrived, self._visitor.name)
+
+        try:
+            for frame in chunks:
+                await link.carry(FRAME_HEAD.size + len(frame[2]))
+                arrived.append(frame)
+        except RelayError:
+            with suppress(RelayError):
+                host = self._target.receive(self._visitor)
+                self._target.serve(take(host), asyncio.get_running_loop().create_future(), lambda _: None)
+            raise
+        return await self._exchange(link, 64, STALL_SECONDS, take, lambda _: 16)
+
+    async def call(self, name: str, body: bytes, patience: float = STALL_SECONDS) -> bytes:
+        """One call and its answer, in bytes."""
+        answer, most, limit = ANSWERS[name]
+        if len(body) > most:
+            raise Malformed("A call is over its limit")
+        reply = await self._exchange(
+            self._link(),
+            len(body),
+            patience,
+            lambda host: self._target.answers.answer(name, answer, host, body),
+            lambda reply: min(len(reply), limit + 1),
+            visiting=name != "news",
+        )
+        self._note(name, len(reply))
+        if len(reply) > limit:
+            raise Malformed(f"A peer's answer is over its limit of {limit} bytes")
+        return reply
+
+    def _link(self) -> Link:
+        """The link to the other node; over a new connection it is asked for its certificate first."""
+        link = self._visitor.sea.link(self._visitor, self._target)
+        if link is None:
+            raise Unreachable("Nobody is there (simulated)", "It is tried again.")
+        if not self._shown:
+            self._visitor.custody.admission.identify(self._target.member.identity.certificate)
+            self._shown = True
+        return link
+
+    async def _exchange(
+        self,
+        link: Link,
+        size: int,
+        patience: float,
+        work: Callable[[Host], Awaitable[T]],
+        size_of: Callable[[T], int],
+        *,
+        visiting: bool = True,
+    ) -> T:
+        """Have something done at the other side, in its own time; its answer."""
+
+        def arrive(future: asyncio.Future[T]) -> None:
+            try:
+                host = self._target.receive(self._visitor, visiting=visiting)
+            except RelayError as error:
+                fail(future, error)
+                return
+
+            def reply(answer: T) -> None:
+                with suppress(RelayError):
+                    self._target.receive(
+                        self._visitor, visiting=visiting
+                    )  # the server tells of the end of calls as well
+                link.reply(size_of(answer), future, answer)
+
+            self._target.serve(work(host), future, reply)
+
+        answer: T = await link.ask(size, patience, arrive)
+        return answer
+
+    def _note(self, name: str, size: int) -> None:
+        self._visitor.sea.note(name, self._visitor.name, self._target.name, size)

@@ -1,0 +1,149 @@
+"""The disk of a simulated node: what survives a crash, and the steps by which anything gets there.
+
+Everything that is durable lies here: the catalogue, synced content, a receiver's published files. Whoever holds a
+`Handle` writes in steps; before and after each one the node may crash, and from then on the handle is dead: what it
+had not brought here is lost. A full disk refuses steps; a slow one takes its time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import TypeVar
+
+from relay.errors import StoreError
+from relay.records.identifiers import ObjectId
+from tests.simulation.catalogue import Catalogue
+
+T = TypeVar("T")
+
+
+class Dead(asyncio.CancelledError):
+    """The node has crashed: whatever still runs in its name ends here."""
+
+
+@dataclass
+class Temper:
+    """How a disk behaves: `slow` is the longest a step takes in seconds, `torn` how often even a read gives way."""
+
+    slow: float = 0.0
+    torn: float = 0.0
+
+
+@dataclass
+class Disk:
+    """One node's disk. `chance` is the run's; a disk that always behaves needs none."""
+
+    chance: Random | None = None
+    temper: Temper = field(default_factory=Temper)
+    on_crash: Callable[[], None] = lambda: None
+    catalogue: Catalogue = field(default_factory=Catalogue)
+    content: dict[tuple[ObjectId, bytes], dict[int, bytes]] = field(default_factory=dict)
+    """Synced chunks of partial objects, by object and layout. The catalogue says which of them count."""
+    files: dict[str, bytes] = field(default_factory=dict)
+    """What a receiver has published, by path."""
+    full: bool = False
+    crash_in: int | None = None
+    """Steps until the node crashes."""
+    crash_after: bool = False
+    """Whether that step still takes effect."""
+    generation: int = 0
+    handles: int = 0
+    steps: int = 0
+
+    def crash(self) -> None:
+        """Lose what is not here."""
+        self.generation += 1
+        self.handles = 0
+        self.crash_in = None
+        self.on_crash()
+
+    def mount(self) -> Handle:
+        """Open it. Whoever mounts it while nobody else has it is alone."""
+        self.handles += 1
+        return Handle(self)
+
+
+class Handle:
+    """A process's hold on a disk, dead after a crash."""
+
+    def __init__(self, disk: Disk) -> None:
+        self.disk = disk
+        self.alone = disk.handles == 1
+        self._generation = disk.generation
+
+    def check(self) -> None:
+        """Raises `Dead` after a crash."""
+        if self.disk.generation != self._generation:
+            raise Dead
+
+    async def give_way(self) -> None:
+        """A read, or a write into memory: others may come between."""
+        self.check()
+        disk = self.disk
+        if disk.chance is not None and disk.temper.torn and disk.chance.random() < disk.temper.torn:
+            await asyncio.sleep(disk.temper.slow * disk.chance.random() / 4)
+            self.check()
+
+    async def step(self, act: Callable[[], T]) -> T:
+        """One durable step: all of `act` or nothing. Raises `StoreError` when the disk is full, `Dead` at a crash."""
+        self.check()
+        disk = self.disk
+        await asyncio.sleep(disk.temper.slow * disk.chance.random() if disk.chance is not None else 0)
+        self.check()
+        return self.step_now(act)
+
+    def step_now(self, act: Callable[[], T]) -> T:
+        """`step`, for what runs in a thread of its own."""
+        self.check()
+        disk = self.disk
+        disk.steps += 1
+        due = False
+        if disk.crash_in is not None:
+            disk.crash_in -= 1
+            due = disk.crash_in <= 0
+        if due and not disk.crash_after:
+            disk.crash()
+            raise Dead
+        if disk.full and (disk.chance is None or disk.chance.random() < 0.9):
+            raise StoreError("The disk is full (simulated)", "Free some space; what was acknowledged is safe.")
+        done = act()
+        if due:
+            disk.crash()
+            raise Dead
+        return done
+
+    def unmount(self) -> None:
+        """Let go of it."""
+        if self.disk.generation == self._generation:
+            self.disk.handles -= 1
+
+
+class Folder:
+    """A folder on a disk, as far as `relay.receiver.publishing` needs one."""
+
+    def __init__(self, handle: Handle, path: str = "") -> None:
+        self._handle = handle
+        self._path = path
+
+    def __truediv__(self, name: str) -> Folder:
+        return Folder(self._handle, f"{self._path}/{name}")
+
+    def read_bytes(self) -> bytes:
+        """The content of the file of this name."""
+        self._handle.check()
+        content = self._handle.disk.files.get(self._path)
+        if content is None:
+            raise FileNotFoundError(self._path)
+        return content
+
+    def is_file(self) -> bool:
+        """Whether there is one."""
+        self._handle.check()
+        return self._path in self._handle.disk.files
+
+    def write_durably(self, content: bytes) -> None:
+        """Write it, in one durable step."""
+        self._handle.step_now(lambda: self._handle.disk.files.update({self._path: content}))

@@ -1,0 +1,75 @@
+"""What twenty nodes ask twenty times is worked out once: pure functions of relay, remembered between runs.
+
+They are the same functions with the same answers; only bytes that were judged once are not judged again. Without this
+a run takes half as long again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache
+from unittest.mock import patch
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from relay.log.note import check
+from relay.records.cose import Sign1
+from relay.records.notice import read_notice
+from relay.records.receipt import read_receipt
+from relay.records.statement import read_statement
+from relay.trust.certificates import Identity, check_issued, read_certificate
+
+_MOST = 1 << 14
+
+
+class Memory:
+    """Remembers while it is `kept`."""
+
+    def __init__(self) -> None:
+        readers: dict[str, Callable[..., object]] = {
+            "relay.trust.admission.read_statement": read_statement,
+            "relay.trust.admission.read_receipt": read_receipt,
+            "relay.trust.admission.read_notice": read_notice,
+            "relay.trust.admission.read_certificate": read_certificate,
+        }
+        self._patches = [(name, lru_cache(_MOST)(function)) for name, function in readers.items()]
+        self._verified: dict[tuple[object, ...], None] = {}
+        """Signatures that hold."""
+        self._verify: Callable[[Sign1, Ed25519PublicKey, bytes | None], None] = Sign1.verify
+
+    def believe_all(self) -> None:
+        """Have every signature of a record hold: for showing that somebody notices."""
+        self._verify = lambda *_: None
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Within it, relay asks the memory first."""
+        memory = self
+
+        def verify(envelope: Sign1, key: Ed25519PublicKey, detached: bytes | None = None) -> None:
+            asked = (envelope.protected, envelope.payload, envelope.signature, key.public_bytes_raw(), detached)
+            memory._recall(asked, lambda: memory._verify(envelope, key, detached))
+
+        def check_note(public: bytes, signature: bytes, data: bytes) -> None:
+            memory._recall((public, signature, data), lambda: check(public, signature, data))
+
+        def check_certificate(der: bytes, root: Identity) -> None:
+            memory._recall((der, root.certificate), lambda: check_issued(der, root))
+
+        with ExitStack() as stack:
+            for name, function in self._patches:
+                stack.enter_context(patch(name, function))
+            stack.enter_context(patch.object(Sign1, "verify", verify))
+            stack.enter_context(patch("relay.trust.admission.check_issued", check_certificate))
+            stack.enter_context(patch("relay.log.note.check", check_note))
+            stack.enter_context(patch("relay.log.checkpoint.check", check_note))
+            yield
+
+    def _recall(self, asked: tuple[object, ...], judge: Callable[[], None]) -> None:
+        if asked in self._verified:
+            return
+        judge()
+        if len(self._verified) >= _MOST:
+            self._verified.clear()
+        self._verified[asked] = None

@@ -1,0 +1,299 @@
+"""What must hold, looked at from outside: the ledger of a run.
+
+The ledger hears what was acknowledged and to whom, and compares it with what lies on the disks: whenever a node starts
+again, and at the end. It trusts none of the code that it judges: hashes and Merkle roots are computed anew, and who
+signed what it knows from those who signed. Numbers in brackets are those of the promises (docs/reliability.md).
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from relay.log.checkpoint import parse_checkpoint
+from relay.log.merkle import leaf_hash
+from relay.log.note import parse_note
+from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, receipt_id, statement_id
+from relay.records.receipt import read_receipt
+from relay.records.statement import FileEntry
+from relay.store.interface import State
+from tests.naive_tree import root as naive_root
+from tests.simulation.catalogue import Layout, Object
+from tests.simulation.company import Company
+from tests.simulation.store import hashed, hashed_whole
+
+if TYPE_CHECKING:
+    from tests.simulation.ship import Ship
+
+MOST_VIOLATIONS = 20
+
+
+@dataclass
+class Ledger:
+    """What was promised so far, and every promise that was found broken."""
+
+    company: Company
+    violations: list[str] = field(default_factory=list)
+    captures: dict[StatementId, bytes] = field(default_factory=dict)
+    """Packages that are said to be safe, in their statement's bytes."""
+    notices: set[RecordId] = field(default_factory=set)
+    safe: dict[str, dict[StatementId, None]] = field(default_factory=dict)
+    """Own packages of which each device said that they are safe."""
+    taken: dict[str, dict[StatementId, None]] = field(default_factory=dict)
+    """Statements of which each node told somebody that it holds them."""
+    chunks: dict[str, dict[tuple[ObjectId, int], tuple[StatementId, ...]]] = field(default_factory=dict)
+    """Chunks of which each node told somebody that it took them, and the undelivered packages that needed them then."""
+    log: list[StatementId] = field(default_factory=list)
+    """The log as it was seen last: it only grows."""
+    revoked: set[NodeId] = field(default_factory=set)
+    """Nodes that the receiver believes no more."""
+    complete: dict[StatementId, None] = field(default_factory=dict)
+    """Packages of theirs that were complete there when it heard of it: they may be in the log."""
+    _receipts: dict[bytes, str] = field(default_factory=dict)
+    _roots: dict[int, bytes] = field(default_factory=dict)
+
+    def broken(self, what: str) -> None:
+        """Note a broken promise."""
+        if len(self.violations) < MOST_VIOLATIONS and what not in self.violations:
+            self.violations.append(what)
+
+    def fault(self, where: str, error: BaseException) -> None:
+        """Note an error that no code had words for (10)."""
+        frames = traceback.extract_tb(error.__traceback__)
+        last = next((one for one in reversed(frames) if "/relay/" in one.filename), frames[-1] if frames else None)
+        self.broken(f"[10] {where} (in {last.name}, line {last.lineno})" if last else f"[10] {where}")
+
+    # -- what is acknowledged
+
+    def captured(self, ship: Ship, statement: StatementId) -> None:
+        """A device told its operator that a package is safe."""
+        raw = ship.disk.catalogue.records.get(statement)
+        if raw is None:
+            self.broken(f"[5] {ship.name} says that {_short(statement)} is safe, and does not hold it")
+            return
+        self.safe.setdefault(ship.name, {})[statement] = None
+        self.captures[statement] = raw.raw
+
+    def acknowledged(self, ship: Ship, records: Sequence[tuple[Kind, bytes]], words: Sequence[str]) -> None:
+        """A node told a visitor what became of records."""
+        taken = self.taken.setdefault(ship.name, {})
+        for (kind, raw), word in zip(records, words, strict=True):
+            if kind is Kind.STATEMENT and word in ("new", "known"):
+                taken[statement_id(raw)] = None
+        if ship.is_receiver:
+            self._hear_of_revocations(ship)
+
+    def acknowledged_chunks(self, ship: Ship, chunks: Sequence[tuple[ObjectId, int]]) -> None:
+        """A node told a visitor that it took chunks."""
+        for object_id, index in chunks:
+            truth = self.company.files.get(object_id)
+            item = ship.disk.catalogue.objects[object_id]
+            if truth is None or _honest_layout(item, truth) is None:
+                continue
+            if not _has(item, truth, index):
+                self.broken(f"[5] {ship.name} took chunk {index} of {_short(object_id)}, and does not hold it")
+            needed = tuple(row.id for row in item.rows if row.entry is None)
+            self.chunks.setdefault(ship.name, {})[object_id, index] = needed
+
+    def _hear_of_revocations(self, receiver: Ship) -> None:
+        fresh = set(receiver.custody.admission.revoked) - self.revoked
+        self.revoked |= fresh
+        rows = receiver.disk.catalogue.rows.values()
+        self.complete.update({row.id: None for row in rows if row.node in fresh and row.completed is not None})
+
+    # -- one node
+
+    def look_at(self, ship: Ship) -> None:
+        """Look at what lies on a node's disk."""
+        for what in (*self._lost(ship), *self._damaged(ship), *self._foreign(ship)):
+            self.broken(f"{what} on {ship.name}")
+        if ship.is_receiver:
+            for what in self._log_faults(ship):
+                self.broken(what)
+
+    def _lost(self, ship: Ship) -> Iterator[str]:
+        catalogue = ship.disk.catalogue
+        for statement in self.taken.get(ship.name, ()):
+            if not ship.holds(statement):
+                yield f"[5] acknowledged statement {_short(statement)} is lost"
+        for statement in self.safe.get(ship.name, ()):
+            if statement not in catalogue.rows:
+                yield f"[5] own package {_short(statement)} is lost"
+        for (object_id, index), needed in self.chunks.get(ship.name, {}).items():
+            item = catalogue.objects.get(object_id)
+            held = item is not None and _has(item, self.company.files[object_id], index)
+            if not held and any(one not in catalogue.receipts for one in needed):
+                yield f"[5] acknowledged chunk {index} of {_short(object_id)} is lost"
+        for row in catalogue.rows.values():
+            if row.completed is not None and row.entry is None:
+                for object_id in row.objects:
+                    if catalogue.objects[object_id].whole is None:
+                        yield f"[4] content {_short(object_id)} of {_short(row.id)} went without a receipt"
+
+    def _damaged(self, ship: Ship) -> Iterator[str]:
+        for item in ship.disk.catalogue.objects.values():
+            if item.whole is not None and hashed_whole(item.whole) != item.id:
+                yield f"[3] object {_short(item.id)} is complete and has another hash"
+            for layout in item.layouts:
+                content = ship.disk.content.get((item.id, layout.name), {})
+                for index in _bits(layout.held):
+                    if index not in content or hashed(content[index]) != layout.hashes[index]:
+                        yield f"[3] chunk {index} of {_short(item.id)} is held and has another hash, or is not there"
+
+    def _foreign(self, ship: Ship) -> Iterator[str]:
+        catalogue = ship.disk.catalogue
+        for record_id, record in catalogue.records.items():
+            match record.kind:
+                case Kind.STATEMENT if statement_id(record.raw) != record_id or not self.company.signed(record.raw):
+                    yield f"[1] a statement {_short(record_id)} that no enrolled device signed"
+                case Kind.NOTICE if record_id not in self.notices:
+                    yield f"[1] a notice {_short(record_id)} that the office did not sign"
+
+    # -- the log
+
+    def _log_faults(self, receiver: Ship) -> Iterator[str]:
+        catalogue = receiver.disk.catalogue
+        log, state = catalogue.log, catalogue.log_state
+        if len(set(log)) != len(log):
+            yield "[6] a statement has two entries"
+        if log[: len(self.log)] != self.log:
+            yield "[6] the log lost or changed entries"
+        self.log = list(log)
+        if state.size != len(log):
+            yield f"[6] the log has {len(log)} entries and says {state.size}"
+        if log and _tree(state.checkpoint) != (len(log), self._root(receiver, len(log))):
+            yield "[6] the committed checkpoint is not that of the entries"
+        published = receiver.disk.files.get("/checkpoint")
+        if published is not None:
+            size, root = _tree(published)
+            if size > len(log) or root != self._root(receiver, size):
+                yield "[6] the published checkpoint is not that of the entries"
+        for entry, statement in enumerate(log):
+            if catalogue.receipts.get(statement) != entry or receipt_id(statement) not in catalogue.records:
+                yield f"[6] entry {entry} has no receipt of its own"
+            row = catalogue.rows.get(statement)
+            if row is None or row.completed is None:
+                yield f"[6] entry {entry} is of a package that is not complete"
+            elif row.node in self.revoked and statement not in self.complete:
+                yield f"[1] entry {entry} is by a revoked signer"
+
+    def _root(self, receiver: Ship, size: int) -> bytes:
+        if size not in self._roots:
+            records = receiver.disk.catalogue.records
+            leaves = [leaf_hash(records[one].raw) for one in receiver.disk.catalogue.log[:size]]
+            self._roots[size] = naive_root(leaves)
+        return self._roots[size]
+
+    def look_at_agreement(self, ships: Sequence[Ship], receiver: Ship) -> None:
+        """At the end: every receipt and checkpoint anywhere is of the one log."""
+        log = receiver.disk.catalogue.log
+        for ship in ships:
+            for record in ship.disk.catalogue.records.values():
+                if record.kind is Kind.CHECKPOINT:
+                    size, root = _tree(record.raw)
+                    if size > len(log) or root != self._root(receiver, size):
+                        self.broken(f"[6] {ship.name} holds a checkpoint of another log")
+                if record.kind is Kind.RECEIPT and (what := self._receipt_fault(record.raw, receiver)):
+                    self.broken(f"[6] {ship.name} holds a receipt that {what}")
+
+    def _receipt_fault(self, raw: bytes, receiver: Ship) -> str:
+        if raw not in self._receipts:
+            receipt = read_receipt(raw)
+            log = receiver.disk.catalogue.log
+            mine = receiver.disk.catalogue.records.get(receipt.id)
+            if receipt.entry >= len(log) or log[receipt.entry] != receipt.statement:
+                self._receipts[raw] = f"names entry {receipt.entry}, which is of another statement"
+            elif mine is None or mine.raw != raw:
+                self._receipts[raw] = f"is a second one for entry {receipt.entry}"
+            else:
+                self._receipts[raw] = ""
+        return self._receipts[raw]
+
+    # -- delivery
+
+    def deliverable(self, ships: Sequence[Ship]) -> list[StatementId]:
+        """Packages of honest devices, not revoked, that the nodes which are left hold whole among them."""
+        barred = {node for ship in ships for node in ship.custody.admission.revoked}
+        rows = {row.id: row for ship in ships for row in ship.disk.catalogue.rows.values()}
+        return [
+            row.id
+            for row in rows.values()
+            if row.node in self.company.islanders
+            and row.node not in barred
+            and all(self._is_left(file, ships) for file in row.statement.package.files)
+        ]
+
+    def _is_left(self, file: FileEntry, ships: Sequence[Ship]) -> bool:
+        held = 0
+        for ship in ships:
+            item = ship.disk.catalogue.objects.get(file.sha256)
+            if item is None:
+                continue
+            if item.whole is not None:
+                return True
+            layout = _honest_layout(item, file)
+            held |= layout.held if layout is not None else 0
+        return held == (1 << len(file.chunks)) - 1
+
+    def unsettled(self, ships: Sequence[Ship], receiver: Ship, expected: Sequence[StatementId]) -> Iterator[str]:
+        """What is left to do until everybody has everything: nothing, once all was calm for long enough."""
+        log = set(receiver.disk.catalogue.log)
+        size = receiver.disk.catalogue.log_state.size
+        for statement in expected:
+            if statement not in log:
+                yield f"[6] package {_short(statement)} was not delivered"
+        notices = {slot: max(_rank(ship, slot) for ship in ships) for slot in _slots(ships) if "checkpoint" not in slot}
+        for ship in ships:
+            for row in ship.disk.catalogue.rows.values():
+                if row.id in log and row.entry is None and not row.withheld:
+                    yield f"[6] {ship.name} did not hear that {_short(row.id)} was delivered"
+            for slot, rank in notices.items():
+                if _rank(ship, slot) != rank:
+                    yield f"[1] {ship.name} did not hear of the newest {slot}"
+            if size and _seen_size(ship) != size:
+                yield f"[6] {ship.name} has a checkpoint of {_seen_size(ship)} entries, the log has {size}"
+
+    def look_at_bundles(self, ship: Ship, bundles: Sequence[tuple[StatementId, State]]) -> None:
+        """What the node's own page says has to be what its disk says (4, 6)."""
+        for statement, state in bundles:
+            if (state is State.DELIVERED) != (statement in ship.disk.catalogue.receipts):
+                self.broken(f"[6] {ship.name} shows {_short(statement)} as {state}")
+
+
+def _honest_layout(item: Object, truth: FileEntry) -> Layout | None:
+    return next((one for one in item.layouts if (one.size, one.hashes) == (truth.size, truth.chunks)), None)
+
+
+def _has(item: Object, truth: FileEntry, index: int) -> bool:
+    layout = _honest_layout(item, truth)
+    return item.whole is not None or (layout is not None and bool(layout.held >> index & 1))
+
+
+def _bits(bits: int) -> Iterator[int]:
+    return (index for index in range(bits.bit_length()) if bits >> index & 1)
+
+
+def _tree(checkpoint: bytes) -> tuple[int, bytes]:
+    tree = parse_checkpoint(parse_note(checkpoint))
+    return tree.size, tree.root
+
+
+def _slots(ships: Sequence[Ship]) -> list[str]:
+    return sorted({slot for ship in ships for slot in ship.disk.catalogue.slots})
+
+
+def _rank(ship: Ship, slot: str) -> int:
+    held = ship.disk.catalogue.slots.get(slot)
+    return ship.disk.catalogue.records[held].rank if held is not None else 0
+
+
+def _seen_size(ship: Ship) -> int:
+    catalogue = ship.disk.catalogue
+    held = [catalogue.records[one] for slot, one in catalogue.slots.items() if slot.startswith("checkpoint")]
+    return max((_tree(one.raw)[0] for one in held), default=0)
+
+
+def _short(name: bytes) -> str:
+    return name.hex()[:12]

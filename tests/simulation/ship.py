@@ -1,0 +1,316 @@
+"""One node of a simulated election: relay's own daemon parts on a simulated disk, from start to crash to start.
+
+What `relay.node.daemon` puts together is put together here without sockets and folders: custody, contacts, the visited
+side, freeing what was delivered, and a receiver's sequencing. Its visits go through the air (`AirPeer`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from ssl import SSLContext
+from typing import TYPE_CHECKING, Any, cast
+
+from relay.errors import Malformed, Refused, RelayError, StoreError, Unreachable
+from relay.node.capture import Captured, Submission, capture
+from relay.node.config import Config
+from relay.node.contacts import Contacts
+from relay.node.daemon import Daemon
+from relay.node.home import Home, Member
+from relay.node.retention import free_delivered
+from relay.node.witness import Witness
+from relay.receiver.service import receiver_service
+from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId
+from relay.sync.claims import Claims
+from relay.sync.custody import Custody
+from relay.sync.host import Host, LogReader
+from relay.sync.messages import Hello
+from relay.trust.admission import Admission, Admitted
+from relay.trust.roles import Role
+from tests.simulation.air import Answer, Frame, fail
+from tests.simulation.catalogue import Rules
+from tests.simulation.clockwork import Crew
+from tests.simulation.company import URL
+from tests.simulation.disk import Dead, Disk, Folder, Temper
+from tests.simulation.store import MemoryStore
+
+if TYPE_CHECKING:
+    from tests.simulation.sea import Sea
+
+EPOCH = 1_732_000_000
+"""What a clock that is right shows at the beginning, in seconds since 1970."""
+
+
+@dataclass
+class Traits:
+    """What one node is like."""
+
+    temper: Temper = field(default_factory=Temper)
+    skew: float = 0.0
+    """Seconds by which its clock is wrong."""
+    retention: int = 3_600
+    storage_limit: int | None = None
+    quota_bytes: int = 1 << 30
+    quota_statements: int = 1_000
+
+
+class Quarters:
+    """A node's folder, as far as its parts look at it."""
+
+    def __init__(self, public: Folder) -> None:
+        self.path = Path("/nonexistent")
+        self.public_folder = public
+
+    @contextmanager
+    def chain_lock(self) -> Iterator[None]:
+        """Nobody else captures on this device: see `Ship.capture`."""
+        yield
+
+
+class Answers:
+    """How an honest node answers."""
+
+    def answer(self, name: str, answer: Answer, host: Host, body: bytes) -> Awaitable[bytes]:
+        """One call."""
+        return answer(host, body)
+
+    def frames(self, host: Host, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[Frame]:
+        """A stream of chunks."""
+        return host.get_chunks(chunks)
+
+
+class WatchedHost(Host):
+    """The visited side; what it acknowledges is noted."""
+
+    ship: Ship
+
+    async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> list[str]:
+        """See `Host`."""
+        words = await super().put_records(records)
+        self.ship.sea.ledger.acknowledged(self.ship, records, words)
+        return words
+
+
+class Ship:
+    """A node. It is `up` between the end of its start and the next crash, and `lost` when it never comes back."""
+
+    honest = True
+
+    def __init__(self, sea: Sea, member: Member, traits: Traits) -> None:
+        self.sea = sea
+        self.member = member
+        self.name = member.identity.name
+        self.key = member.identity.node.hex()
+        self.address = f"{self.name}:8470"
+        self.traits = traits
+        self.disk = Disk(sea.chance, traits.temper, self._stop)
+        self.answers = Answers()
+        self.up = False
+        self.lost = False
+        self._runs = False
+        self.log: LogReader | None = None
+        self.work: list[Coroutine[None, None, None]] = []
+        self.watch = Witness(member, self.wall)
+        self.config = Config()
+        self._rules = Rules(
+            member.identity.node, traits.quota_bytes, traits.quota_statements, keeps_all=self.is_receiver
+        )
+        self._crew = Crew()
+        self._capturing = asyncio.Lock()
+        self.custody: Custody
+        self.home: Quarters
+        self.contacts: Contacts
+        self._claims: Claims
+
+    @property
+    def is_receiver(self) -> bool:
+        """Whether it is the receiver."""
+        return self.member.identity.role is Role.RECEIVER
+
+    @property
+    def dead(self) -> bool:
+        """Whether it is down, or going down."""
+        return not self.up
+
+    def wall(self) -> float:
+        """What its clock shows."""
+        return max(0.0, EPOCH + self.sea.loop.time() + self.traits.skew)
+
+    # -- life
+
+    def start(self, notices: Sequence[Admitted] = ()) -> None:
+        """Start it, if it does not run; at first with what the election office gave it."""
+        if self._runs:
+            return
+        self._runs = True
+        self._crew = Crew()
+        self.spawn(self._live(notices))
+
+    def crash(self) -> None:
+        """Stop it between two steps."""
+        self.disk.crash()
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Do something in this node's name."""
+        return self.sea.loop.create_task(self._guarded(work), context=self._crew.context.copy())
+
+    async def _live(self, notices: Sequence[Admitted]) -> None:
+        while not await self._started(notices):  # noqa: ASYNC110
+            await asyncio.sleep(5)  # systemd starts it again
+        self.sea.note("up", self.name, "", len(self.custody.store.members))
+        self.sea.ledger.look_at(self)
+        if not self.is_receiver:
+            self.up = True
+            await self._free_space()
+        while True:
+            with suppress(StoreError):
+                async with receiver_service(cast(Daemon, self)):
+                    self.up = True
+                    await asyncio.gather(*self.work)
+            await asyncio.sleep(5)
+            self._leave_work()
+
+    async def _started(self, notices: Sequence[Admitted]) -> bool:
+        store = MemoryStore.open(self.disk, self._rules, self.traits.storage_limit, self.wall)
+        self.custody = Custody(Admission(self.member.root), store)
+        self.home = Quarters(Folder(store.handle))
+        self._leave_work()
+        self._claims = Claims()
+        self.contacts = Contacts(
+            self.custody,
+            cast(SSLContext, self),
+            self.greeting,
+            self._claims,
+            self.sea.loop.time,
+            self.watch,
+        )
+        try:
+            await self.custody.load()
+            if notices:
+                await self.custody.take([(one.kind, one.raw) for one in notices])
+        except StoreError:
+            return False
+        return True
+
+    def _leave_work(self) -> None:
+        for work in self.work:
+            work.close()
+        self.work.clear()
+
+    def _stop(self) -> None:
+        self.up = self._runs = False
+        self._crew.dismiss()
+        self.sea.went_down(self)
+
+    async def _free_space(self) -> None:
+        while True:
+            heard = self.custody.news.count
+            with suppress(StoreError):
+                await free_delivered(self.custody.store, int(self.wall()), self.traits.retention)
+            await self.custody.news.wait(heard, 60)
+            await asyncio.sleep(5)
+
+    async def _guarded(self, work: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            return await work
+        except Dead:
+            return None
+        except Exception as error:  # noqa: BLE001 - what no code had words for is what we look for
+            self.sea.ledger.fault(f"{self.name}: {type(error).__name__}: {error}", error)
+            return None
+
+    # -- contacts
+
+    def sees(self, other: Ship) -> None:
+        """Another node came within reach."""
+        if not self.up:
+            return
+        if other.is_receiver:
+            self._within(self.contacts.configure, [URL])
+        elif not self.is_receiver:
+            self._within(self.contacts.link_changed)
+            self._within(self.contacts.seen, other.key, [other.address])
+
+    def loses(self, other: Ship) -> None:
+        """Another node is gone."""
+        if not self.up:
+            return
+        if other.is_receiver:
+            self._within(self.contacts.configure, [])
+        else:
+            self._within(self.contacts.lost, other.key)
+
+    def _within(self, act: Callable[..., None], *arguments: object) -> None:
+        self._crew.context.copy().run(act, *arguments)
+
+    def greeting(self) -> Hello:
+        """What it says of itself."""
+        identity = self.member.identity
+        return Hello(identity.node, self.name, identity.role, identity.election, 1 << 30, self.custody.news.count)
+
+    def receive(self, visitor: Ship, *, visiting: bool = True) -> Host:
+        """Somebody calls, for news or in a visit.
+
+        Raises `Refused` for whom it does not believe, `Unreachable` when it is down.
+        """
+        if not self.up:
+            raise Unreachable("Nobody answers (simulated)", "It is tried again.")
+        identity = self.custody.admission.identify(visitor.member.identity.certificate)
+        self._within(self.contacts.arrived, identity, visiting)
+        host = WatchedHost(self.custody, self.greeting, identity.node.hex(), self._claims, self.sea.loop.time, self.log)
+        host.ship = self
+        return host
+
+    def serve(self, work: Awaitable[Any], future: asyncio.Future[Any], reply: Callable[[Any], None]) -> None:
+        """Answer a call, whether or not somebody waits for it to the end."""
+        self.spawn(self._answer(work, future, reply))
+
+    async def _answer(self, work: Awaitable[Any], future: asyncio.Future[Any], reply: Callable[[Any], None]) -> None:
+        try:
+            answer = await work
+        except (Refused, Malformed) as error:
+            fail(future, error)
+        except RelayError as error:
+            fail(future, Unreachable(error.what, error.advice))
+        else:
+            reply(answer)
+
+    async def take_frames(self, host: Host, frames: Sequence[Frame], visitor: str) -> int:
+        """Take chunks that arrived."""
+        taken: list[tuple[ObjectId, int]] = []
+        try:
+            for object_id, index, data in frames:
+                if await host.take_chunk(object_id, index, data):
+                    taken.append((object_id, index))
+        finally:
+            await host.commit()
+        self.sea.ledger.acknowledged_chunks(self, taken)
+        self.sea.note("took", self.name, visitor, len(taken))
+        return len(taken)
+
+    # -- its operator
+
+    async def submit(self, submission: Submission) -> StatementId | None:
+        """Capture; the statement's id once it is said to be safe."""
+        async with self._capturing:
+            try:
+                captured: Captured = await capture(cast(Home, self.home), self.member, self.custody, submission)
+            except RelayError:
+                return None
+        self.sea.ledger.captured(self, captured.id)
+        return captured.id
+
+    async def take(self, *records: tuple[Kind, bytes]) -> None:
+        """Take records in by hand."""
+        try:
+            await self.custody.take(records)
+        except RelayError:
+            return
+
+    def holds(self, statement: RecordId) -> bool:
+        """Whether a statement or its receipt is on its disk."""
+        catalogue = self.disk.catalogue
+        return statement in catalogue.rows or statement in catalogue.receipts

@@ -1,0 +1,479 @@
+"""A store in memory: `relay.store.interface.Store` over a simulated disk.
+
+What is durable is on the `Disk`; here is what a crash takes: staged chunks, the commit under way, the set of members.
+Content is synced before the catalogue says that it is held, as in the embedded store. `tests.store_conformance` keeps
+it honest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+from relay.errors import Malformed
+from relay.limits import MAX_FILE, MAX_PEERS, STATEMENTS_MARGIN
+from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, sha256
+from relay.records.statement import chunk_size_for
+from relay.store.interface import (
+    Bundle,
+    Counts,
+    Holding,
+    LogBatch,
+    LogState,
+    Outcome,
+    PeerNote,
+    State,
+    Want,
+)
+from relay.store.recordset import RecordSet
+from relay.trust.admission import Admitted
+from tests.simulation.catalogue import Catalogue, Layout, Object, Rules
+from tests.simulation.disk import Disk, Handle
+
+Chunks = dict[int, bytes]
+T = TypeVar("T")
+
+
+class MemoryStore:
+    """See `relay.store.interface.Store`. `clock` is seconds since 1970; `exports` is where `object_path` puts files."""
+
+    def __init__(
+        self,
+        handle: Handle,
+        rules: Rules,
+        storage_limit: int | None = None,
+        clock: Callable[[], float] = lambda: 0.0,
+        exports: Path | None = None,
+    ) -> None:
+        self.handle = handle
+        self._rules = rules
+        self._storage_limit = storage_limit
+        self._clock = clock
+        self._exports = exports
+        self._members = RecordSet()
+        self._followed = 0
+        self._seen = -1
+        self._staged: dict[Layout, Chunks] = {}
+        self._committing: dict[Layout, Chunks] = {}
+        self._running: asyncio.Task[list[StatementId]] | None = None
+        self._next: asyncio.Task[list[StatementId]] | None = None
+
+    @classmethod
+    def open(
+        cls,
+        disk: Disk,
+        rules: Rules,
+        storage_limit: int | None = None,
+        clock: Callable[[], float] = lambda: 0.0,
+        exports: Path | None = None,
+    ) -> MemoryStore:
+        """Open what is on a disk, and mend what a crash left."""
+        store = cls(disk.mount(), rules, storage_limit, clock, exports)
+        if store.handle.alone:
+            store._mend()
+        store._follow()
+        store._seen = store._foreign()
+        return store
+
+    @property
+    def members(self) -> RecordSet:
+        """See `Store`."""
+        return self._members
+
+    async def refresh(self) -> bool:
+        """See `Store`."""
+        await self.handle.give_way()
+        seen, self._seen = self._seen, self._foreign()
+        self._follow()
+        return seen != self._seen
+
+    async def close(self) -> None:
+        """See `Store`."""
+        await self.commit_chunks()
+        self.handle.unmount()
+
+    # -- records
+
+    async def add(self, records: Sequence[Admitted]) -> list[Outcome]:
+        """See `Store`."""
+        return await self._commit(lambda catalogue: [self._add(catalogue, item) for item in records])
+
+    async def read(self, ids: Sequence[RecordId], limit: int) -> list[tuple[Kind, RecordId, bytes]]:
+        """See `Store`."""
+        await self.handle.give_way()
+        found: list[tuple[Kind, RecordId, bytes]] = []
+        size = 0
+        for one in ids:
+            record = self._catalogue.records.get(one)
+            if record is None:
+                continue
+            size += len(record.raw)
+            if found and size > limit:
+                break
+            found.append((record.kind, one, record.raw))
+        return found
+
+    async def load(self, kind: Kind) -> list[bytes]:
+        """See `Store`."""
+        await self.handle.give_way()
+        return [record.raw for record in self._catalogue.records.values() if record.kind is kind]
+
+    async def known_statements(self, ids: Sequence[StatementId]) -> set[StatementId]:
+        """See `Store`."""
+        await self.handle.give_way()
+        return {one for one in ids if one in self._catalogue.rows or one in self._catalogue.receipts}
+
+    async def awaiting_receipt(self, after: bytes, limit: int) -> list[StatementId]:
+        """See `Store`."""
+        await self.handle.give_way()
+        rows = self._catalogue.rows.values()
+        return sorted(row.id for row in rows if row.entry is None and not row.withheld and row.id > after)[:limit]
+
+    async def withhold(self, revoked: Iterable[NodeId]) -> int:
+        """See `Store`."""
+        nodes = set(revoked)
+        rows = self._catalogue.rows.values()
+        if any(row.entry is None and row.withheld != (row.node in nodes) for row in rows):
+            await self._commit(lambda catalogue: catalogue.withhold(nodes))
+        return sum(row.withheld for row in self._catalogue.rows.values())
+
+    # -- bundles
+
+    async def bundles(self) -> list[Bundle]:
+        """See `Store`."""
+        await self.handle.give_way()
+        found = [self._catalogue.bundle(row) for row in self._catalogue.rows.values() if not row.withheld]
+        return sorted(found, key=lambda one: (one.tps, one.form, one.device, one.seq, one.id))
+
+    async def bundle(self, statement: StatementId) -> Bundle | None:
+        """See `Store`."""
+        await self.handle.give_way()
+        row = self._catalogue.rows.get(statement)
+        return self._catalogue.bundle(row) if row is not None and not row.withheld else None
+
+    async def counts(self) -> Counts:
+        """See `Store`."""
+        states = [one.state for one in await self.bundles()]
+        partial, waiting, delivered = (states.count(one) for one in (State.PARTIAL, State.WAITING, State.DELIVERED))
+        return Counts(partial, waiting, delivered, self._catalogue.bytes_held)
+
+    async def chain_head(self, node: NodeId) -> tuple[int, StatementId] | None:
+        """See `Store`."""
+        await self.handle.give_way()
+        mine = [row for row in self._catalogue.rows.values() if row.node == node]
+        head = max(mine, key=lambda row: row.statement.package.seq, default=None)
+        return (head.statement.package.seq, head.id) if head else None
+
+    # -- objects
+
+    async def wants(self, limit: int, skip: frozenset[ObjectId] = frozenset()) -> list[Want]:
+        """See `Store`."""
+        await self.handle.give_way()
+        if self._storage_limit is not None and self._catalogue.bytes_held >= self._storage_limit:
+            return []
+        wants: dict[ObjectId, Want] = {}
+        for object_id in self._catalogue.wanting(self._rules):
+            if object_id in skip or object_id in wants:
+                continue
+            if want := self._want(object_id):
+                wants[object_id] = want
+                if len(wants) == limit:
+                    break
+        return list(wants.values())
+
+    async def missing(self, object_id: ObjectId) -> int:
+        """See `Store`."""
+        await self.handle.give_way()
+        want = self._want(object_id)
+        return want.missing if want else 0
+
+    async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
+        """See `Store`."""
+        await self.handle.give_way()
+        found: list[Holding] = []
+        for object_id in objects:
+            item = self._catalogue.objects.get(object_id)
+            if item is not None and item.whole is not None:
+                found.append(Holding(object_id, item.size, (1 << len(item.whole)) - 1, complete=True))
+            elif item is not None and (layout := _fullest(item)):
+                found.append(Holding(object_id, layout.size, layout.held, complete=False))
+        return found
+
+    async def read_chunk(self, object_id: ObjectId, index: int) -> bytes | None:
+        """See `Store`."""
+        await self.handle.give_way()
+        item = self._catalogue.objects.get(object_id)
+        if item is None or index < 0:
+            return None
+        if item.whole is not None:
+            return item.whole[index] if index < len(item.whole) else None
+        layout = _fullest(item)
+        if layout is None or not layout.held >> index & 1:
+            return None
+        return self.handle.disk.content[object_id, layout.name].get(index)
+
+    async def stage_chunk(self, object_id: ObjectId, index: int, data: bytes) -> bool:
+        """See `Store`."""
+        await self.handle.give_way()
+        layouts = self._catalogue.wanted(object_id, self._rules)
+        if not layouts:
+            return False
+        digest = hashed(data)
+        fitting = [one for one in layouts if one.fits(index, len(data), digest)]
+        if not fitting:
+            raise Malformed("A chunk's content is not what any statement says")
+        taken = False
+        for layout in fitting:
+            if self._missing(layout) >> index & 1:
+                await self.handle.give_way()
+                taken |= bool(self._missing(layout) >> index & 1)
+                self._staged.setdefault(layout, {})[index] = data
+        return taken
+
+    async def commit_chunks(self) -> list[StatementId]:
+        """See `Store`. Callers that come while a commit runs share the next one, and its failure."""
+        self.handle.check()
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._commit_after(self._running))
+            self._next.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(self._next)
+
+    async def adopt(self, object_id: ObjectId, source: Path) -> bool:
+        """See `Store`."""
+        await self.handle.give_way()
+        item = self._catalogue.objects.get(object_id)
+        if item is not None and item.whole is not None:
+            return False
+        chunks = read_chunks(source)
+        if hashed_whole(chunks) != object_id or sum(map(len, chunks)) > MAX_FILE:
+            raise Malformed(f"The content of {source} is not what its hash says", "Copy the file again.")
+        await self._commit(lambda catalogue: self._adopt(catalogue, object_id, chunks))
+        return True
+
+    async def object_path(self, object_id: ObjectId) -> Path | None:
+        """See `Store`."""
+        await self.handle.give_way()
+        item = self._catalogue.objects.get(object_id)
+        if item is None or item.whole is None or self._exports is None:
+            return None
+        path = self._exports / object_id.hex()
+        path.write_bytes(b"".join(item.whole))
+        return path
+
+    async def free(self, objects: Sequence[ObjectId]) -> int:
+        """See `Store`."""
+        freed = await self._commit(lambda catalogue: catalogue.free(objects))
+        self._drop_content(objects)
+        return freed
+
+    async def freeable(self, own_before: int) -> AsyncIterator[tuple[StatementId, tuple[ObjectId, ...], int]]:
+        """See `Store`."""
+        await self.handle.give_way()
+        rows = [row for row in self._catalogue.rows.values() if row.entry is not None]
+        for row in sorted(rows, key=lambda row: row.entry or 0):
+            if not row.own or row.receipt_at < own_before:
+                held = self._catalogue.freeable(row, own_before)
+                if held:
+                    yield row.id, tuple(held), sum(held.values())
+
+    # -- neighbours
+
+    async def note_peer(self, note: PeerNote) -> None:
+        """See `Store`."""
+        await self._commit(lambda catalogue: catalogue.peers.update({note.node: note}))
+
+    async def peers(self) -> list[PeerNote]:
+        """See `Store`."""
+        await self.handle.give_way()
+        return sorted(self._catalogue.peers.values(), key=lambda one: -one.last_seen)[:MAX_PEERS]
+
+    async def set_note(self, key: str, value: str) -> None:
+        """See `Store`."""
+        await self._commit(lambda catalogue: catalogue.notes.update({key: value}))
+
+    async def notes(self) -> dict[str, str]:
+        """See `Store`."""
+        await self.handle.give_way()
+        return dict(self._catalogue.notes)
+
+    # -- the receiver's log
+
+    async def unlogged(self, limit: int) -> list[tuple[StatementId, bytes]]:
+        """See `Store`."""
+        await self.handle.give_way()
+        rows = [
+            (row.completed, row)
+            for row in self._catalogue.rows.values()
+            if row.completed is not None and row.entry is None and not row.withheld
+        ]
+        rows.sort(key=lambda one: one[0])
+        return [(row.id, row.statement.raw) for _, row in rows[:limit]]
+
+    async def log_state(self) -> LogState:
+        """See `Store`."""
+        await self.handle.give_way()
+        return self._catalogue.log_state
+
+    async def append(self, batch: LogBatch) -> None:
+        """See `Store`."""
+        await self._commit(lambda catalogue: catalogue.append(batch, self._rules, int(self._clock())))
+
+    async def log_statements(self, first: int, count: int) -> list[bytes]:
+        """See `Store`."""
+        await self.handle.give_way()
+        return [self._catalogue.records[one].raw for one in self._catalogue.log[first : first + count]]
+
+    # -- within
+
+    @property
+    def _catalogue(self) -> Catalogue:
+        return self.handle.disk.catalogue
+
+    async def _commit(self, change: Callable[[Catalogue], T]) -> T:
+        """Change the catalogue in one durable step."""
+        done = await self.handle.step(lambda: self._change(change))
+        self._follow()
+        return done
+
+    def _change(self, change: Callable[[Catalogue], T]) -> T:
+        done = change(self._catalogue)
+        commits = self._catalogue.commits
+        commits[id(self.handle)] = commits.get(id(self.handle), 0) + 1
+        return done
+
+    def _add(self, catalogue: Catalogue, item: Admitted) -> Outcome:
+        limit, rules = self._storage_limit, self._rules
+        stranger = item.kind is Kind.STATEMENT and item.signer != rules.own and not rules.keeps_all
+        if stranger and limit is not None and catalogue.bytes_held >= limit + STATEMENTS_MARGIN:
+            return Outcome.KNOWN if item.id in catalogue.rows else Outcome.OVER_QUOTA
+        return catalogue.add(item, rules, int(self._clock()))
+
+    async def _commit_after(self, before: asyncio.Task[list[StatementId]] | None) -> list[StatementId]:
+        if before is not None:
+            await asyncio.wait([before])
+        self._running, self._next = self._next, None
+        staged, self._staged = self._staged, {}  # whatever happens now: what failed once is not believed later
+        if not staged:
+            return []
+        self._committing = staged
+        try:
+            await self.handle.step(lambda: self._sync(staged))
+            return await self._commit(lambda catalogue: self._hold(catalogue, staged))
+        finally:
+            self._committing = {}
+
+    def _sync(self, staged: dict[Layout, Chunks]) -> None:
+        for layout, chunks in staged.items():
+            self.handle.disk.content.setdefault((layout.object, layout.name), {}).update(chunks)
+
+    def _hold(self, catalogue: Catalogue, staged: dict[Layout, Chunks]) -> list[StatementId]:
+        """Say which chunks are held, and what of it is whole."""
+        content = self.handle.disk.content
+        for layout, chunks in staged.items():
+            item = catalogue.objects[layout.object]
+            if item.whole is not None:
+                continue
+            for index in chunks:
+                layout.held |= 1 << index
+            if layout.held != layout.whole:
+                continue
+            pieces = content[layout.object, layout.name]
+            whole = tuple(pieces[index] for index in range(len(layout.hashes)))
+            if self._is(layout.object, whole):
+                self._place(catalogue, layout.object, whole)
+            else:
+                layout.held, layout.refuted = 0, True
+        return catalogue.settle(layout.object for layout in staged)
+
+    def _adopt(self, catalogue: Catalogue, object_id: ObjectId, chunks: tuple[bytes, ...]) -> None:
+        self._place(catalogue, object_id, chunks)
+        catalogue.settle([object_id])
+
+    def _is(self, object_id: ObjectId, whole: tuple[bytes, ...]) -> bool:
+        return hashed_whole(whole) == object_id
+
+    def _place(self, catalogue: Catalogue, object_id: ObjectId, chunks: tuple[bytes, ...]) -> None:
+        size = sum(map(len, chunks))
+        item = catalogue.objects.setdefault(object_id, Object(object_id, size))
+        item.whole, item.size = chunks, size
+        for layout in item.layouts:
+            layout.held = 0
+        self._drop_content([object_id])
+
+    def _drop_content(self, objects: Iterable[ObjectId]) -> None:
+        gone = set(objects)
+        content = self.handle.disk.content
+        for key in [key for key in content if key[0] in gone]:
+            del content[key]
+
+    def _want(self, object_id: ObjectId) -> Want | None:
+        layouts = self._catalogue.wanted(object_id, self._rules)
+        if not layouts:
+            return None
+        missing = 0
+        for layout in layouts:
+            missing |= self._missing(layout)
+        largest = max(layouts, key=lambda one: one.size)
+        return Want(object_id, largest.size, missing, largest.bytes_of(missing)) if missing else None
+
+    def _missing(self, layout: Layout) -> int:
+        brought = layout.held
+        for chunks in (self._staged.get(layout, {}), self._committing.get(layout, {})):
+            for index in chunks:
+                brought |= 1 << index
+        return layout.whole & ~brought
+
+    def _follow(self) -> None:
+        journal = self._catalogue.journal
+        for kind, record, present in journal[self._followed :]:
+            if present:
+                self._members.add(kind, record)
+            else:
+                self._members.discard(kind, record)
+        self._followed = len(journal)
+
+    def _foreign(self) -> int:
+        return sum(number for process, number in self._catalogue.commits.items() if process != id(self.handle))
+
+    def _mend(self) -> None:
+        """After a crash: content that the catalogue does not count, and objects that no statement names."""
+        disk = self.handle.disk
+        counted = {
+            (one.object, one.name): one.held
+            for item in self._catalogue.objects.values()
+            for one in item.layouts
+            if one.held
+        }
+        for key, chunks in list(disk.content.items()):
+            held = counted.get(key, 0)
+            disk.content[key] = {index: data for index, data in chunks.items() if held >> index & 1}
+        for item in self._catalogue.objects.values():
+            if not item.rows:
+                item.whole = None
+
+
+def _fullest(item: Object) -> Layout | None:
+    held = [one for one in item.layouts if one.held]
+    return max(held, key=lambda one: one.bytes_of(one.held), default=None)
+
+
+@lru_cache(maxsize=1 << 14)
+def hashed(data: bytes) -> bytes:
+    """SHA-256; the same few contents go through all elections."""
+    return sha256(data)
+
+
+@lru_cache(maxsize=1 << 12)
+def hashed_whole(chunks: tuple[bytes, ...]) -> bytes:
+    """SHA-256 of an object that lies in chunks."""
+    return sha256(b"".join(chunks))
+
+
+def read_chunks(source: Path) -> tuple[bytes, ...]:
+    """A file's content, cut."""
+    content = source.read_bytes()
+    step = chunk_size_for(len(content))
+    return tuple(content[at : at + step] for at in range(0, len(content), step))

@@ -1,0 +1,117 @@
+"""The simulated store is a store: the same conformance tests as for the embedded one, and what its disk adds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from relay.errors import StoreError
+from relay.records.identifiers import NodeId
+from relay.store.interface import Outcome, Store
+from tests.factory import object_of
+from tests.simulation.catalogue import Rules
+from tests.simulation.disk import Dead, Disk
+from tests.simulation.store import MemoryStore
+from tests.store_conformance import CHUNK, Cast, Opener, StoreConformance, stage_all
+
+
+@pytest.fixture
+def disk() -> Disk:
+    """A disk that always behaves."""
+    return Disk()
+
+
+@pytest.fixture
+def opener(disk: Disk, tmp_path: Path) -> Opener:
+    """Opens the store on that disk."""
+    exports = tmp_path / "exports"
+    exports.mkdir()
+
+    async def open_again(
+        *,
+        own: NodeId | None = None,
+        quota_bytes: int = 1 << 30,
+        quota_statements: int = 1_000,
+        storage_limit: int | None = None,
+        keeps_all: bool = False,
+    ) -> Store:
+        rules = Rules(own, quota_bytes, quota_statements, keeps_all)
+        return MemoryStore.open(disk, rules, storage_limit, exports=exports)
+
+    return open_again
+
+
+class TestMemoryStore(StoreConformance):
+    """What every store has to do."""
+
+    @pytest.fixture
+    def run_in_new_store(self) -> Callable[[Callable[[Store], Awaitable[None]]], None]:
+        """Runs a scenario on a new store."""
+
+        def run(scenario: Callable[[Store], Awaitable[None]]) -> None:
+            with TemporaryDirectory() as folder:
+                store = MemoryStore.open(Disk(), Rules(), exports=Path(folder))
+                asyncio.run(scenario(store))  # type: ignore[arg-type]
+
+        return run
+
+
+async def test_a_crash_before_a_step_undoes_it_and_a_crash_after_it_does_not(opener: Opener, disk: Disk) -> None:
+    cast = Cast()
+    for after in (False, True):
+        store = await opener()
+        statement = cast.statement(b"x")
+        disk.crash_in, disk.crash_after = 1, after
+        with pytest.raises(Dead):
+            await store.add([statement])
+        with pytest.raises(Dead):
+            await store.bundles()
+        again = await opener()
+        assert await again.add([statement]) == [Outcome.KNOWN if after else Outcome.NEW]
+        await again.close()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+@pytest.mark.parametrize("after", [False, True])
+async def test_chunks_are_held_after_a_crash_or_wanted(opener: Opener, disk: Disk, steps: int, after: bool) -> None:
+    cast = Cast()
+    content = cast.content()
+    store = await opener()
+    await store.add([cast.statement(content)])
+    await stage_all(store, content, [0, 1])
+    disk.crash_in, disk.crash_after = steps, after
+    acknowledged = True
+    try:
+        await store.commit_chunks()
+    except asyncio.CancelledError:
+        acknowledged = False
+    disk.crash_in = None
+    disk.crash()
+    again = await opener()
+    held = sum(one.chunks for one in await again.holdings([object_of(content)]))
+    assert held in (0, 0b11)
+    assert held or not acknowledged
+    if held:
+        assert await again.read_chunk(object_of(content), 1) == content[CHUNK : 2 * CHUNK]
+    await stage_all(again, content)
+    await again.commit_chunks()
+    assert (await again.holdings([object_of(content)]))[0].complete
+
+
+async def test_a_full_disk_changes_nothing(opener: Opener, disk: Disk) -> None:
+    cast = Cast()
+    content = cast.content()
+    store = await opener()
+    await store.add([cast.statement(content)])
+    disk.full = True
+    await stage_all(store, content)
+    for attempt in (store.commit_chunks(), store.add([cast.statement()])):
+        with pytest.raises(StoreError):
+            await attempt
+    disk.full = False
+    assert len(await store.bundles()) == 1
+    assert (await store.wants(1))[0].missing == 0b1111

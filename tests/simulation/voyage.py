@@ -1,0 +1,410 @@
+"""One run: an election from its first package to the last receipt, with everything that a seed has in store for it.
+
+First the storm: packages are made, nodes meet by the contact plan, and faults come as chance has it. Then the calm:
+whoever is left starts again, everybody is joined to everybody by some way, nothing fails; within `PATIENCE` everything
+that is left has to be delivered and everybody has to know it. The promises are looked at all the way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import warnings
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+from unittest.mock import patch
+
+from cryptography.utils import CryptographyDeprecationWarning
+
+from relay.errors import RelayError
+from relay.node.capture import Submission
+from relay.receiver.publishing import Publisher
+from relay.records.identifiers import StatementId
+from relay.records.tally import Tally
+from tests.simulation import plan
+from tests.simulation.air import AirPeer, Link
+from tests.simulation.clockwork import VirtualLoop
+from tests.simulation.company import FORMS, Company
+from tests.simulation.disk import Folder, Temper
+from tests.simulation.pirates import Pirate
+from tests.simulation.sea import Sea
+from tests.simulation.ship import Ship, Traits
+
+PATIENCE = 900.0
+"""Virtual seconds of calm after which everything has to be settled."""
+
+
+@dataclass(frozen=True)
+class Weather:
+    """How rough a run is: drawn first, so that some seeds are calm and some are hell."""
+
+    seconds: float
+    crashes: int
+    cuts: float
+    """How likely a contact ends early."""
+    stalls: float
+    full_disks: int
+    clocks: int
+    losses: int
+    pirates: int
+    rogues: int
+    revocations: int
+    tight: bool
+    """Whether some carriers have little room."""
+    besieged: bool
+    """Whether pirates stay to the end: honest nodes have to get everything through all the same."""
+
+    @staticmethod
+    def draw(chance: Random) -> Weather:
+        """The weather of a run."""
+        return Weather(
+            seconds=chance.uniform(200, 600),
+            crashes=chance.choice((0, 2, 5, 12)),
+            cuts=chance.choice((0.0, 0.3, 0.8)),
+            stalls=chance.choice((0.0, 0.0, 0.01, 0.05)),
+            full_disks=chance.choice((0, 0, 2, 5)),
+            clocks=chance.choice((0, 3, 8)),
+            losses=chance.choice((0, 1, 3)),
+            pirates=chance.choice((0, 0, 1, 2)),
+            rogues=chance.choice((0, 0, 1, 2)),
+            revocations=chance.choice((0, 0, 1, 2)),
+            tight=chance.random() < 0.3,
+            besieged=chance.random() < 0.5,
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to."""
+
+    seed: int
+    digest: str
+    violations: tuple[str, ...]
+    nodes: int
+    packages: int
+    entries: int
+    visits: int
+    crashes: int
+    events: int
+    seconds: float
+    """Virtual ones."""
+
+
+Fit = Callable[[Sea], None]
+"""What a test does to a run before it begins: how one shows that a broken promise is found."""
+
+
+@dataclass
+class Voyage:
+    """One run under way."""
+
+    sea: Sea
+    weather: Weather
+    chaos: list[asyncio.Task[None]] = field(default_factory=list)
+    dawn: float = 0.0
+
+    async def sail(self) -> None:
+        """From the first package to the last receipt."""
+        sea, weather = self.sea, self.weather
+        for ship in sea.ships:
+            ship.start(sea.company.notices)
+        await asyncio.sleep(1)
+        self.dawn = sea.loop.time() + weather.seconds
+        for work in self._misfortunes():
+            self.chaos.append(asyncio.create_task(work))
+        await asyncio.sleep(weather.seconds)
+        await self._calm()
+
+    # -- the storm
+
+    def _misfortunes(self) -> Iterator[Coroutine[Any, Any, None]]:
+        sea, weather, chance = self.sea, self.weather, self.sea.chance
+        numbers = {ship.name: number for number, ship in enumerate(sea.ships)}
+        receiver = next(ship for ship in sea.ships if ship.is_receiver)
+        islands = [numbers[one.name] for one in sea.ships if one.name.startswith(("island", "rogue"))]
+        boats = [numbers[one.name] for one in sea.ships if one.name.startswith(("boat", "pirate"))]
+        if chance.random() < 0.5:
+            meetings = plan.timetable(chance, islands, boats, numbers[receiver.name], weather.seconds)
+        else:
+            meetings = plan.waypoints(chance, islands + boats, numbers[receiver.name], weather.seconds)
+        for meeting in meetings:
+            yield self._meet(meeting)
+        for ship in sea.ships:
+            if ship.name.startswith("island"):
+                for _ in range(chance.randint(1, 3)):
+                    yield self._photograph(ship, chance.uniform(0, weather.seconds * 0.8))
+        for _ in range(weather.crashes):
+            yield self._crash(chance.choice(sea.ships), chance.uniform(0, weather.seconds))
+        for ship in chance.sample([one for one in sea.ships if not one.is_receiver], weather.losses):
+            yield self._lose(ship, chance.uniform(0, weather.seconds))
+        for _ in range(weather.full_disks):
+            yield self._fill(chance.choice(sea.ships), chance.uniform(0, weather.seconds))
+        for _ in range(weather.clocks):
+            yield self._turn_clock(chance.choice(sea.ships), chance.uniform(0, weather.seconds))
+        if weather.revocations:
+            yield self._revoke(chance.uniform(0, weather.seconds))
+
+    async def _meet(self, meeting: plan.Meeting) -> None:
+        sea, chance = self.sea, self.sea.chance
+        one, other = sea.ships[meeting.one], sea.ships[meeting.other]
+        await asyncio.sleep(meeting.start)
+        end = sea.loop.time() + meeting.end - meeting.start
+        while (left := end - sea.loop.time()) > 0.1:
+            if one.up and other.up and sea.link(one, other) is None:
+                link = self._link(rough=chance.random() < self.weather.cuts)
+                sea.join(one, other, link)
+                await link.until_cut(left)
+                if sea.link(one, other) is link:
+                    sea.part(one, other)
+            await asyncio.sleep(min(end - sea.loop.time(), chance.uniform(0.5, 15)) if end > sea.loop.time() else 0)
+        await asyncio.sleep(chance.uniform(0, 20))
+        if sea.link(one, other) is None:
+            one.loses(other)
+            other.loses(one)
+
+    def _link(self, *, rough: bool) -> Link:
+        chance = self.sea.chance
+        speed = 10 ** chance.uniform(4.2, 6.5)
+        budget = 10 ** chance.uniform(2, 5.8) if rough else float("inf")
+        return Link(chance, chance.uniform(0.001, 0.1), speed, budget, self.weather.stalls)
+
+    async def _photograph(self, ship: Ship, when: float) -> None:
+        """An operator hands over a package; sometimes twice, sometimes a correction, sometimes files seen elsewhere."""
+        chance, company = self.sea.chance, self.sea.company
+        await asyncio.sleep(when)
+        photos = tuple(chance.sample(company.photos, chance.choice((0, 1, 1, 2, 3))))
+        tps = sorted(ship.member.identity.tps)[0]
+        form = chance.choice(FORMS)
+        earlier: StatementId | None = None
+        for _ in range(chance.choice((1, 1, 1, 2))):
+            tally = Tally({"voters": chance.randint(1, 300)}) if not photos or chance.random() < 0.5 else None
+            while not ship.up:
+                await asyncio.sleep(5)
+                if ship.lost:
+                    return
+            supersedes = earlier if chance.random() < 0.5 else None
+            submission = Submission(tps, form, photos, tally, int(ship.wall()), supersedes)
+            task = ship.spawn(ship.submit(submission))
+            await asyncio.wait([task])
+            earlier = None if task.cancelled() else task.result()
+            await asyncio.sleep(chance.uniform(0, 30))
+
+    async def _crash(self, ship: Ship, when: float) -> None:
+        """Power fails: at once, or in the middle of the next steps to the disk."""
+        chance = self.sea.chance
+        await asyncio.sleep(when)
+        if not ship.up:
+            return
+        if chance.random() < 0.2:
+            ship.crash()
+        else:
+            ship.disk.crash_in, ship.disk.crash_after = chance.randint(1, 8), chance.random() < 0.5
+        while ship.disk.crash_in is not None:  # noqa: ASYNC110
+            await asyncio.sleep(5)
+        await asyncio.sleep(chance.choice((1, 20, 120)) * chance.random())
+        if not ship.lost:
+            ship.start()
+
+    async def _lose(self, ship: Ship, when: float) -> None:
+        """It falls into the sea."""
+        await asyncio.sleep(when)
+        ship.lost = True
+        if ship.up:
+            ship.crash()
+
+    async def _fill(self, ship: Ship, when: float) -> None:
+        await asyncio.sleep(when)
+        ship.disk.full = True
+        await asyncio.sleep(self.sea.chance.uniform(1, 200))
+        ship.disk.full = False
+
+    async def _turn_clock(self, ship: Ship, when: float) -> None:
+        await asyncio.sleep(when)
+        ship.traits.skew = _skew(self.sea.chance)
+
+    async def _revoke(self, when: float) -> None:
+        """The office revokes nodes, and tells two of the others."""
+        sea, chance = self.sea, self.sea.chance
+        await asyncio.sleep(when)
+        rogues = [one for one in sea.ships if not one.honest]
+        others = [one for one in sea.ships if one.honest and not one.is_receiver]
+        chosen = [*rogues, *chance.sample(others, 1)][: self.weather.revocations]
+        notice = sea.company.revocations(1, [one.member for one in chosen])
+        sea.ledger.notices.add(notice.id)
+        told = [one for one in others if one.up and one not in chosen]
+        for ship in chance.sample(told, min(2, len(told))):
+            ship.spawn(ship.take((notice.kind, notice.raw)))
+
+    # -- the calm
+
+    async def _calm(self) -> None:
+        sea, chance = self.sea, self.sea.chance
+        await self._settle_down()
+        left = [one for one in sea.ships if one.honest and not one.lost]
+        receiver = next((one for one in left if one.is_receiver), None)
+        if receiver is None:
+            return
+        for ship in left:
+            sea.ledger.look_at(ship)
+        believed = [one for one in left if not _is_revoked(one, left)]
+        expected = sea.ledger.deliverable(believed)
+        others = [number for number, one in enumerate(sea.ships) if one in believed and not one.is_receiver]
+        roomy = [number for number in others if sea.ships[number].traits.storage_limit is None]
+        cramped = [number for number in others if number not in roomy]
+        for one, other in plan.web(chance, roomy, cramped, sea.ships.index(receiver)):
+            sea.join(sea.ships[one], sea.ships[other], self._link(rough=False))
+        for pirate in [one for one in sea.ships if not one.honest and one.up]:
+            for prey in chance.sample(believed, 3):
+                if sea.link(pirate, prey) is None:
+                    sea.join(pirate, prey, self._link(rough=False))
+        end = sea.loop.time() + PATIENCE
+        while any(sea.ledger.unsettled(believed, receiver, expected)) and sea.loop.time() < end:  # noqa: ASYNC110
+            await asyncio.sleep(5)
+        for what in sea.ledger.unsettled(believed, receiver, expected):
+            sea.ledger.broken(what)
+        for ship in left:
+            sea.ledger.look_at(ship)
+            bundles = await ship.custody.store.bundles()
+            sea.ledger.look_at_bundles(ship, [(one.id, one.state) for one in bundles])
+        sea.ledger.look_at_agreement(left, receiver)
+
+    async def _settle_down(self) -> None:
+        """All contacts end, faults as well; whoever is down and not lost starts again."""
+        sea = self.sea
+        for task in self.chaos:
+            task.cancel()
+        for ended in await asyncio.gather(*self.chaos, return_exceptions=True):
+            if isinstance(ended, Exception):
+                raise ended
+        for ship in sea.ships:
+            ship.disk.full = False
+            ship.disk.crash_in = None
+            for other in sea.ships:
+                sea.part(ship, other)
+                ship.loses(other)
+            if not ship.up and not ship.lost:
+                ship.crash()
+                ship.start()
+            elif not ship.honest and not ship.lost and not self.weather.besieged:
+                ship.lost = True
+                ship.crash()
+        await asyncio.sleep(60)
+        for ship in sea.ships:
+            if not ship.up and not ship.lost:
+                sea.ledger.broken(f"[5] {ship.name} does not start again")
+                ship.lost = True
+
+
+def _is_revoked(ship: Ship, ships: Sequence[Ship]) -> bool:
+    return any(ship.member.identity.node in other.custody.admission.revoked for other in ships)
+
+
+def _skew(chance: Random) -> float:
+    return chance.choice((0.0, chance.gauss(0, 100), -1_732_000_000.0, 410_000_000.0, chance.gauss(0, 1e6)))
+
+
+def crew(sea: Sea, weather: Weather) -> Iterator[Ship]:
+    """Twenty nodes, drawn from the company."""
+    chance, company = sea.chance, sea.company
+
+    def traits(*, tight: bool = False) -> Traits:
+        return Traits(
+            temper=Temper(chance.choice((0.0, 0.002, 0.05)), chance.choice((0.0, 0.0, 0.05))),
+            skew=_skew(chance),
+            retention=chance.choice((0, 60, 3_600)),
+            storage_limit=chance.choice((150_000, 400_000)) if tight else None,
+            quota_statements=chance.choice((12, 1_000)),
+        )
+
+    operators = chance.randint(5, 9)
+    carriers = 19 - operators - weather.pirates - weather.rogues
+    yield Ship(sea, company.receiver, Traits(temper=Temper(chance.choice((0.0, 0.01)), 0.0)))
+    for member in chance.sample(company.operators, operators):
+        yield Ship(sea, member, traits())
+    for member in chance.sample(company.carriers, carriers):
+        yield Ship(sea, member, traits(tight=weather.tight and chance.random() < 0.4))
+    for member in chance.sample(company.pirates, weather.pirates) + chance.sample(company.rogues, weather.rogues):
+        yield Pirate(sea, member, traits())
+
+
+def run(seed: int, company: Company, fit: Fit | None = None, *, tell: bool = False) -> Outcome:
+    """One run."""
+    loop = VirtualLoop()
+    sea = Sea(loop, Random(seed), company)
+    sea.tell = tell
+    weather = Weather.draw(sea.chance)
+    voyage = Voyage(sea, weather)
+
+    async def whole() -> None:
+        sea.ledger.notices.update(one.id for one in company.notices)
+        sea.ships.extend(crew(sea, weather))
+        if fit is not None:
+            fit(sea)
+        try:
+            await voyage.sail()
+        finally:
+            for ship in sea.ships:
+                ship.crash()
+            await asyncio.sleep(60)
+
+    def unretrieved(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if error is not None and not isinstance(error, RelayError):
+            sea.ledger.fault(f"{context['message']}: {error!r}", error)
+
+    loop.set_exception_handler(unretrieved)
+    with simulated(sea):
+        loop.run_until_complete(whole())
+    loop.close()
+    receiver = sea.ships[0].disk.catalogue
+    return Outcome(
+        seed,
+        sea.digest,
+        tuple(sea.ledger.violations),
+        len(sea.ships),
+        len(sea.ledger.captures),
+        receiver.log_state.size,
+        sea.visits,
+        sea.crashes,
+        sea.events,
+        loop.time(),
+    )
+
+
+@contextmanager
+def simulated(sea: Sea) -> Iterator[None]:
+    """Put the air where sockets are and the simulated disk where files are; hear of faults that were only logged."""
+
+    class Faults(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.exc_info and record.exc_info[1] is not None:
+                sea.ledger.fault(record.getMessage() + f" {record.exc_info[1]!r}", record.exc_info[1])
+            elif record.levelno >= logging.CRITICAL:
+                sea.ledger.broken(f"[8] a false alarm: {record.getMessage()}")
+
+    def write(_publisher: Publisher, path: Path, content: bytes) -> None:
+        assert isinstance(path, Folder)
+        path.write_durably(content)
+
+    logger = logging.getLogger("relay")
+    before = logger.handlers, logger.level, logger.propagate
+    logger.handlers, logger.propagate = [Faults()], False
+    logger.setLevel(logging.ERROR)
+    gc.disable()  # what is finalized must not depend on when garbage is collected
+    try:
+        with (
+            patch("relay.node.contacts.HttpPeer", AirPeer),
+            patch.object(Publisher, "_write", write),
+            sea.company.memory.kept(),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)  # of certificates that pirates bend
+            yield
+    finally:
+        gc.enable()
+        logger.handlers, logger.level, logger.propagate = before
