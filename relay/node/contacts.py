@@ -264,7 +264,7 @@ class Contacts:
         contact.more = report.more
         contact.news = max(heard, self._custody.news.count if report.records_in + report.bytes_in else heard)
         receiver = report.peer.role is Role.RECEIVER
-        contact.awaits_receipts = receiver and bool(await self._custody.store.awaiting_receipt(b"", 1))
+        contact.awaits = report.left or (receiver and bool(await self._custody.store.awaiting_receipt(b"", 1)))
         neighbour.trouble = ""
         await self._note_visit(neighbour, peer.url, report)
         return True

@@ -39,7 +39,8 @@ class Contact:
     more: bool = False
     called: bool = False
     """The neighbour told that it has news."""
-    awaits_receipts: bool = False
+    awaits: bool = False
+    """Something is expected of the neighbour: receipts, or what was left to its own visit."""
     redundant: bool = False
     """The node is visited under another address already: look now and then whether it still is."""
 
@@ -66,6 +67,6 @@ def _due(contact: Contact, news: int) -> float:
         return contact.visited
     if contact.called or contact.news < news:
         return contact.visited + NEWS_SECONDS
-    if contact.awaits_receipts:
+    if contact.awaits:
         return contact.visited + RECEIPT_SECONDS
     return max(contact.visited, contact.was_visited or 0.0) + IDLE_SECONDS

@@ -182,8 +182,8 @@ class Audit:
             raise Refused(
                 "wrong-root",
                 f"The {head.size} entries do not lead to the root that the checkpoint signs",
-                "Audit it anew with another --state file; if that ends here too, the receiver signed another log than it "
-                "shows: tell the election office and the public.",
+                "Audit it anew with another --state file; if that ends here too, the receiver signed another log than "
+                "it shows: tell the election office and the public.",
             )
         for tile, content in ledger.tip.partial():
             await self._compare(tile, content)

@@ -2,8 +2,9 @@
 
     bagit.txt  bag-info.txt  manifest-sha256.txt  tagmanifest-sha256.txt
     data/root.pem           data/checkpoint, data/tile/…    the log, as it is published (C2SP tlog-tiles)
-    data/notices.pem        data/receipt/<id>               the receipt of each entry
-    data/object/<sha256>    data/statement/<id>             objects, and statements that have no entry yet
+    data/notices.pem        data/all-notices.pem            notices, without and with the register
+    data/receipt/<id>       data/object/<sha256>            the receipt of each entry; objects
+    data/statement/<id>                                     statements that have no entry yet
 
 `relay audit file:///…/data` checks it, and so does any BagIt tool. An export that was interrupted is begun again: what
 is whole stays, and every file is read back and hashed before the manifest names it. Until then there is no manifest,
@@ -23,7 +24,7 @@ from relay.errors import BadInput, StoreError
 from relay.limits import LOG_BATCH, MAX_RECORD, MIB
 from relay.log.tiles import WIDTH
 from relay.node.home import Member
-from relay.receiver.publishing import NOTICES, Publisher
+from relay.receiver.publishing import Publisher
 from relay.records.identifiers import Kind, RecordId, StatementId, receipt_id, statement_id
 from relay.records.statement import FileEntry, read_statement
 from relay.store.durable import copy_durably, explained, make_folder, write_durably
@@ -75,11 +76,14 @@ class Exporter:
     async def _write_trust(self, state: LogState) -> None:
         """Root, notices, tiles and the checkpoint, with its cosignatures where they are held."""
         store = self._custody.store
-        await Publisher(self._data).catch_up(state, store)
+        publisher = Publisher(self._data)
+        await publisher.catch_up(state, store)
         for signed in self._custody.admission.checkpoints.values():
             if signed.note.text.encode() == state.checkpoint.partition(b"\n\n")[0] + b"\n":
                 self._put("checkpoint", signed.raw)
-        self._put(NOTICES, write_enrolment(Enrolment(None, None, tuple(await store.load(Kind.NOTICE)))))
+        notices = await store.load(Kind.NOTICE)
+        await publisher.publish_notices(notices)
+        self._put("all-notices.pem", write_enrolment(Enrolment(None, None, tuple(notices))))
         self._put("root.pem", pem_block("CERTIFICATE", self._member.root).encode())
 
     async def _write_entries(self, state: LogState) -> None:

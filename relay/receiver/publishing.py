@@ -27,13 +27,13 @@ from relay.log.tiles import (
     tile_reader,
     tiles_to_write,
 )
+from relay.records.notice import Topic, read_notice
 from relay.store.durable import explained, make_folder, write_durably
 from relay.store.interface import LogState, Store
 from relay.trust.enrolment import Enrolment, write_enrolment
 
-
 NOTICES = "notices.pem"
-"""The notices in force, each a PEM block."""
+"""The notices in force, each a PEM block; without the register, which may be as long as a country."""
 
 
 class Publisher:
@@ -69,9 +69,11 @@ class Publisher:
         await asyncio.to_thread(self._write, self.folder / "checkpoint", checkpoint)
 
     async def publish_notices(self, notices: Sequence[bytes]) -> None:
-        """Publish the notices in force: with the root, all that a stranger needs to check the log."""
-        content = write_enrolment(Enrolment(None, None, tuple(notices)))
-        await asyncio.to_thread(self._write, self.folder / NOTICES, content)
+        """Publish the notices in force, but the register: with the root, all that a stranger needs to check the log."""
+        few = tuple(raw for raw in notices if read_notice(raw).topic is not Topic.REGISTER)
+        if few:
+            content = write_enrolment(Enrolment(None, None, few))
+            await asyncio.to_thread(self._write, self.folder / NOTICES, content)
 
     def reader(self, size: int) -> Callable[[int, int], bytes]:
         """Stored hashes of the log of `size` entries, whose tiles are written."""

@@ -49,7 +49,8 @@ Watch = Callable[[Custody, Peer, Hello], Awaitable[None]]
 
 @dataclass(slots=True)
 class VisitReport:
-    """What a visit achieved. `more` says that it ended for its time, with content left to exchange."""
+    """What a visit achieved. `more` says that it ended for its time, with content left to exchange; `left` that some
+    was left to the peer's own visit here, which may stop short of it."""
 
     peer: Hello
     records_in: int = 0
@@ -57,6 +58,7 @@ class VisitReport:
     bytes_in: int = 0
     bytes_out: int = 0
     more: bool = False
+    left: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +215,9 @@ class Visit:
             held = {one.object: one for one in await self._peer.holdings([want.object for want in wants])}
             chunks: deque[_Chunk] = deque()
             by_object = {want.object: want for want in wants if want.object in held}
-            for object_id, forward in self._claims.order(list(by_object), self._who, self._clock()):
+            ordered = self._claims.order(list(by_object), self._who, self._clock())
+            report.left |= len(ordered) < len(by_object)
+            for object_id, forward in ordered:
                 want, holding = by_object[object_id], held[object_id]
                 there = want.missing if holding.complete else want.missing & holding.chunks
                 # The size that counts is that of what is held: what is wanted may be a hostile statement's claim.

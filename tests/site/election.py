@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -114,15 +115,27 @@ class PublicElection:
             pass
         return self.site.entries
 
-    async def revoke(self, *nodes: Node) -> None:
+    async def revoke(self, version: int, *nodes: Node) -> None:
         """Let the election office revoke these devices, and no others."""
         revoked = tuple(Revocation(one.identity.node, one.identity.name, "lost") for one in nodes)
-        version = self.receiver.custody.admission.version(Revocations(revoked).topic) + 1 if False else len(nodes) + 1
         await self.receiver.take(self.fleet.publish(Revocations(revoked), version))
 
-    def read(self, path: str) -> bytes:
-        """A published file."""
-        return (self.public / path).read_bytes()
+    def text(self, path: str) -> str:
+        """A published page."""
+        return (self.public / path).read_text(encoding="utf-8")
+
+    def document(self, path: str) -> dict[str, Any]:
+        """A published document."""
+        found: dict[str, Any] = json.loads((self.public / path).read_bytes())
+        return found
+
+    def result(self, tps: str = LONG, form: str = BUPATI) -> dict[str, Any]:
+        """What is published of one station and form."""
+        return self.document(f"tps/{tps}/{form}.json")
+
+    def flags(self, tps: str = LONG, form: str = BUPATI) -> list[str]:
+        """The flags of one station and form."""
+        return [flag["flag"] for flag in self.result(tps, form)["flags"]]
 
     async def close(self) -> None:
         """Close the stores."""

@@ -51,10 +51,10 @@ from relay.node.schedule import Contact, next_visit
         pytest.param(Contact(100.0, visited=110.0, news=5, called=True), 110.0 + NEWS_SECONDS, id="news there"),
         pytest.param(Contact(100.0, visited=110.0, news=5, more=True), 110.0, id="content is left"),
         pytest.param(
-            Contact(100.0, visited=110.0, news=5, awaits_receipts=True), 110.0 + RECEIPT_SECONDS, id="receipts awaited"
+            Contact(100.0, visited=110.0, news=5, awaits=True), 110.0 + RECEIPT_SECONDS, id="receipts awaited"
         ),
         pytest.param(
-            Contact(100.0, visited=110.0, news=4, awaits_receipts=True), 110.0 + NEWS_SECONDS, id="news before receipts"
+            Contact(100.0, visited=110.0, news=4, awaits=True), 110.0 + NEWS_SECONDS, id="news before receipts"
         ),
         pytest.param(Contact(100.0, failed=110.0, failures=1), 110.0 + FIRST_RETRY_SECONDS, id="failed once"),
         pytest.param(Contact(100.0, failed=110.0, failures=2), 110.0 + 2 * FIRST_RETRY_SECONDS, id="failed twice"),
