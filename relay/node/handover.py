@@ -54,13 +54,15 @@ async def keep_handovers(custody: Custody) -> None:
         await asyncio.sleep(HANDOVER_SECONDS)
         if custody.handed.count == seen:
             continue
-        seen = custody.handed.count
+        count = custody.handed.count
         try:
             known = read_handovers(await custody.store.notes())
             bundles, peers = await custody.store.bundles(), await custody.store.peers()
             if new := new_handovers(known, bundles, peers, custody.handed, int(time.time())):
                 lines = [asdict(one) for one in [*known, *new][-MAX_HANDOVERS:]]
                 await custody.store.set_note(NOTE, json.dumps(lines))
+            if custody.handed.nodes() <= {peer.node.hex() for peer in peers}:
+                seen = count  # else look again: who is being visited has a name here when the visit ends
         except StoreError as error:
             logger.error("%s", error)  # nothing hangs on it
 

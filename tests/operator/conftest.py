@@ -155,9 +155,8 @@ def picture_of(page: Page, name: str) -> None:
     """Keep what is on the screen for docs/images, where RELAY_SCREENSHOTS names a folder. Few colours: small files."""
     folder = os.environ.get("RELAY_SCREENSHOTS")
     if folder:
-        page.evaluate(
-            "Promise.all([...document.images].map((one) => { one.loading = 'eager'; return one.decode().catch(() => 0); }))"
-        )
+        page.evaluate("[...document.images].forEach((one) => { one.loading = 'eager' })")
+        page.evaluate("Promise.all([...document.images].map((one) => one.decode().catch(() => 0)))")
         shot = Image.open(io.BytesIO(page.screenshot(full_page=True, animations="disabled"))).convert("RGB")
         shot = shot.crop((0, 0, shot.width, min(shot.height, 4_800)))
         shot.quantize(96).save(Path(folder) / f"{name}.png", optimize=True)

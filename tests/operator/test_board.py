@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import asdict, replace
 
+import pytest
+
 from relay.limits import CONTACT_SECONDS, MAX_HANDED
-from relay.node.handover import NOTE, Handover, holders, new_handovers, read_handovers
+from relay.node import handover
+from relay.node.handover import NOTE, Handover, holders, keep_handovers, new_handovers, read_handovers
 from relay.records.identifiers import NodeId, ObjectId, RecordId, StatementId
 from relay.store.interface import Bundle, BundleFile, PeerNote, State
 from relay.sync.handover import Handed
@@ -80,6 +84,31 @@ def test_what_is_counted_is_bounded() -> None:
         handed.went("aa", ObjectId(bytes(32)), 0)
     assert handed.whole("aa", ObjectId(bytes(32)), 1)
     assert not handed.whole("aa", ObjectId((2).to_bytes(32, "big")), 1)
+
+
+async def test_a_neighbour_that_is_known_by_name_later(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A visit is noted when it ends, content goes before: that is not forgotten."""
+    monkeypatch.setattr(handover, "HANDOVER_SECONDS", 0)
+    island, boat = await fleet.launch("island"), await fleet.launch("boat")
+    statement = await island.submit(fleet.content())
+    await island.visit(boat)
+    peers = island.store.peers
+    asked = 0
+
+    async def late() -> list[PeerNote]:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            await island.store.note_peer(replace(BOAT, node=boat.node.identity.node))
+        return await peers()
+
+    monkeypatch.setattr(island.store, "peers", late)
+    task = asyncio.create_task(keep_handovers(island.custody))
+    async with asyncio.timeout(5):
+        while not holders(await island.store.notes(), statement):
+            await asyncio.sleep(0)
+    task.cancel()
+    assert asked == 2
 
 
 async def test_both_sides_of_a_visit_know_what_went(fleet: Fleet) -> None:

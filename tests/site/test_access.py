@@ -1,0 +1,165 @@
+"""The pages for everybody: a cheap phone on a poor link, a keyboard, a screen reader, no script, either language."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.web.site.pages import LANGUAGES, texts
+from tests.site.election import BATUN, BUPATI, GUBERNUR, KETAPANG, LONG
+
+PAGES = (
+    "index.html",
+    "region/190602.html",
+    "region/1906022011.html",
+    f"tps/{LONG}/{BUPATI}.html",
+    f"tps/{BATUN}/{BUPATI}.html",
+    f"tps/{KETAPANG}/{GUBERNUR}.html",
+    "flags.html",
+    "downloads.html",
+    "check.html",
+)
+BOTH = [f"{prefix}{path}" for path in PAGES for prefix in ("", "en/")]
+
+
+def ready(page: Any, address: str, path: str) -> None:
+    """Open a page and let it check itself."""
+    page.goto(address + path)
+    if "tps/" in path:
+        page.locator("[data-verdict][data-outcome]").last.wait_for()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", BOTH)
+def test_axe_finds_nothing(page: Any, address: str, path: str, scheme: str) -> None:
+    """WCAG 2.2 A and AA, as far as a program can tell; contrast included, in both colour schemes."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page.emulate_media(color_scheme=scheme)
+    ready(page, address, path)
+    for summary in page.locator("summary").all():
+        summary.click()
+    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    found = axe.run(page, options={"runOnly": tags}).response["violations"]
+    assert [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in found] == []
+
+
+@pytest.mark.parametrize("path", BOTH)
+def test_nothing_is_wider_than_a_phone(page: Any, address: str, path: str) -> None:
+    page.set_viewport_size({"width": 320, "height": 640})  # WCAG 1.4.10: reflow at 320 px
+    ready(page, address, path)
+    for summary in page.locator("summary").all():
+        summary.click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_is_small(page: Any, address: str, published: Path, path: str) -> None:
+    """A page with everything that it loads by itself fits a poor link: no picture comes unasked."""
+    loaded: dict[str, int] = {}
+    page.on("response", lambda response: loaded.update({response.url: int(response.headers.get("content-length", 0))}))
+    ready(page, address, path)
+    assert sum(loaded.values()) < 150_000
+    assert {one.startswith(address) for one in loaded} == {True}  # nothing from anywhere else
+
+
+def test_the_way_by_keyboard(page: Any, address: str) -> None:
+    """Tab reaches the skip link, the menu, and each check's details; Enter opens them; the focus can be seen."""
+    ready(page, address, f"tps/{LONG}/{BUPATI}.html")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    assert page.evaluate("document.activeElement.getBoundingClientRect().left") >= 0
+    page.keyboard.press("Enter")
+    assert page.evaluate("location.hash") == "#main"
+    reached: list[str] = []
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.textContent.trim() || document.activeElement.id"))
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    for words in (texts("id")["check"]["details"], texts("id")["facts"], "root-text", "root-file"):
+        assert words in reached
+    summary = page.locator(".statement >> nth=0 >> [data-photos] > summary")
+    summary.focus()
+    page.keyboard.press("Enter")
+    page.locator("[data-step=photographs][data-outcome=ok]").first.wait_for(state="attached")
+
+
+def test_what_a_screen_reader_is_told(page: Any, address: str) -> None:
+    ready(page, address, f"tps/{LONG}/{BUPATI}.html")
+    assert page.get_by_role("status").first.inner_text().startswith("Cocok")
+    assert page.get_by_role("row", name="Suara sah").count() >= 1
+    page.goto(f"{address}index.html")
+    label = page.get_by_role("img", name="Gantung").first.get_attribute("aria-label")
+    assert re.search(r"\d+ dari 39 TPS lengkap", label)
+
+
+def test_the_other_language_is_the_same_page(page: Any, address: str) -> None:
+    page.goto(f"{address}tps/{LONG}/{BUPATI}.html")
+    assert page.locator("html").get_attribute("lang") == "id"
+    page.get_by_role("link", name="English").click()
+    page.wait_for_url(f"{address}en/tps/{LONG}/{BUPATI}.html")
+    assert page.locator("html").get_attribute("lang") == "en"
+    page.get_by_role("link", name="Bahasa Indonesia").click()
+    page.wait_for_url(f"{address}tps/{LONG}/{BUPATI}.html")
+
+
+def test_everything_is_there_without_scripts(browser: Any, address: str) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{address}tps/{LONG}/{BUPATI}.html")
+    page.locator("[data-photos] > summary").first.click()
+    shown = page.locator(".statement >> nth=0")
+    assert "JavaScript" in shown.locator("noscript").text_content()
+    image = shown.locator("img").first
+    image.scroll_into_view_if_needed()
+    assert "/object/" in image.get_attribute("src")
+    context.close()
+
+
+def test_the_site_works_below_any_folder(published: Path) -> None:
+    """Every link is relative and leads to a file that is there."""
+    broken = []
+    for file in published.rglob("*.html"):
+        for link in _links(file.read_text(encoding="utf-8")):
+            target, _, fragment = link.partition("#")
+            path = (file.parent / target).resolve() if target else file
+            if not path.is_file():
+                broken.append((str(file.relative_to(published)), link))
+            elif fragment and f'id="{fragment}"' not in path.read_text(encoding="utf-8"):
+                broken.append((str(file.relative_to(published)), link))
+            assert not link.startswith(("/", "http")), link
+    assert broken == []
+
+
+def test_the_languages_say_the_same() -> None:
+    ours, theirs = (_keys(texts(language)) for language in LANGUAGES)
+    assert ours == theirs
+
+
+def _keys(words: object, path: str = "") -> set[str]:
+    """Every key, with the names that its sentence quotes; names of files stand for themselves."""
+    if isinstance(words, dict):
+        return {one for key, value in words.items() if path != ".files" for one in _keys(value, f"{path}.{key}")}
+    if isinstance(words, list):
+        return {one for place, value in enumerate(words) for one in _keys(value, f"{path}.{place}")}
+    quoted = sorted(set(re.findall(r"{(\w+)}", str(words))))
+    return {f"{path} {quoted}"}
+
+
+class _LinkReader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Take every address."""
+        self.links += [value for name, value in attrs if name in ("href", "src") and value]
+
+
+def _links(text: str) -> list[str]:
+    reader = _LinkReader()
+    reader.feed(text)
+    return reader.links

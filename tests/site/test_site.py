@@ -1,0 +1,329 @@
+"""The site's upkeep: an arrival changes its own pages only, and what grew bit by bit is what would be written anew."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as Xml
+
+import pytest
+import pytest_asyncio
+
+from relay.cli.demo.election import example_stations
+from relay.errors import BadInput
+from relay.records.identifiers import sha256
+from relay.records.notice import Station
+from relay.web.site.chart import draw, read_places
+from relay.web.site.regions import Regions, add_up, station_row
+from tests.site.election import BATUN, BUPATI, EVENING, GUBERNUR, KETAPANG, LONG, PublicElection, picture, tally_of
+
+PLACES = (LONG, BATUN, KETAPANG)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Everything published, but the site's own count of beginnings."""
+    found = {}
+    for path in folder.rglob("*"):
+        if path.is_file() and "tile" not in path.parts:
+            content = path.read_bytes()
+            if path.suffix == ".json" and content[:1] == b"{":
+                document = json.loads(content)
+                document.pop("generation", None)
+                content = json.dumps(document).encode()
+            found[str(path.relative_to(folder))] = content
+    return found
+
+
+async def test_before_anything_arrives(election: PublicElection) -> None:
+    assert "0%" in election.text("index.html")
+    whole = election.document("region/index.json")
+    assert (whole["sums"]["stations"], whole["sums"]["expected"], whole["sums"]["arrived"]) == (192, 384, 0)
+    assert len(whole["children"]) == 7
+    assert "2 formulir belum masuk" in election.text("region/1906022011.html")
+    assert election.document("site.json")["entries"] == 0
+
+
+async def test_an_arrival(election: PublicElection) -> None:
+    photograph = picture("form")
+    statement = await election.submit(photographs=[photograph])
+    assert await election.publish() == 1
+    result = election.result()
+    assert (result["state"], result["entry"], result["arrived"], result["counted"]) == ("result", 0, EVENING, True)
+    (one,) = result["statements"]
+    assert (one["id"], one["device"], one["standing"]) == (statement.hex(), f"tps-{LONG}", "current")
+    assert sha256((election.public / "statement" / statement.hex()).read_bytes()) == statement
+    assert (election.public / "receipt" / statement.hex()).read_bytes()
+    assert (election.public / "object" / one["files"][0]["sha256"]).read_bytes() == photograph
+    for path in ("region/1906022011.json", "region/190602.json", "region/index.json"):
+        assert election.document(path)["sums"]["arrived"] == 1
+    page = election.text(f"tps/{LONG}/{BUPATI}.html")
+    assert "Perangkat" in page
+    assert "27 November 2024, 19.00.00 WIB" in page
+    assert f"../../object/{one['files'][0]['sha256']}" in page
+    assert election.document("islands.json")["stations"][LONG]["mark"] == "1"
+
+
+async def test_an_arrival_touches_its_own_pages_only(election: PublicElection) -> None:
+    await election.submit(LONG)
+    await election.submit(BATUN)
+    await election.publish()
+    before = {path: (election.public / path).stat().st_mtime_ns for path in files(election.public)}
+    await election.submit(KETAPANG)
+    await election.publish()
+    changed = {path for path in files(election.public) if before.get(path) != (election.public / path).stat().st_mtime_ns}
+    foreign = {path for path in changed if LONG in path or BATUN in path or "1906022011" in path or "190603" in path}
+    assert foreign == set()
+    assert {f"tps/{KETAPANG}/{BUPATI}.html", "region/1906072004.html", "region/190607.html", "index.html"} <= changed
+    assert len(changed) < 40
+
+
+async def test_what_grew_is_what_would_be_written_anew(election: PublicElection) -> None:
+    dice = random.Random(2)
+    signed = []
+    for _ in range(40):
+        tps, form = dice.choice(PLACES), dice.choice((BUPATI, GUBERNUR))
+        wrong = tally_of(tps, form, election.stations, **({"valid": 3} if dice.random() < 0.3 else {}))
+        mine = [one for one in signed if one[1:] == (tps, form)]
+        supersedes = dice.choice(mine)[0] if mine and dice.random() < 0.6 else None
+        device = dice.choice((None, f"second-{tps}"))
+        signed.append((await election.submit(tps, form, wrong, supersedes=supersedes, device=device), tps, form))
+        if dice.random() < 0.5:
+            election.fleet.clock.now += 60
+            await election.publish()
+    await election.publish()
+    await election.site.write_tables()
+    grown = files(election.public)
+    election.fleet.clock.now += 1_000_000  # times of arrival are what they were
+    await election.reopen(anew=True)
+    await election.publish()
+    await election.site.write_tables()
+    anew = files(election.public)
+    assert set(anew) == set(grown)
+    # Which arrival a batch brought last does not matter; the newest are told with the first time that was known.
+    gathered = {"newest.json", "feed.xml", "index.html", "en/index.html"}
+    assert {path: anew[path] for path in anew if path not in gathered} == {
+        path: grown[path] for path in grown if path not in gathered
+    }
+
+
+async def test_it_goes_on_where_it_was(election: PublicElection) -> None:
+    await election.submit(LONG)
+    await election.publish()
+    await election.submit(BATUN)
+    await election.reopen()
+    assert election.site.entries == 1
+    assert await election.publish() == 2
+    assert election.document("region/index.json")["sums"]["arrived"] == 2
+
+
+async def test_an_entry_brought_twice_changes_nothing(election: PublicElection) -> None:
+    """After a power cut the site goes on from what was settled: some entries come again."""
+    await election.submit(LONG)
+    await election.submit(BATUN)
+    await election.publish()
+    before = files(election.public)
+    state = election.document("site.json")
+    (election.public / "site.json").write_text(json.dumps({**state, "entries": 0}))
+    election.fleet.clock.now += 500
+    await election.reopen()
+    assert await election.publish() == 2
+    assert files(election.public) == before
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\x00" * 100])
+async def test_a_damaged_document_is_written_again_from_the_log(election: PublicElection, damage: bytes) -> None:
+    await election.submit(LONG)
+    await election.publish()
+    (election.public / "site.json").write_bytes(damage)
+    await election.reopen()
+    assert await election.publish() == 1
+    assert election.result()["counted"]
+
+
+async def test_a_correction_with_its_history(election: PublicElection) -> None:
+    first = await election.submit(tally=tally_of(LONG, BUPATI, election.stations, valid=999))
+    await election.publish()
+    assert (election.flags(), election.result()["counted"]) == (
+        ["more-votes-than-voters", "used-is-not-valid-plus-invalid", "valid-is-not-sum-of-votes"],
+        False,
+    )
+    assert election.document("region/index.json")["sums"]["totals"][BUPATI]["counted"] == 0
+    await election.submit(supersedes=first, reason="<b>salah</b> ketik")
+    await election.publish()
+    result = election.result()
+    assert ([one["standing"] for one in result["statements"]], result["flags"]) == (["superseded", "current"], [])
+    sums = election.document("region/index.json")["sums"]
+    assert (sums["corrected"], sums["arrived"], sums["totals"][BUPATI]["counted"]) == (1, 1, 1)
+    page = election.text(f"tps/{LONG}/{BUPATI}.html")
+    assert "Sudah dikoreksi" in page
+    assert "&lt;b&gt;salah&lt;/b&gt; ketik" in page
+
+
+async def test_every_flag_is_on_the_pages_above(election: PublicElection) -> None:
+    await election.submit(BATUN)
+    await election.submit(BATUN, tally=tally_of(BATUN, BUPATI, election.stations, votes={"1": 1, "2": 2}), device="b")
+    await election.publish()
+    sentence = "2 pernyataan saling bertentangan"
+    for path in (f"tps/{BATUN}/{BUPATI}.html", "region/1906032008.html", "region/190603.html", "flags.html"):
+        assert sentence in election.text(path)
+    assert "2 statements contradict each other" in election.text("en/flags.html")
+    assert election.document("region/index.json")["sums"]["flagged"] == 1
+
+
+async def test_a_gap_shows_until_what_is_missing_arrives(election: PublicElection) -> None:
+    """The first package of a device travels slower than its second."""
+    first = await election.submit(LONG, GUBERNUR)
+    node = election.device(LONG)
+    late = node.chain.pop()
+    assert late == first
+    held = await election.receiver.store.read([first], 60_000)
+    assert held  # it lies at the receiver already; the story is told with another device
+    other = "slow"
+    await election.submit(LONG, BUPATI, device=other, seq=2, previous=first)
+    await election.publish()
+    assert "chain-gap" in election.flags(LONG, BUPATI)
+    node = election.device(LONG, other)
+    node.chain.clear()
+    missing = await election.submit(BATUN if False else LONG, GUBERNUR, device=other)
+    await election.publish()
+    assert missing
+    # Number 1 is here now: no gap. But number 2 names another one as number 1: that is a fork, and it shows.
+    assert "chain-gap" not in election.flags(LONG, BUPATI)
+    assert "chain-fork" in election.flags(LONG, BUPATI)
+    assert "chain-fork" in election.flags(LONG, GUBERNUR)
+    device = election.document(f"device/{node.identity.node.hex()}.json")
+    assert [one["finding"] for one in device["findings"]] == ["fork"]
+
+
+async def test_a_revocation_shows_and_goes(election: PublicElection) -> None:
+    await election.submit(LONG)
+    await election.publish()
+    node = election.device(LONG)
+    await election.revoke(2, node)
+    await election.publish()
+    assert election.flags() == ["device-revoked"]
+    assert "dicabut" in election.text(f"device/{node.identity.node.hex()}.html")
+    await election.reopen()
+    assert election.flags() == ["device-revoked"]
+    await election.revoke(3)
+    await election.publish()
+    assert election.flags() == []
+
+
+async def test_photographs_without_numbers(election: PublicElection) -> None:
+    await election.submit(photographs=[picture("x")], plain=True)
+    await election.publish()
+    assert (election.result()["state"], election.result()["counted"]) == ("photographs", False)
+    assert "hanya berisi foto" in election.text(f"tps/{LONG}/{BUPATI}.html")
+
+
+async def test_downloads(election: PublicElection) -> None:
+    await election.submit(LONG)
+    await election.submit(BATUN, tally=tally_of(BATUN, BUPATI, election.stations, valid=1))
+    await election.publish()
+    await election.site.write_tables()
+    rows = list(csv.DictReader(election.text("results.csv").splitlines()))
+    assert len(rows) == 384
+    long = next(row for row in rows if row["tps"] == LONG and row["form"] == BUPATI)
+    tally = election.result()["tally"]
+    assert (long["state"], long["counted"], long["votes_1"]) == ("result", "yes", str(tally["votes"]["1"]))
+    batun = next(row for row in rows if row["tps"] == BATUN and row["form"] == BUPATI)
+    assert (batun["counted"], batun["flags"].split()[0]) == ("no", "used-is-not-valid-plus-invalid")
+    assert {row["state"] for row in rows if row["tps"] == KETAPANG} == {"waiting"}
+    assert len(json.loads(election.text("results.json"))) == 384
+    feed = Xml.fromstring(election.text("feed.xml"))
+    entries = feed.findall("{http://www.w3.org/2005/Atom}entry")
+    assert [one.findtext("{http://www.w3.org/2005/Atom}updated") for one in entries] == ["2024-11-27T12:00:00Z"] * 2
+
+
+class Stray:
+    """A station that the register does not know."""
+
+    TPS = "1906099999001"
+
+
+@pytest_asyncio.fixture
+async def small(tmp_path: Path) -> AsyncIterator[PublicElection]:
+    """An election of one island, whose register names places and has codes of its own."""
+    stations = [Station("a-1", 1, "Desa & Dusun", "Kecamatan <1>", "", 100, signal=True), Station("a-2", 2, "Lain", "Dua", "", 90, signal=True)]
+    made = PublicElection(tmp_path, stations)
+    try:
+        await made.open(islands=False)
+        yield made
+    finally:
+        await made.close()
+
+
+async def test_a_register_with_codes_of_its_own(small: PublicElection) -> None:
+    await small.submit("a-1")
+    assert await small.publish() == 1
+    page = small.text(f"tps/a-1/{BUPATI}.html")
+    assert "Kecamatan &lt;1&gt;" in page
+    assert "Desa &amp; Dusun" in page
+    assert small.document("region/index.json")["sums"]["complete"] == 0
+    assert "chart" not in small.text("index.html")  # no islands, no map: it is optional
+
+
+async def test_what_the_register_does_not_know_is_not_hidden(small: PublicElection) -> None:
+    await small.submit(Stray.TPS)
+    await small.publish()
+    assert small.flags(Stray.TPS) == ["station-not-in-register"]
+    assert Stray.TPS in small.text("flags.html")
+    assert small.document("region/index.json")["sums"]["arrived"] == 0
+
+
+def test_regions_by_code_and_by_name() -> None:
+    stations = example_stations()
+    regions = Regions.of(stations)
+    assert (regions.levels, regions.by_code) == (("district", "village"), True)
+    assert [one.key for one in regions.path(stations[0])] == ["index", "190601", "1906012001"]
+    renamed = [*stations, Station("1906012001999", 99, "Another name", "Manggar", "", 1, signal=True)]
+    assert not Regions.of(renamed).by_code
+    country = [Station(f"{p}0{r}012001001", 1, "A", f"D{p}{r}", "", 1, signal=True) for p in (19, 71) for r in (1, 2)]
+    assert Regions.of(country).levels == ("province", "regency", "district", "village")
+    assert [one.name for one in Regions.of(country).path(country[-1])] == ["", "71", "71.02", "D712", "A"]
+
+
+def test_names_that_look_alike_have_pages_of_their_own() -> None:
+    names = ["Air Asam", "Air-Asam", "AIR ASAM", "Air  Asam", "Air Asam!"]
+    regions = Regions()
+    keys = {regions.path(Station("1", 1, "V", name, "", 1, signal=True))[1].key for name in names}
+    assert len(keys) == len(names)
+
+
+def test_sums_are_those_of_the_parts() -> None:
+    def result(votes: int, *, counted: bool) -> dict[str, Any]:
+        tally = {"votes": {"1": votes}, "voters": votes, "valid": votes, "invalid": 0}
+        return {"entry": 0, "arrived": 0, "state": "result", "counted": counted, "corrected": False, "tally": tally, "flags": []}
+
+    stations = example_stations()[:10]
+    rows = [station_row(one, (BUPATI,), {BUPATI: result(number, counted=number % 3 > 0)}) for number, one in enumerate(stations)]
+    one_go, _ = add_up(rows)
+    halves = [dict(zip(("sums", "notes"), add_up(part), strict=True)) for part in (rows[:4], rows[4:])]
+    assert add_up(halves)[0] == one_go
+    assert one_go["totals"][BUPATI]["votes"] == {"1": 1 + 2 + 4 + 5 + 7 + 8}
+    assert one_go["totals"][BUPATI]["arrived"] == 10
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"island\nA\n", b"island,latitude,longitude\nA,x,1\n", b"island,latitude,longitude\n,1,1\n", b"\xff", b"island,latitude,longitude\nA,91,0\n", b"island,latitude,longitude\nA,nan,0\n"],
+)
+def test_a_map_that_is_none(text: bytes) -> None:
+    with pytest.raises(BadInput):
+        read_places(text)
+
+
+def test_the_chart_keeps_directions() -> None:
+    places = read_places(b"island,latitude,longitude\nNorth,-2,108\nSouth,-3,108\nEast,-2.5,109\n")
+    chart = draw(places, [("tps-1", "East")])
+    assert chart is not None
+    marks = {one.name: one for one in chart.marks}
+    assert marks["North"].y < marks["East"].y < marks["South"].y
+    assert marks["North"].x == marks["South"].x < marks["East"].x
+    assert (marks["East"].stations, chart.marks[-1].name) == (("tps-1",), "East")
+    assert all(0 < one.x < chart.width and 0 < one.y < chart.height for one in chart.marks)

@@ -1,0 +1,305 @@
+"""Each page checks itself, in a real browser: what is as it was signed holds, and whatever is altered shows as false."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from relay.log.note import NoteKey, sign_note
+from relay.records.cose import X5CHAIN, read_sign1, sign1
+from relay.records.encoding import decode, encode
+from relay.records.identifiers import sha256
+from relay.trust.certificates import make_root
+from tests.factory import ELECTION, ISSUED_AT, make_election, make_node
+from tests.site.election import BUPATI, KETAPANG, LONG
+
+STEPS = ("statement", "root", "certificate", "signature", "shown", "receipt", "checkpoint", "inclusion")
+FORM_PAGE = f"tps/{LONG}/{BUPATI}.html"
+CURRENT = ".statement >> nth=0"
+"""The statement that stands comes first; what it corrects stands below."""
+
+Alter = Callable[[bytes], bytes]
+
+
+def outcomes(page: Any, address: str, path: str = FORM_PAGE, *, photographs: bool = False) -> dict[str, str]:
+    """Open a station's page, let it check itself, and read what it says of each step of the first statement."""
+    page.goto(address + path)
+    article = page.locator(CURRENT)
+    article.locator("[data-verdict][data-outcome]").wait_for()
+    if photographs:
+        article.locator("[data-photos] > summary").click()
+        article.locator("[data-step=photographs]:not([data-outcome=unknown])").wait_for(state="attached")
+    found = {one.get_attribute("data-step"): one.get_attribute("data-outcome") for one in article.locator("li[data-step]").all()}
+    found["verdict"] = article.locator("[data-verdict]").get_attribute("data-outcome")
+    return found
+
+
+def alter(page: Any, pattern: str, change: Alter) -> None:
+    """Let the server answer with something else."""
+
+    def answer(route: Any) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, body=change(response.body()))
+
+    page.route(pattern, answer)
+
+
+def flip(at: int) -> Alter:
+    """Change one bit."""
+
+    def change(content: bytes) -> bytes:
+        altered = bytearray(content)
+        altered[at] ^= 1
+        return bytes(altered)
+
+    return change
+
+
+def test_what_is_as_signed_holds(page: Any, address: str) -> None:
+    found = outcomes(page, address, photographs=True)
+    assert found == {**dict.fromkeys((*STEPS, "photographs"), "ok"), "verdict": "ok"}
+
+
+def test_every_statement_on_a_page_is_checked(page: Any, address: str) -> None:
+    page.goto(address + FORM_PAGE)
+    page.locator("[data-verdict][data-outcome]").nth(1).wait_for()
+    assert [one.get_attribute("data-outcome") for one in page.locator("[data-verdict]").all()] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize("entry", [3, 127, 128, 254, 255, 256, -1])
+def test_entries_everywhere_in_the_log_hold(page: Any, address: str, published: Path, entry: int) -> None:
+    size = int((published / "checkpoint").read_text().splitlines()[1])
+    assert size > 257  # more than one tile
+    documents = [json.loads(path.read_bytes()) for path in published.glob("tps/*/*.json")]
+    (document,) = [one for one in documents if entry % size in [each["entry"] for each in one["statements"]]]
+    found = outcomes(page, address, f"tps/{document['tps']}/{document['form']}.html")
+    assert {found[step] for step in STEPS} == {"ok"}
+
+
+def test_an_altered_photograph(page: Any, address: str) -> None:
+    alter(page, "**/object/*", flip(-10))
+    found = outcomes(page, address, photographs=True)
+    assert found["photographs"] == "wrong"
+    assert found["verdict"] == "bad"
+    assert page.locator(f"{CURRENT} >> img").count() == 0  # what is not what was signed is not shown
+
+
+def test_an_altered_tally(page: Any, address: str) -> None:
+    def swap(content: bytes) -> bytes:
+        altered = content.replace(b'data-votes="1">', b'data-votes="1">9', 1)
+        assert altered != content
+        return altered
+
+    alter(page, f"**/{FORM_PAGE}", swap)
+    found = outcomes(page, address)
+    assert (found["shown"], found["signature"], found["verdict"]) == ("wrong", "ok", "bad")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'data-count="voters"', b'data-count="valid"'),  # a number twice, another one missing
+        (b"Paslon 1</th>", b"Paslon 9</th>"),  # the right number beside a wrong name
+        (b"</tbody>", b"<tr><th>Paslon 3</th><td>900</td></tr></tbody>"),  # one more
+        (b">Suara sah salah ketik<", b">Perintah atasan<"),  # the reason of the correction
+        (b'data-shown="device">tps-', b'data-shown="device">TPS-'),
+    ],
+)
+def test_other_things_shown_that_were_not_signed(page: Any, address: str, old: bytes, new: bytes) -> None:
+    def change(content: bytes) -> bytes:
+        assert old in content
+        return content.replace(old, new, 1)
+
+    alter(page, f"**/{FORM_PAGE}", change)
+    found = outcomes(page, address)
+    assert (found["shown"], found["verdict"]) == ("wrong", "bad")
+
+
+def test_a_page_about_another_entry(page: Any, address: str) -> None:
+    alter(page, f"**/{FORM_PAGE}", lambda content: content.replace(b'data-entry="1"', b'data-entry="2"', 1))
+    found = outcomes(page, address)
+    assert (found["receipt"], found["inclusion"], found["verdict"]) == ("wrong", "wrong", "bad")
+
+
+@pytest.mark.parametrize("at", [0, 3, 40, 400, -1])
+def test_an_altered_statement(page: Any, address: str, at: int) -> None:
+    alter(page, "**/statement/*", flip(at))
+    found = outcomes(page, address)
+    assert (found["statement"], found["signature"], found["verdict"]) == ("wrong", "wrong", "bad")
+
+
+def test_another_statement_under_the_page_of_this_one(page: Any, address: str, published: Path) -> None:
+    """A whole and true statement, but of another station."""
+    document = json.loads((published / f"tps/{KETAPANG}/C-HASIL-KWK-GUBERNUR.json").read_bytes())
+    mine = json.loads((published / f"tps/{LONG}/{BUPATI}.json").read_bytes())
+    other = document["statements"][0]["id"].encode()
+    own = mine["statements"][1]["id"].encode()
+    alter(page, f"**/{FORM_PAGE}", lambda content: content.replace(b'data-statement="' + own, b'data-statement="' + other))
+    found = outcomes(page, address)
+    assert (found["statement"], found["verdict"]) == ("wrong", "bad")
+
+
+def test_a_statement_signed_by_somebody_else(page: Any, address: str) -> None:
+    """The whole page, made for a statement whose signer has a certificate of another root."""
+    stranger = make_node(make_election(99), "tps-stranger", tps=[LONG])
+    ids: dict[bytes, bytes] = {}
+
+    def forge(content: bytes) -> bytes:
+        envelope = read_sign1(content)
+        header = {**envelope.header, X5CHAIN: stranger.identity.certificate}
+        forged = sign1({**header, 15: {1: stranger.identity.uri, 2: envelope.subject}}, envelope.payload or b"", stranger.key)
+        ids[sha256(content).hex().encode()] = sha256(forged).hex().encode()
+        return forged
+
+    _forged_page(page, address, forge, ids)
+    found = outcomes(page, address)
+    assert (found["statement"], found["certificate"], found["signature"]) == ("ok", "wrong", "wrong")
+    assert found["verdict"] == "bad"
+
+
+def test_an_altered_certificate(page: Any, address: str) -> None:
+    """One more polling station in the certificate: the root never signed that."""
+    ids: dict[bytes, bytes] = {}
+
+    def forge(content: bytes) -> bytes:
+        envelope = read_sign1(content)
+        own = LONG.encode()
+        assert own in envelope.certificate
+        forged = content.replace(envelope.certificate, envelope.certificate.replace(b"/tps/" + own, b"/tps/" + own[:-1] + b"7"))
+        ids[sha256(content).hex().encode()] = sha256(forged).hex().encode()
+        return forged
+
+    _forged_page(page, address, forge, ids)
+    found = outcomes(page, address)
+    assert (found["statement"], found["certificate"], found["verdict"]) == ("ok", "wrong", "bad")
+
+
+def _forged_page(page: Any, address: str, forge: Alter, ids: dict[bytes, bytes]) -> None:
+    """Serve forged statements under their own ids, on pages that name those."""
+    response = page.request.get(address + FORM_PAGE.replace(".html", ".json"))
+    records = {}
+    for one in response.json()["statements"]:
+        raw = page.request.get(f"{address}statement/{one['id']}").body()
+        records[sha256(forge(raw)).hex()] = forge(raw)
+
+    def page_with(content: bytes) -> bytes:
+        for old, new in ids.items():
+            content = content.replace(old, new)
+        return content
+
+    alter(page, f"**/{FORM_PAGE}", page_with)
+    page.route("**/statement/*", lambda route: route.fulfill(body=records[route.request.url.rpartition("/")[2]]))
+
+
+@pytest.mark.parametrize("at", [5, 300, -1, -40])
+def test_an_altered_receipt(page: Any, address: str, at: int) -> None:
+    alter(page, "**/receipt/*", flip(at))
+    found = outcomes(page, address)
+    assert (found["receipt"], found["inclusion"], found["verdict"]) == ("wrong", "ok", "bad")
+
+
+def test_an_altered_proof(page: Any, address: str) -> None:
+    """Another place in the tree: the signature of the receipt does not cover the path, but the root that it leads to."""
+
+    def change(content: bytes) -> bytes:
+        tag, body = content[:1], decode(content[1:], 60_000)
+        size, index, path = decode(body[1][396][-1][0], 60_000)
+        return tag + encode([body[0], {396: {-1: [encode([size, index, path[::-1]])]}}, *body[2:]])
+
+    alter(page, "**/receipt/*", change)
+    assert outcomes(page, address)["receipt"] == "wrong"
+
+
+def test_an_altered_tile(page: Any, address: str) -> None:
+    alter(page, "**/tile/0/**", flip(70))
+    found = outcomes(page, address)
+    assert (found["checkpoint"], found["inclusion"], found["verdict"]) == ("ok", "wrong", "bad")
+
+
+def test_an_altered_checkpoint(page: Any, address: str) -> None:
+    alter(page, "**/checkpoint", lambda content: content.replace(b"test-2024/receiver\n", b"test-2024/receiver\n1", 1))
+    found = outcomes(page, address)
+    assert (found["checkpoint"], found["inclusion"], found["verdict"]) == ("wrong", "wrong", "bad")
+
+
+def test_a_checkpoint_signed_with_another_key(page: Any, address: str) -> None:
+    key = Ed25519PrivateKey.generate()
+    name = f"{ELECTION}/receiver"
+
+    def change(content: bytes) -> bytes:
+        text = content.partition(b"\n\n")[0].decode() + "\n"
+        return sign_note(text, NoteKey(name, key.public_key().public_bytes_raw()), key).to_bytes()
+
+    alter(page, "**/checkpoint", change)
+    assert outcomes(page, address)["checkpoint"] == "wrong"
+
+
+def test_a_log_that_shrinks_between_visits(page: Any, address: str) -> None:
+    page.goto(address + FORM_PAGE)
+    page.locator(f"{CURRENT} >> [data-verdict][data-outcome=ok]").wait_for()
+    page.evaluate(
+        "for (const key of Object.keys(localStorage)) if (key.startsWith('relay log')) "
+        "localStorage.setItem(key, JSON.stringify({size: 9999, root: '00'}))"
+    )
+    assert outcomes(page, address)["checkpoint"] == "wrong"
+
+
+def test_another_root(page: Any, address: str) -> None:
+    """A server that brings its own root with it: everything in this election was issued by another one."""
+    key = Ed25519PrivateKey.generate()
+    der = make_root(ELECTION, key, 7, ISSUED_AT)
+    pem = x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM)
+    alter(page, "**/root.pem", lambda _content: pem)
+    found = outcomes(page, address)
+    assert (found["certificate"], found["receipt"], found["checkpoint"]) == ("wrong", "wrong", "wrong")
+
+
+def test_a_root_that_is_no_root(page: Any, address: str) -> None:
+    letters = base64.b64encode(make_node(make_election(3), "km-bahari").identity.certificate)
+    pem = b"-----BEGIN CERTIFICATE-----\n" + letters + b"\n-----END CERTIFICATE-----\n"
+    alter(page, "**/root.pem", lambda _content: pem)
+    assert outcomes(page, address)["root"] == "wrong"
+
+
+def test_the_visitors_own_root(page: Any, address: str, published: Path) -> None:
+    """A fingerprint that the visitor knows from elsewhere is compared, remembered, and told when it differs."""
+    assert outcomes(page, address)["verdict"] == "ok"
+    field = page.get_by_label("Sidik jari yang Anda percaya")
+    field.fill("ab" * 32)
+    field.press("Tab")
+    page.locator(f"{CURRENT} >> [data-verdict][data-outcome=bad]").wait_for()
+    assert "BERBEDA" in page.locator("[data-root-outcome]").inner_text()
+    assert outcomes(page, address)["root"] == "wrong"  # the next page knows it still
+    page.locator("[data-root-file]").set_input_files(published / "root.pem")
+    page.locator(f"{CURRENT} >> [data-verdict][data-outcome=ok]").wait_for()
+    assert "Sama" in page.locator("[data-root-outcome]").inner_text()
+
+
+@pytest.mark.parametrize("missing", ["**/statement/*", "**/receipt/*", "**/checkpoint", "**/root.pem", "**/tile/**"])
+def test_what_cannot_be_fetched_is_not_taken_for_good(page: Any, address: str, missing: str) -> None:
+    page.route(missing, lambda route: route.fulfill(status=404, body=b"gone"))
+    assert outcomes(page, address)["verdict"] == "bad"
+
+
+def test_a_browser_without_ed25519_says_so(page: Any, address: str) -> None:
+    page.add_init_script("crypto.subtle.importKey = () => Promise.reject(new DOMException('', 'NotSupportedError'))")
+    page.goto(address + FORM_PAGE)
+    verdict = page.locator(f"{CURRENT} >> [data-verdict][data-outcome=unable]")
+    verdict.wait_for()
+    assert "Ed25519" in verdict.inner_text()
+
+
+def test_a_page_that_is_not_secure_says_so(page: Any, address: str) -> None:
+    page.add_init_script("Object.defineProperty(globalThis, 'isSecureContext', {value: false})")
+    page.goto(address + f"en/{FORM_PAGE}")
+    verdict = page.locator(f"{CURRENT} >> [data-verdict][data-outcome=unable]")
+    verdict.wait_for()
+    assert "https" in verdict.inner_text()
