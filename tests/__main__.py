@@ -1,4 +1,4 @@
-"""`python -m tests`: style, types, then every test that this machine can run."""
+"""`python -m tests`: style, types, then every test that this machine can run. They wait much: three run at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ STEPS = (
     ("ruff", "check", "."),
     ("ruff", "format", "--check", "."),
     ("mypy",),
-    ("pytest",),
+    ("pytest", "-n", "3", "--dist", "loadfile"),
 )
 
 

@@ -250,6 +250,9 @@ def _tally_flags(one: Logged, registered: int | None) -> list[Flag]:
     found = set(check_tally(one.tally, registered))
     if _votes_cast(one.tally) > one.tally.counts.get("voters", _votes_cast(one.tally)):
         found.add("more-votes-than-voters")
+    counts = one.tally.counts
+    if "voters" in counts and counts["voters"] > counts.get("ballots_received", counts["voters"]):
+        found.add("more-voters-than-ballots")  # also where no ballots at all were received
     return [Flag(name, (one.id,), _numbers(name, one.tally, registered)) for name in sorted(found | set(one.flags))]
 
 
@@ -277,7 +280,7 @@ def _numbers(name: str, tally: Tally, registered: int | None) -> dict[str, int |
         "registered-differs-from-register": {"said": count.get("registered_voters", 0), "sum": registered or 0},
         "more-voters-than-ballots": {
             "said": count.get("voters", 0),
-            "sum": count.get("ballots_received") or count.get("registered_voters", 0),
+            "sum": count.get("ballots_received", count.get("registered_voters", 0)),
         },
         "more-votes-than-voters": {"said": _votes_cast(tally), "sum": count.get("voters", 0)},
     }
