@@ -69,6 +69,28 @@ def password(home: Home, password: str) -> None:
     message("Kept. Open /admin on the console; from elsewhere by ssh -L 8471:127.0.0.1:8471.")
 
 
+@receiver.command(name="site")
+@home_option
+@click.option("--anew", is_flag=True, help="Write every page again, from the log.")
+def site(home: Home, anew: bool) -> None:
+    """Bring the public site up to the log while the receiver is stopped."""
+    asyncio.run(_site(home, anew))
+
+
+async def _site(home: Home, anew: bool) -> None:
+    from relay.web.site.service import folder_site
+
+    with home.daemon_lock():
+        async with home.custody() as custody:
+            published, keeper = folder_site(home, home.member(), custody)
+            await keeper.open(anew=anew)
+            while await keeper.follow():
+                message(f"{published.entries} entries")
+            await published.write_tables()
+            await published.settle()
+    click.echo(str(home.public_folder / "index.html"))
+
+
 @receiver.command(name="open")
 @home_option
 @click.argument("statement", type=HashType())

@@ -18,6 +18,7 @@ from relay.net.sockets import listen
 from relay.node.daemon import Daemon
 from relay.node.handover import keep_handovers
 from relay.node.report import describe_bundle, describe_node
+from relay.records.identifiers import is_drill
 from relay.trust.roles import Role
 from relay.web.admin import AdminPages
 from relay.web.admin_report import AdminReport
@@ -25,7 +26,7 @@ from relay.web.board import Board
 from relay.web.metrics import metrics_page
 from relay.web.operator.guard import check_host, check_nearby
 from relay.web.operator.service import Operator, phones_service
-from relay.web.pages import HEADERS, Handler, render, serving, style
+from relay.web.pages import DRILL, HEADERS, Handler, render, serving, style
 
 
 @asynccontextmanager
@@ -34,6 +35,7 @@ async def console_service(daemon: Daemon) -> AsyncIterator[None]:
     listening = listen(daemon.config.console)
     async with AsyncExitStack() as stack:
         app = web.Application(middlewares=[only_by_address], client_max_size=MAX_FORM)
+        app[DRILL] = is_drill(daemon.member.identity.election)
         app.add_routes(
             [
                 web.get("/", lambda request: _page(daemon, request)),

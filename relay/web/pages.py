@@ -21,6 +21,8 @@ from relay.net.door import Door
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 LANGUAGES = ("id", "en")
+DRILL = web.AppKey("drill", bool)
+"""Set in an application that serves a practice election: its pages say so, in words and colour."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'",
@@ -53,7 +55,8 @@ def render(
 ) -> web.Response:
     """A page in the language of the request. `words` is its file of texts; `allowed` are the headers that bound it."""
     lang = language(request)
-    text = _environment().get_template(template).render(lang=lang, t=texts(words)[lang], **values)
+    drill = texts("texts.json")[lang]["drill"] if request.app.get(DRILL) else ""
+    text = _environment().get_template(template).render(lang=lang, t=texts(words)[lang], drill=drill, **values)
     headers = {**allowed, "Content-Language": lang, "Vary": "Accept-Language, Cookie", "Cache-Control": "no-store"}
     return web.Response(text=text, content_type="text/html", headers=headers, status=status)
 

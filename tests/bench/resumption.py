@@ -51,9 +51,8 @@ def main() -> int:
     chunk = chunk_size_for(PHOTO)
     allowed = 2 * STREAMS * chunk
     again: list[float] = []
-    print(
-        "| one contact | cut | contacts | more bytes per cut | of one chunk for each connection |\n|---|---|---|---|---|"
-    )
+    print("| one contact | cut | contacts | more bytes per cut | of one chunk for each connection |")
+    print("|---|---|---|---|---|")
     for _ in range(options.runs):
         with tempfile.TemporaryDirectory(prefix="cut-") as folder:
             whole, _ = transfer(Path(folder), options.packages, options.packages * 2.0)

@@ -109,7 +109,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
-    """A page of a new visitor with a phone. A script error, or anything that the page's policy refuses, fails the test."""
+    """A page of a new visitor with a phone. A script error, or what the page's policy refuses, fails the test."""
     context = browser.new_context(viewport={"width": 360, "height": 740})
     opened = context.new_page()
     faults: list[str] = []

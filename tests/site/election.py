@@ -1,4 +1,4 @@
-"""A receiver with the example election's register, its site in a folder, and devices that sign whatever a test wants."""
+"""A receiver with the example election's register, its site in a folder, and devices that sign what a test wants."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from relay.cli.demo.election import FORMS, example_stations, example_tally, load_example_islands
+from relay.cli.demo.election import FORMS, example_stations, example_tally, load_example_map
 from relay.records.identifiers import Kind, ObjectId, StatementId, sha256
 from relay.records.notice import Register, Revocation, Revocations, Station
 from relay.records.statement import Package, sign_statement
 from relay.records.tally import read_tally
+from relay.trust.admission import Admitted
 from relay.trust.roles import Role
 from relay.web.site.builder import Site
 from relay.web.site.chart import Place, read_places
@@ -69,7 +70,18 @@ class PublicElection:
             self._devices[name] = make_node(self.fleet.election, name, Role.OPERATOR, [tps])
         return self._devices[name]
 
-    async def submit(
+    async def submit(self, *place: str, photographs: Sequence[bytes] = (), **package: Any) -> StatementId:
+        """Sign a package as `sign` does, and hand it to the receiver whole."""
+        return await self.hand_in(self.sign(*place, photographs=photographs, **package), *photographs)
+
+    async def hand_in(self, statement: Admitted, *photographs: bytes) -> StatementId:
+        """Let a statement and its photographs arrive."""
+        await self.receiver.take(statement)
+        for one in photographs:
+            await self.receiver.adopt(one)
+        return StatementId(statement.id)
+
+    def sign(
         self,
         tps: str = LONG,
         form: str = BUPATI,
@@ -82,10 +94,12 @@ class PublicElection:
         seq: int | None = None,
         previous: StatementId | None = None,
         plain: bool = False,
-    ) -> StatementId:
-        """Sign a package, hand it to the receiver whole; with the example's tally unless another is given."""
+    ) -> Admitted:
+        """The next statement of a station's device, or of another `device`; with the example's tally unless told."""
         node = self.device(tps, device)
-        numbers = tally or example_tally(tps, form, self.stations[tps].registered_voters if tps in self.stations else 99)
+        numbers = tally or example_tally(
+            tps, form, self.stations[tps].registered_voters if tps in self.stations else 99
+        )
         package = Package(
             election=ELECTION,
             tps=tps,
@@ -101,10 +115,7 @@ class PublicElection:
         raw = sign_statement(package, node.identity.uri, node.identity.certificate, node.key)
         statement = self.fleet.election.admission.admit(Kind.STATEMENT, raw)
         node.chain.append(StatementId(statement.id))
-        await self.receiver.take(statement)
-        for one in photographs:
-            await self.receiver.adopt(one)
-        return StatementId(statement.id)
+        return statement
 
     async def publish(self) -> int:
         """Log what is complete and bring the site up to it; how many entries the site shows then."""
@@ -143,8 +154,8 @@ class PublicElection:
 
 
 def island_places() -> tuple[Place, ...]:
-    """The example's map; the register calls one of its islands by a shorter name."""
-    return read_places(load_example_islands().replace(b"Pulau Batungampar", b"Pulau Batun"))
+    """The example's map."""
+    return read_places(load_example_map())
 
 
 def picture(label: str, seed: int = 0) -> bytes:
@@ -168,5 +179,3 @@ def tally_of(tps: str, form: str, stations: Mapping[str, Station], **changes: An
 def object_name(content: bytes) -> str:
     """The name of an object with this content."""
     return ObjectId(sha256(content)).hex()
-
-

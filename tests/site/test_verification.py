@@ -1,4 +1,4 @@
-"""Each page checks itself, in a real browser: what is as it was signed holds, and whatever is altered shows as false."""
+"""Each page checks itself, in a real browser: what is as it was signed holds, and what is altered shows as false."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ def outcomes(page: Any, address: str, path: str = FORM_PAGE, *, photographs: boo
     if photographs:
         article.locator("[data-photos] > summary").click()
         article.locator("[data-step=photographs]:not([data-outcome=unknown])").wait_for(state="attached")
-    found = {one.get_attribute("data-step"): one.get_attribute("data-outcome") for one in article.locator("li[data-step]").all()}
+    found = {
+        one.get_attribute("data-step"): one.get_attribute("data-outcome")
+        for one in article.locator("li[data-step]").all()
+    }
     found["verdict"] = article.locator("[data-verdict]").get_attribute("data-outcome")
     return found
 
@@ -142,7 +145,9 @@ def test_another_statement_under_the_page_of_this_one(page: Any, address: str, p
     mine = json.loads((published / f"tps/{LONG}/{BUPATI}.json").read_bytes())
     other = document["statements"][0]["id"].encode()
     own = mine["statements"][1]["id"].encode()
-    alter(page, f"**/{FORM_PAGE}", lambda content: content.replace(b'data-statement="' + own, b'data-statement="' + other))
+    alter(
+        page, f"**/{FORM_PAGE}", lambda content: content.replace(b'data-statement="' + own, b'data-statement="' + other)
+    )
     found = outcomes(page, address)
     assert (found["statement"], found["verdict"]) == ("wrong", "bad")
 
@@ -155,7 +160,9 @@ def test_a_statement_signed_by_somebody_else(page: Any, address: str) -> None:
     def forge(content: bytes) -> bytes:
         envelope = read_sign1(content)
         header = {**envelope.header, X5CHAIN: stranger.identity.certificate}
-        forged = sign1({**header, 15: {1: stranger.identity.uri, 2: envelope.subject}}, envelope.payload or b"", stranger.key)
+        forged = sign1(
+            {**header, 15: {1: stranger.identity.uri, 2: envelope.subject}}, envelope.payload or b"", stranger.key
+        )
         ids[sha256(content).hex().encode()] = sha256(forged).hex().encode()
         return forged
 
@@ -173,7 +180,9 @@ def test_an_altered_certificate(page: Any, address: str) -> None:
         envelope = read_sign1(content)
         own = LONG.encode()
         assert own in envelope.certificate
-        forged = content.replace(envelope.certificate, envelope.certificate.replace(b"/tps/" + own, b"/tps/" + own[:-1] + b"7"))
+        forged = content.replace(
+            envelope.certificate, envelope.certificate.replace(b"/tps/" + own, b"/tps/" + own[:-1] + b"7")
+        )
         ids[sha256(content).hex().encode()] = sha256(forged).hex().encode()
         return forged
 
@@ -207,7 +216,7 @@ def test_an_altered_receipt(page: Any, address: str, at: int) -> None:
 
 
 def test_an_altered_proof(page: Any, address: str) -> None:
-    """Another place in the tree: the signature of the receipt does not cover the path, but the root that it leads to."""
+    """The path in another order: the receipt's signature is over the root that it leads to."""
 
     def change(content: bytes) -> bytes:
         tag, body = content[:1], decode(content[1:], 60_000)

@@ -53,7 +53,11 @@ def run(script: Any, name: str, inputs: list[Any]) -> list[Any]:
 def test_cbor_is_read_as_strictly(script: Any) -> None:
     dice = random.Random(5)
     value = {"seq": 1 << 40, "tally": {"votes": {"1": 12, "2": 0}}, 1: [None, True, False, b"\x00" * 30, -70_000]}
-    seeds = [encode(value["tally"]), encode([value[1], "Pulau Long", 23, 24, 255, 256, 65_536]), encode({1: 2, -1: 3, "a": []})]
+    seeds = [
+        encode(value["tally"]),
+        encode([value[1], "Pulau Long", 23, 24, 255, 256, 65_536]),
+        encode({1: 2, -1: 3, "a": []}),
+    ]
     documents = list(seeds)
     for _ in range(1_500):
         altered = bytearray(dice.choice(seeds))
@@ -82,13 +86,22 @@ def _reads(document: bytes) -> bool:
 
 
 def test_deep_and_huge_claims_are_refused(script: Any) -> None:
-    hostile = [b"\x81" * 5_000, b"\x9b" + b"\xff" * 8, b"\xbb" + b"\x00\x00\x00\x7f" * 2, b"\x5a\x7f\xff\xff\xff", b"", b"\x80" * 2]
+    hostile = [
+        b"\x81" * 5_000,
+        b"\x9b" + b"\xff" * 8,
+        b"\xbb" + b"\x00\x00\x00\x7f" * 2,
+        b"\x5a\x7f\xff\xff\xff",
+        b"",
+        b"\x80" * 2,
+    ]
     assert run(script, "cbor", [one.hex() for one in hostile]) == [None] * len(hostile)
 
 
 def test_certificates_are_read_the_same(script: Any) -> None:
     election = make_election(4)
-    nodes = [make_node(election, f"node-{number}", tps=[f"tps-{one}" for one in range(number + 1)]) for number in range(20)]
+    nodes = [
+        make_node(election, f"node-{number}", tps=[f"tps-{one}" for one in range(number + 1)]) for number in range(20)
+    ]
     certificates = [one.identity.certificate for one in nodes]
     found = run(script, "certificate", [one.hex() for one in certificates])
     for node, one in zip(nodes, found, strict=True):
@@ -127,8 +140,12 @@ def test_proofs_lead_to_the_same_roots(script: Any) -> None:
             return leaves[index]
         return sha256(b"\x01" + read(level - 1, 2 * index) + read(level - 1, 2 * index + 1))
 
-    cases = [(index, size, inclusion_proof(index, size, read)) for size in (1, 2, 3, 7, 8, 64, 70) for index in range(size)]
-    inputs = [[leaves[index].hex(), index, size, [one.hex() for one in path]] for index, size, path in cases]
+    cases = [
+        (index, size, inclusion_proof(index, size, read)) for size in (1, 2, 3, 7, 8, 64, 70) for index in range(size)
+    ]
+    inputs: list[list[Any]] = [
+        [leaves[index].hex(), index, size, [one.hex() for one in path]] for index, size, path in cases
+    ]
     expected = [root_from_inclusion(leaves[index], index, size, path).hex() for index, size, path in cases]
     assert run(script, "path", inputs) == expected
     longer = [[leaf, index, size, [*path, leaf]] for leaf, index, size, path in inputs]
@@ -137,13 +154,16 @@ def test_proofs_lead_to_the_same_roots(script: Any) -> None:
 
 
 def test_tiles_are_asked_for_by_their_paths(page: Any, address: str) -> None:
-    """Deep in a large log: a checkpoint that nobody signed is refused before a tile is fetched, so only paths are told."""
+    """Deep in a large log, of which no tile fits: what matters here are their paths."""
     page.goto(f"{address}check.html")
     asked = page.evaluate(
         """async () => {
           const verify = await import("/static/verify.js");
           const asked = [];
-          const tile = async (path) => { asked.push(path); return new Uint8Array(32 * (Number(path.split(".p/")[1]) || 256)); };
+          const tile = async (path) => {
+            asked.push(path);
+            return new Uint8Array(32 * (Number(path.split(".p/")[1]) || 256));
+          };
           const checkpoint = { size: 1234067 * 256 + 3, root: new Uint8Array(32) };
           try { await verify.checkInclusion({ raw: new Uint8Array(1) }, 1234067 * 256, checkpoint, tile); } catch {}
           return asked;
@@ -152,7 +172,9 @@ def test_tiles_are_asked_for_by_their_paths(page: Any, address: str) -> None:
     size = 1_234_067 * 256 + 3
     widths = {level: (size >> 8 * level) for level in range(4)}
     expected = {TileId(0, 1_234_067, 3).path}
-    expected |= {TileId(level, count // 256, count % 256).path for level, count in widths.items() if level and count % 256}
+    expected |= {
+        TileId(level, count // 256, count % 256).path for level, count in widths.items() if level and count % 256
+    }
     assert expected <= set(asked)
 
 

@@ -97,7 +97,7 @@ def test_the_alerts_are_rules_that_prometheus_takes() -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed (Debian: prometheus)")
-    command = [promtool, "check", "rules", DOCS / "alerts.rules.yml"]
+    command = [promtool, "check", "rules", str(DOCS / "alerts.rules.yml")]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "11 rules found" in done.stdout

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from relay.cli.demo.election import FORMS, PROVINCE, REGENCY, example_stations, example_tally
+from relay.cli.demo.election import FORMS, PROVINCE, REGENCY, example_stations, example_tally, load_example_map
 from relay.cli.demo.pictures import PAGES, Heading, form_picture
 from relay.cli.demo.stage import Box, Gangway, Stage, free_port
 from relay.cli.options import json_option, print_json
@@ -38,6 +38,7 @@ from relay.store.interface import Bundle, State
 from relay.sync.custody import Custody
 from relay.sync.signal import Signal
 from relay.trust.roles import Role
+from relay.web.site.service import MAP_FILE
 
 _PATIENCE = 45.0
 
@@ -100,6 +101,7 @@ async def _play(stage: Stage, story: Story) -> dict[str, Any]:
     boxes = [stage.box(_box_name(station), Role.OPERATOR, [station.tps]) for station in islands]
     gangways = {box.name: Gangway(box.port) for box in (*boxes, harbour)}
     await stage.join(receiver, public=f"127.0.0.1:{public}")
+    (receiver.home.path / MAP_FILE).write_bytes(load_example_map())
     await stage.join(harbour, receivers=[f"https://127.0.0.1:{receiver.port}"])
     await stage.join(ferry, peers=[f"127.0.0.1:{gangway.port}" for gangway in gangways.values()])
     for box in boxes:

@@ -29,6 +29,11 @@ def load_example_islands() -> bytes:
     return _data("islands.csv")
 
 
+def load_example_map() -> bytes:
+    """The islands under the names that the register gives them (see `data/README.md`): for the public site's map."""
+    return load_example_islands().replace(b"Pulau Batungampar", b"Pulau Batun")
+
+
 def example_stations() -> tuple[Station, ...]:
     """Every polling station of the example register, in its order."""
     return parse_register(load_example_register())

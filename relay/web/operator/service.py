@@ -14,11 +14,12 @@ from relay.net.sockets import listen
 from relay.node.daemon import Daemon
 from relay.node.drafts import Drafts
 from relay.node.pairing import Attempts, Pairing
+from relay.records.identifiers import is_drill
 from relay.web.operator.certificate import names, page_certificate, page_context
 from relay.web.operator.guard import PREFIX, Guard, is_operators, see_other
 from relay.web.operator.pages import OperatorPages
 from relay.web.operator.pairing import PairingPages
-from relay.web.pages import Handler, serving, static, style
+from relay.web.pages import DRILL, Handler, serving, static, style
 
 
 class Operator:
@@ -74,6 +75,7 @@ async def phones_service(daemon: Daemon, operator: Operator) -> AsyncIterator[No
     context = page_context(certificate, key)
     listening = listen(daemon.config.operator)
     app = web.Application(client_max_size=MAX_FORM)
+    app[DRILL] = is_drill(daemon.member.identity.election)
     operator.add_to(app, names(certificate))
     app.add_routes([web.get("/", _to_page), web.get("/style.css", style)])
     async with serving(app, listening, context):

@@ -12,6 +12,7 @@ came later is brought again after a power cut, and bringing an entry twice chang
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
@@ -74,15 +75,14 @@ class Site:
     async def open(self, register: Register, *, anew: bool = False) -> None:
         """Go on where the site is; begin it anew when the register, the pages or the caller ask for it.
 
-        Raises `StoreError` when what was published cannot be read back: then begin it anew.
+        Raises `DamagedSite` when what was published cannot be read back, unless it is begun anew.
         """
         self._register = register
         self._print = f"{fingerprint(register.stations, register.forms)} {self._look.fingerprint}"
         content = await self._shelf.read(STATE)
-        state = {} if content is None else parse(STATE, content, forgiving=anew)
-        self._documents.forget()
-        self._documents.generation = state.get("generation", 0)
+        state = {} if anew else parse(STATE, content or b"{}")
         if state.get("print") == self._print and not anew:
+            self._documents.open(state["generation"])
             self._regions = Regions.from_map(state["regions"])
             self.entries = state["entries"]
             revoked = frozenset(NodeId(bytes.fromhex(one)) for one in state["revoked"])
@@ -296,7 +296,7 @@ class Site:
 
     async def _begin(self) -> None:
         """Write the site of an election from which nothing arrived yet."""
-        self._documents.generation += 1
+        self._documents.open(secrets.token_hex(8), anew=True)
         self.entries = 0
         self._regions = await asyncio.to_thread(Regions.of, self._register.stations.values())
         for file in self._look.files():

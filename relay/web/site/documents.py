@@ -19,20 +19,35 @@ from relay.web.site.shelf import Shelf
 GENERATION = "generation"
 
 
+class DamagedSite(StoreError):
+    """What was published cannot be read back: the site is to be written anew from the log."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"The published {path} is damaged", "Write the site again: relay receiver site --anew")
+
+
 class Documents:
     """The documents of one site on a shelf. Changes are made in place, by one task at a time."""
 
     def __init__(self, shelf: Shelf) -> None:
-        self.generation = 0
+        self.generation = ""
+        self._anew = False
         self._shelf = shelf
         self._held: OrderedDict[str, Document] = OrderedDict()
         self._before: dict[str, Document] = {}
 
+    def open(self, generation: str, *, anew: bool = False) -> None:
+        """Ask the shelf again, for documents of this generation; begun `anew`, older ones may be damaged as well."""
+        self.generation = generation
+        self._anew = anew
+        self._held.clear()
+        self._before.clear()
+
     async def load(self, paths: Iterable[str]) -> None:
-        """Bring these to hand. Raises `StoreError` for one that is damaged: the site must be built anew."""
+        """Bring these to hand. Raises `DamagedSite`."""
         missing = [path for path in dict.fromkeys(paths) if path not in self._held]
         for path, content in zip(missing, await asyncio.gather(*map(self._shelf.read, missing)), strict=True):
-            document = parse(path, content) if content is not None else {}
+            document = self._read(path, content) if content is not None else {}
             if document and document.get(GENERATION) != self.generation:
                 self._before[path] = document
                 document = {}
@@ -59,32 +74,23 @@ class Documents:
         while len(self._held) > SITE_DOCUMENTS:
             self._held.popitem(last=False)
 
-    def forget(self) -> None:
-        """Let go of everything: the shelf is asked again."""
-        self._held.clear()
-        self._before.clear()
+    def _read(self, path: str, content: bytes) -> Document:
+        try:
+            return parse(path, content)
+        except DamagedSite:
+            if self._anew:
+                return {}
+            raise
 
 
-def parse(path: str, content: bytes, *, forgiving: bool = False) -> Document:
-    """A document from its bytes. Raises `StoreError` for what is none; `forgiving` takes it for empty."""
+def parse(path: str, content: bytes) -> Document:
+    """A document from its bytes. Raises `DamagedSite`."""
     try:
-        return _parse(path, content)
-    except StoreError:
-        if forgiving:
-            return {}
-        raise
-
-
-def _parse(path: str, content: bytes) -> Document:
-    advice = "Write the site again: relay receiver site --anew"
-    if len(content) > MAX_SITE_DOCUMENT:
-        raise StoreError(f"The published {path} is too large", advice)
-    try:
-        document = json.loads(content)
+        document = json.loads(content) if len(content) <= MAX_SITE_DOCUMENT else None
     except (ValueError, RecursionError) as error:
-        raise StoreError(f"The published {path} is damaged", advice) from error
+        raise DamagedSite(path) from error
     if not isinstance(document, dict):
-        raise StoreError(f"The published {path} is damaged", advice)
+        raise DamagedSite(path)
     return document
 
 

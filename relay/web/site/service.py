@@ -26,6 +26,7 @@ from relay.trust.admission import Admission
 from relay.trust.certificates import read_certificate
 from relay.web.site.builder import Register, Site
 from relay.web.site.chart import Place, read_places
+from relay.web.site.documents import DamagedSite
 from relay.web.site.pages import Look
 from relay.web.site.shelf import FOR_EVER, FolderShelf, Shelf
 
@@ -61,14 +62,20 @@ class SiteKeeper:
         self._register = self._in_force()
         try:
             await self._site.open(self._register, anew=anew)
-        except StoreError as error:
-            if anew:
-                raise
+        except DamagedSite as error:
             logger.warning("the site is written again from the log: %s", error)
             await self._site.open(self._register, anew=True)
 
     async def follow(self) -> int:
         """Bring one batch of entries, and what notices changed, to the site; how many entries."""
+        try:
+            return await self._follow()
+        except DamagedSite as error:
+            logger.warning("the site is written again from the log: %s", error)
+            await self._site.open(self._in_force(), anew=True)
+            return await self._follow()
+
+    async def _follow(self) -> int:
         await self._follow_notices()
         first = self._site.entries
         state = await self._store.log_state()
