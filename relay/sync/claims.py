@@ -51,6 +51,11 @@ class Claims:
         self._held[object_id] = who
         return True
 
+    def comes_otherwise(self, object_id: ObjectId, who: Way, now: float) -> bool:
+        """Whether the same peer brings an object on its other way now, as after a silence in which `who` lost it."""
+        holder = self._held.get(object_id)
+        return holder is not None and holder != who and holder.peer == who.peer and self._is_alive(holder, now)
+
     def release(self, who: Way) -> None:
         """Give up every claim of a visit that ended."""
         self._progress.pop(who, None)

@@ -240,7 +240,10 @@ class Visit:
             begun = self._clock()
             # What another visit brought meanwhile is not asked for again.
             wanted = {one: await self._store.missing(one) for one in {chunk.object for chunk in batch}}
-            spans = [(one.object, one.index) for one in batch if wanted[one.object] >> one.index & 1]
+            elsewhere = {one for one in wanted if self._claims.comes_otherwise(one, self._who, self._clock())}
+            report.left |= bool(elsewhere)
+            wants = [one for one in batch if one.object not in elsewhere and wanted[one.object] >> one.index & 1]
+            spans = [(one.object, one.index) for one in wants]
             asked = set(spans)
             if not spans:
                 continue

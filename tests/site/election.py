@@ -70,9 +70,17 @@ class PublicElection:
             self._devices[name] = make_node(self.fleet.election, name, Role.OPERATOR, [tps])
         return self._devices[name]
 
-    async def submit(self, *place: str, photographs: Sequence[bytes] = (), **package: Any) -> StatementId:
+    async def submit(
+        self,
+        tps: str = LONG,
+        form: str = BUPATI,
+        tally: Mapping[str, Any] | None = None,
+        *,
+        photographs: Sequence[bytes] = (),
+        **package: Any,
+    ) -> StatementId:
         """Sign a package as `sign` does, and hand it to the receiver whole."""
-        return await self.hand_in(self.sign(*place, photographs=photographs, **package), *photographs)
+        return await self.hand_in(self.sign(tps, form, tally, photographs=photographs, **package), *photographs)
 
     async def hand_in(self, statement: Admitted, *photographs: bytes) -> StatementId:
         """Let a statement and its photographs arrive."""

@@ -61,6 +61,16 @@ def test_what_a_peer_brings_on_its_visit_is_not_fetched_from_it_as_well() -> Non
     assert claims.order([ONE], BOAT, CLAIM_SECONDS) == [(ONE, True)]
 
 
+def test_a_way_that_was_silent_yields_to_the_other_of_the_same_peer() -> None:
+    claims = Claims()
+    claims.claim(ONE, BOAT, 0.0)
+    visit = BOAT._replace(fetched=False)
+    assert not claims.comes_otherwise(ONE, BOAT, 1.0)
+    assert claims.claim(ONE, visit, CLAIM_SECONDS)
+    assert claims.comes_otherwise(ONE, BOAT, CLAIM_SECONDS + 1.0)
+    assert not claims.comes_otherwise(ONE, FERRY, CLAIM_SECONDS + 1.0)
+
+
 @given(st.lists(st.tuples(st.sampled_from([BOAT, FERRY]), st.integers(0, 5)), max_size=20))
 def test_nothing_is_ever_left_out(history: list[tuple[Way, int]]) -> None:
     claims = Claims()

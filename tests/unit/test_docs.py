@@ -53,7 +53,9 @@ def test_openapi_tells_every_path() -> None:
     console = {"/", "/status.json", "/style.css"}
     assert set(document["paths"]) >= sync | {re.sub(r":[^}]*}", "}", path) for path in public} | console
     for path in document["paths"]:
-        assert path in sync | console or re.sub(r"{(rest|path)}", r"{\1:.+}", path) in public, f"{path} is no path any more"
+        assert path in sync | console or re.sub(r"{(rest|path)}", r"{\1:.+}", path) in public, (
+            f"{path} is no path any more"
+        )
 
 
 def test_openapi_is_valid() -> None:

@@ -216,13 +216,15 @@ function boxes(article) {
 function tell(article, { done, photographs }) {
   const [verdict, status] = boxes(article);
   const steps = { ...done, ...(photographs ? { photographs } : {}) };
-  const wrong = Object.values(steps).filter((outcome) => outcome instanceof Fault && outcome.key !== "earlier");
+  const wrong = Object.entries(steps).filter(([, outcome]) => outcome instanceof Fault && outcome.key !== "earlier");
   const hasPhotographs = article.querySelector("[data-photos]") !== null;
   verdict.className = `verdict ${wrong.length ? "bad" : "ok"}`;
   verdict.dataset.outcome = wrong.length ? "bad" : "ok";
   const told = wrong.length ? words.bad : photographs === "ok" ? words.good_all : words.good;
   status.replaceChildren(element("strong", "", told));
-  for (const fault of wrong) status.append(element("br"), say(words.faults[fault.key] ?? "", fault.values));
+  for (const [name, fault] of wrong) {
+    status.append(element("br"), `${words.steps[name]}: `, say(words.faults[fault.key] ?? "", fault.values));
+  }
   if (!wrong.length && hasPhotographs && !photographs) status.append(" ", words.good_photos);
   const details = element("details");
   details.append(element("summary", "", words.details));
