@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import ViewportSize, sync_playwright
 
 from relay.cli.demo.election import PROVINCE, REGENCY, example_stations, example_tally
 from relay.cli.demo.pictures import PAGES, Heading, form_picture
@@ -40,7 +40,7 @@ def main(target: Path) -> None:
         with serving(published) as address, sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
             for name, (width, height, scale) in SIZES.items():
-                size = {"width": width, "height": height}
+                size = ViewportSize(width=width, height=height)
                 page = browser.new_context(viewport=size, device_scale_factor=scale).new_page()
                 page.goto(f"{address}index.html")
                 keep(page, target / f"public-front-{name}.png")
