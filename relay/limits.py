@@ -144,6 +144,8 @@ MAX_RETRY_SECONDS = 15.0
 MAX_RETRY_SECONDS_CONFIGURED = 1.0
 """An address in config.toml may come within reach at any moment: a refused connection costs next to nothing."""
 MAX_NEIGHBOURS = 256
+MAX_ARRIVALS = 8_192
+"""Visitors of whom a node remembers when they were last here; to a receiver, all the gateways of a country."""
 MEMORY_FAILURES = 3
 """After so many failures a neighbour that is only remembered is left alone until the link changes."""
 REFRESH_SECONDS = 0.5
@@ -157,10 +159,32 @@ LOG_BATCH = 1_024
 """Entries in one commit of the log."""
 LOG_IDLE_SECONDS = 5.0
 """How often the sequencer looks by itself for what is complete."""
+LEAD_SECONDS = 1.0
+"""How often a receiver that does not lead asks whether it should."""
+PUBLISH_SECONDS = 5.0
+"""How long a visitor's question waits for what is committed to be published."""
+MAX_UNPUBLISHED = 64 * MIB
+"""Bytes of tiles that wait in memory while they cannot be published; of more, the store is asked again."""
+LEADER_SILENT_SECONDS = 8.0
+"""A receiver that leads and says nothing to the database for so long leads no more."""
 
 # Store
 BUSY_SECONDS = 10.0
 """How long a process waits for another one's transaction."""
+MOVED_AT_ONCE = 8
+"""Objects that are copied at a time when a store is moved."""
+DATABASE_SECONDS = 10.0
+"""How long PostgreSQL may take to take a connection, and to answer."""
+DATABASE_CONNECTIONS = 8
+"""Of one receiver to PostgreSQL, besides the one on which it watches."""
+BUCKET_SECONDS = 20.0
+"""How long the S3 service may take for one call."""
+BUCKET_RETRY_SECONDS = 10.0
+"""After so long a call that fails is not tried again."""
+MAX_STAGED = 64 * MIB
+"""Bytes of chunks that a receiver on a bucket keeps in memory until their visit commits."""
+MAX_CACHED_OBJECTS = 256
+"""Files of a bucket that a receiver keeps a copy of, to hand them out."""
 MAX_LAYOUTS = 8
 """Lists of chunk hashes that are kept for one object: honest devices agree on one."""
 DISK_RESERVE = 64 * MIB

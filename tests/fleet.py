@@ -20,6 +20,7 @@ from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId
 from relay.records.notice import Body, Receiver, Receivers, Witnesses, sign_notice
 from relay.records.statement import chunk_size_for
 from relay.store.interface import Bundle, Holding, State, Want
+from relay.store.shelf import FolderShelf
 from relay.store.sqlite import SqliteStore
 from relay.sync.claims import Claims
 from relay.sync.custody import Custody
@@ -58,7 +59,8 @@ class Log:
     """A receiver's log, for visitors. Waiting for the next batch makes it, and takes the seconds asked for."""
 
     def __init__(self, custody: Custody, member: Member, folder: Path, clock: Clock) -> None:
-        self.publisher = Publisher(folder)
+        self.folder = folder
+        self.publisher = Publisher(FolderShelf(folder))
         self.sequencer = Sequencer(custody, member, self.publisher)
         self._store = custody.store
         self._clock = clock
@@ -66,14 +68,14 @@ class Log:
 
     async def consistency(self, old_size: int, new_size: int) -> list[bytes]:
         """See `LogReader`."""
-        state = await self._store.log_state()
-        return list(consistency_proof(old_size, new_size, self.publisher.reader(state.size)))
+        return list(await self.publisher.prove(new_size, lambda read: consistency_proof(old_size, new_size, read)))
 
     async def next_batch(self, seconds: float) -> None:
         """See `LogReader`."""
         self._clock.now += seconds
         async with self._one:
             await self.sequencer.sequence()
+            await self.sequencer.publish()
 
 
 @dataclass

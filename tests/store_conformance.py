@@ -20,7 +20,7 @@ from relay.errors import Malformed, StoreError
 from relay.limits import MAX_RECORD
 from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, receipt_id, sha256
 from relay.records.statement import FileEntry, chunk_size_for
-from relay.store.interface import LogBatch, LogState, Outcome, PeerNote, State, Store
+from relay.store.interface import LogBatch, LogState, Outcome, PeerNote, Seen, State, Store
 from relay.trust.admission import Admitted
 from relay.trust.roles import Role
 from tests.factory import (
@@ -96,8 +96,16 @@ async def only_bundle(store: Store, statement: Admitted) -> tuple[State, int]:
     return bundle.state, bundle.held
 
 
+async def noticed(store: Store) -> Seen:
+    """What a process sees of others as soon as it sees anything."""
+    async with asyncio.timeout(10):
+        while (seen := await store.refresh()) is Seen.NOTHING:
+            await store.changed(0.01)
+    return seen
+
+
 class StoreConformance:
-    """The tests. `opener` opens the same store every time."""
+    """The tests of every store. `opener` opens the same one every time; a store for receivers keeps everything."""
 
     @pytest.fixture
     def cast(self) -> Cast:
@@ -114,7 +122,7 @@ class StoreConformance:
         assert await store.read([RecordId(bytes(32)), statement.id], 1) == [
             (Kind.STATEMENT, statement.id, statement.raw)
         ]
-        assert (Kind.STATEMENT, statement.id) in store.members
+        assert await store.offered([RecordId(bytes(32)), statement.id]) == [statement.id]
 
     async def test_reading_stops_at_its_limit(self, opener: Opener, cast: Cast) -> None:
         store = await opener()
@@ -148,21 +156,12 @@ class StoreConformance:
         await store.add([statement])
         assert await store.awaiting_receipt(b"", 10) == [statement.id]
         assert await store.add([receipt, receipt]) == [Outcome.NEW, Outcome.KNOWN]
-        assert list(store.members) == [(Kind.RECEIPT, receipt_id(statement.id))]
+        assert await store.offered([statement.id, receipt_id(statement.id)]) == [receipt_id(statement.id)]
+        assert await store.receipted([StatementId(statement.id)]) == {statement.id}
         assert await store.awaiting_receipt(b"", 10) == []
         bundle = await store.bundle(StatementId(statement.id))
         assert bundle is not None
         assert (bundle.state, bundle.entry) == (State.DELIVERED, 5)
-
-    async def test_a_delivered_statement_is_not_carried_again(self, opener: Opener, cast: Cast) -> None:
-        store = await opener()
-        statement = cast.statement(cast.content())
-        await store.add([cast.receipt(statement)])
-        assert await store.add([statement]) == [Outcome.KNOWN]
-        assert await store.bundles() == []
-        assert await store.known_statements([StatementId(statement.id), StatementId(RecordId(bytes(32)))]) == {
-            statement.id
-        }
 
     async def test_its_maker_and_a_receiver_keep_a_delivered_statement(self, opener: Opener, cast: Cast) -> None:
         statement = cast.statement(cast.content())
@@ -170,7 +169,7 @@ class StoreConformance:
         await store.add([cast.receipt(statement)])
         assert await store.add([statement]) == [Outcome.NEW]
         assert (await only_bundle(store, statement))[0] is State.DELIVERED
-        assert (Kind.STATEMENT, statement.id) not in store.members
+        assert await store.offered([statement.id]) == []
 
     async def test_awaiting_receipt_is_paged_by_id(self, opener: Opener, cast: Cast) -> None:
         store = await opener()
@@ -182,20 +181,6 @@ class StoreConformance:
 
     # -- quotas, revocations
 
-    async def test_a_signer_is_held_to_its_quota_until_receipts_come(self, opener: Opener, cast: Cast) -> None:
-        store = await opener(quota_statements=2)
-        mine = [cast.statement(cast.content(9)) for _ in range(3)]
-        theirs = cast.statement(cast.content(9), node=cast.other)
-        assert await store.add([*mine, theirs]) == [Outcome.NEW, Outcome.NEW, Outcome.OVER_QUOTA, Outcome.NEW]
-        await store.add([cast.receipt(mine[0])])
-        assert await store.add([mine[2]]) == [Outcome.NEW]
-
-    async def test_the_quota_counts_bytes(self, opener: Opener, cast: Cast) -> None:
-        first, second = cast.statement(cast.content()), cast.statement(cast.content())
-        size = getattr(first.body, "size", 0)
-        store = await opener(quota_bytes=size + 1)
-        assert await store.add([first, second]) == [Outcome.NEW, Outcome.OVER_QUOTA]
-
     async def test_the_own_node_has_no_quota(self, opener: Opener, cast: Cast) -> None:
         store = await opener(own=cast.island.identity.node, quota_statements=1)
         statements = [cast.statement(cast.content(9)) for _ in range(3)]
@@ -204,20 +189,20 @@ class StoreConformance:
     async def test_a_revoked_signer_is_withheld_and_may_come_back(self, opener: Opener, cast: Cast) -> None:
         store = await opener()
         content = cast.content()
-        delivered, pending = cast.statement(cast.content(9)), cast.statement(content)
+        delivered, pending = cast.statement(), cast.statement(content)
         await store.add([delivered, pending, cast.receipt(delivered)])
         await stage_all(store, content, [0])
         await store.commit_chunks()
         assert await store.withhold([cast.island.identity.node]) == 1
         assert [one.id for one in await store.bundles()] == [delivered.id]
         assert await store.bundle(StatementId(pending.id)) is None
-        assert (Kind.STATEMENT, pending.id) not in store.members
+        assert await store.offered([pending.id]) == []
         assert await store.wants(10) == []
         assert await store.awaiting_receipt(b"", 10) == []
         assert (await store.counts()).partial == 0
         assert not await store.stage_chunk(object_of(content), 1, content[CHUNK : 2 * CHUNK])
         assert await store.withhold([]) == 0
-        assert (Kind.STATEMENT, pending.id) in store.members
+        assert await store.offered([pending.id]) == [pending.id]
         assert (await only_bundle(store, pending)) == (State.PARTIAL, CHUNK)
 
     # -- bundles
@@ -294,37 +279,6 @@ class StoreConformance:
         )
         await store.add([victim, attack])
         assert [want.object for want in await store.wants(10)] == [object_of(honest), object_of(foreign)]
-
-    async def test_delivered_content_is_wanted_by_a_receiver_only(self, opener: Opener, cast: Cast) -> None:
-        carrier = await opener()
-        content = cast.content()
-        statement = cast.statement(content)
-        await carrier.add([statement, cast.receipt(statement)])
-        assert await carrier.wants(10) == []
-        assert not await carrier.stage_chunk(object_of(content), 0, content[:CHUNK])
-        receiver = await opener(keeps_all=True)
-        assert [want.object for want in await receiver.wants(10)] == [object_of(content)]
-        assert await receiver.stage_chunk(object_of(content), 0, content[:CHUNK])
-
-    async def test_content_stops_being_wanted_when_the_receipt_comes(self, opener: Opener, cast: Cast) -> None:
-        store = await opener()
-        content = cast.content()
-        statement = cast.statement(content)
-        await store.add([statement])
-        await stage_all(store, content, [0])
-        await store.commit_chunks()
-        await store.add([cast.receipt(statement)])
-        assert not await store.stage_chunk(object_of(content), 1, content[CHUNK : 2 * CHUNK])
-
-    async def test_nothing_is_wanted_over_the_limit(self, opener: Opener, cast: Cast) -> None:
-        store = await opener(storage_limit=CHUNK)
-        first, second = cast.content(), cast.content()
-        await store.add([cast.statement(first), cast.statement(second)])
-        assert len(await store.wants(10)) == 2
-        await stage_all(store, first, [0])
-        await store.commit_chunks()
-        assert await store.wants(10) == []
-        assert await store.add([cast.statement(b"small")]) == [Outcome.NEW]  # statements still travel
 
     # -- chunks
 
@@ -602,6 +556,182 @@ class StoreConformance:
             await (await opener()).close()
         assert await adopting
 
+    # -- several processes
+
+    async def test_another_process_is_noticed(self, opener: Opener, cast: Cast) -> None:
+        daemon, command = await opener(), await opener()
+        first, second = cast.statement(b"a"), cast.statement(b"b")
+        await daemon.changed(0)
+        await daemon.add([first])
+        await daemon.refresh()
+        assert await daemon.refresh() is Seen.NOTHING
+        await command.add([second, cast.receipt(first), make_revocations(cast.election, 1)])
+        assert await noticed(daemon) is Seen.RULES
+        assert await daemon.refresh() is Seen.NOTHING
+        await command.refresh()
+        assert list(daemon.members) == list(command.members)
+        await command.withhold([cast.island.identity.node])
+        assert await noticed(daemon)
+        assert await daemon.offered([second.id]) == []
+
+    async def test_processes_write_side_by_side(self, opener: Opener, cast: Cast) -> None:
+        stores = [await opener(), await opener()]
+        statements = [cast.statement(bytes([number])) for number in range(30)]
+
+        async def write(store: Store, part: Sequence[Admitted]) -> None:
+            for one in part:
+                assert await store.add([one]) == [Outcome.NEW]
+                await store.refresh()
+
+        await asyncio.gather(*(write(store, statements[at::2]) for at, store in enumerate(stores)))
+        for store in stores:
+            await store.refresh()
+            assert len(await store.offered([one.id for one in statements])) == len(statements)
+
+    async def test_content_of_another_process_completes_what_is_staged(
+        self, opener: Opener, cast: Cast, tmp_path: Path
+    ) -> None:
+        daemon, command = await opener(), await opener()
+        content = cast.content()
+        statement = cast.statement(content)
+        await daemon.add([statement])
+        await stage_all(daemon, content, [0, 1])
+        source = tmp_path / "photo.jpg"
+        source.write_bytes(content)
+        assert await command.adopt(object_of(content), source)
+        await daemon.commit_chunks()
+        await daemon.refresh()
+        await stage_all(daemon, content, [2, 3])
+        await daemon.commit_chunks()
+        assert (await only_bundle(daemon, statement)) == (State.WAITING, len(content))
+        assert await daemon.read_chunk(object_of(content), 3) == content[3 * CHUNK :]
+        assert (await daemon.counts()).bytes_held == len(content)
+
+    # -- neighbours and notes
+
+    async def test_neighbours_and_notes(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        node = cast.other.identity.node
+        await store.note_peer(PeerNote(node, "km-bahari", "carrier", "[::1]:1", 100, 5, 6, connected=True))
+        later = PeerNote(cast.island.identity.node, "pulau-long", "operator", "[::1]:2", 200, 0, 0, connected=False)
+        await store.note_peer(later)
+        assert [one.name for one in await store.peers()] == ["pulau-long", "km-bahari"]
+        assert (await store.peers())[0] == later
+        await store.set_note("uplink", "waiting")
+        await store.set_note("uplink", "delivering")
+        assert await store.notes() == {"uplink": "delivering"}
+
+    # -- the receiver's log
+
+    async def test_the_log_takes_each_statement_once(self, opener: Opener, cast: Cast) -> None:
+        store = await opener(keeps_all=True)
+        content = cast.content()
+        incomplete, first, second = cast.statement(content), cast.statement(), cast.statement()
+        await store.add([incomplete, first, second])
+        assert await store.log_state() == LogState(0, b"", b"")
+        assert await store.unlogged(10) == [(first.id, first.raw), (second.id, second.raw)]
+        assert await store.unlogged(1) == [(first.id, first.raw)]
+        state = LogState(2, b"frontier", b"checkpoint")
+        ids = (StatementId(first.id), StatementId(second.id))
+        batch = LogBatch(0, ids, (cast.receipt(first, 0), cast.receipt(second, 1)), state)
+        await store.append(batch)
+        assert await store.log_state() == state
+        assert await store.unlogged(10) == []
+        assert await store.log_statements(0, 10) == [first.raw, second.raw]
+        assert await store.log_statements(1, 1) == [second.raw]
+        assert await store.offered([first.id, receipt_id(first.id)]) == [receipt_id(first.id)]
+        assert await store.receipted(ids) == set(ids)
+        with pytest.raises(StoreError):
+            await store.append(batch)
+        with pytest.raises(StoreError):
+            await store.append(LogBatch(2, ids[:1], (cast.receipt(first, 2),), LogState(3, b"", b"")))
+        assert await store.log_state() == state
+
+    async def test_a_log_entry_needs_its_own_receipt(self, opener: Opener, cast: Cast) -> None:
+        store = await opener(keeps_all=True)
+        first, second = cast.statement(), cast.statement()
+        await store.add([first, second])
+        for receipts in ((), (cast.receipt(second, 0),), (cast.receipt(first, 1),)):
+            with pytest.raises(StoreError):
+                await store.append(LogBatch(0, (StatementId(first.id),), receipts, LogState(1, b"", b"")))
+        assert (await store.log_state()).size == 0
+        assert len(await store.unlogged(10)) == 2
+
+    async def test_the_log_is_filled_in_the_order_of_completion(self, opener: Opener, cast: Cast) -> None:
+        store = await opener(keeps_all=True)
+        contents = [cast.content(9) for _ in range(3)]
+        statements = [cast.statement(content) for content in contents]
+        await store.add(statements)
+        for at in (2, 0, 1):
+            await stage_all(store, contents[at])
+            await store.commit_chunks()
+        assert [one for one, _ in await store.unlogged(10)] == [statements[at].id for at in (2, 0, 1)]
+
+    async def test_a_revoked_signer_is_not_logged(self, opener: Opener, cast: Cast) -> None:
+        store = await opener(keeps_all=True)
+        await store.add([cast.statement()])
+        await store.withhold([cast.island.identity.node])
+        assert await store.unlogged(10) == []
+
+
+class CarrierConformance(StoreConformance):
+    """And what a node has to do that does not keep everything: quotas, a limit, freeing against receipts."""
+
+    async def test_a_delivered_statement_is_not_carried_again(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        statement = cast.statement(cast.content())
+        await store.add([cast.receipt(statement)])
+        assert await store.add([statement]) == [Outcome.KNOWN]
+        assert await store.bundles() == []
+        assert await store.known_statements([StatementId(statement.id), StatementId(RecordId(bytes(32)))]) == {
+            statement.id
+        }
+
+    async def test_a_signer_is_held_to_its_quota_until_receipts_come(self, opener: Opener, cast: Cast) -> None:
+        store = await opener(quota_statements=2)
+        mine = [cast.statement(cast.content(9)) for _ in range(3)]
+        theirs = cast.statement(cast.content(9), node=cast.other)
+        assert await store.add([*mine, theirs]) == [Outcome.NEW, Outcome.NEW, Outcome.OVER_QUOTA, Outcome.NEW]
+        await store.add([cast.receipt(mine[0])])
+        assert await store.add([mine[2]]) == [Outcome.NEW]
+
+    async def test_the_quota_counts_bytes(self, opener: Opener, cast: Cast) -> None:
+        first, second = cast.statement(cast.content()), cast.statement(cast.content())
+        size = getattr(first.body, "size", 0)
+        store = await opener(quota_bytes=size + 1)
+        assert await store.add([first, second]) == [Outcome.NEW, Outcome.OVER_QUOTA]
+
+    async def test_delivered_content_is_wanted_by_a_receiver_only(self, opener: Opener, cast: Cast) -> None:
+        carrier = await opener()
+        content = cast.content()
+        statement = cast.statement(content)
+        await carrier.add([statement, cast.receipt(statement)])
+        assert await carrier.wants(10) == []
+        assert not await carrier.stage_chunk(object_of(content), 0, content[:CHUNK])
+        receiver = await opener(keeps_all=True)
+        assert [want.object for want in await receiver.wants(10)] == [object_of(content)]
+        assert await receiver.stage_chunk(object_of(content), 0, content[:CHUNK])
+
+    async def test_content_stops_being_wanted_when_the_receipt_comes(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        content = cast.content()
+        statement = cast.statement(content)
+        await store.add([statement])
+        await stage_all(store, content, [0])
+        await store.commit_chunks()
+        await store.add([cast.receipt(statement)])
+        assert not await store.stage_chunk(object_of(content), 1, content[CHUNK : 2 * CHUNK])
+
+    async def test_nothing_is_wanted_over_the_limit(self, opener: Opener, cast: Cast) -> None:
+        store = await opener(storage_limit=CHUNK)
+        first, second = cast.content(), cast.content()
+        await store.add([cast.statement(first), cast.statement(second)])
+        assert len(await store.wants(10)) == 2
+        await stage_all(store, first, [0])
+        await store.commit_chunks()
+        assert await store.wants(10) == []
+        assert await store.add([cast.statement(b"small")]) == [Outcome.NEW]  # statements still travel
+
     async def test_the_only_copy_is_never_freed(self, opener: Opener, cast: Cast) -> None:
         store = await opener()
         content = cast.content()
@@ -669,119 +799,3 @@ class StoreConformance:
         await store.add([cast.receipt(own), cast.receipt(foreign, 1)])
         assert [one async for one in store.freeable(0)] == []
         assert len([one async for one in store.freeable(1 << 62)]) == 2
-
-    # -- several processes
-
-    async def test_another_process_is_noticed(self, opener: Opener, cast: Cast) -> None:
-        daemon, command = await opener(), await opener()
-        first, second = cast.statement(b"a"), cast.statement(b"b")
-        await daemon.add([first])
-        await daemon.refresh()
-        assert not await daemon.refresh()
-        await command.add([second, cast.receipt(first), make_revocations(cast.election, 1)])
-        assert await daemon.refresh()
-        assert not await daemon.refresh()
-        await command.refresh()
-        assert list(daemon.members) == list(command.members)
-        await command.withhold([cast.island.identity.node])
-        assert await daemon.refresh()
-        assert (Kind.STATEMENT, second.id) not in daemon.members
-
-    async def test_processes_write_side_by_side(self, opener: Opener, cast: Cast) -> None:
-        stores = [await opener(), await opener()]
-        statements = [cast.statement(bytes([number])) for number in range(30)]
-
-        async def write(store: Store, part: Sequence[Admitted]) -> None:
-            for one in part:
-                assert await store.add([one]) == [Outcome.NEW]
-                await store.refresh()
-
-        await asyncio.gather(*(write(store, statements[at::2]) for at, store in enumerate(stores)))
-        for store in stores:
-            await store.refresh()
-            assert [record for _, record in store.members] == sorted(one.id for one in statements)
-
-    async def test_content_of_another_process_completes_what_is_staged(
-        self, opener: Opener, cast: Cast, tmp_path: Path
-    ) -> None:
-        daemon, command = await opener(), await opener()
-        content = cast.content()
-        statement = cast.statement(content)
-        await daemon.add([statement])
-        await stage_all(daemon, content, [0, 1])
-        source = tmp_path / "photo.jpg"
-        source.write_bytes(content)
-        assert await command.adopt(object_of(content), source)
-        await daemon.commit_chunks()
-        await daemon.refresh()
-        await stage_all(daemon, content, [2, 3])
-        await daemon.commit_chunks()
-        assert (await only_bundle(daemon, statement)) == (State.WAITING, len(content))
-        assert await daemon.read_chunk(object_of(content), 3) == content[3 * CHUNK :]
-        assert (await daemon.counts()).bytes_held == len(content)
-
-    # -- neighbours and notes
-
-    async def test_neighbours_and_notes(self, opener: Opener, cast: Cast) -> None:
-        store = await opener()
-        node = cast.other.identity.node
-        await store.note_peer(PeerNote(node, "km-bahari", "carrier", "[::1]:1", 100, 5, 6, connected=True))
-        later = PeerNote(cast.island.identity.node, "pulau-long", "operator", "[::1]:2", 200, 0, 0, connected=False)
-        await store.note_peer(later)
-        assert [one.name for one in await store.peers()] == ["pulau-long", "km-bahari"]
-        assert (await store.peers())[0] == later
-        await store.set_note("uplink", "waiting")
-        await store.set_note("uplink", "delivering")
-        assert await store.notes() == {"uplink": "delivering"}
-
-    # -- the receiver's log
-
-    async def test_the_log_takes_each_statement_once(self, opener: Opener, cast: Cast) -> None:
-        store = await opener(keeps_all=True)
-        content = cast.content()
-        incomplete, first, second = cast.statement(content), cast.statement(), cast.statement()
-        await store.add([incomplete, first, second])
-        assert await store.log_state() == LogState(0, b"", b"")
-        assert await store.unlogged(10) == [(first.id, first.raw), (second.id, second.raw)]
-        assert await store.unlogged(1) == [(first.id, first.raw)]
-        state = LogState(2, b"frontier", b"checkpoint")
-        ids = (StatementId(first.id), StatementId(second.id))
-        batch = LogBatch(0, ids, (cast.receipt(first, 0), cast.receipt(second, 1)), state)
-        await store.append(batch)
-        assert await store.log_state() == state
-        assert await store.unlogged(10) == []
-        assert await store.log_statements(0, 10) == [first.raw, second.raw]
-        assert await store.log_statements(1, 1) == [second.raw]
-        assert (Kind.RECEIPT, receipt_id(first.id)) in store.members
-        assert (Kind.STATEMENT, first.id) not in store.members
-        with pytest.raises(StoreError):
-            await store.append(batch)
-        with pytest.raises(StoreError):
-            await store.append(LogBatch(2, ids[:1], (cast.receipt(first, 2),), LogState(3, b"", b"")))
-        assert await store.log_state() == state
-
-    async def test_a_log_entry_needs_its_own_receipt(self, opener: Opener, cast: Cast) -> None:
-        store = await opener(keeps_all=True)
-        first, second = cast.statement(), cast.statement()
-        await store.add([first, second])
-        for receipts in ((), (cast.receipt(second, 0),), (cast.receipt(first, 1),)):
-            with pytest.raises(StoreError):
-                await store.append(LogBatch(0, (StatementId(first.id),), receipts, LogState(1, b"", b"")))
-        assert (await store.log_state()).size == 0
-        assert len(await store.unlogged(10)) == 2
-
-    async def test_the_log_is_filled_in_the_order_of_completion(self, opener: Opener, cast: Cast) -> None:
-        store = await opener(keeps_all=True)
-        contents = [cast.content(9) for _ in range(3)]
-        statements = [cast.statement(content) for content in contents]
-        await store.add(statements)
-        for at in (2, 0, 1):
-            await stage_all(store, contents[at])
-            await store.commit_chunks()
-        assert [one for one, _ in await store.unlogged(10)] == [statements[at].id for at in (2, 0, 1)]
-
-    async def test_a_revoked_signer_is_not_logged(self, opener: Opener, cast: Cast) -> None:
-        store = await opener(keeps_all=True)
-        await store.add([cast.statement()])
-        await store.withhold([cast.island.identity.node])
-        assert await store.unlogged(10) == []

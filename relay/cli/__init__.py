@@ -12,7 +12,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from relay import __version__
-from relay.cli.language import told
+from relay.cli.help import Context, Group, show_usage_error
+from relay.cli.language import told, told_in_parts
 from relay.errors import RelayError
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -42,7 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Name of each command: where it is, and its line in the help. Here, so that the help imports none of them."""
 
 
-class Commands(click.Group):
+class Commands(Group):
     """A group whose commands are imported when they are called."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
@@ -55,6 +56,7 @@ class Commands(click.Group):
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
+        command.context_class = Context
         return command
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -89,17 +91,14 @@ def run(arguments: list[str] | None = None) -> int:
         result: Any = relay.main(args=arguments, prog_name="relay", standalone_mode=False)
     except click.exceptions.Exit as done:
         return done.exit_code
-    except click.UsageError as error:
-        error.show()
-        return 2
     except click.ClickException as error:
-        error.show()
-        return 1
+        show_usage_error(error)
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo(f"relay: {told('stopped')}", err=True)
         return 130
     except RelayError as error:
-        click.echo(f"relay: {told(error.what)}.\n       {told(error.advice)}", err=True)
+        click.echo(f"relay: {told_in_parts(error.what)}.\n       {told(error.advice)}", err=True)
         return 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

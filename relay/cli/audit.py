@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from relay.cli.language import told
 from relay.cli.options import json_option, print_json
 from relay.cli.terminal import paint, shares
 from relay.errors import BadInput, Refused, RelayError
@@ -130,25 +131,32 @@ def _finding(finding: Finding) -> dict[str, Any]:
 def _lines(document: dict[str, Any]) -> list[str]:
     checked = document["checked"]
     rate = checked["entries"] / max(document["seconds"], 0.001)
-    lines = [
-        paint(f"The log {document['log']} is right: {document['size']} entries, root {document['root']}", "green"),
-        f"  checked now: {checked['entries']} entries ({rate:,.0f}/s), {checked['receipts']} receipts, "
-        f"{checked['objects']} objects ({checked['object_bytes']} bytes)",
-    ]
+    right = told(f"The log {document['log']} is right: {document['size']} entries, root {document['root']}")
+    now = told(
+        f"checked now: {checked['entries']} entries ({rate:,.0f}/s), {checked['receipts']} receipts, "
+        f"{checked['objects']} objects ({checked['object_bytes']} bytes)"
+    )
+    lines = [paint(right, "green"), f"  {now}"]
     if not checked["signatures"]:
-        lines.append(paint("  signatures of entries, receipts and objects were not asked for", "yellow"))
+        lines.append(_warning("signatures of entries, receipts and objects were not asked for"))
     if document["grown_from"]:
-        lines.append(f"  it begins with the log of {document['grown_from']} entries that was seen before")
+        before = f"it begins with the log of {document['grown_from']} entries that was seen before"
+        lines.append(f"  {told(before)}")
     witnesses = ", ".join(document["cosigned_by"]) or "nobody yet"
-    lines.append(f"  its checkpoint is cosigned by: {witnesses}")
+    lines.append(f"  {told(f'its checkpoint is cosigned by: {witnesses}')}")
     for name, count in document["revoked_signers"].items():
-        lines.append(paint(f"  {count} entries were signed by {name}, revoked since", "yellow"))
+        lines.append(_warning(f"{count} entries were signed by {name}, revoked since"))
     for one in document["chains"]:
         if "gap" in one:
             what = f"no. {one['first']} to {one['last']} of device {one['gap'][:16]} exist and are not in the log"
         else:
             what = f"more than one statement is no. {one['seq']} of device {one['fork'][:16]}: its key was used twice"
-        lines.append(paint(f"  {what}", "yellow"))
+        lines.append(_warning(what))
     if document["chain_findings"] > len(document["chains"]):
-        lines.append(f"  and {document['chain_findings'] - len(document['chains'])} more such gaps and forks")
+        more = f"and {document['chain_findings'] - len(document['chains'])} more such gaps and forks"
+        lines.append(f"  {told(more)}")
     return lines
+
+
+def _warning(text: str) -> str:
+    return paint(f"  {told(text)}", "yellow")

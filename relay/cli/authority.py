@@ -24,6 +24,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from relay.cli.help import Group
+from relay.cli.language import told
 from relay.cli.options import json_option, message, print_json
 from relay.errors import BadInput
 from relay.limits import MAX_ENROLMENT, MAX_REGISTER, MAX_REQUEST
@@ -41,7 +43,7 @@ DEFAULT_FORMS = ("C-HASIL-KWK-GUBERNUR", "C-HASIL-KWK-BUPATI")
 _PATH = click.Path(path_type=Path)
 
 
-@click.group()
+@click.group(cls=Group)
 def authority() -> None:
     """The election office. Keep its folder offline: whoever has its key and passphrase is the election."""
 
@@ -152,8 +154,8 @@ def list_nodes(folder: Path, as_json: bool) -> None:
         )
         return
     for one in ledger:
-        revoked = f"  revoked: {one.revoked}" if one.revoked is not None else ""
-        click.echo(f"{one.name:24} {one.role:9} {one.node[:16]}  {' '.join(one.tps)}{revoked}")
+        revoked = f"  {told('revoked')}: {one.revoked}" if one.revoked is not None else ""
+        click.echo(f"{one.name:24} {told(one.role):9} {one.node[:16]}  {' '.join(one.tps)}{revoked}")
 
 
 @authority.command()
@@ -199,7 +201,7 @@ def _root_key(folder: Path) -> Ed25519PrivateKey:
 def _passphrase(*, confirm: bool) -> bytes:
     text = os.environ.get("RELAY_PASSPHRASE")
     if text is None:
-        text = click.prompt("Passphrase of the root key", hide_input=True, confirmation_prompt=confirm, err=True)
+        text = click.prompt(told("Passphrase of the root key"), hide_input=True, confirmation_prompt=confirm, err=True)
     if not text:
         raise BadInput("An empty passphrase protects nothing", "Choose one, or set RELAY_PASSPHRASE.")
     return str(text).encode()

@@ -18,7 +18,7 @@ import click
 from relay.cli.language import told
 from relay.cli.options import home_option, json_option, print_json
 from relay.cli.terminal import paint
-from relay.errors import RelayError
+from relay.errors import RelayError, Unreachable
 from relay.limits import GIB, MIB
 from relay.net.client import HttpPeer
 from relay.net.interfaces import list_interfaces
@@ -77,11 +77,14 @@ async def _examine(home: Home) -> list[Finding]:
         member = home.member()
         identity = member.identity
         what = f"{identity.name}, {identity.role} of {identity.election}"
-        stations = f", for {', '.join(sorted(identity.tps))}" if identity.tps else ""
-        findings.append(Finding("ok", "certificate", what + stations))
+        if identity.tps:
+            stations = ", ".join(sorted(identity.tps))
+            what = f"{identity.name}, {identity.role} of {identity.election}, for {stations}"
+        findings.append(Finding("ok", "certificate", what))
     except RelayError as error:
         return [*findings, Finding("wrong", "certificate", error.what, error.advice)]
     findings += _ports(home, config, member)
+    findings += _page(config, member)
     findings += _multicast(config)
     return [*findings, *[one async for one in _membership(home, config, member)]]
 
@@ -159,12 +162,24 @@ def _ports(home: Home, config: Config, member: Member) -> Iterator[Finding]:
     endpoints = {"listen": config.listen, "console": config.console}
     if member.identity.role is Role.RECEIVER:
         endpoints["public"] = config.public
+    elif member.identity.role is Role.OPERATOR and config.operator is not None:
+        endpoints["operator"] = config.operator
     for key, endpoint in endpoints.items():
         try:
             listen(endpoint).close()
             yield Finding("ok", "ports", f"{key} {endpoint} is free")
         except RelayError as error:
             yield Finding("wrong", "ports", f"{key}: {error.what}", error.advice)
+
+
+def _page(config: Config, member: Member) -> Iterator[Finding]:
+    if member.identity.role is not Role.OPERATOR:
+        return
+    if config.operator is None:
+        advice = 'For phones, set operator = "[::]:8472" in config.toml and start it again.'
+        yield Finding("ok", "page", "the operator's page is for this device alone", advice)
+    else:
+        yield Finding("ok", "page", f"phones reach the operator's page on {config.operator}")
 
 
 def _multicast(config: Config) -> Iterator[Finding]:
@@ -214,5 +229,9 @@ async def _uplink(home: Home, config: Config, member: Member, admission: Admissi
             async with HttpPeer(url, context) as peer:
                 reply = await peer.hello(hello)
             yield Finding("ok", "uplink", f"{url} answers as {reply.name}")
+        except Unreachable:
+            yield Finding(
+                "warning", "uplink", f"{url} is out of reach", "Without internet here this is as it should be."
+            )
         except RelayError as error:
-            yield Finding("warning", "uplink", error.what, "Without internet here this is as it should be.")
+            yield Finding("wrong", "uplink", error.what, error.advice)

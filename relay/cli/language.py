@@ -1,19 +1,12 @@
-"""The language of what commands say: Indonesian where the locale asks for it, English otherwise.
-
-The program speaks English; `texts.id.json` says the same in Indonesian, text by text. `{}` in a text stands for a value
-(a path, a name, a number), which is carried over: errors are translated here, where they are shown, and the rooms that
-raise them know nothing of languages. What the catalogue does not have stays English: it has what an operator's node
-shows. JSON output and logs are never translated; programs read them.
-"""
+"""The language of what commands say: Indonesian where the locale asks for it, English otherwise."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
-from functools import cache
-from importlib import resources
+
+from relay.language import indonesian
 
 
 def wanted_language(environment: Mapping[str, str]) -> str:
@@ -28,38 +21,15 @@ def wanted_language(environment: Mapping[str, str]) -> str:
     return "id" if re.match(r"id(_|\.|@|$)", first) else "en"
 
 
-class Catalogue:
-    """Texts and their translations. A text with values is found by what stands between them.
-
-    Where two could fit, the one that says more itself is meant; a value that is a text of its own is translated too.
-    """
-
-    def __init__(self, texts: Mapping[str, str]) -> None:
-        self._plain = {text: said for text, said in texts.items() if "{}" not in text}
-        with_values = sorted((text for text in texts if "{}" in text), key=lambda text: -len(text.replace("{}", "")))
-        self._with_values = [(_pattern(text), texts[text]) for text in with_values]
-
-    def translate(self, text: str) -> str:
-        """The translation, or the text itself where there is none."""
-        if text in self._plain:
-            return self._plain[text]
-        for pattern, said in self._with_values:
-            match = pattern.fullmatch(text)
-            if match is not None:
-                return said.format(*(self._plain.get(value, value) for value in match.groups()))
-        return text
-
-
 def told(text: str) -> str:
     """A text in the language of the person at this terminal."""
     return text if wanted_language(os.environ) == "en" else indonesian().translate(text)
 
 
-@cache
-def indonesian() -> Catalogue:
-    """The Indonesian catalogue."""
-    return Catalogue(json.loads((resources.files("relay.cli") / "texts.id.json").read_text(encoding="utf-8")))
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile("(.*?)".join(re.escape(part) for part in text.split("{}")), re.DOTALL)
+def told_in_parts(text: str) -> str:
+    """The same for a text that may say where before what: `FILE: what is wrong there`."""
+    where, colon, what = text.partition(": ")
+    said = told(text)
+    if colon and (told(where) != where or said == text):
+        return f"{told(where)}: {told(what)}"
+    return said

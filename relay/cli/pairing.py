@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from relay.cli.language import told
 from relay.cli.options import home_option, json_option, message, print_json
 from relay.errors import BadInput, NotHeld
 from relay.limits import PAIRING_SECONDS
@@ -72,14 +73,13 @@ def _offer(home: Home, pairing: Pairing, sheet: Path | None, address: str | None
 
 def _show(links: list[str], pages: list[str], offer: Offer, mark: str) -> None:
     click.echo(_terminal_code(links[0]))
-    click.echo(f"  Scan it, or open   {pages[0]}/operator")
-    for page in pages[1:]:
-        click.echo(f"                or   {page}/operator")
-    click.echo(f"  and type           {offer.spoken}")
-    click.echo(f"  One phone, within {PAIRING_SECONDS // 60} minutes.")
+    labels = ("Scan it, or open", *("or" for _ in pages[1:]), "and type")
+    for label, value in zip(labels, (*(f"{page}/operator" for page in pages), offer.spoken), strict=True):
+        click.echo(f"  {told(label):>22}   {value}")
+    click.echo(f"  {told(f'One phone, within {PAIRING_SECONDS // 60} minutes.')}")
     if mark:
-        click.echo("  The browser warns once, since this box is not known on the internet: go on. Its certificate is")
-        click.echo(f"  {mark}")
+        warned = "The browser warns once, since this box is not known on the internet: go on. Its certificate is"
+        click.echo(f"  {told(warned)}\n  {mark}")
 
 
 def _list(pairing: Pairing, as_json: bool) -> None:
@@ -143,14 +143,14 @@ def _sheet(name: str, link: str, page: str, offer: Offer, mark: str) -> str:
         else ""
     )
     return f"""<!doctype html>
-<html lang="id"><meta charset="utf-8"><title>Pasangkan telepon: {html.escape(name)}</title>
+<html lang="id"><meta charset="utf-8"><title>Pasangkan ponsel: {html.escape(name)}</title>
 <style>body {{ font: 16pt/1.5 sans-serif; max-width: 17cm; margin: 1.5cm auto; }} h1 {{ margin: 0; }}
 code {{ font-size: 26pt; letter-spacing: .1em; }} svg {{ display: block; }}
 small {{ font-size: 9pt; overflow-wrap: anywhere; }}</style>
-<h1>Pasangkan telepon</h1><p>Kotak <b>{html.escape(name)}</b></p>
+<h1>Pasangkan ponsel</h1><p>Kotak <b>{html.escape(name)}</b></p>
 {picture}
-<ol><li>Sambungkan telepon ke Wi-Fi kotak ini.</li><li>Pindai kode ini dengan kamera telepon.</li>{warned}
+<ol><li>Sambungkan ponsel ke Wi-Fi kotak ini.</li><li>Pindai kode ini dengan kamera ponsel.</li>{warned}
 <li>Tekan <b>Pasangkan</b>.</li></ol>
 <p>Tanpa kamera: buka <b>{html.escape(page)}/operator</b> dan ketik<br><code>{offer.spoken}</code></p>
-<p><small>Berlaku untuk satu telepon. Simpan lembar ini seperti kunci.</small></p></html>
+<p><small>Berlaku untuk satu ponsel. Simpan lembar ini seperti kunci.</small></p></html>
 """

@@ -9,10 +9,13 @@ from pathlib import Path
 import click
 
 from relay.cli import reporting
+from relay.cli.help import Group
 from relay.cli.options import HashType, home_option, message
 from relay.errors import BadInput, NotHeld
 from relay.limits import MAX_RECORD, MAX_REQUEST
+from relay.node.config import Config, read_config
 from relay.node.home import Home
+from relay.node.stores import open_cluster
 from relay.records.encoding import decode
 from relay.records.identifiers import RecordId, StatementId
 from relay.records.statement import read_statement
@@ -25,7 +28,7 @@ _PATH = click.Path(path_type=Path)
 _PRIVATE, _PUBLIC = "RELAY SEALING KEY", "RELAY SEALING PUBLIC KEY"
 
 
-@click.group()
+@click.group(cls=Group)
 def receiver() -> None:
     """The receiver's administration."""
 
@@ -78,17 +81,50 @@ def site(home: Home, anew: bool) -> None:
 
 
 async def _site(home: Home, anew: bool) -> None:
-    from relay.web.site.service import folder_site
+    from relay.web.site.service import site_of
 
     with home.daemon_lock():
         async with home.custody() as custody:
-            published, keeper = folder_site(home, home.member(), custody)
+            published, keeper = site_of(home, home.member(), custody)
             await keeper.open(anew=anew)
             while await keeper.follow():
                 message(f"{published.entries} entries")
             await published.write_tables()
             await published.settle()
     click.echo(str(home.public_folder / "index.html"))
+
+
+@receiver.command(name="move")
+@home_option
+@click.option("--database", required=True, metavar="URL", help="The PostgreSQL database: postgresql://USER@HOST/NAME")
+@click.option("--bucket", required=True, metavar="NAME", help="The S3 bucket.")
+@click.option("--bucket-endpoint", metavar="URL", help="The S3 service, where it is not Amazon's.")
+@click.option("--bucket-region", metavar="REGION", help="The bucket's region.")
+def move(home: Home, **place: str | None) -> None:
+    """Move this receiver's store into PostgreSQL and S3, for several receivers to share.
+
+    The receiver must be stopped. Its own store is left as it is. A move that was interrupted goes on where it was.
+    """
+    settings = {key: value for key, value in place.items() if value is not None}
+    asyncio.run(_move(home, read_config(settings)))
+    message("Moved. Put this into config.toml, then start the receiver:")
+    click.echo("\n".join(f"{key} = {json.dumps(value)}" for key, value in settings.items()))
+
+
+async def _move(home: Home, config: Config) -> None:
+    from relay.cli.terminal import shares
+    from relay.receiver.moving import Move
+
+    with home.daemon_lock():
+        async with home.custody() as custody:
+            if home.config().database is not None:
+                raise BadInput("This receiver's store is in PostgreSQL already", "There is nothing to move.")
+            target = await open_cluster(home.store_folder, config, home.member().identity)
+            try:
+                with shares() as progress:
+                    await Move(custody.store, target, custody.admission, progress).run()
+            finally:
+                await target.close()
 
 
 @receiver.command(name="open")

@@ -67,7 +67,8 @@ def export(home: Home, folder: Path, as_json: bool) -> None:
     if as_json:
         print_json({name: getattr(bagged, name) for name in Bagged.__slots__})
         return
-    click.echo(f"{folder}: {bagged.entries} entries, {bagged.files} files, {bagged.bytes} bytes, every one read back")
+    said = f"{bagged.entries} entries, {bagged.files} files, {bagged.bytes} bytes, every one read back"
+    click.echo(f"{folder}: {told(said)}")
     if bagged.incomplete:
         message(f"{bagged.incomplete} photographs are not complete here yet, and are not in the bag.")
 
@@ -109,35 +110,45 @@ def _csv(document: dict[str, Any]) -> str:
 
 def _status_lines(document: dict[str, Any]) -> list[str]:
     log, way, storage = document["log"], document["under_way"], document["storage"]
-    lines = [paint(f"{document['receiver']} ({told('receiver')}) {told('of')} {document['election']}", "bright_white")]
-    lines += [paint(f"  ALARM      {what}", "red", bold=True) for what in document["alarms"]]
+    head = f"{document['receiver']} ({told('receiver')}) {told('of')} {document['election']}"
+    lines = [paint(head, "bright_white", bold=True)]
+    lines += [_line("ALARM", told(what), "red") for what in document["alarms"]]
     if not document["named_by_notice"]:
-        lines.append(paint("  notice     no notice names this receiver: nodes do not know it", "yellow"))
+        lines.append(_line("notice", told("no notice names this receiver: nodes do not know it"), "yellow"))
     running = ("running", "green") if document["running"] else ("not running: start it with `relay run`", "red")
+    cosigned = ", ".join(log["cosigned_by"]) or "nobody yet"
+    partial, whole = way["partial"], way["complete_not_logged"]
     return [
         *lines,
-        f"  daemon     {paint(told(running[0]), running[1])}",
-        f"  log        {log['size']} entries, cosigned by {', '.join(log['cosigned_by']) or 'nobody yet'}",
-        f"  under way  {way['partial']} partial, {way['complete_not_logged']} complete and not logged yet",
-        f"  storage    {storage['bytes_held'] >> 20} MiB in use, {storage['bytes_free'] >> 20} MiB free",
-        f"  revoked    {', '.join(document['revoked']) or 'nobody'}",
+        _line("daemon", told(running[0]), running[1]),
+        _line("log", told(f"{log['size']} entries, cosigned by {cosigned}")),
+        _line("under way", told(f"{partial} partial, {whole} complete and not logged yet")),
+        _line("storage", told(f"{storage['bytes_held'] >> 20} MiB in use, {storage['bytes_free'] >> 20} MiB free")),
+        _line("revoked", ", ".join(document["revoked"]) or told("nobody")),
     ]
+
+
+def _line(label: str, text: str, colour: str = "") -> str:
+    return f"  {told(label):10} {paint(text, colour) if colour else text}"
 
 
 def _report_lines(document: dict[str, Any]) -> list[str]:
     sums = document["summary"]
-    lines = [
-        f"  stations   {sums['stations_complete']} of {sums['stations']} complete, {sums['stations_begun']} begun, "
-        f"{sums['stations_missing']} missing",
-        f"  forms      {sums['forms_arrived']} of {sums['forms']} arrived, {sums['flagged']} flagged",
-    ]
-    missing = [f"{row['tps']} {row['form']} ({_place(row)}): {row['state']}" for row in _absent(document)]
+    stations = (
+        f"{sums['stations_complete']} of {sums['stations']} complete, {sums['stations_begun']} begun, "
+        f"{sums['stations_missing']} missing"
+    )
+    forms = f"{sums['forms_arrived']} of {sums['forms']} arrived, {sums['flagged']} flagged"
+    lines = [_line("stations", told(stations)), _line("forms", told(forms))]
+    missing = [f"{row['tps']} {row['form']} ({_place(row)}): {told(row['state'])}" for row in _absent(document)]
     lines += _part("missing", missing)
     lines += _part("corrections", [f"{one['tps']} {one['form']}: {one['reason']}" for one in document["corrections"]])
-    conflicts = [f"{one['tps']} {one['form']}: {len(one['statements'])} statements" for one in document["conflicts"]]
+    conflicts = [
+        f"{one['tps']} {one['form']}: {len(one['statements'])} {told('statements')}" for one in document["conflicts"]
+    ]
     lines += _part("conflicts", conflicts)
     lines += _part("flags", [f"{one['tps']} {one['form']}: {one['flag']}" for one in document["flags"]])
-    lines += _part("chains", [_chain(one) for one in document["chains"]])
+    lines += _part("chains", [told(_chain(one)) for one in document["chains"]])
     lines += _part("revocations", [f"{one['node']}: {one['reason']}" for one in document["revocations"]])
     return lines + _part("nodes", [_node(one) for one in document["nodes"]])
 
@@ -152,20 +163,21 @@ def _place(row: dict[str, Any]) -> str:
 
 def _chain(one: dict[str, Any]) -> str:
     if one["kind"] == "gap":
-        numbers = f"no. {one['first']}" if one["first"] == one["last"] else f"no. {one['first']} to {one['last']}"
-        return f"{one['device']}: {numbers} exist and have not arrived"
+        if one["first"] == one["last"]:
+            return f"{one['device']}: no. {one['first']} exists and has not arrived"
+        return f"{one['device']}: no. {one['first']} to {one['last']} exist and have not arrived"
     return f"{one['device']}: more than one statement is no. {one['seq']}; its key was used twice"
 
 
 def _node(one: dict[str, Any]) -> str:
     seen = one["last_visit"]
     when = f"here {time.strftime('%Y-%m-%d %H:%M', time.localtime(seen))}" if seen else "never here itself"
-    brought = f", {one['statements']} statements, newest entry {one['newest_entry']}" if one["statements"] else ""
-    return f"{one['node']} ({told(one['role'])}): {when}{brought}"
+    brought = told(f"{one['statements']} statements, newest entry {one['newest_entry']}")
+    return f"{one['node']} ({told(one['role'])}): {told(when)}{f', {brought}' if one['statements'] else ''}"
 
 
 def _part(title: str, lines: list[str]) -> list[str]:
     if not lines:
         return []
-    more = [f"    … and {len(lines) - _SHOWN} more: --json has all"] if len(lines) > _SHOWN else []
-    return [f"  {title} ({len(lines)})", *(f"    {line}" for line in lines[:_SHOWN]), *more]
+    more = [f"    {told(f'… and {len(lines) - _SHOWN} more: --json has all')}"] if len(lines) > _SHOWN else []
+    return [f"  {told(title)} ({len(lines)})", *(f"    {line}" for line in lines[:_SHOWN]), *more]

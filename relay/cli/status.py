@@ -16,6 +16,7 @@ from relay.cli.terminal import paint
 from relay.node.home import Home
 from relay.node.report import describe_node
 from relay.records.identifiers import is_drill
+from relay.store.interface import Seen
 
 _EVERY = 1.0
 """Seconds between two looks."""
@@ -46,7 +47,7 @@ async def _look(home: Home, show: Callable[[dict[str, Any]], None], *, again: bo
     async with home.custody() as custody:
         shown: dict[str, Any] = {}
         while True:
-            if await custody.store.refresh():
+            if await custody.store.refresh() is not Seen.NOTHING:
                 await custody.load()
             report = await describe_node(home, home.member(), custody)
             if report != shown:
@@ -88,8 +89,9 @@ def lines_of(report: dict[str, Any]) -> list[str]:
         _line("daemon", told(running[0]), running[1]),
         _line("bundles", told(bundles)),
         _line("free", told(f"{report['bytes_free'] // _MIB} MiB, {report['bytes_held'] // _MIB} MiB in use")),
-        _line("uplink", *_uplink(report["uplink"])),
     ]
+    if report["role"] != "receiver":
+        lines.append(_line("uplink", *_uplink(report["uplink"])))
     return lines + [_line("neighbour", *_neighbour(peer)) for peer in report["peers"]]
 
 

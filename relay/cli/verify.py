@@ -12,7 +12,9 @@ from typing import Any
 
 import click
 
+from relay.cli.language import told, told_in_parts
 from relay.cli.options import json_option, print_json
+from relay.cli.terminal import paint
 from relay.errors import BadInput, Malformed, RelayError
 from relay.limits import MAX_FILE, MAX_RECORD
 from relay.log.merkle import leaf_hash
@@ -91,8 +93,8 @@ def _check_file(admission: Admission, path: Path, findings: Findings) -> None:
             continue
         _say_record(admission, admitted, path, findings)
         return
-    told = next((error for error in troubles if not isinstance(error, Malformed)), troubles[0])
-    findings.wrong.append(f"{path.name}: {told.what}")
+    telling = next((error for error in troubles if not isinstance(error, Malformed)), troubles[0])
+    findings.wrong.append(f"{path.name}: {telling.what}")
 
 
 def _say_record(admission: Admission, admitted: Admitted, path: Path, findings: Findings) -> None:
@@ -123,11 +125,11 @@ def _admit_all(admission: Admission, folder: Path, kind: Kind, findings: Finding
 def _say_statement(admission: Admission, statement: Statement, name: str, findings: Findings) -> None:
     package = statement.package
     signer = admission.identify(statement.envelope.certificate)
-    flags = f", flagged {', '.join(package.flags)}" if package.flags else ""
     findings.proved.append(
-        f"{name}: {package.form} of polling station {package.tps}, "
-        f"signed by {signer.name} as its no. {package.seq}{flags}"
+        f"{name}: {package.form} of polling station {package.tps}, signed by {signer.name} as its no. {package.seq}"
     )
+    if package.flags:
+        findings.proved.append(f"{name}: its device flagged {', '.join(package.flags)}")
 
 
 def _check_objects(folder: Path, statement: Statement, findings: Findings) -> None:
@@ -179,9 +181,11 @@ def _show(findings: Findings, as_json: bool) -> None:
         }
         print_json(document)
         return
-    for line in findings.proved:
-        click.echo(f"ok       {line}")
-    for line in findings.missing:
-        click.echo(f"missing  {line}")
-    for line in findings.wrong:
-        click.echo(f"WRONG    {line}")
+    parts = (
+        ("ok", "green", findings.proved),
+        ("missing", "yellow", findings.missing),
+        ("WRONG", "red", findings.wrong),
+    )
+    for mark, colour, lines in parts:
+        for line in lines:
+            click.echo(f"{paint(f'{told(mark):9}', colour)}{told_in_parts(line)}")

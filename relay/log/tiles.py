@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ MAX_LEVEL = 7
 ENTRIES = -1
 """The level under which entry bundles are named."""
 
+_TILES_KEPT = 16
 _LENGTH = struct.Struct(">H")
 _PATH = re.compile(r"tile/(entries|[0-7])/((?:x\d{3}/){0,6}\d{3})(?:\.p/([1-9]\d{0,2}))?", re.ASCII)
 
@@ -100,8 +102,18 @@ def subtree_hash(hashes: bytes, first: int, count: int) -> bytes:
 def tile_reader(size: int, fetch: Callable[[TileId], bytes]) -> Callable[[int, int], bytes]:
     """A `tree.Read` over the tiles of a log of `size` entries; `fetch` returns a tile's content.
 
-    It raises `Malformed` for a subtree that such a log does not have, before it fetches anything.
+    It raises `Malformed` for a subtree that such a log does not have, before it fetches anything. What it computed of
+    the last tiles is kept, since the proofs of neighbours share most of it.
     """
+    kept: OrderedDict[TileId, list[bytes]] = OrderedDict()
+
+    def rows(tile: TileId) -> list[bytes]:
+        found = kept.get(tile)
+        if found is None:
+            found = kept[tile] = [fetch(tile)]
+            if len(kept) > _TILES_KEPT:
+                kept.popitem(last=False)
+        return found
 
     def read(level: int, index: int) -> bytes:
         tile_level, rest = divmod(level, HEIGHT)
@@ -110,9 +122,24 @@ def tile_reader(size: int, fetch: Callable[[TileId], bytes]) -> Callable[[int, i
         width = min(WIDTH, (size >> HEIGHT * tile_level) - tile_index * WIDTH)
         if place + (1 << rest) > width:
             raise Malformed(f"The tree of {size} leaves has no complete subtree {index} at level {level}")
-        return subtree_hash(fetch(TileId(tile_level, tile_index, width)), place, 1 << rest)
+        tile = rows(TileId(tile_level, tile_index, width))
+        while len(tile) <= rest:
+            tile.append(_row_above(tile[-1]))
+        at = (place >> rest) * HASH_SIZE
+        if at + HASH_SIZE > len(tile[rest]):
+            raise Malformed("A tile of the log is shorter than it must be", "Fetch it again, or rebuild it.")
+        return tile[rest][at : at + HASH_SIZE]
 
     return read
+
+
+def _row_above(hashes: bytes) -> bytes:
+    """The hashes of the complete subtrees one level above those of a tile's content."""
+    pair = 2 * HASH_SIZE
+    return b"".join(
+        node_hash(hashes[at : at + HASH_SIZE], hashes[at + HASH_SIZE : at + pair])
+        for at in range(0, len(hashes) // pair * pair, pair)
+    )
 
 
 def _index_path(index: int) -> str:

@@ -18,6 +18,7 @@ from relay.records.notice import is_receiver_url
 _ADVICE = "Correct config.toml (docs/reference/config.md lists the keys) and start again."
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%\w-]+\]|[\w.-]+):\d{1,5}", re.ASCII)
 _PLACE = re.compile(r"https?://[\w.:\[\]-]+(/[\w.~/-]*)?", re.ASCII)
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}", re.ASCII)
 _AMOUNT = re.compile(r"(\d{1,15})\s*([a-z]*)", re.ASCII)
 _SIZE_UNITS = {"": 1, "b": 1} | {
     letter + ending: KIB**power for power, letter in enumerate("kmgt", 1) for ending in ("", "b", "ib")
@@ -52,6 +53,10 @@ class Config:
     peers: tuple[str, ...] = ()
     receivers: tuple[str, ...] = ()
     witnesses: tuple[str, ...] = ()
+    database: str | None = None
+    bucket: str | None = None
+    bucket_endpoint: str | None = None
+    bucket_region: str | None = None
     storage_limit: int | None = None
     retention: int = DEFAULT_RETENTION
     quota_bytes: int = field(default=QUOTA_BYTES)
@@ -124,6 +129,24 @@ def _places(key: str, value: object) -> tuple[str, ...]:
     return tuple(place.rstrip("/") for place in places)
 
 
+def _place(key: str, value: object) -> str:
+    if not isinstance(value, str) or not _PLACE.fullmatch(value) or len(value) > MAX_URL:
+        raise _wrong(key, 'an address such as "https://s3.example"')
+    return value.rstrip("/")
+
+
+def _database(key: str, value: object) -> str:
+    if not isinstance(value, str) or not value.startswith(("postgresql://", "postgres://")) or len(value) > MAX_URL:
+        raise _wrong(key, 'the URL of a database such as "postgresql://relay@db.example/relay"')
+    return value
+
+
+def _bucket(key: str, value: object) -> str:
+    if not isinstance(value, str) or not _BUCKET.fullmatch(value):
+        raise _wrong(key, 'a name of letters, digits, dots and dashes such as "election-2026"')
+    return value
+
+
 def _amount(units: Mapping[str, int], expected: str) -> Callable[[str, object], int]:
     def read(key: str, value: object) -> int:
         amount = value if isinstance(value, int) and not isinstance(value, bool) else None
@@ -152,6 +175,10 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "peers": _addresses,
     "receivers": _urls,
     "witnesses": _places,
+    "database": _database,
+    "bucket": _bucket,
+    "bucket_endpoint": _place,
+    "bucket_region": _bucket,
     "storage_limit": _size,
     "retention": _time,
     "quota_bytes": _size,

@@ -27,6 +27,7 @@ from relay.node.home import Home, Member
 from relay.node.retention import free_delivered
 from relay.node.witness import Witness
 from relay.records.identifiers import sha256
+from relay.store.interface import Seen
 from relay.sync.claims import Claims
 from relay.sync.custody import Custody
 from relay.sync.host import Host, LogReader
@@ -124,13 +125,16 @@ class Daemon:
     async def take_in_changes(self, contacts: Contacts) -> None:
         """See what commands beside the daemon committed, for ever."""
         while True:
-            await asyncio.sleep(REFRESH_SECONDS)
             try:
-                if await self.custody.store.refresh():
+                await self.custody.store.changed(REFRESH_SECONDS)
+                seen = await self.custody.store.refresh()
+                if seen is Seen.RULES:
                     await self.custody.load()
+                if seen is not Seen.NOTHING:
                     self.custody.news.ring()
             except StoreError as error:
                 logger.error("%s", error)  # a full disk or a long lock passes; carrying goes on meanwhile
+                await asyncio.sleep(REFRESH_SECONDS)
             self.configure(contacts)
 
     async def free_space(self) -> None:

@@ -29,14 +29,13 @@ from cryptography.hazmat.primitives.serialization import (
 from relay.errors import BadInput, Refused, StoreError
 from relay.limits import MAX_CONFIG, MAX_REQUEST
 from relay.node.config import Config, parse_config
+from relay.node.stores import open_store
 from relay.records.identifiers import Kind
 from relay.store.durable import make_folder, write_durably
-from relay.store.sqlite import SqliteStore
 from relay.sync.custody import Custody
 from relay.trust.admission import Admission
 from relay.trust.certificates import Identity, make_request, node_id, read_certificate
 from relay.trust.enrolment import Enrolment, pem_block, read_enrolment
-from relay.trust.roles import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +134,7 @@ class Home:
         """The node's admission and store, loaded; closed on leaving."""
         member = self.member()
         config = config or self.config()
-        store = await SqliteStore.open(
-            self.store_folder,
-            own=member.identity.node,
-            quota_bytes=config.quota_bytes,
-            quota_statements=config.quota_statements,
-            storage_limit=config.storage_limit,
-            keeps_all=member.identity.role is Role.RECEIVER,
-        )
+        store = await open_store(self.store_folder, self.public_folder, config, member.identity)
         try:
             custody = Custody(Admission(member.root), store)
             await custody.load()

@@ -29,6 +29,7 @@ from relay.records.identifiers import Kind, RecordId, StatementId, receipt_id, s
 from relay.records.statement import FileEntry, read_statement
 from relay.store.durable import copy_durably, explained, make_folder, write_durably
 from relay.store.interface import LogState, State
+from relay.store.shelf import FolderShelf
 from relay.sync.custody import Custody
 from relay.trust.enrolment import Enrolment, pem_block, write_enrolment
 
@@ -76,7 +77,7 @@ class Exporter:
     async def _write_trust(self, state: LogState) -> None:
         """Root, notices, tiles and the checkpoint, with its cosignatures where they are held."""
         store = self._custody.store
-        publisher = Publisher(self._data)
+        publisher = Publisher(FolderShelf(self._data))
         await publisher.catch_up(state, store)
         for signed in self._custody.admission.checkpoints.values():
             if signed.note.text.encode() == state.checkpoint.partition(b"\n\n")[0] + b"\n":

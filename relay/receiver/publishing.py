@@ -1,149 +1,154 @@
 """Publishing: the log as static files, C2SP `tlog-tiles`, for any web server to serve.
 
-    public/checkpoint   public/tile/<L>/<N>   public/tile/entries/<N>   public/notices.pem
+    checkpoint   tile/<L>/<N>   tile/entries/<N>   notices.pem
 
-Files are written durably, tiles before the checkpoint that covers them. A full tile never changes. The log itself is
-in the store: whatever is missing here is written again at start.
+What is published follows the store and can be written again from it: entries are committed first, then their tiles are
+written durably, then the checkpoint that covers them. So whatever a tile's path names is one content for ever, whoever
+writes it and however often. A full tile never changes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
-from relay.errors import StoreError
+from relay.errors import Malformed, StoreError
 from relay.limits import LOG_BATCH
-from relay.log.merkle import HASH_SIZE, leaf_hash
-from relay.log.tiles import (
-    ENTRIES,
-    HEIGHT,
-    WIDTH,
-    TileId,
-    decode_entries,
-    encode_entries,
-    subtree_hash,
-    tile_reader,
-    tiles_to_write,
-)
+from relay.log.checkpoint import Checkpoint, parse_checkpoint
+from relay.log.edge import Edge
+from relay.log.growth import Tail
+from relay.log.merkle import HASH_SIZE
+from relay.log.note import parse_note
+from relay.log.tiles import ENTRIES, HEIGHT, MAX_LEVEL, WIDTH, TileId, decode_entries, tile_reader, tiles_to_write
+from relay.log.tree import Read
 from relay.records.notice import Topic, read_notice
-from relay.store.durable import explained, make_folder, write_durably
 from relay.store.interface import LogState, Store
+from relay.store.shelf import FOR_EVER, FRESH, Shelf
 from relay.trust.enrolment import Enrolment, write_enrolment
 
+T = TypeVar("T")
+
+CHECKPOINT = "checkpoint"
 NOTICES = "notices.pem"
 """The notices in force, each a PEM block; without the register, which may be as long as a country."""
+_TEXT = "text/plain; charset=utf-8"
+_BINARY = "application/octet-stream"
 
 
 class Publisher:
-    """Writes the log's files below `folder`."""
+    """Keeps the log's files on a shelf."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
 
-    async def catch_up(self, state: LogState, store: Store) -> None:
-        """Write what the store has committed and the folder lacks.
+    async def catch_up(self, state: LogState, store: Store) -> Tail:
+        """Write what the store has committed and the shelf lacks; the log's tail.
 
-        Raises `StoreError` when more is published than the store knows: going on would make a second log.
+        Raises `StoreError` when more is published than the store knows, since going on would make a second log; and
+        when the store's entries are not those that its checkpoint signs.
         """
-        claimed = await asyncio.to_thread(self._claimed)
-        if claimed > state.size:
+        shown = await self.published()
+        if shown is not None and shown.size > state.size:
             raise StoreError(
-                f"The published log has {claimed} entries and the store only {state.size}",
+                f"The published log has {shown.size} entries and the store only {state.size}",
                 "The store is older than what was published: restore its newest copy before this receiver runs again.",
             )
-        size = claimed if await asyncio.to_thread(self._whole, claimed) else 0
-        while size < state.size:
-            entries = await store.log_statements(size, min(LOG_BATCH, state.size - size))
-            await self.write_tiles(size, entries, [leaf_hash(raw) for raw in entries])
-            size += len(entries)
+        tail = await self._tail(shown) if shown is not None else Tail()
+        while tail.edge.size < state.size:
+            entries = await store.log_statements(tail.edge.size, min(LOG_BATCH, state.size - tail.edge.size))
+            if not entries:
+                raise StoreError(
+                    f"The store lacks entry {tail.edge.size} of its log", "Restore its newest copy, then start again."
+                )
+            growth = await asyncio.to_thread(tail.grow, entries)
+            await self.write(growth.tiles)
+            tail = growth.tail
+        signed = checkpoint_of(state.checkpoint)
+        if signed is not None and signed.root != await asyncio.to_thread(tail.edge.root):
+            raise StoreError(
+                "The store's entries are not those that its log's checkpoint signs",
+                "Restore the store's newest copy before this receiver runs again.",
+            )
         await self.publish_checkpoint(state.checkpoint)
+        return tail
 
-    async def write_tiles(self, first: int, entries: Sequence[bytes], leaves: Sequence[bytes]) -> None:
-        """Write the tiles of entries `first` and on, durably."""
-        await asyncio.to_thread(self._write_tiles, first, entries, leaves)
+    async def write(self, tiles: Iterable[tuple[TileId, bytes]]) -> None:
+        """Write tiles of committed entries, durably."""
+        await asyncio.gather(
+            *(self.shelf.write(tile.path, content, _BINARY, FOR_EVER, durable=True) for tile, content in tiles)
+        )
 
     async def publish_checkpoint(self, checkpoint: bytes) -> None:
         """Publish a checkpoint whose tiles are written."""
-        await asyncio.to_thread(self._write, self.folder / "checkpoint", checkpoint)
+        await self.shelf.write(CHECKPOINT, checkpoint, _TEXT, FRESH, durable=True)
 
     async def publish_notices(self, notices: Sequence[bytes]) -> None:
         """Publish the notices in force, but the register: with the root, all that a stranger needs to check the log."""
         few = tuple(raw for raw in notices if read_notice(raw).topic is not Topic.REGISTER)
         if few:
             content = write_enrolment(Enrolment(None, None, few))
-            await asyncio.to_thread(self._write, self.folder / NOTICES, content)
+            await self.shelf.write(NOTICES, content, _TEXT, FRESH, durable=True)
 
-    def reader(self, size: int) -> Callable[[int, int], bytes]:
-        """Stored hashes of the log of `size` entries, whose tiles are written."""
-        cache: dict[TileId, bytes] = {}
+    async def published(self) -> Checkpoint | None:
+        """What the published checkpoint says; None where there is none. Its signature is not looked at."""
+        return checkpoint_of(await self.shelf.read(CHECKPOINT) or b"")
 
-        def fetch(tile: TileId) -> bytes:
-            if tile not in cache:
-                cache[tile] = self._fetch(tile)
-            return cache[tile]
+    async def prove(self, size: int, compute: Callable[[Read], T]) -> T:
+        """Compute something from the stored hashes of the log of `size` entries.
 
-        return tile_reader(size, fetch)
+        `compute` runs twice, since which tiles it needs does not depend on what is in them: once to name them, once
+        with their contents. Raises `StoreError` while a log of that size is not published.
+        """
+        named: dict[TileId, bytes] = {}
 
-    def _write_tiles(self, first: int, entries: Sequence[bytes], leaves: Sequence[bytes]) -> None:
-        size = first + len(entries)
-        fresh: dict[tuple[int, int], bytes] = {}
-        for tile in tiles_to_write(first, size):
-            start = tile.index * WIDTH
-            if tile.level == ENTRIES:
-                kept = decode_entries(self._before(tile, first)) if start < first else []
-                content = encode_entries([*kept, *entries[max(start - first, 0) : start + tile.width - first]])
-            elif tile.level == 0:
-                kept_hashes = self._before(tile, first) if start < first else b""
-                content = kept_hashes + b"".join(leaves[max(start - first, 0) : start + tile.width - first])
-            else:
-                content = self._above(tile, first, fresh)
-            fresh[tile.level, tile.index] = content
-            self._write(self.folder / tile.path, content)
+        def name(tile: TileId) -> bytes:
+            return named.setdefault(tile, bytes(tile.width * HASH_SIZE))
 
-    def _above(self, tile: TileId, first: int, fresh: dict[tuple[int, int], bytes]) -> bytes:
-        """A tile of a higher level: what it had, and the roots of the lower tiles that became full."""
-        start = tile.index * WIDTH
-        had = max(0, (first >> HEIGHT * tile.level) - start)
-        kept = self._fetch(TileId(tile.level, tile.index, had)) if had else b""
-        roots = [
-            subtree_hash(self._lower(tile.level - 1, start + place, fresh), 0, WIDTH)
-            for place in range(had, tile.width)
-        ]
-        return kept + b"".join(roots)
+        await asyncio.to_thread(compute, tile_reader(size, name))
+        contents = await self._read(list(named), size)
+        return await asyncio.to_thread(compute, tile_reader(size, contents.__getitem__))
 
-    def _lower(self, level: int, index: int, fresh: dict[tuple[int, int], bytes]) -> bytes:
-        content = fresh.get((level, index))
-        return content if content is not None else self._fetch(TileId(level, index))
+    async def _read(self, tiles: Sequence[TileId], size: int) -> Mapping[TileId, bytes]:
+        """Contents of tiles of the log of `size` entries: a wider one serves, cut to the width asked for."""
+        shown = await self.published()
+        if shown is None or shown.size < size:
+            raise StoreError(f"The log of {size} entries is not published yet", "Ask again in a moment.")
+        contents = await asyncio.gather(*(self._fetch(tile, shown.size) for tile in tiles))
+        return dict(zip(tiles, contents, strict=True))
 
-    def _before(self, tile: TileId, first: int) -> bytes:
-        """The content of a lowest tile as it was when the log had `first` entries."""
-        return self._fetch(TileId(tile.level, tile.index, first - tile.index * WIDTH))
-
-    def _fetch(self, tile: TileId) -> bytes:
-        """A tile's content; a wider one serves, cut to the width asked for."""
-        widths = [tile.width] if tile.width == WIDTH else [tile.width, WIDTH]
-        for width in widths:
-            with suppress(FileNotFoundError):
-                content = (self.folder / TileId(tile.level, tile.index, width).path).read_bytes()
-                if tile.level == ENTRIES:
-                    return encode_entries(decode_entries(content)[: tile.width])
-                return content[: tile.width * HASH_SIZE]
+    async def _fetch(self, tile: TileId, shown: int) -> bytes:
+        widest = min(WIDTH, (shown >> HEIGHT * max(tile.level, 0)) - tile.index * WIDTH)
+        for width in dict.fromkeys((tile.width, widest, WIDTH)):
+            content = await self.shelf.read(TileId(tile.level, tile.index, width).path)
+            if content is not None:
+                return content if tile.level == ENTRIES else content[: tile.width * HASH_SIZE]
         raise StoreError(f"{tile.path} of the published log is missing", "Restart the receiver: it is written again.")
 
-    def _claimed(self) -> int:
-        """How many entries the published checkpoint covers; 0 when there is none."""
-        with suppress(FileNotFoundError, ValueError, IndexError):
-            return int((self.folder / "checkpoint").read_bytes().split(b"\n")[1])
-        return 0
+    async def _tail(self, shown: Checkpoint) -> Tail:
+        """The tail of the published log; the empty one, so that all is written anew, if any of its files is missing or
+        not what it should be."""
+        size = shown.size
+        if not await self.shelf.holds([tile.path for tile in tiles_to_write(0, size)]):
+            return Tail()
+        widths = [(level, (size >> HEIGHT * level) % WIDTH) for level in range(MAX_LEVEL + 1)]
+        tiles = [TileId(level, size >> HEIGHT * (level + 1), width) for level, width in widths if width]
+        bundles = [TileId(ENTRIES, size // WIDTH, size % WIDTH)] if size % WIDTH else []
+        try:
+            found = await self._read([*tiles, *bundles], size)
+            entries = tuple(one for tile in bundles for one in decode_entries(found[tile])[: tile.width])
+            rows = {tile.level: found[tile] for tile in tiles}
+            tail = Tail(Edge(size, tuple(rows.get(level, b"") for level in range(MAX_LEVEL + 1))), entries)
+            if tail.is_sound() and await asyncio.to_thread(tail.edge.root) == shown.root:
+                return tail
+        except (StoreError, Malformed):
+            pass
+        return Tail()
 
-    def _whole(self, size: int) -> bool:
-        """Whether every tile of the log of `size` entries is there. One that is not is reason to write all anew: the
-        narrower tiles that it grew out of may be missing as well."""
-        return all((self.folder / tile.path).is_file() for tile in tiles_to_write(0, size))
 
-    def _write(self, path: Path, content: bytes) -> None:
-        with explained(path.parent):
-            make_folder(path.parent)
-        write_durably(path, content)
+def checkpoint_of(raw: bytes) -> Checkpoint | None:
+    """What a signed checkpoint of our own says; None for no bytes, or what is none."""
+    try:
+        return parse_checkpoint(parse_note(raw))
+    except Malformed:
+        return None

@@ -1,21 +1,23 @@
 """Sequencing: complete bundles become entries of the log, in batches, each with its receipt.
 
 A batch is one commit of the store: entries, receipts, frontier and signed checkpoint together, so that a power cut
-leaves all of it or nothing. The order around it: tiles are written first (they say nothing before a checkpoint covers
-them), then the commit, then the checkpoint is published. Guards promise 6.
+leaves all of it or nothing, and so that of two sequencers one fails. What is published comes after it, and may come
+later: `publish` writes what was committed, tiles first, then the checkpoint that covers them. Guards promise 6.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from relay.errors import StoreError
-from relay.limits import LOG_BATCH
+from relay.limits import LOG_BATCH, MAX_UNPUBLISHED
 from relay.log.checkpoint import Checkpoint, sign_checkpoint
-from relay.log.merkle import leaf_hash
-from relay.log.tree import Frontier, inclusion_proof
+from relay.log.growth import Growth, Tail
+from relay.log.tiles import TileId
+from relay.log.tree import Frontier
 from relay.node.home import Member
-from relay.receiver.publishing import Publisher
+from relay.receiver.publishing import CHECKPOINT, Publisher
 from relay.records.identifiers import Kind, StatementId
 from relay.records.receipt import Inclusion, sign_receipt
 from relay.store.interface import LogBatch, LogState
@@ -34,17 +36,24 @@ class Sequencer:
         self._member = member
         self._publisher = publisher
         self._key = log_key(member.identity)
+        self._tail: Tail | None = None
+        """The end of the log as committed; None when the store has to be asked."""
+        self._unpublished = _Unpublished()
+        self._publishing = asyncio.Lock()
         self._shown = b""
-        """The newest checkpoint that was published with the cosignatures it had."""
+        """The checkpoint that was published last, with the cosignatures it had."""
 
     async def start(self) -> LogState:
-        """Publish what the store has committed: after a crash the files may be behind. Signs the empty log once."""
-        state = await self._custody.store.log_state()
-        if not state.checkpoint:
-            state = LogState(0, Frontier().to_bytes(), self._sign(Frontier()))
-            await self._custody.store.append(LogBatch(0, (), (), state))
-        await self._publisher.catch_up(state, self._custody.store)
-        await self._take_checkpoint(state.checkpoint)
+        """Take the log up where the store has it, and publish what the shelf lacks. Signs the empty log once."""
+        store = self._custody.store
+        async with self._publishing:
+            self._unpublished = _Unpublished()
+            state = await store.log_state()
+            if not state.checkpoint:
+                state = LogState(state.size, state.frontier, self._sign(Frontier.from_bytes(state.frontier)))
+                await store.append(LogBatch(state.size, (), (), state))
+            self._tail = await self._publisher.catch_up(state, store)
+            await self._show(state.checkpoint)
         return state
 
     async def sequence(self) -> int:
@@ -53,49 +62,72 @@ class Sequencer:
         pending = await store.unlogged(LOG_BATCH)
         if not pending:
             return 0
+        if self._tail is None:
+            await self.start()
+        assert self._tail is not None
         state = await store.log_state()
-        frontier = Frontier.from_bytes(state.frontier)
-        leaves = [leaf_hash(raw) for _, raw in pending]
-        grown = frontier.extend(leaves)
-        await self._publisher.write_tiles(frontier.size, [raw for _, raw in pending], leaves)
-        receipts = self._receipts(frontier.size, grown, [statement for statement, _ in pending], leaves)
+        tail, self._tail = self._tail, None  # until this batch is known to be committed
+        if state.size != tail.edge.size:
+            raise StoreError("The log was changed by another receiver", "Run one sequencer on a store.")
+        growth = await asyncio.to_thread(tail.grow, [raw for _, raw in pending])
+        grown = Frontier.from_bytes(state.frontier).extend(growth.leaves)
+        statements = tuple(statement for statement, _ in pending)
+        receipts = await self._receipts(statements, growth, grown.root())
         new = LogState(grown.size, grown.to_bytes(), self._sign(grown))
-        batch = LogBatch(frontier.size, tuple(statement for statement, _ in pending), receipts, new)
-        await store.append(batch)
-        await self._publisher.publish_checkpoint(new.checkpoint)
-        await self._take_checkpoint(new.checkpoint)
-        logger.info("logged entries %d to %d", frontier.size, grown.size - 1)
+        await store.append(LogBatch(growth.first, statements, receipts, new))
+        self._tail = growth.tail
+        self._unpublished.add(growth, new.checkpoint)
+        logger.info("logged entries %d to %d", growth.first, grown.size - 1)
         return len(pending)
 
-    async def publish_cosigned(self) -> None:
-        """Publish the newest checkpoint again when witnesses cosigned it meanwhile."""
-        signed = self._custody.admission.checkpoints.get(self._key.name)
-        state = await self._custody.store.log_state()
-        if signed is None or signed.raw == self._shown or not state.checkpoint.startswith(signed.note.text.encode()):
-            return
-        await self._publisher.publish_checkpoint(signed.raw)
-        self._shown = signed.raw
+    async def publish(self) -> None:
+        """Publish what was committed since. Raises `StoreError`; then it is still to be published."""
+        async with self._publishing:
+            if not self._unpublished.checkpoint:
+                return
+            work, self._unpublished = self._unpublished, _Unpublished()
+            try:
+                if work.too_much:
+                    state = await self._custody.store.log_state()
+                    await self._publisher.catch_up(state, self._custody.store)
+                    work.checkpoint = state.checkpoint
+                else:
+                    await self._publisher.write(work.tiles.values())
+                    await self._publisher.publish_checkpoint(work.checkpoint)
+            except BaseException:
+                self._unpublished = work.before(self._unpublished)
+                raise
+            await self._show(work.checkpoint)
 
-    def _receipts(
-        self, first: int, grown: Frontier, statements: list[StatementId], leaves: list[bytes]
-    ) -> tuple[Admitted, ...]:
-        read = self._publisher.reader(grown.size)
-        root = grown.root()
+    async def tend(self) -> None:
+        """Publish the newest checkpoint again: with the cosignatures that witnesses gave it meanwhile, or when a
+        receiver that led before this one wrote an older one over it at its last breath."""
+        async with self._publishing:
+            if not self._shown:
+                return
+            signed = self._custody.admission.checkpoints.get(self._key.name)
+            if signed is not None and self._shown.startswith(signed.note.text.encode()):
+                self._shown = signed.raw
+            if await self._publisher.shelf.read(CHECKPOINT) != self._shown:
+                await self._publisher.publish_checkpoint(self._shown)
+
+    async def _receipts(self, statements: tuple[StatementId, ...], growth: Growth, root: bytes) -> tuple[Admitted, ...]:
         identity = self._member.identity
+        size = growth.tail.edge.size
+        proofs = await asyncio.to_thread(growth.proofs)
         receipts: list[Admitted] = []
-        for place, (statement, leaf) in enumerate(zip(statements, leaves, strict=True)):
-            proof = Inclusion(grown.size, first + place, inclusion_proof(first + place, grown.size, read))
+        for place, (statement, leaf) in enumerate(zip(statements, growth.leaves, strict=True)):
             raw = sign_receipt(
                 identity.election,
                 statement,
                 leaf,
-                proof,
+                Inclusion(size, growth.first + place, proofs[place]),
                 root,
                 identity.uri,
                 identity.certificate,
                 self._member.key,
             )
-            # Admitting our own receipt checks the tiles, the proof and the signature before anything is committed.
+            # Admitting our own receipt checks the proof and the signature before anything is committed.
             receipts.append(self._custody.admission.admit(Kind.RECEIPT, raw))
         return tuple(receipts)
 
@@ -103,8 +135,9 @@ class Sequencer:
         checkpoint = Checkpoint(self._key.name, frontier.size, frontier.root())
         return sign_checkpoint(checkpoint, self._key, self._member.key)
 
-    async def _take_checkpoint(self, raw: bytes) -> None:
-        """Offer the checkpoint to visitors as a record, once a notice names this receiver."""
+    async def _show(self, raw: bytes) -> None:
+        """Offer a published checkpoint to visitors as a record, once a notice names this receiver."""
+        self._shown = raw
         names = [one.name for one in self._custody.admission.receivers]
         if self._member.identity.name not in names:
             logger.warning("no notice names this receiver yet: nodes will not believe its checkpoints")
@@ -115,3 +148,29 @@ class Sequencer:
                 f"The log's own checkpoint is refused ({verdict.refusal.what})",
                 "Stop this receiver: another one signs the same log, or its store was restored from an old backup.",
             )
+
+
+class _Unpublished:
+    """Tiles of committed entries, the widest of each place, and the newest checkpoint over them."""
+
+    def __init__(self) -> None:
+        self.tiles: dict[tuple[int, int], tuple[TileId, bytes]] = {}
+        self.checkpoint = b""
+        self.too_much = False
+        """More than is kept in memory: it is read from the store again."""
+
+    def add(self, growth: Growth, checkpoint: bytes) -> None:
+        """Note one batch."""
+        self.tiles |= {(tile.level, tile.index): (tile, content) for tile, content in growth.tiles}
+        self.checkpoint = checkpoint
+        if self.too_much or sum(len(content) for _, content in self.tiles.values()) > MAX_UNPUBLISHED:
+            self.too_much = True
+            self.tiles.clear()
+
+    def before(self, later: _Unpublished) -> _Unpublished:
+        """This, which could not be published, and what came after it."""
+        both = _Unpublished()
+        both.tiles = self.tiles | later.tiles
+        both.checkpoint = later.checkpoint or self.checkpoint
+        both.too_much = self.too_much or later.too_much
+        return both

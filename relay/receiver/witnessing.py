@@ -42,7 +42,8 @@ class Witnessing:
         async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
             while self._seen:
                 heard = self._custody.news.count
-                await self.ask(session)
+                if await self._custody.store.leads():
+                    await self.ask(session)
                 await asyncio.sleep(WITNESS_PAUSE_SECONDS)
                 await self._custody.news.wait(heard, 10 * WITNESS_PAUSE_SECONDS)
 

@@ -14,14 +14,18 @@ import hashlib
 import os
 import secrets
 import stat
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 from relay.errors import Malformed, StoreError
 from relay.limits import MIB
 from relay.records.identifiers import HASH_SIZE, ObjectId
-from relay.records.statement import chunk_size_for
 from relay.store.durable import TEMPORARY, disk_error, explained, make_folder, sync_folder, write_all
+from relay.store.layouts import chunk_count, span
+
+_SYNCED_AT_ONCE = 8
 
 
 class Content:
@@ -96,20 +100,25 @@ class Content:
             finally:
                 os.close(descriptor)
 
-    def sync_partial(self, object_id: ObjectId, layout: bytes, *, new: bool) -> bool:
-        """Sync a partial file's content, and its name if it is new; False where another process took it away."""
+    def sync_partial(self, object_id: ObjectId, layout: bytes) -> bool:
+        """Sync a partial file's content; False where another process took it away. Its name, if it is new, is synced
+        with those of others by `sync_partials`."""
         path = self.partial_path(object_id, layout)
         with explained(path):
-            if not path.exists():
+            try:
+                descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            except FileNotFoundError:
                 return False
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             try:
                 os.fdatasync(descriptor)
             finally:
                 os.close(descriptor)
-            if new:
-                sync_folder(self._partial)
         return True
+
+    def sync_partials(self) -> None:
+        """Sync the names of partial files."""
+        with explained(self._partial):
+            sync_folder(self._partial)
 
     def is_whole(self, object_id: ObjectId, layout: bytes) -> bool:
         """Whether a partial file's content is the object."""
@@ -127,10 +136,21 @@ class Content:
         return bits
 
     def place(self, object_id: ObjectId, layout: bytes) -> None:
-        """Move a synced partial file to the objects."""
+        """Move a synced partial file to the objects; `sync_places` puts its name there on the disk."""
         path = self.partial_path(object_id, layout)
         with explained(path):
             self._place(path, object_id)
+
+    def sync_places(self, objects: Sequence[ObjectId]) -> None:
+        """Sync the names of objects that were placed; at the same time, where there are many."""
+        folders = sorted({self.path(one).parent for one in objects})
+        with explained(self._objects):
+            if len(folders) < 2:
+                for folder in folders:
+                    sync_folder(folder)
+                return
+            with ThreadPoolExecutor(min(_SYNCED_AT_ONCE, len(folders))) as threads:
+                list(threads.map(sync_folder, folders))
 
     def take_back(self, object_id: ObjectId, layout: bytes) -> None:
         """Undo `place`: the catalogue did not commit."""
@@ -161,6 +181,7 @@ class Content:
         """Move what `copy_in` made to the objects."""
         with explained(temporary):
             self._place(temporary, object_id)
+        self.sync_places([object_id])
 
     def read_chunk(self, object_id: ObjectId, layout: bytes | None, offset: int, length: int) -> bytes | None:
         """A chunk of a whole object, or of a layout's partial file; None where the file is gone."""
@@ -196,7 +217,6 @@ class Content:
             target.parent.mkdir(exist_ok=True)
             sync_folder(self._objects)
         path.replace(target)
-        sync_folder(target.parent)
 
 
 def _copy(content: int, temporary: Path, object_id: ObjectId, limit: int, source: Path) -> int:
@@ -226,17 +246,6 @@ def _read_block(content: int, source: Path) -> bytes:
         return os.read(content, MIB)
     except OSError as error:
         raise disk_error(error, source) from error
-
-
-def span(size: int, index: int) -> tuple[int, int]:
-    """Offset and length in bytes of a chunk of an object of `size` bytes."""
-    step = chunk_size_for(size)
-    return index * step, min(step, size - index * step)
-
-
-def chunk_count(size: int) -> int:
-    """How many chunks an object of `size` bytes has."""
-    return -(-size // chunk_size_for(size))
 
 
 def _hash(path: Path) -> bytes:

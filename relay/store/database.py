@@ -1,18 +1,21 @@
 """The SQLite database of a store: one connection that writes and one that reads beside it, through aiosqlite.
 
 Commits are synced before they return (WAL, `synchronous = FULL`): promise 5. A transaction belongs to one coroutine
-at a time, and to one process at a time. Errors of SQLite leave here as `StoreError` with advice.
+at a time, and to one process at a time; or to all who came with a function to `write` while the one before it was
+synced: on election night many write at once, and a sync takes the same time for all of them. Errors of SQLite leave
+here as `StoreError` with advice.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import aiosqlite
 
@@ -21,26 +24,50 @@ from relay.limits import BUSY_SECONDS
 from relay.store.schema import prepare
 
 Row: TypeAlias = sqlite3.Row
+T = TypeVar("T")
 
 _CACHE_KIB = 8 * 1024
+
+
+class Connection(aiosqlite.Connection):
+    """A connection, and the thread that it lives in."""
+
+    async def run(self, work: Callable[..., T], *parameters: object) -> T:
+        """Call `work(connection, *parameters)` in the connection's thread: all that it does costs one way there."""
+        result: T = await self._execute(  # type: ignore[no-untyped-call]
+            lambda: work(self._conn, *parameters)
+        )
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Something to be written, and who waits for it."""
+
+    work: Callable[[sqlite3.Connection], Any]
+    done: asyncio.Future[Any]
 
 
 class Database:
     """The database at `path`, open."""
 
-    def __init__(self, path: Path, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
+    def __init__(self, path: Path, writer: Connection, reader: Connection) -> None:
         self._path = path
         self._writer = writer
         self._reader = reader
         self._writing = asyncio.Lock()
+        self._jobs: list[_Job] = []
+        self._together: set[asyncio.Task[None]] = set()
 
     @classmethod
     async def open(cls, path: Path) -> Database:
         """Open or make the database. Raises `StoreError`: of another version, damaged, unusable."""
         with _explained(path):
-            writer = await aiosqlite.Connection(partial(_connect, path), iter_chunk_size=1_000)
+            writer = Connection(partial(_connect, path), iter_chunk_size=1_000)
+            await writer
             try:
-                reader = await aiosqlite.Connection(partial(_connect, path), iter_chunk_size=1_000)
+                reader = Connection(partial(_connect, path), iter_chunk_size=1_000)
+                await reader
             except BaseException:
                 await writer.close()
                 raise
@@ -53,7 +80,7 @@ class Database:
             await self._writer.close()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[aiosqlite.Connection]:
+    async def transaction(self) -> AsyncIterator[Connection]:
         """A transaction: on the disk when it is left, or, when it is left by an error, as if it never was."""
         async with self._writing:
             with _explained(self._path):
@@ -66,6 +93,40 @@ class Database:
                 finally:
                     if self._writer.in_transaction:
                         await _to_its_end(self._writer, "ROLLBACK")
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What `work` returns, once what it wrote is on the disk; an error in it leaves nothing of it behind.
+
+        It runs in the connection's thread, in one transaction with what others write at the same time, each as if it
+        were alone. It runs to its end even if the caller is cancelled.
+        """
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        done.add_done_callback(lambda future: future.cancelled() or future.exception())  # the caller may be gone
+        self._jobs.append(_Job(work, done))
+        if len(self._jobs) == 1:
+            task = asyncio.create_task(self._write_together())
+            self._together.add(task)
+            task.add_done_callback(self._together.discard)
+        with _explained(self._path):
+            return await asyncio.shield(done)
+
+    async def _write_together(self) -> None:
+        async with self._writing:
+            jobs, self._jobs = self._jobs, []
+            try:
+                outcomes = await self._writer.run(_in_one_transaction, [job.work for job in jobs])
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is the callers' error, every one's
+                outcomes = [(None, error)] * len(jobs)
+        for job, (result, failure) in zip(jobs, outcomes, strict=True):
+            if failure is not None:
+                job.done.set_exception(failure)
+            elif not job.done.done():
+                job.done.set_result(result)
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What `work` finds in what is committed: for several queries, one way to the connection's thread and back."""
+        with _explained(self._path):
+            return await self._reader.run(work)
 
     async def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """The rows of a query over what is committed."""
@@ -90,6 +151,30 @@ class Database:
             with _explained(self._path):
                 ((version,),) = await self._writer.execute_fetchall("PRAGMA data_version")
                 return int(version)
+
+
+def _in_one_transaction(
+    connection: sqlite3.Connection, works: Sequence[Callable[[sqlite3.Connection], Any]]
+) -> list[tuple[Any, BaseException | None]]:
+    """The result or the error of each work. Raises what concerns them all: no lock, no commit."""
+    outcomes: list[tuple[Any, BaseException | None]] = []
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        for work in works:
+            connection.execute("SAVEPOINT work")
+            try:
+                outcomes.append((work(connection), None))
+            except Exception as error:
+                if not connection.in_transaction:  # SQLite gave the whole transaction up: a full disk
+                    raise
+                connection.execute("ROLLBACK TO work")
+                outcomes.append((None, error))
+            connection.execute("RELEASE work")
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    return outcomes
 
 
 async def _to_its_end(connection: aiosqlite.Connection, command: str) -> None:

@@ -19,6 +19,7 @@ from typing import Protocol
 
 from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId
 from relay.store.recordset import RecordSet
+from relay.store.shelf import Shelf
 from relay.trust.admission import Admitted
 
 
@@ -139,15 +140,41 @@ class LogBatch:
     state: LogState
 
 
+class Seen(StrEnum):
+    """What `Store.refresh` found that other processes did."""
+
+    NOTHING = "nothing"
+    NEWS = "news"
+    """Statements, content, receipts, entries of the log."""
+    RULES = "rules"
+    """Notices or checkpoints, and perhaps more: what is in force has to be loaded again."""
+
+
 class Store(Protocol):
-    """A node's store. Opened by one daemon at a time; the command line may read and submit beside it."""
+    """A node's store. The command line may read and submit beside its daemon; several receivers may share one that is
+    made for it."""
 
     @property
     def members(self) -> RecordSet:
-        """The ids this node reconciles: notices and checkpoints in force, receipts, statements without receipt."""
+        """The ids this node reconciles: notices and checkpoints in force, receipts, statements without receipt.
 
-    async def refresh(self) -> bool:
-        """Take in what another process committed since; whether anything changed. Cheap when nothing did."""
+        A receiver is asked rather than reconciled with (`receipted`, `known_statements`): its store may leave receipts
+        and statements out.
+        """
+
+    @property
+    def shelf(self) -> Shelf:
+        """Where a receiver's published files go."""
+
+    async def leads(self) -> bool:
+        """Whether this process is the one that sequences: one at a time, decided by the store, soon another one when
+        it ends. What keeps the log one all the same is `append`."""
+
+    async def refresh(self) -> Seen:
+        """Take in what other processes committed since. Cheap when nothing did."""
+
+    async def changed(self, seconds: float) -> None:
+        """Return when another process may have committed something, at the latest after so many seconds."""
 
     async def close(self) -> None:
         """Sync what is staged and let go of the disk."""
@@ -161,6 +188,12 @@ class Store(Protocol):
 
     async def load(self, kind: Kind) -> list[bytes]:
         """Every record of a kind in force; for notices and checkpoints, which are few."""
+
+    async def offered(self, ids: Sequence[RecordId]) -> list[RecordId]:
+        """Those among `ids`, in that order, that are held and may travel from here: never a delivered statement."""
+
+    async def receipted(self, ids: Sequence[StatementId]) -> set[StatementId]:
+        """Those among `ids` whose receipt is held."""
 
     async def known_statements(self, ids: Sequence[StatementId]) -> set[StatementId]:
         """Those among `ids` whose statement or receipt is held."""

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-
-import aiosqlite
 
 from relay.errors import StoreError
 from relay.limits import DISK_RESERVE, MAX_FILE, MAX_PEERS, STATEMENTS_MARGIN
-from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId
+from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, receipt_id
 from relay.records.receipt import Receipt
 from relay.store import catalogue
 from relay.store.catalogue import Change, Rules
 from relay.store.content import Content
-from relay.store.database import Database
+from relay.store.database import Connection, Database
 from relay.store.durable import bytes_free
 from relay.store.interface import (
     Bundle,
@@ -26,15 +26,18 @@ from relay.store.interface import (
     LogState,
     Outcome,
     PeerNote,
+    Seen,
     Want,
 )
 from relay.store.recordset import KEY_SIZE, RecordSet, item_of, key_of
+from relay.store.shelf import FolderShelf
 from relay.store.transfers import Transfers
 from relay.trust.admission import Admitted
 
 _VARIABLES = 500
 """Parameters in one query."""
 _JOURNAL_PAGE = 10_000
+_KINDS = tuple(Kind)
 
 
 class SqliteStore:
@@ -48,6 +51,7 @@ class SqliteStore:
         rules: Rules,
         storage_limit: int | None,
         clock: Callable[[], float],
+        shelf: FolderShelf,
     ) -> None:
         self._folder = folder
         self._database = database
@@ -55,10 +59,12 @@ class SqliteStore:
         self._rules = rules
         self._storage_limit = storage_limit
         self._clock = clock
+        self._shelf = shelf
         self._transfers = Transfers(database, content, keeps_all=rules.keeps_all)
         self._members = RecordSet()
         self._serial = 0
         self._foreign_changes = -1
+        self._rules_changed = False
         self._following = asyncio.Lock()
 
     @staticmethod
@@ -71,17 +77,27 @@ class SqliteStore:
         storage_limit: int | None,
         keeps_all: bool = False,
         clock: Callable[[], float] = time.time,
+        public: Path | None = None,
     ) -> SqliteStore:
         """Open the store in `folder`, making it where there is none, and mend what a crash left. Raises `StoreError`.
 
-        `clock` (seconds since 1970) only marks when receipts came and files were left behind.
+        `public` is the folder of published files, beside the store's where nothing else is said. `clock` (seconds since
+        1970) only marks when receipts came and files were left behind.
         """
         content = Content(folder)
         try:
             alone = await asyncio.to_thread(content.prepare)
             database = await Database.open(folder / "catalogue.db")
             rules = Rules(own, quota_bytes, quota_statements, keeps_all)
-            store = SqliteStore(folder, database, content, rules, storage_limit, clock)
+            store = SqliteStore(
+                folder,
+                database,
+                content,
+                rules,
+                storage_limit,
+                clock,
+                FolderShelf(public or folder.with_name("public")),
+            )
             try:
                 if alone:
                     await asyncio.to_thread(content.sync_names)
@@ -101,15 +117,29 @@ class SqliteStore:
         """See `Store`."""
         return self._members
 
-    async def refresh(self) -> bool:
+    @property
+    def shelf(self) -> FolderShelf:
+        """See `Store`."""
+        return self._shelf
+
+    async def leads(self) -> bool:
+        """See `Store`. There is one daemon on a folder, which its lock sees to."""
+        return True
+
+    async def refresh(self) -> Seen:
         """See `Store`."""
         changes = await self._database.foreign_changes()
         if changes == self._foreign_changes:
-            return False
+            return Seen.NOTHING
         self._foreign_changes = changes
         self._transfers.forget()
         await self._follow_journal()
-        return True
+        rules, self._rules_changed = self._rules_changed, False
+        return Seen.RULES if rules else Seen.NEWS
+
+    async def changed(self, seconds: float) -> None:
+        """See `Store`. SQLite tells nobody: it has to be asked."""
+        await asyncio.sleep(seconds)
 
     async def close(self) -> None:
         """See `Store`."""
@@ -129,39 +159,59 @@ class SqliteStore:
         # Content stops at the limit (`wants`); statements are small, and go on travelling for a while.
         full = limit is not None and await self._bytes_held() >= limit + STATEMENTS_MARGIN
         rules = self._rules
-        async with self._database.transaction() as db:
+        now = int(self._clock())
+        left: dict[RecordId, Outcome] = {}
+        for item in records:
+            if full and item.kind is Kind.STATEMENT and item.signer != rules.own and not rules.keeps_all:
+                known = (Kind.STATEMENT, item.id) in self._members
+                left[item.id] = Outcome.KNOWN if known else Outcome.OVER_QUOTA
+
+        def keep(db: sqlite3.Connection) -> int:
             for item in records:
-                if full and item.kind is Kind.STATEMENT and item.signer != rules.own and not rules.keeps_all:
-                    known = (Kind.STATEMENT, item.id) in self._members
-                    outcomes.append(Outcome.KNOWN if known else Outcome.OVER_QUOTA)
+                if item.id in left:
+                    outcomes.append(left[item.id])
                     continue
-                outcome, changed = await catalogue.add(db, item, rules, int(self._clock()))
+                outcome, changed = catalogue.add(db, item, rules, now)
                 outcomes.append(outcome)
-                changes += changed
-            await catalogue.journal(db, changes)
+                changes.extend(changed)
+            return catalogue.journal(db, changes)
+
+        serial = await self._database.write(keep)
         if any(item.kind is Kind.RECEIPT for item in records):
             self._transfers.forget()  # delivered content is wanted no more
-        await self._follow_journal()
+        await self._follow_journal(serial)
         return outcomes
 
     async def read(self, ids: Sequence[RecordId], limit: int) -> list[tuple[Kind, RecordId, bytes]]:
         """See `Store`."""
-        found: list[tuple[Kind, RecordId, bytes]] = []
-        size = 0
-        for record in ids:
-            row = await self._database.row("SELECT kind, raw FROM records WHERE id = ?", (record,))
-            if row is None:
-                continue
-            size += len(row[1])
-            if found and size > limit:
-                break
-            found.append((Kind(row[0]), record, row[1]))
-        return found
+
+        def held(db: sqlite3.Connection) -> list[tuple[Kind, RecordId, bytes]]:
+            found: list[tuple[Kind, RecordId, bytes]] = []
+            size = 0
+            for record in ids:
+                row = db.execute("SELECT kind, raw FROM records WHERE id = ?", (record,)).fetchone()
+                if row is None:
+                    continue
+                size += len(row[1])
+                if found and size > limit:
+                    break
+                found.append((Kind(row[0]), record, row[1]))
+            return found
+
+        return await self._database.read(held) if ids else []
 
     async def load(self, kind: Kind) -> list[bytes]:
         """See `Store`."""
         rows = await self._database.rows("SELECT raw FROM records WHERE kind = ? ORDER BY number", (int(kind),))
         return [row[0] for row in rows]
+
+    async def offered(self, ids: Sequence[RecordId]) -> list[RecordId]:
+        """See `Store`."""
+        return [one for one in ids if any((kind, one) in self._members for kind in _KINDS)]
+
+    async def receipted(self, ids: Sequence[StatementId]) -> set[StatementId]:
+        """See `Store`."""
+        return {one for one in ids if (Kind.RECEIPT, receipt_id(one)) in self._members}
 
     async def known_statements(self, ids: Sequence[StatementId]) -> set[StatementId]:
         """See `Store`."""
@@ -183,8 +233,8 @@ class SqliteStore:
     async def withhold(self, revoked: Iterable[NodeId]) -> int:
         """See `Store`."""
         async with self._database.transaction() as db:
-            changes = await catalogue.withhold(db, set(revoked))
-            await catalogue.journal(db, changes)
+            changes = await db.run(catalogue.withhold, set(revoked))
+            await db.run(catalogue.journal, changes)
         if changes:
             await self._follow_journal()
             self._transfers.forget()
@@ -199,7 +249,7 @@ class SqliteStore:
 
     async def bundle(self, statement: StatementId) -> Bundle | None:
         """See `Store`."""
-        found = await catalogue.bundles(self._database, "statement = ? AND withheld = 0", (statement,))
+        found = await catalogue.bundles(self._database, "b.statement = ? AND b.withheld = 0", (statement,))
         return found[0] if found else None
 
     async def counts(self) -> Counts:
@@ -254,7 +304,7 @@ class SqliteStore:
                 (object_id, size),
             )
             partials = await self._drop_partials(db, object_id)
-            await catalogue.settle(db, [object_id])
+            await db.run(catalogue.settle, [object_id])
         for layout in partials:
             await asyncio.to_thread(self._content.remove_partial, object_id, layout)
         self._transfers.forget()
@@ -285,7 +335,7 @@ class SqliteStore:
                 for layout, size in (await self._drop_partials(db, object_id)).items():
                     await asyncio.to_thread(self._content.remove_partial, object_id, layout)
                     freed += size
-            await catalogue.settle(db, objects)
+            await db.run(catalogue.settle, objects)
         self._transfers.forget()
         await self._remove_freed()
         return freed
@@ -364,31 +414,29 @@ class SqliteStore:
 
     async def append(self, batch: LogBatch) -> None:
         """See `Store`."""
+        await self._follow_journal(await self._database.write(partial(self._append, batch, int(self._clock()))))
+
+    def _append(self, batch: LogBatch, now: int, db: sqlite3.Connection) -> int:
+        row = db.execute("SELECT size FROM log_state").fetchone()
+        size = int(row[0]) if row else 0
+        if size != batch.first or batch.state.size != size + len(batch.statements):
+            raise StoreError("The log was changed by another receiver", "Run one sequencer on a store.")
+        entries = list(enumerate(batch.statements, batch.first))
+        bodies = [one.body for one in batch.receipts]
+        if [(one.entry, one.statement) for one in bodies if isinstance(one, Receipt)] != entries:
+            raise StoreError("A batch of the log lacks a receipt for each entry", "Report this; nothing was written.")
+        db.executemany("INSERT INTO log VALUES (?, ?)", entries)
         changes: list[Change] = []
-        async with self._database.transaction() as db:
-            async with db.execute("SELECT size FROM log_state") as cursor:
-                row = await cursor.fetchone()
-            size = int(row[0]) if row else 0
-            if size != batch.first or batch.state.size != size + len(batch.statements):
-                raise StoreError("The log was changed by another receiver", "Run one sequencer on a store.")
-            entries = list(enumerate(batch.statements, batch.first))
-            bodies = [one.body for one in batch.receipts]
-            if [(one.entry, one.statement) for one in bodies if isinstance(one, Receipt)] != entries:
-                raise StoreError(
-                    "A batch of the log lacks a receipt for each entry", "Report this; nothing was written."
-                )
-            await db.executemany("INSERT INTO log VALUES (?, ?)", entries)
-            for receipt in batch.receipts:
-                outcome, changed = await catalogue.add(db, receipt, self._rules, int(self._clock()))
-                if outcome is not Outcome.NEW:
-                    raise StoreError("A statement has its receipt already", "Run one sequencer on a store.")
-                changes += changed
-            await catalogue.journal(db, changes)
-            state = batch.state
-            await db.execute(
-                "INSERT OR REPLACE INTO log_state VALUES (1, ?, ?, ?)", (state.size, state.frontier, state.checkpoint)
-            )
-        await self._follow_journal()
+        for receipt in batch.receipts:
+            outcome, changed = catalogue.add(db, receipt, self._rules, now)
+            if outcome is not Outcome.NEW:
+                raise StoreError("A statement has its receipt already", "Run one sequencer on a store.")
+            changes += changed
+        state = batch.state
+        db.execute(
+            "INSERT OR REPLACE INTO log_state VALUES (1, ?, ?, ?)", (state.size, state.frontier, state.checkpoint)
+        )
+        return catalogue.journal(db, changes)
 
     async def log_statements(self, first: int, count: int) -> list[bytes]:
         """See `Store`."""
@@ -417,9 +465,12 @@ class SqliteStore:
         self._serial = int(newest[0]) if newest else 0
         await self._follow_journal()
 
-    async def _follow_journal(self) -> None:
-        """Take in what was committed since, in the order of commits: by this process and by others."""
+    async def _follow_journal(self, until: int | None = None) -> None:
+        """Take in what was committed since, in the order of commits: by this process and by others. Nothing is left to
+        do where that was done `until` a serial number already, by one who committed together with the caller."""
         async with self._following:
+            if until is not None and self._serial >= until:
+                return
             sql = "SELECT serial, kind, id, present FROM journal WHERE serial > ? ORDER BY serial"
             for serial, kind, record, present in await self._database.rows(sql, (self._serial,)):
                 if present:
@@ -427,8 +478,9 @@ class SqliteStore:
                 else:
                     self._members.discard(kind, record)
                 self._serial = int(serial)
+                self._rules_changed |= kind in (Kind.NOTICE, Kind.CHECKPOINT)
 
-    async def _drop_partials(self, db: aiosqlite.Connection, object_id: ObjectId) -> dict[bytes, int]:
+    async def _drop_partials(self, db: Connection, object_id: ObjectId) -> dict[bytes, int]:
         """Say that nothing is held of an object by chunks; its layouts with the bytes that were."""
         async with db.execute(
             "SELECT layout, held_bytes FROM layouts WHERE object = ? AND held_bytes > 0", (object_id,)
@@ -467,7 +519,7 @@ class SqliteStore:
                 )
                 if whole:
                     await db.execute("UPDATE objects SET state = 1, size = ? WHERE id = ?", (size, object_id))
-                await catalogue.settle(db, [object_id])
+                await db.run(catalogue.settle, [object_id])
         for object_id, layout in present - known.keys():
             await asyncio.to_thread(self._content.remove_partial, object_id, layout)
 

@@ -11,30 +11,25 @@ and the first whose whole content has the object's hash is the object (promise 3
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import aiosqlite
-
 from relay.errors import Malformed
-from relay.records.identifiers import HASH_SIZE, ObjectId, StatementId, sha256
+from relay.records.identifiers import ObjectId, StatementId, sha256
 from relay.store import catalogue
-from relay.store.content import Content, chunk_count, span
+from relay.store.content import Content
 from relay.store.database import Database
 from relay.store.interface import Holding, Want
+from relay.store.layouts import Layout, bytes_of, chunk_count, pack_bits, span, unpack_bits, want_of
 
 _MOST_CACHED = 1_024
 
 
 @dataclass(slots=True, eq=False)
-class _Layout:
-    """What the catalogue says of one layout, and which chunks were written since it was last asked."""
+class _Layout(Layout):
+    """A layout, and which of its chunks were written since the catalogue was last asked."""
 
-    object: ObjectId
-    name: bytes
-    size: int
-    hashes: bytes
-    held: int
     staged: int = 0
     writing: int = 0
     """Chunks that are being written now."""
@@ -42,20 +37,9 @@ class _Layout:
     """Staged chunks that a commit is at: neither to be asked for again, nor held yet."""
 
     @property
-    def whole(self) -> int:
-        """The bit set of all its chunks."""
-        return (1 << chunk_count(self.size)) - 1
-
-    @property
     def missing(self) -> int:
-        """The bit set of the chunks that nobody brought yet."""
+        """See `Layout`."""
         return self.whole & ~(self.held | self.staged | self.committing)
-
-    def fits(self, index: int, length: int, digest: bytes) -> bool:
-        """Whether content of this length and hash is its chunk `index`."""
-        if not 0 <= index < chunk_count(self.size) or span(self.size, index)[1] != length:
-            return False
-        return self.hashes[index * HASH_SIZE : (index + 1) * HASH_SIZE] == digest
 
 
 @dataclass(slots=True)
@@ -91,7 +75,7 @@ class Transfers:
         layouts = await self._wanted_layouts(object_id)
         if not layouts:
             return False
-        digest = await asyncio.to_thread(sha256, data)
+        digest = sha256(data)  # a chunk is small: the way to another thread and back costs more
         fitting = [one for one in layouts if one.fits(index, len(data), digest)]
         if not fitting:
             raise Malformed("A chunk's content is not what any statement says")
@@ -121,7 +105,7 @@ class Transfers:
             for (object_id,) in rows:
                 if object_id in skip or object_id in wants:
                     continue
-                if want := _want(await self._wanted_layouts(ObjectId(object_id))):
+                if want := want_of(await self._wanted_layouts(ObjectId(object_id))):
                     wants[want.object] = want
                 if len(wants) == limit:
                     break
@@ -133,7 +117,7 @@ class Transfers:
 
     async def missing(self, object_id: ObjectId) -> int:
         """See `Store.missing`."""
-        want = _want(await self._wanted_layouts(object_id))
+        want = want_of(await self._wanted_layouts(object_id))
         return want.missing if want else 0
 
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
@@ -149,7 +133,7 @@ class Transfers:
                 (object_id,),
             )
             if row is not None:
-                found.append(Holding(object_id, row[0], int.from_bytes(row[1], "little"), complete=False))
+                found.append(Holding(object_id, row[0], unpack_bits(row[1]), complete=False))
         return found
 
     async def read(self, object_id: ObjectId, index: int) -> bytes | None:
@@ -161,7 +145,7 @@ class Transfers:
                 "SELECT size, layout, held FROM layouts WHERE object = ? AND held_bytes > 0 ORDER BY held_bytes DESC",
                 (object_id,),
             )
-            if row is None or index < 0 or not int.from_bytes(row[2], "little") >> index & 1:
+            if row is None or index < 0 or not unpack_bits(row[2]) >> index & 1:
                 return None
             layout = bytes(row[1])
         if not 0 <= index < chunk_count(row[0]):
@@ -187,7 +171,7 @@ class Transfers:
         """The layouts by which an object may still come; none where no statement wants it."""
         if object_id not in self._layouts:
             rows = await self._database.rows(_LAYOUTS.format(self._undelivered), (object_id,))
-            fresh = [_Layout(object_id, row[0], row[1], row[2], int.from_bytes(row[3], "little")) for row in rows]
+            fresh = [_Layout(object_id, row[0], row[1], row[2], unpack_bits(row[3])) for row in rows]
             if not fresh:
                 return []
             if len(self._layouts) >= _MOST_CACHED:
@@ -220,15 +204,19 @@ class Transfers:
         return settled
 
     async def _judge(self, staged: list[tuple[_Layout, int]]) -> _Batch:
-        """Sync what was staged, and hash what may be whole."""
-        batch = _Batch([], [], [], [])
-        for layout, bits in staged:
-            if await asyncio.to_thread(self._content.sync_partial, layout.object, layout.name, new=not layout.held):
-                batch.staged.append((layout, bits))
-        for layout, bits in batch.staged:
-            if layout.held | bits != layout.whole:
-                continue
-            if await asyncio.to_thread(self._content.is_whole, layout.object, layout.name):
+        """Sync what was staged, and hash what may be whole; many files at once, as far as threads and disk go."""
+        there = await asyncio.gather(
+            *(asyncio.to_thread(self._content.sync_partial, layout.object, layout.name) for layout, _ in staged)
+        )
+        if any(not layout.held for layout, _ in staged):
+            await asyncio.to_thread(self._content.sync_partials)
+        batch = _Batch([one for one, is_there in zip(staged, there, strict=True) if is_there], [], [], [])
+        full = [layout for layout, bits in batch.staged if layout.held | bits == layout.whole]
+        whole = await asyncio.gather(
+            *(asyncio.to_thread(self._content.is_whole, layout.object, layout.name) for layout in full)
+        )
+        for layout, is_whole in zip(full, whole, strict=True):
+            if is_whole:
                 batch.completed.append(layout)
                 continue
             arguments = (layout.object, layout.name, layout.size, layout.hashes)
@@ -243,15 +231,19 @@ class Transfers:
         """Commit what `_judge` found; the bundles that became complete, and the layouts that are done with."""
         placed: list[_Layout] = []
         useless = list(batch.refuted)
+
+        def record(db: sqlite3.Connection) -> list[StatementId]:
+            useless.extend(_hold(db, batch))
+            for layout in batch.completed:
+                if layout not in useless:
+                    useless.extend(_complete(db, layout))
+                    self._content.place(layout.object, layout.name)
+                    placed.append(layout)
+            self._content.sync_places([layout.object for layout in placed])
+            return catalogue.settle(db, dict.fromkeys(layout.object for layout, _ in batch.staged))
+
         try:
-            async with self._database.transaction() as db:
-                useless += await _hold(db, batch)
-                for layout in batch.completed:
-                    if layout not in useless:
-                        useless += await _complete(db, layout)
-                        await asyncio.to_thread(self._content.place, layout.object, layout.name)
-                        placed.append(layout)
-                settled = await catalogue.settle(db, dict.fromkeys(layout.object for layout, _ in batch.staged))
+            settled = await self._database.write(record)
         except BaseException:
             for layout in placed:
                 await asyncio.to_thread(self._content.take_back, layout.object, layout.name)
@@ -279,58 +271,32 @@ _LAYOUTS = """
 """
 
 
-async def _hold(db: aiosqlite.Connection, batch: _Batch) -> list[_Layout]:
+def _hold(db: sqlite3.Connection, batch: _Batch) -> list[_Layout]:
     """Say which chunks are held; the layouts of objects that another process completed meanwhile."""
     useless: list[_Layout] = []
     damaged = dict(batch.damaged)
     for layout, bits in batch.staged:
-        async with db.execute(
+        row = db.execute(
             "SELECT held, o.state FROM layouts JOIN objects o ON o.id = object WHERE object = ? AND layout = ?",
             (layout.object, layout.name),
-        ) as cursor:
-            row = await cursor.fetchone()
+        ).fetchone()
         if row is None or row[1] == 1:
             useless.append(layout)
             continue
-        held = damaged[layout] if layout in damaged else int.from_bytes(row[0], "little") | bits
+        held = damaged[layout] if layout in damaged else unpack_bits(row[0]) | bits
         if layout in batch.refuted:
             held = 0
-        await db.execute(
+        db.execute(
             "UPDATE layouts SET held = ?, held_bytes = ?, refuted = ? WHERE object = ? AND layout = ?",
-            (_bits(held), _bytes_of(layout.size, held), layout in batch.refuted, layout.object, layout.name),
+            (pack_bits(held), bytes_of(layout.size, held), layout in batch.refuted, layout.object, layout.name),
         )
     return useless
 
 
-async def _complete(db: aiosqlite.Connection, layout: _Layout) -> list[_Layout]:
+def _complete(db: sqlite3.Connection, layout: _Layout) -> list[_Layout]:
     """Say that an object is complete; the layouts that it proves false."""
-    await db.execute("UPDATE objects SET state = 1, size = ? WHERE id = ?", (layout.size, layout.object))
-    async with db.execute(
+    db.execute("UPDATE objects SET state = 1, size = ? WHERE id = ?", (layout.size, layout.object))
+    rows = db.execute(
         "UPDATE layouts SET held = x'', held_bytes = 0 WHERE object = ? RETURNING layout, size", (layout.object,)
-    ) as cursor:
-        rows = await cursor.fetchall()
+    ).fetchall()
     return [_Layout(layout.object, row[0], row[1], b"", 0) for row in rows if row[0] != layout.name]
-
-
-def _want(layouts: Sequence[_Layout]) -> Want | None:
-    """What is missing of an object, by any of its layouts: a statement that gives it a false size, or false chunks,
-    must not hide what the true one lacks. The size is the largest one that is claimed."""
-    if not layouts:
-        return None
-    missing = 0
-    for layout in layouts:
-        missing |= layout.missing
-    size = max(layout.size for layout in layouts)
-    return Want(layouts[0].object, size, missing, _bytes_of(size, missing)) if missing else None
-
-
-def _bytes_of(size: int, bits: int) -> int:
-    last = chunk_count(size) - 1
-    total = bits.bit_count() * span(size, 0)[1]
-    if bits >> last & 1:
-        total += span(size, last)[1] - span(size, 0)[1]
-    return total
-
-
-def _bits(bits: int) -> bytes:
-    return bits.to_bytes((bits.bit_length() + 7) // 8, "little")

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from relay.errors import Malformed, Refused
 from relay.limits import MAX_INQUIRY_WAIT, MAX_NEWS_WAIT, MAX_WANTS, RECORDS_BATCH, WANTS_PAGE
-from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId, receipt_id
+from relay.records.identifiers import Kind, ObjectId, RecordId
 from relay.store.interface import Holding, Want
 from relay.sync.claims import Claims, Way
 from relay.sync.custody import Custody
@@ -72,12 +72,15 @@ class Host:
         """At a receiver: what is unknown, what has its receipt; waits a little when nothing has."""
         if self._log is None or self._greeting().role is not Role.RECEIVER:
             raise Refused("not-a-receiver", "Only a receiver answers inquiries")
-        ready = self._ready(inquiry)
+        ready = await self._store.receipted(inquiry.statements)
         if not ready and inquiry.wait:
             await self._log.next_batch(min(inquiry.wait, MAX_INQUIRY_WAIT))
-            ready = self._ready(inquiry)
+            ready = await self._store.receipted(inquiry.statements)
         known = await self._store.known_statements(inquiry.statements)
-        return InquiryReply(tuple(one for one in inquiry.statements if one not in known), ready)
+        return InquiryReply(
+            unknown=tuple(one for one in inquiry.statements if one not in known),
+            ready=tuple(one for one in inquiry.statements if one in ready),
+        )
 
     async def consistency(self, old_size: int, new_size: int) -> list[bytes]:
         """At a receiver: a proof that the log only grew."""
@@ -87,7 +90,7 @@ class Host:
 
     async def get_records(self, ids: Sequence[RecordId]) -> list[tuple[Kind, bytes]]:
         """Those of the records that are held and may travel, as many as fit one message."""
-        offered = [one for one in ids if any((kind, one) in self._store.members for kind in Kind)]
+        offered = await self._store.offered(ids)
         return [(kind, raw) for kind, _, raw in await self._store.read(offered, RECORDS_BATCH)]
 
     async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> list[str]:
@@ -141,6 +144,3 @@ class Host:
         """Make durable what was taken."""
         if await self._store.commit_chunks():
             self._custody.news.ring()
-
-    def _ready(self, inquiry: Inquiry) -> tuple[StatementId, ...]:
-        return tuple(one for one in inquiry.statements if (Kind.RECEIPT, receipt_id(one)) in self._store.members)

@@ -26,7 +26,7 @@ from relay.web.board import Board
 from relay.web.metrics import metrics_page
 from relay.web.operator.guard import check_host, check_nearby
 from relay.web.operator.service import Operator, phones_service
-from relay.web.pages import DRILL, HEADERS, Handler, render, serving, style
+from relay.web.pages import DRILL, HEADERS, Handler, language, render, serving, style, texts
 
 
 @asynccontextmanager
@@ -76,7 +76,8 @@ async def only_from_here(request: web.Request, handler: Handler) -> web.StreamRe
 async def _page(daemon: Daemon, request: web.Request) -> web.Response:
     node = await describe_node(daemon.home, daemon.member, daemon.custody)
     bundles = [describe_bundle(bundle) for bundle in await daemon.custody.store.bundles()]
-    return render(request, "console.html", node=node, bundles=bundles)
+    meanings = texts("operator/texts.json")[language(request)]  # what flags mean, as operators read it
+    return render(request, "console.html", node=node, bundles=bundles, meanings=meanings)
 
 
 async def _status(daemon: Daemon) -> web.Response:

@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import web
 from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
 
+from relay.language import indonesian
 from relay.limits import LINGERING_SECONDS
 from relay.net.door import Door
 
@@ -56,7 +57,9 @@ def render(
     """A page in the language of the request. `words` is its file of texts; `allowed` are the headers that bound it."""
     lang = language(request)
     drill = texts("texts.json")[lang]["drill"] if request.app.get(DRILL) else ""
-    text = _environment().get_template(template).render(lang=lang, t=texts(words)[lang], drill=drill, **values)
+    say = indonesian().translate if lang == "id" else str  # for what other rooms say: errors, alarms
+    document = _environment().get_template(template)
+    text = document.render(lang=lang, t=texts(words)[lang], say=say, drill=drill, **values)
     headers = {**allowed, "Content-Language": lang, "Vary": "Accept-Language, Cookie", "Cache-Control": "no-store"}
     return web.Response(text=text, content_type="text/html", headers=headers, status=status)
 

@@ -11,22 +11,23 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from aiohttp import web
 
 from relay.errors import RelayError
 from relay.limits import MAX_RECORD
-from relay.log.tiles import ENTRIES, WIDTH, parse_path
+from relay.log.tiles import parse_path
 from relay.net.server import problem
 from relay.net.sockets import listen
 from relay.node.daemon import Daemon
-from relay.records.identifiers import ObjectId, RecordId, StatementId, parse_hash, receipt_id
+from relay.receiver.publishing import CHECKPOINT
+from relay.records.identifiers import ObjectId, RecordId, StatementId, parse_hash, receipt_id, sha256
+from relay.store.shelf import FOR_EVER, FRESH, FolderShelf
 from relay.web.pages import HEADERS, Handler, serving
-from relay.web.site.service import picture_type, site_service
+from relay.web.site.service import site_service, type_of_file
 
-_FOR_EVER = "public, max-age=31536000, immutable"
 _PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*){0,4}", re.ASCII)
 _TYPES = {
     "html": "text/html; charset=utf-8",
@@ -76,36 +77,29 @@ class PublicSite:
         kind = _TYPES.get(name.rpartition(".")[2])
         if kind is None or not _PATH.fullmatch(name):
             raise web.HTTPNotFound(text="There is no such page.")
-        path = self._daemon.home.public_folder / name
-        if not path.is_file():
-            if name == "index.html":
-                raise web.HTTPServiceUnavailable(text="The site is being written.", headers={"Retry-After": "2"})
+        response = await self._published(request, name, {**_PAGE, "Content-Type": kind})
+        if response is None and name == "index.html":
+            raise web.HTTPServiceUnavailable(text="The site is being written.", headers={"Retry-After": "2"})
+        if response is None:
             raise web.HTTPNotFound(text="There is no such page.")
-        return web.FileResponse(path, headers={**_PAGE, "Content-Type": kind})
+        return response
 
-    async def checkpoint(self, _request: web.Request) -> web.StreamResponse:
-        """The newest signed checkpoint."""
-        state = await self._store.log_state()
-        body = state.checkpoint
-        for signed in self._daemon.custody.admission.checkpoints.values():
-            if signed.checkpoint.size == state.size and signed.checkpoint.origin.encode() == body.partition(b"\n")[0]:
-                body = signed.raw  # the same, with the cosignatures that boats brought
-        headers = {**_OPEN, "Cache-Control": "no-cache"}
-        return web.Response(body=body, content_type="text/plain", charset="utf-8", headers=headers)
+    async def checkpoint(self, request: web.Request) -> web.StreamResponse:
+        """The newest signed checkpoint, with the cosignatures that witnesses and boats brought."""
+        headers = {**_OPEN, "Cache-Control": FRESH, "Content-Type": "text/plain; charset=utf-8"}
+        response = await self._published(request, CHECKPOINT, headers)
+        if response is None:
+            raise web.HTTPNotFound(text="The log has no checkpoint yet.")
+        return response
 
     async def tile(self, request: web.Request) -> web.StreamResponse:
         """A tile or an entry bundle."""
         tile = parse_path(request.path.lstrip("/"))
-        path = self._daemon.home.public_folder / tile.path
-        if not path.is_file():
+        headers = {**_OPEN, "Cache-Control": FOR_EVER, "Content-Type": "application/octet-stream"}
+        response = await self._published(request, tile.path, headers)
+        if response is None:
             raise web.HTTPNotFound(text="The log has no such tile.")
-        state = await self._store.log_state()
-        level = 0 if tile.level == ENTRIES else tile.level
-        if (tile.index * WIDTH + tile.width) << (8 * level) > state.size:
-            raise web.HTTPNotFound(text="The log has no such tile.")  # written, not committed yet
-        return web.FileResponse(
-            path, headers={**_OPEN, "Cache-Control": _FOR_EVER, "Content-Type": "application/octet-stream"}
-        )
+        return response
 
     async def object(self, request: web.Request) -> web.StreamResponse:
         """The content of an object of a logged package."""
@@ -113,8 +107,8 @@ class PublicSite:
         path = await self._store.object_path(digest)
         if path is None:
             raise web.HTTPNotFound(text="There is no such object here.")
-        kind = await asyncio.to_thread(picture_type, path)
-        headers = {**_OPEN, "Cache-Control": _FOR_EVER, "Content-Security-Policy": HEADERS["Content-Security-Policy"]}
+        kind = await asyncio.to_thread(type_of_file, path)
+        headers = {**_OPEN, "Cache-Control": FOR_EVER, "Content-Security-Policy": HEADERS["Content-Security-Policy"]}
         return web.FileResponse(path, headers={**headers, "Content-Type": kind})
 
     async def statement(self, request: web.Request) -> web.StreamResponse:
@@ -126,6 +120,22 @@ class PublicSite:
         statement = self._statement_id(request)
         return await self._record(receipt_id(statement), logged=statement)
 
+    async def _published(
+        self, request: web.Request, path: str, headers: Mapping[str, str]
+    ) -> web.StreamResponse | None:
+        """A file of the shelf; None where there is none."""
+        shelf = self._store.shelf
+        if isinstance(shelf, FolderShelf):
+            file = shelf.file(path)
+            return web.FileResponse(file, headers=headers) if file.is_file() else None
+        content = await shelf.read(path)
+        if content is None:
+            return None
+        tag = sha256(content).hex()[:32]
+        if any(one.value in (tag, "*") for one in request.if_none_match or ()):
+            return web.Response(status=304, headers={**headers, "ETag": f'"{tag}"'})
+        return web.Response(body=content, headers={**headers, "ETag": f'"{tag}"'})
+
     def _statement_id(self, request: web.Request) -> StatementId:
         return StatementId(RecordId(parse_hash(request.match_info["digest"], "statement id")))
 
@@ -134,7 +144,7 @@ class PublicSite:
         found = await self._store.read([record], MAX_RECORD) if bundle and bundle.entry is not None else []
         if not found:
             raise web.HTTPNotFound(text="There is no such record in the log.")
-        headers = {**_OPEN, "Cache-Control": _FOR_EVER}
+        headers = {**_OPEN, "Cache-Control": FOR_EVER}
         return web.Response(body=found[0][2], content_type="application/cose", headers=headers)
 
 

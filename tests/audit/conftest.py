@@ -35,5 +35,5 @@ def log(original: Published, tmp_path: Path) -> Published:
         device,
         list(original.notices),
         list(original.raws),
-        original.frontier,
+        original.tail,
     )

@@ -1,13 +1,12 @@
 """A published log in a folder, made of real keys and signatures, and its receiver that can be made to lie.
 
-The files are written by the receiver's own `Publisher`; what the audit compares them with is `relay.log.edge`.
+Its tiles are what the receiver's `Tail` grows; `tests/unit/test_log_edge.py` and `test_publishing.py` hold those
+against a naive tree.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +14,10 @@ from pathlib import Path
 from aiohttp import web
 
 from relay.log.checkpoint import Checkpoint, sign_checkpoint
+from relay.log.growth import Tail
 from relay.log.merkle import leaf_hash
 from relay.log.tiles import ENTRIES, WIDTH, TileId, decode_entries, encode_entries
-from relay.log.tree import Frontier, inclusion_proof
-from relay.receiver.publishing import NOTICES, Publisher
+from relay.receiver.publishing import NOTICES
 from relay.records.identifiers import statement_id
 from relay.records.notice import Body, Receiver, Receivers, sign_notice
 from relay.records.receipt import Inclusion, sign_receipt
@@ -40,7 +39,12 @@ class Published:
     device: Node
     notices: list[bytes] = field(default_factory=list)
     raws: list[bytes] = field(default_factory=list)
-    frontier: Frontier = field(default_factory=Frontier)
+    tail: Tail = field(default_factory=Tail)
+
+    @property
+    def root(self) -> bytes:
+        """The root of the log."""
+        return self.tail.edge.root()
 
     @classmethod
     def make(cls, folder: Path, seed: int = 7) -> Published:
@@ -82,17 +86,15 @@ class Published:
 
     def publish(self, raws: Sequence[bytes]) -> None:
         """Append entries: one batch, as the receiver does it."""
-        first, self.raws = len(self.raws), [*self.raws, *raws]
-        leaves = [leaf_hash(raw) for raw in raws]
-        self.frontier = self.frontier.extend(leaves)
-        publisher = Publisher(self.folder)
-        with ThreadPoolExecutor(1) as aside:  # tests have a loop of their own
-            aside.submit(asyncio.run, publisher.write_tiles(first, raws, leaves)).result()
-        self.sign(self.frontier.size, self.frontier.root())
-        read = publisher.reader(self.frontier.size)
-        for index, (raw, leaf) in enumerate(zip(raws, leaves, strict=True), first):
-            proof = Inclusion(self.frontier.size, index, inclusion_proof(index, self.frontier.size, read))
-            self.put_receipt(raw, leaf, proof, self.frontier.root())
+        self.raws = [*self.raws, *raws]
+        growth = self.tail.grow(raws)
+        self.tail = growth.tail
+        for tile, content in growth.tiles:
+            self.put(tile.path, content)
+        size, root = self.tail.edge.size, self.tail.edge.root()
+        self.sign(size, root)
+        for index, (raw, path) in enumerate(zip(raws, growth.proofs(), strict=True), growth.first):
+            self.put_receipt(raw, leaf_hash(raw), Inclusion(size, index, path), root)
 
     def put_receipt(self, raw: bytes, leaf: bytes, proof: Inclusion, root: bytes) -> None:
         """Sign and publish a receipt."""
@@ -125,7 +127,7 @@ class Published:
 
     def rewrite(self, raws: Sequence[bytes]) -> None:
         """Show another log altogether, rightly signed: tiles, checkpoint, receipts."""
-        self.raws, self.frontier = [], Frontier()
+        self.raws, self.tail = [], Tail()
         for path in (self.folder / "tile").rglob("*"):
             if path.is_file():
                 path.unlink()

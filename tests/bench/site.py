@@ -25,9 +25,9 @@ from relay.receiver.results import Logged
 from relay.records.identifiers import NodeId, RecordId, StatementId, sha256
 from relay.records.notice import Station
 from relay.records.tally import read_tally
+from relay.store.shelf import FolderShelf
 from relay.web.site.builder import Register, Site
 from relay.web.site.pages import Look
-from relay.web.site.shelf import FolderShelf
 from tests.factory import make_election, make_node
 
 _PER_VILLAGE, _VILLAGES, _DISTRICTS, _REGENCIES = 5, 12, 14, 14

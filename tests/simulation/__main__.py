@@ -15,6 +15,7 @@ import secrets
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import count
 
 from tests.simulation.runs import company, outcomes
@@ -45,16 +46,17 @@ def _summary(outcomes: Iterable[Outcome]) -> int:
     begun = time.monotonic()
     runs = broken = packages = entries = visits = crashes = 0
     seconds = 0.0
-    for outcome in outcomes:
-        runs += 1
-        packages += outcome.packages
-        entries += outcome.entries
-        visits += outcome.visits
-        crashes += outcome.crashes
-        seconds += outcome.seconds
-        if outcome.violations:
-            broken += 1
-            print(_told(outcome), flush=True)
+    with suppress(KeyboardInterrupt):  # whoever has seen enough is told how much that was
+        for outcome in outcomes:
+            runs += 1
+            packages += outcome.packages
+            entries += outcome.entries
+            visits += outcome.visits
+            crashes += outcome.crashes
+            seconds += outcome.seconds
+            if outcome.violations:
+                broken += 1
+                print(_told(outcome), flush=True)
     took = time.monotonic() - begun
     print(
         f"{runs} elections, {broken} with a broken promise; {packages} packages, {entries} entries, {visits} visits, "

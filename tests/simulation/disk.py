@@ -8,13 +8,15 @@ had not brought here is lost. A full disk refuses steps; a slow one takes its ti
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import TypeVar
 
 from relay.errors import StoreError
 from relay.records.identifiers import ObjectId
+from relay.store.shelf import FRESH
 from tests.simulation.catalogue import Catalogue
 
 T = TypeVar("T")
@@ -121,29 +123,31 @@ class Handle:
             self.disk.handles -= 1
 
 
-class Folder:
-    """A folder on a disk, as far as `relay.receiver.publishing` needs one."""
+class DiskShelf:
+    """The published files on a disk: a `relay.store.shelf.Shelf`. Every write is one durable step."""
 
-    def __init__(self, handle: Handle, path: str = "") -> None:
+    def __init__(self, handle: Handle) -> None:
         self._handle = handle
-        self._path = path
 
-    def __truediv__(self, name: str) -> Folder:
-        return Folder(self._handle, f"{self._path}/{name}")
+    async def write(
+        self, path: str, content: bytes, content_type: str, cache: str = FRESH, *, durable: bool = False
+    ) -> None:
+        """See `Shelf`."""
+        await self._handle.step(lambda: self._handle.disk.files.update({path: content}))
 
-    def read_bytes(self) -> bytes:
-        """The content of the file of this name."""
+    async def read(self, path: str) -> bytes | None:
+        """See `Shelf`."""
         self._handle.check()
-        content = self._handle.disk.files.get(self._path)
-        if content is None:
-            raise FileNotFoundError(self._path)
-        return content
+        return self._handle.disk.files.get(path)
 
-    def is_file(self) -> bool:
-        """Whether there is one."""
+    async def copy(self, path: str, source: Path, content_type: str, cache: str) -> None:
+        """See `Shelf`."""
+        await self.write(path, source.read_bytes(), content_type)
+
+    async def holds(self, paths: Sequence[str]) -> bool:
+        """See `Shelf`."""
         self._handle.check()
-        return self._path in self._handle.disk.files
+        return all(path in self._handle.disk.files for path in paths)
 
-    def write_durably(self, content: bytes) -> None:
-        """Write it, in one durable step."""
-        self._handle.step_now(lambda: self._handle.disk.files.update({self._path: content}))
+    async def settle(self) -> None:
+        """See `Shelf`."""

@@ -34,7 +34,7 @@ from tests.simulation.air import Answer, Frame, fail
 from tests.simulation.catalogue import Rules
 from tests.simulation.clockwork import Crew
 from tests.simulation.company import URL
-from tests.simulation.disk import Dead, Disk, Folder, Temper
+from tests.simulation.disk import Dead, Disk, Temper
 from tests.simulation.store import MemoryStore
 
 if TYPE_CHECKING:
@@ -60,9 +60,8 @@ class Traits:
 class Quarters:
     """A node's folder, as far as its parts look at it."""
 
-    def __init__(self, public: Folder) -> None:
+    def __init__(self) -> None:
         self.path = Path("/nonexistent")
-        self.public_folder = public
 
     @contextmanager
     def chain_lock(self) -> Iterator[None]:
@@ -176,7 +175,7 @@ class Ship:
     async def _started(self, notices: Sequence[Admitted]) -> bool:
         store = MemoryStore.open(self.disk, self._rules, self.traits.storage_limit, self.wall)
         self.custody = Custody(Admission(self.member.root), store)
-        self.home = Quarters(Folder(store.handle))
+        self.home = Quarters()
         self._leave_work()
         self._claims = Claims()
         self.contacts = Contacts(

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from relay.errors import Malformed
 from relay.limits import MAX_FILE, MAX_PEERS, STATEMENTS_MARGIN
-from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, sha256
+from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, receipt_id, sha256
 from relay.records.statement import chunk_size_for
 from relay.store.interface import (
     Bundle,
@@ -25,13 +25,14 @@ from relay.store.interface import (
     LogState,
     Outcome,
     PeerNote,
+    Seen,
     State,
     Want,
 )
 from relay.store.recordset import RecordSet
 from relay.trust.admission import Admitted
 from tests.simulation.catalogue import Catalogue, Layout, Object, Rules
-from tests.simulation.disk import Disk, Handle
+from tests.simulation.disk import Disk, DiskShelf, Handle
 
 Chunks = dict[int, bytes]
 T = TypeVar("T")
@@ -83,12 +84,25 @@ class MemoryStore:
         """See `Store`."""
         return self._members
 
-    async def refresh(self) -> bool:
+    @property
+    def shelf(self) -> DiskShelf:
+        """See `Store`."""
+        return DiskShelf(self.handle)
+
+    async def leads(self) -> bool:
+        """See `Store`."""
+        return True
+
+    async def refresh(self) -> Seen:
         """See `Store`."""
         await self.handle.give_way()
         seen, self._seen = self._seen, self._foreign()
         self._follow()
-        return seen != self._seen
+        return Seen.RULES if seen != self._seen else Seen.NOTHING
+
+    async def changed(self, seconds: float) -> None:
+        """See `Store`."""
+        await asyncio.sleep(seconds)
 
     async def close(self) -> None:
         """See `Store`."""
@@ -120,6 +134,14 @@ class MemoryStore:
         """See `Store`."""
         await self.handle.give_way()
         return [record.raw for record in self._catalogue.records.values() if record.kind is kind]
+
+    async def offered(self, ids: Sequence[RecordId]) -> list[RecordId]:
+        """See `Store`."""
+        return [one for one in ids if any((kind, one) in self._members for kind in Kind)]
+
+    async def receipted(self, ids: Sequence[StatementId]) -> set[StatementId]:
+        """See `Store`."""
+        return {one for one in ids if (Kind.RECEIPT, receipt_id(one)) in self._members}
 
     async def known_statements(self, ids: Sequence[StatementId]) -> set[StatementId]:
         """See `Store`."""

@@ -16,7 +16,7 @@ from tests.factory import object_of
 from tests.simulation.catalogue import Rules
 from tests.simulation.disk import Dead, Disk
 from tests.simulation.store import MemoryStore
-from tests.store_conformance import CHUNK, Cast, Opener, StoreConformance, stage_all
+from tests.store_conformance import CHUNK, Cast, Opener, CarrierConformance, stage_all
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def opener(disk: Disk, tmp_path: Path) -> Opener:
     return open_again
 
 
-class TestMemoryStore(StoreConformance):
+class TestMemoryStore(CarrierConformance):
     """What every store has to do."""
 
     @pytest.fixture

@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -23,14 +22,13 @@ from cryptography.utils import CryptographyDeprecationWarning
 
 from relay.errors import RelayError
 from relay.node.capture import Submission
-from relay.receiver.publishing import Publisher
 from relay.records.identifiers import StatementId
 from relay.records.tally import Tally
 from tests.simulation import plan
 from tests.simulation.air import AirPeer, Link
 from tests.simulation.clockwork import VirtualLoop
 from tests.simulation.company import FORMS, Company
-from tests.simulation.disk import Folder, Temper
+from tests.simulation.disk import Temper
 from tests.simulation.pirates import Pirate
 from tests.simulation.sea import Sea
 from tests.simulation.ship import Ship, Traits
@@ -387,10 +385,6 @@ def simulated(sea: Sea) -> Iterator[None]:
             elif record.levelno >= logging.CRITICAL:
                 sea.ledger.broken(f"[8] a false alarm: {record.getMessage()}")
 
-    def write(_publisher: Publisher, path: Path, content: bytes) -> None:
-        assert isinstance(path, Folder)
-        path.write_durably(content)
-
     logger = logging.getLogger("relay")
     before = logger.handlers, logger.level, logger.propagate
     logger.handlers, logger.propagate = [Faults()], False
@@ -399,7 +393,6 @@ def simulated(sea: Sea) -> Iterator[None]:
     try:
         with (
             patch("relay.node.contacts.HttpPeer", AirPeer),
-            patch.object(Publisher, "_write", write),
             sea.company.memory.kept(),
             warnings.catch_warnings(),
         ):

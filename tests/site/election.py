@@ -15,13 +15,13 @@ from relay.records.identifiers import Kind, ObjectId, StatementId, sha256
 from relay.records.notice import Register, Revocation, Revocations, Station
 from relay.records.statement import Package, sign_statement
 from relay.records.tally import read_tally
+from relay.store.shelf import FolderShelf
 from relay.trust.admission import Admitted
 from relay.trust.roles import Role
 from relay.web.site.builder import Site
 from relay.web.site.chart import Place, read_places
 from relay.web.site.pages import Look
 from relay.web.site.service import SiteKeeper
-from relay.web.site.shelf import FolderShelf
 from tests.factory import ELECTION, Node, make_file, make_node
 from tests.fleet import Fleet, Ship
 

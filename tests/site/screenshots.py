@@ -1,6 +1,6 @@
 """Pictures of the public site for the documentation: `python -m tests.site.screenshots docs/images`.
 
-Phone (360 by 740) and desktop (1280 by 800), by Chromium, of the story that the tests tell.
+Phone (360 by 740) and desktop (1280 by 800), by Chromium, of the story that the tests tell, in both languages.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ import asyncio
 import io
 import sys
 import tempfile
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from playwright.sync_api import ViewportSize, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 from relay.cli.demo.election import PROVINCE, REGENCY, example_stations, example_tally
 from relay.cli.demo.pictures import PAGES, Heading, form_picture
@@ -39,27 +40,32 @@ def main(target: Path) -> None:
         published = asyncio.run(tell_story(Path(folder), photographs()))
         with serving(published) as address, sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
-            for name, (width, height, scale) in SIZES.items():
+            for (name, (width, height, scale)), lang in product(SIZES.items(), ("id", "en")):
                 size = ViewportSize(width=width, height=height)
                 page = browser.new_context(viewport=size, device_scale_factor=scale).new_page()
-                page.goto(f"{address}index.html")
-                keep(page, target / f"public-front-{name}.png")
-                page.locator("#islands").evaluate("heading => heading.scrollIntoView()")
-                keep(page, target / f"public-map-{name}.png")
-                page.goto(f"{address}en/tps/{BATUN}/{BUPATI}.html")
-                page.locator("[data-verdict][data-outcome]").last.wait_for()
-                keep(page, target / f"public-conflict-{name}.png")
-                page.goto(f"{address}tps/{LONG}/{BUPATI}.html")
-                page.locator("[data-photos] > summary").first.click()
-                page.locator("[data-step=photographs][data-outcome=ok]").first.wait_for(state="attached")
-                keep(page, target / f"public-station-{name}.png")
-                page.route("**/object/*", altered)
-                page.reload()
-                page.locator("[data-photos] > summary").first.click()
-                page.locator("[data-verdict][data-outcome=bad]").first.wait_for()
-                page.evaluate("scrollTo(0, 0)")
-                keep(page, target / f"public-altered-{name}.png")
+                shoot(page, address if lang == "id" else f"{address}en/", target, f"{name}-{lang}")
             browser.close()
+
+
+def shoot(page: Page, site: str, target: Path, kind: str) -> None:
+    """The site's pages in one size and language."""
+    page.goto(f"{site}index.html")
+    keep(page, target / f"public-front-{kind}.png")
+    page.locator("#islands").evaluate("heading => heading.scrollIntoView()")
+    keep(page, target / f"public-map-{kind}.png")
+    page.goto(f"{site}tps/{BATUN}/{BUPATI}.html")
+    page.locator("[data-verdict][data-outcome]").last.wait_for()
+    keep(page, target / f"public-conflict-{kind}.png")
+    page.goto(f"{site}tps/{LONG}/{BUPATI}.html")
+    page.locator("[data-photos] > summary").first.click()
+    page.locator("[data-step=photographs][data-outcome=ok]").first.wait_for(state="attached")
+    keep(page, target / f"public-station-{kind}.png")
+    page.route("**/object/*", altered)
+    page.reload()
+    page.locator("[data-photos] > summary").first.click()
+    page.locator("[data-verdict][data-outcome=bad]").first.wait_for()
+    page.evaluate("scrollTo(0, 0)")
+    keep(page, target / f"public-altered-{kind}.png")
 
 
 def altered(route: Any) -> None:
@@ -69,11 +75,11 @@ def altered(route: Any) -> None:
     route.fulfill(response=response, body=body[:-9] + bytes([body[-9] ^ 1]) + body[-8:])
 
 
-def keep(page: Any, path: Path) -> None:
+def keep(page: Page, path: Path) -> None:
     """What is on the screen, as a small PNG."""
     page.wait_for_timeout(300)  # pictures are decoded beside the page
     image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    image.quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+    image.quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 if __name__ == "__main__":

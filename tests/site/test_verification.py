@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
+from playwright.sync_api import Error
 
 from relay.log.note import NoteKey, sign_note
 from relay.records.cose import X5CHAIN, read_sign1, sign1
@@ -49,8 +51,9 @@ def alter(page: Any, pattern: str, change: Alter) -> None:
     """Let the server answer with something else."""
 
     def answer(route: Any) -> None:
-        response = route.fetch()
-        route.fulfill(response=response, body=change(response.body()))
+        with suppress(Error):  # the page was left meanwhile
+            response = route.fetch()
+            route.fulfill(response=response, body=change(response.body()))
 
     page.route(pattern, answer)
 

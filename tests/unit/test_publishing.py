@@ -9,18 +9,26 @@ from tempfile import TemporaryDirectory
 from typing import cast
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.errors import StoreError
-from relay.log.checkpoint import Checkpoint
+from relay.limits import MAX_UNPUBLISHED
+from relay.log.checkpoint import Checkpoint, sign_checkpoint
+from relay.log.growth import Tail
 from relay.log.merkle import leaf_hash, verify_consistency, verify_inclusion
+from relay.log.note import NoteKey
 from relay.log.tiles import ENTRIES, WIDTH, TileId, decode_entries, parse_path, tile_reader
 from relay.log.tree import Frontier, consistency_proof, inclusion_proof
 from relay.receiver import sequencing
 from relay.receiver.publishing import Publisher
-from relay.store.interface import LogState, Store
+from relay.store.interface import LogBatch, LogState, Store
+from relay.store.shelf import FolderShelf
 from tests.fleet import Fleet, Ship
+
+SIGNER = Ed25519PrivateKey.from_private_bytes(bytes(32))
+KEY = NoteKey("log", SIGNER.public_key().public_bytes_raw())
 
 
 class Committed:
@@ -37,9 +45,10 @@ class Committed:
 
     @property
     def state(self) -> LogState:
-        """As the store has it; the checkpoint says no more than the size here."""
-        checkpoint = Checkpoint("log", len(self.entries), bytes(32)).text.encode() + b"\n"
-        return LogState(len(self.entries), b"", checkpoint)
+        """As the store has it."""
+        frontier = Frontier().extend(leaf_hash(one) for one in self.entries)
+        signed = sign_checkpoint(Checkpoint("log", frontier.size, frontier.root()), KEY, SIGNER)
+        return LogState(frontier.size, frontier.to_bytes(), signed)
 
     async def log_statements(self, first: int, count: int) -> list[bytes]:
         """See `Store`."""
@@ -49,13 +58,19 @@ class Committed:
         return cast(Store, self)
 
 
+def publisher_of(folder: Path) -> Publisher:
+    """One that writes into a folder."""
+    return Publisher(FolderShelf(folder))
+
+
 async def publish(publisher: Publisher, log: Committed, batches: Sequence[int]) -> None:
     """Grow and publish in batches, as the sequencer does."""
+    tail = Tail().grow(log.entries).tail
     for count in batches:
-        first = len(log.entries)
-        entries = log.grow(count)
-        await publisher.write_tiles(first, entries, [leaf_hash(one) for one in entries])
+        growth = tail.grow(log.grow(count))
+        await publisher.write(growth.tiles)
         await publisher.publish_checkpoint(log.state.checkpoint)
+        tail = growth.tail
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -93,7 +108,7 @@ async def test_promise_8_after_any_growth_every_proof_out_of_the_files_verifies(
 ) -> None:
     with TemporaryDirectory() as name:
         log = Committed()
-        publisher = Publisher(Path(name))
+        publisher = publisher_of(Path(name))
         for count in batches:
             await publish(publisher, log, [count])
             stranger(Path(name), log, dice)
@@ -105,7 +120,7 @@ async def test_promise_8_after_any_growth_every_proof_out_of_the_files_verifies(
 async def test_files_that_were_deleted_come_back(batches: list[int], dice: random.Random) -> None:
     with TemporaryDirectory() as name:
         folder, log = Path(name), Committed()
-        publisher = Publisher(folder)
+        publisher = publisher_of(folder)
         await publish(publisher, log, batches)
         before = files(folder)
         for victim in dice.sample(sorted(before), dice.randint(1, len(before))):
@@ -118,21 +133,33 @@ async def test_files_that_were_deleted_come_back(batches: list[int], dice: rando
 
 @settings(max_examples=15)
 @given(BATCHES, st.integers(1, 300), st.integers(1, 300), st.randoms(use_true_random=False))
-async def test_promise_5_tiles_without_a_commit_do_no_harm(
-    batches: list[int], lost: int, instead: int, dice: random.Random
+async def test_promise_8_what_is_damaged_is_written_again(
+    batches: list[int], first: int, second: int, dice: random.Random
 ) -> None:
-    """A crash after tiles were written and before the commit; then other entries take their place."""
+    """Files on the edge that are not what the checkpoint covers, of a copy that went wrong, say."""
     with TemporaryDirectory() as name:
         folder, log = Path(name), Committed()
-        publisher = Publisher(folder)
-        await publish(publisher, log, batches)
-        gone = [b"lost %d" % number for number in range(lost)]
-        await publisher.write_tiles(len(log.entries), gone, [leaf_hash(one) for one in gone])
-        publisher = Publisher(folder)
-        await publisher.catch_up(log.state, log())
+        await publish(publisher_of(folder), log, [*batches, first])
+        size = len(log.entries)
+        edge = [TileId(level, size // WIDTH, size % WIDTH) for level in (ENTRIES, 0)] if size % WIDTH else []
+        for tile in edge:
+            content = bytearray((folder / tile.path).read_bytes())
+            content[dice.randrange(len(content))] ^= 1
+            (folder / tile.path).write_bytes(content)
+        await publisher_of(folder).catch_up(log.state, log())
         stranger(folder, log, dice)
-        await publish(publisher, log, [instead])
+        await publish(publisher_of(folder), log, [second])
         stranger(folder, log, dice)
+
+
+async def test_entries_that_are_not_those_of_the_checkpoint_are_not_published(tmp_path: Path) -> None:
+    log = Committed()
+    log.grow(7)
+    state = log.state
+    log.entries[3] = b"another"
+    with pytest.raises(StoreError, match="not those that its log's checkpoint signs"):
+        await publisher_of(tmp_path).catch_up(state, log())
+    assert not (tmp_path / "checkpoint").exists()
 
 
 @settings(max_examples=15)
@@ -142,14 +169,14 @@ async def test_promise_5_a_commit_without_its_checkpoint_is_published_at_start(
 ) -> None:
     with TemporaryDirectory() as name:
         folder, log = Path(name), Committed()
-        await publish(Publisher(folder), log, batches)
+        await publish(publisher_of(folder), log, batches)
         log.grow(more)
-        await Publisher(folder).catch_up(log.state, log())
+        await publisher_of(folder).catch_up(log.state, log())
         stranger(folder, log, dice)
 
 
 async def test_a_full_tile_never_changes(tmp_path: Path) -> None:
-    log, publisher = Committed(), Publisher(tmp_path)
+    log, publisher = Committed(), publisher_of(tmp_path)
     await publish(publisher, log, [300])
     full = {name: content for name, content in files(tmp_path).items() if name != "checkpoint" and ".p/" not in name}
     assert set(full) == {"tile/0/000", "tile/entries/000"}
@@ -160,11 +187,11 @@ async def test_a_full_tile_never_changes(tmp_path: Path) -> None:
 async def test_a_store_older_than_what_is_published_is_refused(tmp_path: Path) -> None:
     """A store restored from an old backup would sign a second log."""
     log = Committed()
-    await publish(Publisher(tmp_path), log, [10])
+    await publish(publisher_of(tmp_path), log, [10])
     before = files(tmp_path)
     log.entries = log.entries[:7]
     with pytest.raises(StoreError, match="10 entries and the store only 7"):
-        await Publisher(tmp_path).catch_up(log.state, log())
+        await publisher_of(tmp_path).catch_up(log.state, log())
     assert files(tmp_path) == before
 
 
@@ -184,7 +211,7 @@ class PowerCut(BaseException):
     """The receiver stops here."""
 
 
-@pytest.mark.parametrize("after", ["write_tiles", "append", "publish_checkpoint"])
+@pytest.mark.parametrize("after", ["append", "write", "publish_checkpoint"])
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 async def test_promise_6_a_power_cut_anywhere_leaves_one_log(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, after: str, before: bool
@@ -193,6 +220,7 @@ async def test_promise_6_a_power_cut_anywhere_leaves_one_log(
     assert receiver.log is not None
     await submit_some(fleet, receiver, 3)
     await receiver.log.sequencer.sequence()
+    await receiver.log.sequencer.publish()
     await submit_some(fleet, receiver, 2)
     target: object = receiver.store if after == "append" else receiver.log.publisher
     good = getattr(target, after)
@@ -205,13 +233,15 @@ async def test_promise_6_a_power_cut_anywhere_leaves_one_log(
     monkeypatch.setattr(target, after, cut)
     with pytest.raises(PowerCut):
         await receiver.log.sequencer.sequence()
+        await receiver.log.sequencer.publish()
     monkeypatch.undo()
-    folder = receiver.log.publisher.folder
-    again = sequencing.Sequencer(receiver.custody, receiver.member, Publisher(folder))
+    folder = receiver.log.folder
+    again = sequencing.Sequencer(receiver.custody, receiver.member, publisher_of(folder))
     await again.start()
     await submit_some(fleet, receiver, 1)
     while await again.sequence():
         pass
+    await again.publish()
     state = await receiver.store.log_state()
     assert state.size == 6
     log = Committed()
@@ -226,7 +256,8 @@ async def test_a_receiver_that_starts_writes_what_is_missing(fleet: Fleet) -> No
     assert receiver.log is not None
     await submit_some(fleet, receiver, 3)
     await receiver.log.sequencer.sequence()
-    folder = receiver.log.publisher.folder
+    await receiver.log.sequencer.publish()
+    folder = receiver.log.folder
     before = files(folder)
     (folder / "tile/0/000.p/3").unlink()
     await receiver.log.sequencer.start()
@@ -241,21 +272,60 @@ async def test_batches_are_bounded(fleet: Fleet, monkeypatch: pytest.MonkeyPatch
     assert [await receiver.log.sequencer.sequence() for _ in range(4)] == [2, 2, 1, 0]
 
 
-async def test_two_sequencers_on_one_store_make_one_log(fleet: Fleet) -> None:
+async def test_what_could_not_be_published_is_published_later(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries do not wait for a shelf that is away; when it is back, all of them are there."""
+    receiver = await fleet.receiver()
+    assert receiver.log is not None
+    sequencer, folder = receiver.log.sequencer, receiver.log.folder
+
+    async def away(*_arguments: object) -> None:
+        raise StoreError("The shelf is away", "Wait.")
+
+    for limit in (MAX_UNPUBLISHED, 0):
+        monkeypatch.setattr(sequencing, "MAX_UNPUBLISHED", limit)
+        for _ in range(3):
+            await submit_some(fleet, receiver, 2)
+            assert await sequencer.sequence() == 2
+            with monkeypatch.context() as patch:
+                patch.setattr(receiver.log.publisher, "write", away)
+                patch.setattr(receiver.log.publisher, "catch_up", away)
+                with pytest.raises(StoreError):
+                    await sequencer.publish()
+        await sequencer.publish()
+        log = Committed()
+        log.entries = await receiver.store.log_statements(0, 100)
+        stranger(folder, log, random.Random(1))
+
+
+async def test_an_older_checkpoint_that_a_dying_receiver_wrote_is_replaced(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    assert receiver.log is not None
+    sequencer, file = receiver.log.sequencer, receiver.log.folder / "checkpoint"
+    await sequencer.start()
+    old = file.read_bytes()
+    await submit_some(fleet, receiver, 2)
+    await sequencer.sequence()
+    await sequencer.publish()
+    new = file.read_bytes()
+    file.write_bytes(old)
+    await sequencer.tend()
+    assert file.read_bytes() == new
+
+
+async def test_two_sequencers_on_one_store_make_one_log(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     receiver = await fleet.receiver()
     assert receiver.log is not None
     await submit_some(fleet, receiver, 2)
     other = sequencing.Sequencer(receiver.custody, receiver.member, receiver.log.publisher)
-    good = receiver.log.publisher.write_tiles
+    good = receiver.store.append
 
-    async def overtaken(first: int, entries: Sequence[bytes], leaves: Sequence[bytes]) -> None:
-        await good(first, entries, leaves)
-        receiver_log = receiver.log
-        assert receiver_log is not None
-        receiver_log.publisher.write_tiles = good  # type: ignore[method-assign]
+    async def overtaken(batch: LogBatch) -> None:
+        monkeypatch.undo()
         assert await other.sequence() == 2
+        await good(batch)
 
-    receiver.log.publisher.write_tiles = overtaken  # type: ignore[method-assign]
+    await receiver.log.sequencer.start()
+    monkeypatch.setattr(receiver.store, "append", overtaken)
     with pytest.raises(StoreError, match="another receiver"):
         await receiver.log.sequencer.sequence()
     assert (await receiver.store.log_state()).size == 2

@@ -19,7 +19,7 @@ from relay.store.interface import State, Store
 from relay.store.schema import VERSION
 from relay.store.sqlite import SqliteStore
 from tests.factory import object_of
-from tests.store_conformance import CHUNK, Cast, Opener, StoreConformance, only_bundle, stage_all
+from tests.store_conformance import CHUNK, CarrierConformance, Cast, Opener, only_bundle, stage_all
 
 
 async def open_store(
@@ -95,7 +95,7 @@ def run_in_new_store() -> Callable[[Callable[[Store], Awaitable[None]]], None]:
     return run
 
 
-class TestSqliteStore(StoreConformance):
+class TestSqliteStore(CarrierConformance):
     """The conformance tests."""
 
 

@@ -117,10 +117,10 @@ async def test_a_witness_cosigns_what_grows_and_the_published_checkpoint_shows_i
     assert receiver.log is not None
     published = receiver.folder / "public" / "checkpoint"
     assert witness.name.encode() not in published.read_bytes()
-    await receiver.log.sequencer.publish_cosigned()
+    await receiver.log.sequencer.tend()
     assert published.read_bytes() == receiver.custody.admission.checkpoints[ORIGIN].raw
     await grow(fleet, receiver, 1)
-    await receiver.log.sequencer.publish_cosigned()
+    await receiver.log.sequencer.tend()
     assert parse_note(published.read_bytes()).text.split("\n")[1] == "8"
 
 

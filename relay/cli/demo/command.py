@@ -28,7 +28,8 @@ from rich.table import Table
 from relay.cli.demo.election import FORMS, PROVINCE, REGENCY, example_stations, example_tally, load_example_map
 from relay.cli.demo.pictures import PAGES, Heading, form_picture
 from relay.cli.demo.stage import Box, Gangway, Stage, free_port
-from relay.cli.options import json_option, print_json
+from relay.cli.language import told
+from relay.cli.options import json_option, message, print_json
 from relay.errors import Unreachable
 from relay.node.capture import Submission, capture
 from relay.records.identifiers import StatementId
@@ -83,7 +84,7 @@ async def _demo(folder: Path, once: bool, as_json: bool) -> int:
         result["seconds"] = round(time.monotonic() - started, 1)
         _end(result, as_json)
         if not once:
-            console.print("The pages stay up for a look. Ctrl-C ends the demo; nothing stays behind.")
+            console.print(told("The pages stay up for a look. Ctrl-C ends the demo; nothing stays behind."))
             with suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
     finally:
@@ -238,18 +239,19 @@ async def _shown(console: Console, story: Story, as_json: bool) -> AsyncIterator
 
 
 async def _tell(story: Story) -> None:
-    told = ""
+    act = ""
     while True:
-        if story.act != told:
-            told = story.act
-            click.echo(told, err=True)
+        if story.act != act:
+            act = story.act
+            message(act)
         await asyncio.sleep(0.05)
 
 
 def _table(story: Story) -> Table:
     names = list(story.where)
-    table = Table(title=story.act, title_justify="left", caption="● whole   ◐ on its way   ✓ delivered, with receipt")
-    table.add_column("package")
+    caption = told("● whole   ◐ on its way   ✓ delivered, with receipt")
+    table = Table(title=told(story.act), title_justify="left", caption=caption)
+    table.add_column(told("package"))
     for name in names:
         table.add_column(name, justify="center")
     for statement, (island, form) in story.submitted.items():
@@ -273,12 +275,14 @@ def _end(result: dict[str, Any], as_json: bool) -> None:
         print_json(result)
         return
     once = "each once" if result["each_once"] else "NOT each once"
-    click.echo(f"{result['delivered']} of {result['packages']} delivered, {once}; log of {result['log_size']} entries")
-    click.echo(f"{result['receipts_back']} of {result['packages']} receipts are back on the islands")
-    click.echo(f"{result['hashes_checked']} of {result['objects']} photographs have the hash that was signed")
+    delivered, packages = result["delivered"], result["packages"]
+    click.echo(told(f"{delivered} of {packages} delivered, {once}; log of {result['log_size']} entries"))
+    click.echo(told(f"{result['receipts_back']} of {packages} receipts are back on the islands"))
+    click.echo(told(f"{result['hashes_checked']} of {result['objects']} photographs have the hash that was signed"))
     for name, page in result["pages"].items():
         click.echo(f"  {name:24} {page}")
-    click.echo(f"{'All is well' if result['ok'] else 'Something is WRONG'} after {result['seconds']} s.")
+    well = "All is well" if result["ok"] else "Something is WRONG"
+    click.echo(told(f"{well} after {result['seconds']} s."))
 
 
 def _box_name(station: Station) -> str:

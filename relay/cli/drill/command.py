@@ -10,7 +10,8 @@ import click
 
 from relay.cli.authority import DEFAULT_FORMS, make_election
 from relay.cli.drill.record import FORM
-from relay.cli.language import told
+from relay.cli.help import Group
+from relay.cli.language import told, told_in_parts
 from relay.cli.options import home_option, json_option, message, print_json
 from relay.cli.terminal import paint
 from relay.node.home import Home
@@ -19,7 +20,7 @@ from relay.records.identifiers import DRILL_PREFIX, is_drill
 _PATH = click.Path(path_type=Path)
 
 
-@click.group()
+@click.group(cls=Group)
 def drill() -> None:
     """Practise before election day. A drill has its own root: none of it can enter the real election."""
 
@@ -70,20 +71,22 @@ def report(home: Home, as_json: bool) -> None:
     if as_json:
         print_json(document)
         return
-    click.echo(
-        f"{document['election']}: {document['done']} done, {document['under_way']} under way, "
+    sums = (
+        f"{document['done']} done, {document['under_way']} under way, "
         f"{len(document['missing'])} missing of {document['stations']} polling stations"
     )
+    click.echo(f"{document['election']}: {told(sums)}")
     if document["median_seconds"] is not None:
-        click.echo(f"half of them took less than {_minutes(document['median_seconds'])}")
+        click.echo(told(f"half of them took less than {_minutes(document['median_seconds'])}"))
     for one in document["reports"]:
         took = _minutes(one["seconds"]) if one["seconds"] is not None else ""
         colour = "green" if one["state"] == "done" and not one["troubles"] else "yellow"
-        click.echo(f"{one['tps']:16} {one['place']:24.24} {one['device']:20} {paint(one['state'], colour):10} {took}")
+        state = paint(f"{told(one['state']):10}", colour)
+        click.echo(f"{one['tps']:16} {one['place']:24.24} {one['device']:20} {state} {took}")
         for trouble in one["troubles"]:
-            click.echo(f"{'':17}{trouble}")
+            click.echo(f"{'':17}{told_in_parts(trouble)}")
     if document["missing"]:
-        click.echo(f"missing: {' '.join(document['missing'])}")
+        click.echo(f"{told('missing')}: {' '.join(document['missing'])}")
 
 
 async def _report(home: Home) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from relay.node.pairing import Pairing
 from relay.records.identifiers import is_drill
 from relay.records.tally import read_tally
 from relay.store.durable import write_durably
-from relay.store.interface import Bundle, State
+from relay.store.interface import Bundle, Seen, State
 from relay.sync.custody import Custody
 
 _EVERY = 0.5
@@ -150,7 +150,7 @@ class Walk:
             async with asyncio.timeout(self.patience):
                 while not await done():  # type: ignore[misc]
                     await asyncio.sleep(_EVERY)
-                    if await self.custody.store.refresh():
+                    if await self.custody.store.refresh() is not Seen.NOTHING:
                         await self.custody.load()
         except TimeoutError:
             raise Unreachable(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from relay.cli.language import told
 from relay.cli.options import json_option, print_json
 from relay.cli.simulate.flow import NEVER
 from relay.cli.simulate.forecast import Forecast, StationForecast, describe, forecast, moment_of
@@ -33,7 +34,7 @@ def simulate(file: Path, draws: int, seed: int, picture: Path | None, as_json: b
     docs/reference/plan.md tells what PLAN.toml holds and what the model leaves out.
     """
     plan = parse_plan(_read(file))
-    with counting("nights", draws) as step:
+    with counting(told("nights"), draws) as step:
         result = forecast(plan, draws, seed, step)
     if picture is not None:
         write_durably(picture, draw(result).encode())
@@ -55,27 +56,32 @@ def _show(result: Forecast) -> None:
     plan = result.plan
     day = f", {plan.day.isoformat()}" if plan.day else ""
     whole = 60 if plan.deadline - min(place.counted.low for _, place in plan.stations) > _HOURS else 1
-    click.echo(f"{plan.title}{day}: deadline {moment_of(plan.deadline)}; {result.draws} nights, seed {result.seed}")
-    place = max(10, *(len(one.place) for one in result.stations))
+    said = told(f"deadline {moment_of(plan.deadline)}; {result.draws} nights, seed {result.seed}")
+    click.echo(f"{plan.title}{day}: {said}")
+    heads = [told(head) for head in ("station", "place", "median", "90 % by", "receipt", "late")]
     tps = max(8, *(len(one.tps) for one in result.stations))
-    click.echo(f"{'station':{tps}}  {'place':{place}}  {'median':>11}  {'90 % by':>11}  {'receipt':>11}  late")
+    place = max(10, *(len(one.place) for one in result.stations))
+    click.echo(f"{heads[0]:{tps}}  {heads[1]:{place}}  {'  '.join(f'{head:>11}' for head in heads[2:5])}  {heads[5]}")
+    shown: list[str] = []
     for one in result.stations:
         times = (one.arrival.median, one.arrival.ninetieth, one.receipt.median)
-        shown = "  ".join(f"{_rounded(moment, whole):>11}" for moment in times)
-        click.echo(f"{one.tps:{tps}}  {one.place:{place}}  {shown}  {_late(one)}")
+        shown.append("  ".join(f"{_rounded(moment, whole):>11}" for moment in times))
+        click.echo(f"{one.tps:{tps}}  {one.place:{place}}  {shown[-1]}  {_late(one)}")
+    if any("  1 " in line for line in shown):
+        click.echo(told("(1 09:30 is 09:30 on the day after)"))
     for call in result.calls:
         if call.cut >= _RISKY:
-            said = f"{call.call.boat} at {call.call.place}, {moment_of(call.call.start)}"
-            click.echo(paint(f"too short in {call.cut:.0%} of the nights: {said}", "yellow"))
+            which = f"{call.call.boat} {told('at')} {call.call.place}, {moment_of(call.call.start)}"
+            click.echo(paint(f"{told(f'too short in {call.cut:.0%} of the nights')}: {which}", "yellow"))
     low, high = result.risk_range
-    click.echo(f"any station late: {result.risk:.1%} of the nights ({low:.1%} to {high:.1%})")
+    click.echo(told(f"any station late: {result.risk:.1%} of the nights ({low:.1%} to {high:.1%})"))
 
 
 def _rounded(moment: float, whole: int) -> str:
-    return "never" if moment == NEVER else moment_of(-(-moment // whole) * whole) or ""
+    return told("never") if moment == NEVER else moment_of(-(-moment // whole) * whole) or ""
 
 
 def _late(station: StationForecast) -> str:
     low, high = station.risk_range
-    text = f"{station.risk:.1%} ({low:.1%} to {high:.1%})"
+    text = f"{station.risk:.1%} ({low:.1%} {told('to')} {high:.1%})"
     return paint(text, "red") if station.risk >= _RISKY else text

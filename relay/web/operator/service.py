@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from relay.errors import RelayError
+from relay.errors import NotHeld, RelayError
 from relay.limits import MAX_FORM
 from relay.net.sockets import listen
 from relay.node.daemon import Daemon
@@ -61,6 +61,10 @@ class Operator:
                 if not is_operators(request.path):
                     raise
                 return self._pages.trouble(request, error)
+            except web.HTTPNotFound:
+                if not is_operators(request.path):
+                    raise
+                return self._pages.trouble(request, NotHeld("There is no such page", "Begin at the list of forms."))
 
         return explained
 

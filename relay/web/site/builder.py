@@ -23,11 +23,11 @@ from relay.receiver.chains import Finding, Gap, Link, findings
 from relay.receiver.results import Logged, judge, shows_at
 from relay.records.identifiers import NodeId, RecordId, StatementId
 from relay.records.notice import Station
+from relay.store.shelf import FRESH, Page, Shelf
 from relay.web.site.documents import Documents, encode, parse
 from relay.web.site.downloads import table
 from relay.web.site.pages import JSON, Look
 from relay.web.site.regions import WHOLE, Document, Region, Regions, add_up, fingerprint, station_row
-from relay.web.site.shelf import FRESH, Page, Shelf
 
 STATE = "site.json"
 NEWEST = "newest.json"

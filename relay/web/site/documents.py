@@ -13,8 +13,8 @@ from collections.abc import Iterable
 
 from relay.errors import StoreError
 from relay.limits import MAX_SITE_DOCUMENT, SITE_DOCUMENTS
+from relay.store.shelf import Shelf
 from relay.web.site.regions import Document
-from relay.web.site.shelf import Shelf
 
 GENERATION = "generation"
 

@@ -11,7 +11,7 @@ from typing import Any
 from xml.etree import ElementTree as Xml
 
 from relay.records.tally import COUNTS
-from relay.web.site.shelf import Page
+from relay.store.shelf import Page
 
 _COLUMNS = (
     "tps",

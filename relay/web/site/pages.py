@@ -22,11 +22,11 @@ from relay.receiver.results import Logged, Result, Standing
 from relay.records.identifiers import is_drill, sha256
 from relay.records.notice import Station
 from relay.records.tally import COUNTS
+from relay.store.shelf import Page
 from relay.trust.enrolment import pem_block
 from relay.web.site.chart import Place, draw
 from relay.web.site.downloads import feed
 from relay.web.site.regions import Document, Region
-from relay.web.site.shelf import Page
 
 LANGUAGES = ("id", "en")
 HTML = "text/html; charset=utf-8"

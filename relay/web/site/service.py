@@ -14,13 +14,23 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from relay.errors import RelayError, StoreError
-from relay.limits import LOG_IDLE_SECONDS, MAX_MAP, MAX_RECORD, SITE_BATCH, SITE_SETTLE_SECONDS, SITE_SHARE
+from relay.limits import (
+    LEAD_SECONDS,
+    LOG_IDLE_SECONDS,
+    MAX_MAP,
+    MAX_RECORD,
+    SITE_BATCH,
+    SITE_SETTLE_SECONDS,
+    SITE_SHARE,
+)
 from relay.node.daemon import Daemon
 from relay.node.home import Home, Member
 from relay.receiver.results import Logged
 from relay.records.identifiers import Kind, receipt_id
 from relay.records.statement import Statement, read_statement
 from relay.store.interface import Store
+from relay.store.pictures import picture_type
+from relay.store.shelf import FOR_EVER, Shelf
 from relay.sync.custody import Custody
 from relay.trust.admission import Admission
 from relay.trust.certificates import read_certificate
@@ -28,7 +38,6 @@ from relay.web.site.builder import Register, Site
 from relay.web.site.chart import Place, read_places
 from relay.web.site.documents import DamagedSite
 from relay.web.site.pages import Look
-from relay.web.site.shelf import FOR_EVER, FolderShelf, Shelf
 
 logger = logging.getLogger(__name__)
 
@@ -110,10 +119,11 @@ class SiteKeeper:
             if kind is Kind.RECEIPT:
                 await self._shelf.write(f"receipt/{name}", raw, _COSE, FOR_EVER)
         for file in statement.package.files:
-            path = await self._store.object_path(file.sha256)
+            target = f"object/{file.sha256.hex()}"
+            path = None if await self._shelf.holds([target]) else await self._store.object_path(file.sha256)
             if path is not None:
-                kind_of_file = "application/octet-stream" if statement.package.sealed else picture_type(path)
-                await self._shelf.copy(f"object/{file.sha256.hex()}", path, kind_of_file, FOR_EVER)
+                kind_of_file = "application/octet-stream" if statement.package.sealed else type_of_file(path)
+                await self._shelf.copy(target, path, kind_of_file, FOR_EVER)
 
 
 def _logged(statement: Statement, entry: int, arrived: int) -> Logged:
@@ -121,15 +131,10 @@ def _logged(statement: Statement, entry: int, arrived: int) -> Logged:
     return Logged.of(statement, signer.name, signer.node, entry, arrived)
 
 
-def picture_type(path: Path) -> str:
-    """The media type of a picture, by its first bytes: what a statement calls a file is only what its device says."""
+def type_of_file(path: Path) -> str:
+    """The media type of a file."""
     with path.open("rb") as file:
-        head = file.read(16)
-    if head.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    return "application/octet-stream"
+        return picture_type(file.read(16))
 
 
 def read_map(home: Home) -> tuple[Place, ...]:
@@ -144,9 +149,9 @@ def read_map(home: Home) -> tuple[Place, ...]:
         return ()
 
 
-def folder_site(home: Home, member: Member, custody: Custody) -> tuple[Site, SiteKeeper]:
-    """The site in a receiver's own folder of published files, and its keeper."""
-    shelf = FolderShelf(home.public_folder)
+def site_of(home: Home, member: Member, custody: Custody) -> tuple[Site, SiteKeeper]:
+    """The site among a receiver's published files, and its keeper."""
+    shelf = custody.store.shelf
     identity = member.identity
     site = Site(shelf, Look(identity.election, member.root, identity.certificate, read_map(home)))
     return site, SiteKeeper(site, shelf, custody.store, custody.admission)
@@ -155,7 +160,7 @@ def folder_site(home: Home, member: Member, custody: Custody) -> tuple[Site, Sit
 @asynccontextmanager
 async def site_service(daemon: Daemon) -> AsyncIterator[None]:
     """Keep the site while the daemon runs. An extension of `relay.node.daemon`, after the receiver's own."""
-    site, keeper = folder_site(daemon.home, daemon.member, daemon.custody)
+    site, keeper = site_of(daemon.home, daemon.member, daemon.custody)
     daemon.work.append(_keep_for_ever(daemon, site, keeper))
     yield
 
@@ -168,6 +173,10 @@ async def _keep_for_ever(daemon: Daemon, site: Site, keeper: SiteKeeper) -> None
         started = time.monotonic()
         brought = 0
         try:
+            if not await daemon.custody.store.leads():
+                opened = False  # another receiver keeps it
+                await asyncio.sleep(LEAD_SECONDS)
+                continue
             if not opened:
                 await keeper.open()
                 opened = True

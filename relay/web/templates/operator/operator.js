@@ -213,7 +213,8 @@
       none.hidden = true;
       return (text, percent) => {
         line.textContent = fill(text, { percent });
-        bar.value = percent;
+        if (percent === null) item.replaceChildren(line);
+        else bar.value = percent;
       };
     };
 
@@ -260,7 +261,7 @@
           } else if (response.status === 507) {
             throw new Error(say.full);
           } else if (response.status >= 400 && response.status < 500 && response.status !== 408) {
-            show(say.failed, percent());
+            show(say.failed, null);
             said.textContent = say.failed;
             await forget(picture.id);
             return null;

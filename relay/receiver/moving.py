@@ -1,0 +1,151 @@
+"""Moving a receiver's store into another one: the log entry by entry, then what is under way, then all else.
+
+Every step is one that the store takes in daily work, so a move that was cut goes on where it was. What was admitted
+once is not judged anew: a device that was revoked since has its place in the log. Promises 3 to 7 hold throughout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+
+from relay.errors import StoreError
+from relay.limits import LOG_BATCH, MAX_RECORD, MOVED_AT_ONCE
+from relay.log.merkle import leaf_hash
+from relay.log.tree import Frontier
+from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId, receipt_id
+from relay.records.receipt import read_receipt
+from relay.records.statement import FileEntry, read_statement
+from relay.store.interface import LogBatch, LogState, State, Store
+from relay.store.recordset import item_of, kind_end
+from relay.trust.admission import Admission, Admitted
+from relay.trust.certificates import read_certificate
+
+Progress = Callable[[str, int, int], None]
+"""Told what is moved: how many entries of how many."""
+
+
+class Move:
+    """From `source` to `target`, whose receivers are all stopped. `admission` is what the source's custody loaded."""
+
+    def __init__(self, source: Store, target: Store, admission: Admission, progress: Progress) -> None:
+        self._source = source
+        self._target = target
+        self._admission = admission
+        self._progress = progress
+
+    async def run(self) -> LogState:
+        """Move everything; the log as it is there then. Raises `StoreError`: the target holds another log, say."""
+        for kind in (Kind.NOTICE, Kind.CHECKPOINT):
+            await self._target.add([self._admission.admit(kind, raw) for raw in await self._source.load(kind)])
+        await self._source.withhold(())  # what a revoked device sent is moved as well, and withheld again there
+        state = await self._move_log()
+        await self._move_under_way()
+        await self._move_other_receipts()
+        for peer in await self._source.peers():
+            await self._target.note_peer(peer)
+        for key, value in (await self._source.notes()).items():
+            await self._target.set_note(key, value)
+        await self._source.withhold(self._admission.revoked)
+        await self._target.withhold(self._admission.revoked)
+        return state
+
+    async def _move_log(self) -> LogState:
+        source, target = await self._source.log_state(), await self._target.log_state()
+        frontier = Frontier()
+        while frontier.size < source.size:
+            count = min(LOG_BATCH, source.size - frontier.size)
+            if frontier.size < target.size:
+                count = min(count, target.size - frontier.size)
+            raws = await self._source.log_statements(frontier.size, count)
+            grown = frontier.extend(leaf_hash(raw) for raw in raws)
+            if frontier.size >= target.size:
+                await self._append(frontier.size, raws, grown, source)
+            elif grown.size == target.size:
+                self._check_begun(grown, target)
+            frontier = grown
+            self._progress("entries", frontier.size, source.size)
+        moved = await self._target.log_state()
+        if (moved.size, moved.frontier) != (source.size, source.frontier):
+            raise StoreError("The other store holds another log", "Move into an empty database and bucket.")
+        if moved.checkpoint != source.checkpoint:
+            await self._target.append(LogBatch(source.size, (), (), source))
+        return source
+
+    def _check_begun(self, frontier: Frontier, target: LogState) -> None:
+        """What was moved before must be the beginning of this log."""
+        if frontier.to_bytes() != target.frontier:
+            raise StoreError("The other store holds another log", "Move into an empty database and bucket.")
+
+    async def _append(self, first: int, raws: Sequence[bytes], grown: Frontier, source: LogState) -> None:
+        statements = [_statement(raw) for raw in raws]
+        ids = tuple(StatementId(one.id) for one in statements)
+        for one in statements:
+            await self._move_objects(read_statement(one.raw).package.files)
+        await self._target.add(statements)
+        receipts = await self._receipts(ids)
+        state = source if grown.size == source.size else LogState(grown.size, grown.to_bytes(), b"")
+        await self._target.append(LogBatch(first, ids, receipts, state))
+
+    async def _receipts(self, ids: Sequence[StatementId]) -> tuple[Admitted, ...]:
+        wanted: list[RecordId] = [receipt_id(one) for one in ids]
+        found = {one: raw for _, one, raw in await self._source.read(wanted, len(wanted) * MAX_RECORD)}
+        if len(found) != len(wanted):
+            raise StoreError("Receipts of the log are not in the store", "Restore its newest backup, then move again.")
+        return tuple(_receipt(one, found[one]) for one in wanted)
+
+    async def _move_objects(self, files: Sequence[FileEntry]) -> None:
+        async def one(object_id: ObjectId) -> None:
+            path = await self._source.object_path(object_id)
+            if path is not None:
+                await self._target.adopt(object_id, path)
+
+        objects = iter({file.sha256 for file in files})
+        while batch := list(islice(objects, MOVED_AT_ONCE)):
+            await asyncio.gather(*map(one, batch))
+
+    async def _move_under_way(self) -> None:
+        """Bundles without an entry, with as much of their content as is here."""
+        for bundle in await self._source.bundles():
+            if bundle.state is State.DELIVERED:
+                continue
+            for _, _, raw in await self._source.read([bundle.id], MAX_RECORD):
+                await self._target.add([_statement(raw)])
+            for holding in await self._source.holdings([file.sha256 for file in bundle.files]):
+                if holding.complete:
+                    await self._move_objects([one for one in _files(raw) if one.sha256 == holding.object])
+                    continue
+                for index in _indices(holding.chunks):
+                    data = await self._source.read_chunk(holding.object, index)
+                    if data is not None:
+                        await self._target.stage_chunk(holding.object, index, data)
+                await self._target.commit_chunks()
+
+    async def _move_other_receipts(self) -> None:
+        """Receipts of other receivers' logs, or for statements that are not held."""
+        keys = self._source.members.keys(bytes([Kind.RECEIPT]), kind_end(Kind.RECEIPT))
+        ids = iter([item_of(key)[1] for key in keys])
+        while batch := list(islice(ids, LOG_BATCH)):
+            held = set(await self._target.offered(batch))
+            left = [one for one in batch if one not in held]
+            for _, record, raw in await self._source.read(left, len(left) * MAX_RECORD):
+                await self._target.add([_receipt(record, raw)])
+
+
+def _statement(raw: bytes) -> Admitted:
+    statement = read_statement(raw)
+    return Admitted(Kind.STATEMENT, statement.id, raw, statement, read_certificate(statement.envelope.certificate).node)
+
+
+def _receipt(record: RecordId, raw: bytes) -> Admitted:
+    receipt = read_receipt(raw)
+    return Admitted(Kind.RECEIPT, record, raw, receipt, read_certificate(receipt.envelope.certificate).node)
+
+
+def _files(raw: bytes) -> Sequence[FileEntry]:
+    return read_statement(raw).package.files
+
+
+def _indices(bits: int) -> Iterator[int]:
+    return (index for index in range(bits.bit_length()) if bits >> index & 1)

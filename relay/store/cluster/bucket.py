@@ -1,0 +1,162 @@
+"""The bucket, through obstore: content, pieces of content, and published files.
+
+    public/…                  the published files; public/object/<sha256> is content, where it will be published
+    piece/<object>/<name>     chunks of an object that is not whole yet
+
+What was put is there, durably, when the call returns: that is what an S3 service promises. Nothing is put under a
+condition, which not every service knows. Only `public/` needs to be readable by others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import obstore
+from obstore.exceptions import BaseError, GenericError, NotFoundError
+from obstore.store import S3Store
+
+from relay.errors import StoreError
+from relay.limits import BUCKET_RETRY_SECONDS, BUCKET_SECONDS, CONNECT_SECONDS
+from relay.store.shelf import FRESH
+
+PUBLIC = "public/"
+_BINARY = "application/octet-stream"
+_TRIES = 3
+
+
+class Bucket:
+    """A bucket of an S3 service."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    @classmethod
+    def open(cls, name: str, endpoint: str | None, region: str | None) -> Bucket:
+        """The bucket `name` of the service at `endpoint` (Amazon's own where it is None).
+
+        The keys come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or from the machine's role.
+        Raises `StoreError`.
+        """
+        settings: dict[str, Any] = {"virtual_hosted_style_request": False, "endpoint": endpoint} if endpoint else {}
+        if region:
+            settings["region"] = region
+        with _explained(name):
+            return cls(
+                S3Store(
+                    name,
+                    client_options={
+                        "allow_http": (endpoint or "").startswith("http://"),
+                        "timeout": timedelta(seconds=BUCKET_SECONDS),
+                        "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
+                    },
+                    retry_config={
+                        "max_retries": 4,
+                        "retry_timeout": timedelta(seconds=BUCKET_RETRY_SECONDS),
+                        "backoff": {
+                            "init_backoff": timedelta(milliseconds=100),
+                            "max_backoff": timedelta(seconds=2),
+                            "base": 2,
+                        },
+                    },
+                    **settings,
+                )
+            )
+
+    async def put(self, path: str, content: bytes, content_type: str = _BINARY, cache: str = FRESH) -> None:
+        """Put content there, in place of what was. Raises `StoreError`."""
+        attributes: Any = {"Content-Type": content_type, "Cache-Control": cache}
+        with _explained(path):
+            for left in reversed(range(_TRIES)):
+                try:
+                    await obstore.put_async(self._store, path, content, attributes=attributes, use_multipart=False)
+                except GenericError:  # of two puts of one name at once, Swift's s3api says to one that it is lost
+                    if not left:
+                        raise
+                else:
+                    return
+
+    async def get(self, path: str) -> bytes | None:
+        """What is there, or None. Raises `StoreError`."""
+        with _explained(path), suppress(NotFoundError, FileNotFoundError):
+            found = await obstore.get_async(self._store, path)
+            return bytes(await found.bytes_async())
+        return None
+
+    async def get_range(self, path: str, offset: int, length: int) -> bytes | None:
+        """A part of what is there, or None. Raises `StoreError`."""
+        with _explained(path), suppress(NotFoundError, FileNotFoundError):
+            return bytes(await obstore.get_range_async(self._store, path, start=offset, length=length))
+        return None
+
+    async def has(self, path: str) -> bool:
+        """Whether anything is there. Raises `StoreError`."""
+        with _explained(path), suppress(NotFoundError, FileNotFoundError):
+            await obstore.head_async(self._store, path)
+            return True
+        return False
+
+    async def remove(self, paths: Sequence[str]) -> None:
+        """Take these away, if they are there. Raises `StoreError`."""
+
+        async def one(path: str) -> None:
+            with _explained(path), suppress(NotFoundError, FileNotFoundError):
+                await obstore.delete_async(self._store, path)
+
+        await asyncio.gather(*map(one, paths))
+
+
+class BucketShelf:
+    """The published files of a bucket. Content lies there from the beginning: it is not copied."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+
+    async def write(
+        self,
+        path: str,
+        content: bytes,
+        content_type: str,
+        cache: str = FRESH,
+        *,
+        durable: bool = False,  # noqa: ARG002
+    ) -> None:
+        """See `relay.store.shelf.Shelf`."""
+        await self._bucket.put(PUBLIC + path, content, content_type, cache)
+
+    async def read(self, path: str) -> bytes | None:
+        """See `relay.store.shelf.Shelf`."""
+        return await self._bucket.get(PUBLIC + path)
+
+    async def copy(self, path: str, source: Path, content_type: str, cache: str) -> None:
+        """See `relay.store.shelf.Shelf`."""
+        if not await self._bucket.has(PUBLIC + path):
+            content = await asyncio.to_thread(source.read_bytes)
+            await self._bucket.put(PUBLIC + path, content, content_type, cache)
+
+    async def holds(self, paths: Sequence[str]) -> bool:  # noqa: ARG002
+        """See `relay.store.shelf.Shelf`. A bucket loses nothing, and asking after thousands of files takes long."""
+        return True
+
+    async def settle(self) -> None:
+        """See `relay.store.shelf.Shelf`. What was put is durable."""
+
+
+@contextmanager
+def _explained(path: str) -> Iterator[None]:
+    """Within it, trouble with the service is a `StoreError`; that nothing is there passes."""
+    try:
+        yield
+    except (NotFoundError, FileNotFoundError):
+        raise
+    except (BaseError, OSError, ValueError) as error:
+        text = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise StoreError(
+            f"The bucket does not take or give {path[:100]} ({text})",
+            "Check that the S3 service answers and that the bucket and its keys are right; relay goes on when it is "
+            "back.",
+        ) from error

@@ -1,0 +1,131 @@
+"""PostgreSQL, through asyncpg: a pool of connections, transactions that are tried again, errors in a user's words.
+
+A commit is on the disk of the server when it returns (`synchronous_commit`, its default): promise 5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
+
+import asyncpg
+
+from relay.errors import StoreError
+from relay.limits import DATABASE_CONNECTIONS, DATABASE_SECONDS
+from relay.store.cluster.schema import prepare
+
+T = TypeVar("T")
+Work = Callable[[Any], Awaitable[T]]
+
+_AGAIN = (asyncpg.exceptions.DeadlockDetectedError, asyncpg.exceptions.SerializationError)
+_TRIES = 5
+_ADVICE = "Check that PostgreSQL runs and that `database` in config.toml is right; relay goes on when it is back."
+_ALIVE = {"tcp_keepalives_idle": "2", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
+"""A server that can no longer reach us ends our session, and with it our locks, within eight seconds."""
+
+
+class Database:
+    """A database, reached at `url`."""
+
+    def __init__(self, url: str, pool: Any) -> None:
+        self.url = url
+        self._pool = pool
+
+    @classmethod
+    async def open(cls, url: str) -> Database:
+        """Connect, and bring the schema up to date. Raises `StoreError`."""
+        with explained():
+            pool = await asyncpg.create_pool(
+                url,
+                min_size=1,
+                max_size=DATABASE_CONNECTIONS,
+                timeout=DATABASE_SECONDS,
+                command_timeout=DATABASE_SECONDS,
+                server_settings={"application_name": "relay", **_ALIVE},
+            )
+            try:
+                async with pool.acquire() as connection:
+                    await prepare(connection)
+            except BaseException:
+                pool.terminate()
+                raise
+        return cls(url, pool)
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        try:
+            async with asyncio.timeout(DATABASE_SECONDS):
+                await self._pool.close()
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            self._pool.terminate()
+
+    async def commit(self, work: Work[T]) -> T:
+        """Do `work` with a connection in one transaction (`READ COMMITTED`), durable on return.
+
+        It is done again when another transaction stood in its way. Raises `StoreError`; then nothing was changed, or,
+        when the connection was lost during the commit itself, all of it.
+        """
+        with explained():
+            for left in reversed(range(_TRIES)):
+                try:
+                    async with self._pool.acquire() as connection, connection.transaction():
+                        return await work(connection)
+                except _AGAIN:
+                    if not left:
+                        raise
+        raise AssertionError
+
+    async def rows(self, sql: str, *parameters: object) -> list[Any]:
+        """All rows of a query."""
+        with explained():
+            return list(await self._pool.fetch(sql, *parameters))
+
+    async def row(self, sql: str, *parameters: object) -> Any:
+        """The first row of a query, or None."""
+        with explained():
+            return await self._pool.fetchrow(sql, *parameters)
+
+    async def stream(self, sql: str, *parameters: object) -> AsyncIterator[Any]:
+        """The rows of a query, some at a time."""
+        with explained():
+            async with self._pool.acquire() as connection, connection.transaction(readonly=True):
+                async for row in connection.cursor(sql, *parameters, prefetch=2_000):
+                    yield row
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Any]:
+    """A connection of its own, beside the pool."""
+    with explained():
+        connection = await connect(url)
+        try:
+            yield connection
+        finally:
+            connection.terminate()
+
+
+async def connect(url: str) -> Any:
+    """Connect beside the pool. Raises what asyncpg raises."""
+    settings = {"application_name": "relay watch", **_ALIVE}
+    return await asyncpg.connect(
+        url, timeout=DATABASE_SECONDS, command_timeout=DATABASE_SECONDS, server_settings=settings
+    )
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Within it, trouble with the database is a `StoreError`."""
+    try:
+        yield
+    except asyncpg.exceptions.DiskFullError as error:
+        raise StoreError("The disk of the database is full", "Give PostgreSQL more room.") from error
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
+        # A ValueError is a URL that names no database.
+        raise StoreError(f"The database does not do as it is asked ({_in_words(error)})", _ADVICE) from error
+
+
+def _in_words(error: BaseException) -> str:
+    text = str(error) or type(error).__name__
+    return text.splitlines()[0][:200]

@@ -1,0 +1,263 @@
+"""Records and bundles in PostgreSQL: adding many at once, receipts, slots, revocations, what became complete.
+
+Functions over one transaction. Receivers work side by side, so rows are locked before what depends on them is read, and
+always in the order of their ids: two transactions never wait for each other in a circle, and neither overlooks what
+the other does. Guards promises 6 and 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from relay.limits import MAX_LAYOUTS
+from relay.records.identifiers import NodeId, ObjectId, StatementId, parse_uri
+from relay.records.receipt import Receipt
+from relay.records.statement import Statement
+from relay.store.interface import Outcome
+from relay.store.layouts import layout_name
+from relay.trust.admission import Admitted
+
+_MAX_RANK = (1 << 63) - 1
+"""PostgreSQL's largest integer; no tree grows so far that it matters."""
+
+
+@dataclass(slots=True)
+class Added:
+    """What adding records did: the outcome of each, whether rules changed, the bundles that are complete by it."""
+
+    outcomes: list[Outcome]
+    rules: bool = False
+    completed: list[StatementId] = field(default_factory=list)
+
+
+async def add(db: Any, items: Sequence[Admitted], own: NodeId | None, now: int) -> Added:
+    """Keep admitted records."""
+    added = Added([Outcome.KNOWN] * len(items))
+    fresh: dict[bytes, int] = {}
+    for place, item in enumerate(items):
+        if isinstance(item.body, Statement | Receipt):
+            fresh.setdefault(item.id, place)
+        else:
+            added.outcomes[place] = await _add_to_slot(db, item)
+            added.rules |= added.outcomes[place] is Outcome.NEW
+    places = [fresh[one] for one in sorted(fresh)]
+    rows = await _insert(db, [items[place] for place in places])
+    new = [items[place] for place in sorted(places) if items[place].id in rows]
+    for item in new:
+        added.outcomes[fresh[item.id]] = Outcome.NEW
+    await add_receipts(db, [one.body for one in new if isinstance(one.body, Receipt)], now)
+    statements = [(one, one.body) for one in new if isinstance(one.body, Statement)]
+    if statements:
+        added.completed = await _add_statements(db, statements, own)
+    return added
+
+
+async def add_receipts(db: Any, receipts: Sequence[Receipt], now: int) -> None:
+    """Note which statements have a receipt."""
+    if not receipts:
+        return
+    statements, entries = [one.statement for one in receipts], [one.entry for one in receipts]
+    await db.execute(
+        "INSERT INTO receipts SELECT * FROM unnest($1::bytea[], $2::bigint[]) ON CONFLICT DO NOTHING",
+        statements,
+        entries,
+    )
+    await db.execute(
+        "UPDATE bundles b SET entry = r.entry, receipt_at = $3, withheld = false "
+        "FROM unnest($1::bytea[], $2::bigint[]) AS r (statement, entry) "
+        "WHERE b.statement = r.statement AND b.entry IS NULL",
+        statements,
+        entries,
+        now,
+    )
+
+
+async def insert_receipts(db: Any, receipts: Sequence[Admitted]) -> bool:
+    """Keep receipts of which none may be held already; whether that was so."""
+    return len(await _insert(db, sorted(receipts, key=lambda one: one.id))) == len(receipts)
+
+
+async def withhold(db: Any, revoked: Iterable[NodeId]) -> bool:
+    """Hide undelivered statements of these signers, and of these only; whether that changed anything."""
+    rows = await db.fetch(
+        "UPDATE bundles SET withheld = (node = ANY($1::bytea[])) "
+        "WHERE entry IS NULL AND withheld <> (node = ANY($1::bytea[])) RETURNING 1",
+        list(revoked),
+    )
+    return bool(rows)
+
+
+async def settle(db: Any, objects: Iterable[ObjectId]) -> list[StatementId]:
+    """Bring bundles up to date with what is held of these objects; those that became complete.
+
+    The bundles are locked by one command and counted by the next, which sees all that was committed meanwhile: of two
+    receivers that bring the last two objects of a bundle, the second one finds it complete.
+    """
+    named = await db.fetch("SELECT DISTINCT statement FROM files WHERE object = ANY($1::bytea[])", list(objects))
+    return await _complete(db, [row[0] for row in named])
+
+
+async def _complete(db: Any, statements: Sequence[bytes]) -> list[StatementId]:
+    if not statements:
+        return []
+    await db.execute(
+        "SELECT 1 FROM bundles WHERE statement = ANY($1::bytea[]) ORDER BY statement FOR UPDATE", statements
+    )
+    await db.execute(_COUNT_REMAINING, statements)
+    return [StatementId(row[0]) for row in await db.fetch(_COMPLETE, statements)]
+
+
+_COUNT_REMAINING = """
+    UPDATE bundles b SET remaining = (
+        SELECT coalesce(sum(CASE WHEN o.whole THEN 0 ELSE n.size - coalesce((
+            SELECT max(l.held_bytes) FROM layouts l
+            WHERE l.object = n.object AND l.size = n.size AND NOT l.refuted), 0) END), 0)
+        FROM (SELECT f.object, max(f.size) AS size FROM files f WHERE f.statement = b.statement GROUP BY f.object) n
+        JOIN objects o ON o.id = n.object)
+    WHERE b.statement = ANY($1::bytea[])
+"""
+
+
+_COMPLETE = """
+    UPDATE bundles b SET completed = n.place FROM (
+        SELECT due.statement, nextval('completions') AS place FROM (
+            SELECT c.statement FROM bundles c JOIN unnest($1::bytea[]) WITH ORDINALITY AS a (statement, place)
+                ON a.statement = c.statement
+            WHERE c.remaining = 0 AND c.completed IS NULL ORDER BY a.place) due) n
+    WHERE b.statement = n.statement RETURNING b.statement
+"""
+"""In the order in which they were given."""
+
+
+async def _add_to_slot(db: Any, item: Admitted) -> Outcome:
+    rank = min(item.rank, _MAX_RANK)
+    await db.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", item.slot)
+    if await db.fetchval("SELECT 1 FROM records WHERE id = $1", item.id):
+        return Outcome.KNOWN
+    held = await db.fetchval("SELECT rank FROM records WHERE slot = $1", item.slot)
+    if held is not None and held >= rank:
+        return Outcome.STALE
+    await db.execute("DELETE FROM records WHERE slot = $1", item.slot)
+    await db.execute(
+        "INSERT INTO records (id, kind, slot, rank, raw) VALUES ($1, $2, $3, $4, $5)",
+        item.id,
+        int(item.kind),
+        item.slot,
+        rank,
+        item.raw,
+    )
+    return Outcome.NEW
+
+
+async def _insert(db: Any, items: Sequence[Admitted]) -> set[bytes]:
+    """Insert records without a slot, in the order given; the ids of those that were not held."""
+    if not items:
+        return set()
+    rows = await db.fetch(
+        "INSERT INTO records (id, kind, rank, raw) "
+        "SELECT * FROM unnest($1::bytea[], $2::smallint[], $3::bigint[], $4::bytea[]) "
+        "ON CONFLICT DO NOTHING RETURNING id",
+        [one.id for one in items],
+        [int(one.kind) for one in items],
+        [min(one.rank, _MAX_RANK) for one in items],
+        [one.raw for one in items],
+    )
+    return {row[0] for row in rows}
+
+
+async def _add_statements(
+    db: Any, items: Sequence[tuple[Admitted, Statement]], own: NodeId | None
+) -> list[StatementId]:
+    ids = [statement.id for _, statement in items]
+    packages = [statement.package for _, statement in items]
+    sizes = [_sizes(statement) for _, statement in items]
+    await db.execute(
+        "INSERT INTO bundles (statement, node, device, tps, form, seq, supersedes, captured_at, flags, size, "
+        "remaining, own, entry) SELECT s.*, s.size, s.node = $11, r.entry FROM unnest($1::bytea[], $2::bytea[], "
+        "$3::text[], $4::text[], $5::text[], $6::bigint[], $7::bytea[], $8::bigint[], $9::text[], $10::bigint[]) "
+        "AS s (statement, node, device, tps, form, seq, supersedes, captured_at, flags, size) "
+        "LEFT JOIN receipts r ON r.statement = s.statement",
+        ids,
+        [item.signer for item, _ in items],
+        [parse_uri(statement.envelope.issuer)[2] for _, statement in items],
+        [one.tps for one in packages],
+        [one.form for one in packages],
+        [one.seq for one in packages],
+        [one.supersedes for one in packages],
+        [one.captured_at for one in packages],
+        [" ".join(one.flags) for one in packages],
+        [sum(one.values()) for one in sizes],
+        own or b"",
+    )
+    await _add_files(db, items)
+    # Locked until this is committed: an object that another receiver completes meanwhile is counted by one of us.
+    objects = sorted({one for each in sizes for one in each})
+    if objects:
+        await db.execute("SELECT 1 FROM objects WHERE id = ANY($1::bytea[]) ORDER BY id FOR SHARE", objects)
+    await _mark_superseded(db, [statement for _, statement in items])
+    return await _complete(db, ids)
+
+
+async def _mark_superseded(db: Any, statements: Sequence[Statement]) -> None:
+    """Mark what these supersede, and those of them that are: by one for the same station and form, no other."""
+    correcting = [one for one in statements if one.package.supersedes is not None]
+    if correcting:
+        await db.execute(
+            "UPDATE bundles b SET superseded = true "
+            "FROM unnest($1::bytea[], $2::text[], $3::text[]) AS c (statement, tps, form) "
+            "WHERE b.statement = c.statement AND b.tps = c.tps AND b.form = c.form",
+            [one.package.supersedes for one in correcting],
+            [one.package.tps for one in correcting],
+            [one.package.form for one in correcting],
+        )
+    await db.execute(
+        "UPDATE bundles b SET superseded = true WHERE b.statement = ANY($1::bytea[]) AND EXISTS "
+        "(SELECT 1 FROM bundles c WHERE c.supersedes = b.statement AND c.tps = b.tps AND c.form = b.form)",
+        [one.id for one in statements],
+    )
+
+
+async def _add_files(db: Any, items: Sequence[tuple[Admitted, Statement]]) -> None:
+    """Keep the files of statements. Of one object's layouts a few are kept, and one by each signer: who gives two lies
+    in one of them, and may not crowd out what others say."""
+    files = [
+        (item, statement.id, place, entry)
+        for item, statement in items
+        for place, entry in enumerate(statement.package.files)
+    ]
+    if not files:
+        return
+    objects = {entry.sha256: entry.size for _, _, _, entry in files}
+    await db.execute(
+        "INSERT INTO objects SELECT *, false FROM unnest($1::bytea[], $2::bigint[]) ON CONFLICT DO NOTHING",
+        sorted(objects),
+        [objects[one] for one in sorted(objects)],
+    )
+    await db.executemany(
+        "INSERT INTO files VALUES ($1, $2, $3, $4, $5, $6)",
+        [(name, at, entry.sha256, entry.name, entry.media_type, entry.size) for _, name, at, entry in files],
+    )
+    layouts: list[tuple[Any, ...]] = []
+    for item, _, _, entry in sorted(files, key=lambda one: one[3].sha256):
+        hashes = b"".join(entry.chunks)
+        name = layout_name(entry.size, hashes)
+        layouts.append((entry.sha256, name, item.signer, entry.size, hashes, MAX_LAYOUTS))
+    await db.executemany(_INSERT_LAYOUT, layouts)
+
+
+_INSERT_LAYOUT = """
+    INSERT INTO layouts (object, layout, node, size, hashes) SELECT $1::bytea, $2, $3::bytea, $4, $5
+    WHERE (SELECT count(*) FROM layouts WHERE object = $1 AND NOT refuted) < $6
+    AND NOT EXISTS (SELECT 1 FROM layouts WHERE object = $1 AND node = $3 AND NOT refuted)
+    ON CONFLICT DO NOTHING
+"""
+
+
+def _sizes(statement: Statement) -> dict[ObjectId, int]:
+    """The objects of a statement, each once; of a file that it names twice, the larger size."""
+    sizes: dict[ObjectId, int] = {}
+    for entry in statement.package.files:
+        sizes[entry.sha256] = max(entry.size, sizes.get(entry.sha256, 0))
+    return sizes

@@ -1,0 +1,401 @@
+"""The cluster's store: PostgreSQL and a bucket, put together. Composes the other modules of this package.
+
+A receiver's store and no other node's: it keeps everything, has no quotas and frees nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from relay.errors import Malformed, StoreError
+from relay.limits import MAX_CACHED_OBJECTS, MAX_FILE, MAX_PEERS
+from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, sha256
+from relay.records.receipt import Receipt
+from relay.store import listing
+from relay.store.cluster import records
+from relay.store.cluster.bucket import Bucket, BucketShelf
+from relay.store.cluster.database import Database
+from relay.store.cluster.transfers import Transfers, object_path
+from relay.store.cluster.watch import Watch
+from relay.store.durable import TEMPORARY, explained, make_folder
+from relay.store.interface import (
+    Bundle,
+    Counts,
+    Holding,
+    LogBatch,
+    LogState,
+    Outcome,
+    PeerNote,
+    Seen,
+    Want,
+)
+from relay.store.recordset import RecordSet
+from relay.trust.admission import Admitted
+
+_KEPT = "A receiver keeps everything: nothing is freed from a cluster's store"
+
+
+class ClusterStore:
+    """See `relay.store.interface.Store`. `members` has notices and checkpoints only."""
+
+    def __init__(
+        self,
+        database: Database,
+        bucket: Bucket,
+        watch: Watch,
+        own: NodeId | None,
+        cache: Path,
+        clock: Callable[[], float],
+    ) -> None:
+        self._database = database
+        self._bucket = bucket
+        self._watch = watch
+        self._own = own
+        self._cache = cache
+        self._clock = clock
+        self._transfers = Transfers(database, bucket)
+        self._shelf = BucketShelf(bucket)
+        self._members = RecordSet()
+
+    @staticmethod
+    async def open(
+        url: str,
+        bucket: Bucket,
+        cache: Path,
+        *,
+        own: NodeId | None,
+        clock: Callable[[], float] = time.time,
+    ) -> ClusterStore:
+        """Open the store of the database at `url` and `bucket`; make it where there is none. Raises `StoreError`.
+
+        `cache` is a folder for copies of content. `clock` (seconds since 1970) only marks when receipts came.
+        """
+        database = await Database.open(url)
+        store = ClusterStore(database, bucket, Watch(url, time.monotonic), own, cache, clock)
+        try:
+            await store._load_members()
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    @property
+    def members(self) -> RecordSet:
+        """See `Store`."""
+        return self._members
+
+    @property
+    def shelf(self) -> BucketShelf:
+        """See `Store`."""
+        return self._shelf
+
+    async def leads(self) -> bool:
+        """See `Store`."""
+        return await self._watch.leads()
+
+    async def refresh(self) -> Seen:
+        """See `Store`."""
+        seen = self._watch.heard()
+        if seen is not Seen.NOTHING:
+            self._transfers.forget()
+        if seen is Seen.RULES:
+            await self._load_members()
+        return seen
+
+    async def changed(self, seconds: float) -> None:
+        """See `Store`."""
+        await self._watch.changed(seconds)
+
+    async def close(self) -> None:
+        """See `Store`."""
+        try:
+            await self._transfers.commit()
+        finally:
+            await self._watch.close()
+            await self._database.close()
+
+    # -- records
+
+    async def add(self, records_: Sequence[Admitted]) -> list[Outcome]:
+        """See `Store`."""
+
+        async def work(db: Any) -> records.Added:
+            added = await records.add(db, records_, self._own, int(self._clock()))
+            if added.rules or added.completed:
+                await self._watch.tell(db, Seen.RULES if added.rules else Seen.NEWS)
+            return added
+
+        added = await self._database.commit(work)
+        if added.rules:
+            await self._load_members()
+        return added.outcomes
+
+    async def read(self, ids: Sequence[RecordId], limit: int) -> list[tuple[Kind, RecordId, bytes]]:
+        """See `Store`."""
+        rows = await self._database.rows(_READ, list(ids), limit)
+        return [(Kind(row[0]), RecordId(row[1]), row[2]) for row in rows]
+
+    async def load(self, kind: Kind) -> list[bytes]:
+        """See `Store`."""
+        sql = "SELECT raw FROM records WHERE kind = $1 AND slot IS NOT NULL ORDER BY number"
+        return [row[0] for row in await self._database.rows(sql, int(kind))]
+
+    async def offered(self, ids: Sequence[RecordId]) -> list[RecordId]:
+        """See `Store`."""
+        sql = (
+            "SELECT r.id FROM records r LEFT JOIN bundles b ON b.statement = r.id WHERE r.id = ANY($1::bytea[]) "
+            "AND (r.kind <> $2 OR (b.entry IS NULL AND NOT b.withheld))"
+        )
+        held = {row[0] for row in await self._database.rows(sql, list(ids), int(Kind.STATEMENT))}
+        return [one for one in ids if one in held]
+
+    async def receipted(self, ids: Sequence[StatementId]) -> set[StatementId]:
+        """See `Store`."""
+        sql = "SELECT statement FROM receipts WHERE statement = ANY($1::bytea[])"
+        return {StatementId(row[0]) for row in await self._database.rows(sql, list(ids))}
+
+    async def known_statements(self, ids: Sequence[StatementId]) -> set[StatementId]:
+        """See `Store`."""
+        sql = (
+            "SELECT statement FROM bundles WHERE statement = ANY($1::bytea[]) "
+            "UNION SELECT statement FROM receipts WHERE statement = ANY($1::bytea[])"
+        )
+        return {StatementId(row[0]) for row in await self._database.rows(sql, list(ids))}
+
+    async def awaiting_receipt(self, after: bytes, limit: int) -> list[StatementId]:
+        """See `Store`."""
+        sql = (
+            "SELECT statement FROM bundles WHERE entry IS NULL AND NOT withheld AND statement > $1 "
+            "ORDER BY statement LIMIT $2"
+        )
+        return [StatementId(row[0]) for row in await self._database.rows(sql, after, limit)]
+
+    async def withhold(self, revoked: Iterable[NodeId]) -> int:
+        """See `Store`."""
+        signers = list(revoked)
+
+        async def work(db: Any) -> None:
+            if await records.withhold(db, signers):
+                await self._watch.tell(db, Seen.NEWS)
+
+        await self._database.commit(work)
+        self._transfers.forget()
+        row = await self._database.row("SELECT count(*) FROM bundles WHERE entry IS NULL AND withheld")
+        return int(row[0])
+
+    # -- bundles
+
+    async def bundles(self) -> list[Bundle]:
+        """See `Store`."""
+        sql = f"{listing.SELECT} WHERE NOT b.withheld {listing.ORDER}"
+        return await listing.gather(self._database.stream(sql))
+
+    async def bundle(self, statement: StatementId) -> Bundle | None:
+        """See `Store`."""
+        sql = f"{listing.SELECT} WHERE b.statement = $1 AND NOT b.withheld {listing.ORDER}"
+        found = await listing.gather(self._database.stream(sql, statement))
+        return found[0] if found else None
+
+    async def counts(self) -> Counts:
+        """See `Store`."""
+        row = await self._database.row(_COUNTS)
+        return Counts(int(row[0]), int(row[1]), int(row[2]), int(row[3]))
+
+    async def chain_head(self, node: NodeId) -> tuple[int, StatementId] | None:
+        """See `Store`."""
+        sql = "SELECT seq, statement FROM bundles WHERE node = $1 ORDER BY seq DESC LIMIT 1"
+        row = await self._database.row(sql, node)
+        return (int(row[0]), StatementId(row[1])) if row else None
+
+    # -- objects
+
+    async def wants(self, limit: int, skip: frozenset[ObjectId] = frozenset()) -> list[Want]:
+        """See `Store`."""
+        return await self._transfers.wants(limit, skip)
+
+    async def missing(self, object_id: ObjectId) -> int:
+        """See `Store`."""
+        return await self._transfers.missing(object_id)
+
+    async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
+        """See `Store`."""
+        return await self._transfers.holdings(objects)
+
+    async def read_chunk(self, object_id: ObjectId, index: int) -> bytes | None:
+        """See `Store`."""
+        return await self._transfers.read(object_id, index)
+
+    async def stage_chunk(self, object_id: ObjectId, index: int, data: bytes) -> bool:
+        """See `Store`."""
+        return await self._transfers.stage(object_id, index, data)
+
+    async def commit_chunks(self) -> list[StatementId]:
+        """See `Store`."""
+        completed = await self._transfers.commit()
+        if completed:
+            await self._database.commit(lambda db: self._watch.tell(db, Seen.NEWS))
+        return completed
+
+    async def adopt(self, object_id: ObjectId, source: Path) -> bool:
+        """See `Store`."""
+        with explained(source):
+            content = await asyncio.to_thread(_read, source)
+        if len(content) > MAX_FILE:
+            raise Malformed(f"{source} is larger than {MAX_FILE} bytes")
+        if await asyncio.to_thread(sha256, content) != object_id:
+            raise Malformed(f"The content of {source} is not what its hash says", "Copy the file again.")
+        return await self._transfers.adopt(object_id, content)
+
+    async def object_path(self, object_id: ObjectId) -> Path | None:
+        """See `Store`. A copy in the cache, which may be gone when some hundred others were asked for."""
+        path = self._cache / object_id.hex()
+        if path.is_file():
+            return path
+        if not await self._database.row("SELECT 1 FROM objects WHERE id = $1 AND whole", object_id):
+            return None
+        content = await self._bucket.get(object_path(object_id))
+        if content is None or await asyncio.to_thread(sha256, content) != object_id:
+            raise StoreError(
+                f"The bucket lost object {object_id.hex()}, or gives something else",
+                "Restore it: any node that carried it may still hold it.",
+            )
+        await asyncio.to_thread(_keep, path, content)
+        return path
+
+    async def free(self, objects: Sequence[ObjectId]) -> int:  # noqa: ARG002
+        """See `Store`."""
+        raise StoreError(_KEPT, "There is nothing to do.")
+
+    async def freeable(self, own_before: int) -> AsyncIterator[tuple[StatementId, tuple[ObjectId, ...], int]]:  # noqa: ARG002
+        """See `Store`."""
+        nothing: tuple[tuple[StatementId, tuple[ObjectId, ...], int], ...] = ()
+        for one in nothing:
+            yield one
+
+    # -- neighbours
+
+    async def note_peer(self, note: PeerNote) -> None:
+        """See `Store`."""
+        values = (note.node, note.name, note.role, note.address, note.last_seen, note.bytes_in, note.bytes_out)
+        await self._database.rows(_NOTE_PEER, *values, note.connected)
+
+    async def peers(self) -> list[PeerNote]:
+        """See `Store`."""
+        rows = await self._database.rows("SELECT * FROM peers ORDER BY last_seen DESC LIMIT $1", MAX_PEERS)
+        return [PeerNote(NodeId(row[0]), *tuple(row)[1:]) for row in rows]
+
+    async def set_note(self, key: str, value: str) -> None:
+        """See `Store`."""
+        sql = "INSERT INTO notes VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+        await self._database.rows(sql, key, value)
+
+    async def notes(self) -> dict[str, str]:
+        """See `Store`."""
+        return {row[0]: row[1] for row in await self._database.rows("SELECT key, value FROM notes")}
+
+    # -- the receiver's log
+
+    async def unlogged(self, limit: int) -> list[tuple[StatementId, bytes]]:
+        """See `Store`. Whoever asks is about to sequence: what another receiver left unfinished is finished first."""
+        if await self._transfers.finish():
+            await self._database.commit(lambda db: self._watch.tell(db, Seen.NEWS))
+        return [(StatementId(row[0]), row[1]) for row in await self._database.rows(_UNLOGGED, limit)]
+
+    async def log_state(self) -> LogState:
+        """See `Store`."""
+        row = await self._database.row("SELECT size, frontier, checkpoint FROM log_state")
+        return LogState(int(row[0]), row[1], row[2])
+
+    async def append(self, batch: LogBatch) -> None:
+        """See `Store`."""
+        receipts = [one.body for one in batch.receipts if isinstance(one.body, Receipt)]
+        entries = list(enumerate(batch.statements, batch.first))
+        if [(one.entry, one.statement) for one in receipts] != entries:
+            raise StoreError("A batch of the log lacks a receipt for each entry", "Report this; nothing was written.")
+
+        async def work(db: Any) -> None:
+            size = await db.fetchval("SELECT size FROM log_state FOR UPDATE")
+            if size != batch.first or batch.state.size != size + len(entries):
+                raise StoreError("The log was changed by another receiver", "Run one sequencer on a store.")
+            if not await records.insert_receipts(db, batch.receipts):
+                raise StoreError("A statement has its receipt already", "Run one sequencer on a store.")
+            await db.execute(
+                "INSERT INTO log SELECT * FROM unnest($1::bigint[], $2::bytea[])",
+                [entry for entry, _ in entries],
+                [statement for _, statement in entries],
+            )
+            await records.add_receipts(db, receipts, int(self._clock()))
+            state = batch.state
+            await db.execute(
+                "UPDATE log_state SET size = $1, frontier = $2, checkpoint = $3",
+                state.size,
+                state.frontier,
+                state.checkpoint,
+            )
+            await self._watch.tell(db, Seen.NEWS)
+
+        await self._database.commit(work)
+
+    async def log_statements(self, first: int, count: int) -> list[bytes]:
+        """See `Store`."""
+        sql = "SELECT raw FROM log JOIN records ON id = statement WHERE entry >= $1 ORDER BY entry LIMIT $2"
+        return [row[0] for row in await self._database.rows(sql, first, count)]
+
+    # -- within
+
+    async def _load_members(self) -> None:
+        rows = await self._database.rows("SELECT kind, id FROM records WHERE slot IS NOT NULL")
+        self._members = RecordSet([(Kind(row[0]), RecordId(row[1])) for row in rows])
+
+
+def _read(source: Path) -> bytes:
+    with source.open("rb") as file:
+        return file.read(MAX_FILE + 1)
+
+
+def _keep(path: Path, content: bytes) -> None:
+    """Keep a copy; the ones that were made first go."""
+    with explained(path):
+        make_folder(path.parent)
+        temporary = path.with_name(f".{path.name}{TEMPORARY}")
+        temporary.write_bytes(content)
+        temporary.replace(path)
+        copies = sorted(path.parent.iterdir(), key=lambda one: one.stat().st_mtime)
+        for old in copies[:-MAX_CACHED_OBJECTS]:
+            with suppress(OSError):
+                old.unlink()
+
+
+_READ = """
+    SELECT kind, id, raw FROM (
+        SELECT r.kind, r.id, r.raw, a.place, sum(length(r.raw)) OVER (ORDER BY a.place) - length(r.raw) AS before,
+            sum(length(r.raw)) OVER (ORDER BY a.place) AS size
+        FROM unnest($1::bytea[]) WITH ORDINALITY AS a (id, place) JOIN records r ON r.id = a.id) found
+    WHERE before = 0 OR size <= $2 ORDER BY place
+"""
+_COUNTS = """
+    SELECT count(*) FILTER (WHERE entry IS NULL AND completed IS NULL),
+        count(*) FILTER (WHERE entry IS NULL AND completed IS NOT NULL),
+        count(*) FILTER (WHERE entry IS NOT NULL),
+        (SELECT coalesce(sum(size), 0) FROM objects WHERE whole)
+            + (SELECT coalesce(sum(held_bytes), 0) FROM layouts WHERE held_bytes > 0)
+    FROM bundles WHERE NOT withheld
+"""
+_UNLOGGED = """
+    SELECT b.statement, r.raw FROM bundles b JOIN records r ON r.id = b.statement
+    WHERE b.completed IS NOT NULL AND b.entry IS NULL AND NOT b.withheld
+        AND NOT EXISTS (SELECT 1 FROM receipts c WHERE c.statement = b.statement)
+    ORDER BY b.completed LIMIT $1
+"""
+_NOTE_PEER = """
+    INSERT INTO peers VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (node) DO UPDATE SET
+        name = excluded.name, role = excluded.role,
+        address = CASE excluded.address WHEN '' THEN peers.address ELSE excluded.address END,
+        last_seen = excluded.last_seen, bytes_in = peers.bytes_in + excluded.bytes_in,
+        bytes_out = peers.bytes_out + excluded.bytes_out, connected = excluded.connected
+"""

@@ -1,0 +1,151 @@
+"""Where published files go: one small interface, and the folder behind it. A bucket has the same calls.
+
+Readers see a file whole, old or new. What is written `durable` is on the disk when the call returns: tiles of the log,
+before the checkpoint that covers them. All else is not synced one by one (an arrival touches some twenty files, and a
+synced write of each would cost more than all else): `settle` puts everything written so far on the disk, and only what
+was settled is counted on after a power cut. Whatever is published can be written again from the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from relay.store.durable import TEMPORARY, explained, make_folder, write_durably
+
+FOR_EVER = "public, max-age=31536000, immutable"
+"""Cache header of what is named by its hash, and of tiles."""
+FRESH = "no-cache"
+"""Cache header of what changes: asked about every time, sent only when it is new."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A file to publish."""
+
+    path: str
+    content: bytes
+    content_type: str
+
+
+class Shelf(Protocol):
+    """A place for published files. Paths are relative, with slashes. Every call may raise `StoreError`."""
+
+    async def write(
+        self, path: str, content: bytes, content_type: str, cache: str = FRESH, *, durable: bool = False
+    ) -> None:
+        """Put a file there, in place of what was."""
+
+    async def read(self, path: str) -> bytes | None:
+        """What was written, or None."""
+
+    async def copy(self, path: str, source: Path, content_type: str, cache: str) -> None:
+        """Put a large file that never changes there, unless it is there already."""
+
+    async def holds(self, paths: Sequence[str]) -> bool:
+        """Whether all of these are there still. A place that loses nothing it took may say so without looking."""
+
+    async def settle(self) -> None:
+        """Return when everything written is on the disk."""
+
+
+class FolderShelf:
+    """A folder. Types and cache headers are for the web server that serves it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    async def write(
+        self,
+        path: str,
+        content: bytes,
+        content_type: str,  # noqa: ARG002
+        cache: str = FRESH,  # noqa: ARG002
+        *,
+        durable: bool = False,
+    ) -> None:
+        """See `Shelf`."""
+        await asyncio.to_thread(_write_durably if durable else _write, self.file(path), content)
+
+    async def read(self, path: str) -> bytes | None:
+        """See `Shelf`."""
+        return await asyncio.to_thread(_read, self.file(path))
+
+    async def copy(self, path: str, source: Path, content_type: str, cache: str) -> None:  # noqa: ARG002
+        """See `Shelf`. A hard link where that is possible: the content takes its room once."""
+        await asyncio.to_thread(_copy, self.file(path), source)
+
+    async def holds(self, paths: Sequence[str]) -> bool:
+        """See `Shelf`. A folder may have lost anything: somebody tidied, or a copy of it was not complete."""
+        return await asyncio.to_thread(lambda: all(self.file(path).is_file() for path in paths))
+
+    async def settle(self) -> None:
+        """See `Shelf`."""
+        await asyncio.to_thread(os.sync)
+
+    def file(self, path: str) -> Path:
+        """The file of a path."""
+        parts = PurePosixPath(path).parts
+        if not parts or path.startswith("/") or ".." in parts:
+            raise ValueError(f"{path!r} is no path of a published file")
+        return self.folder.joinpath(*parts)
+
+
+def _write_durably(target: Path, content: bytes) -> None:
+    with explained(target.parent):
+        make_folder(target.parent)
+    write_durably(target, content)
+
+
+def _write(target: Path, content: bytes) -> None:
+    temporary = _beside(target)
+    with explained(target):
+        try:
+            _open_new(temporary, content)
+            temporary.replace(target)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def _copy(target: Path, source: Path) -> None:
+    if target.exists():
+        return
+    with explained(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            try:
+                target.hardlink_to(source)
+            except FileExistsError:
+                raise
+            except OSError:  # another file system, or one without links
+                temporary = _beside(target)
+                shutil.copyfile(source, temporary)
+                temporary.replace(target)
+
+
+def _open_new(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def _read(path: Path) -> bytes | None:
+    with explained(path):
+        try:
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".{target.name[:80]}.{secrets.token_hex(4)}{TEMPORARY}")

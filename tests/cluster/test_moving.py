@@ -1,0 +1,131 @@
+"""From the embedded store to the cluster's, without loss: the log, what is under way, what was partly there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from relay.errors import StoreError
+from relay.receiver.moving import Move
+from relay.receiver.publishing import Publisher
+from relay.receiver.sequencing import Sequencer
+from relay.records.identifiers import StatementId
+from relay.store.cluster.bucket import Bucket
+from relay.store.cluster.store import ClusterStore
+from relay.store.interface import State, Store
+from relay.sync.custody import Custody
+from tests.cluster.swift import Swift
+from tests.factory import make_revocations, object_of
+from tests.fleet import Fleet, Ship
+from tests.store_conformance import CHUNK
+
+
+@pytest.fixture
+async def target(
+    database: str, bucket: str, swift: Swift, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[ClusterStore]:
+    """An empty store."""
+    for key, value in swift.environment(bucket).items():
+        monkeypatch.setenv(key, value)
+    place = Bucket.open(bucket, swift.endpoint, swift.region)
+    store = await ClusterStore.open(database, place, tmp_path / "cache", own=None)
+    yield store
+    await store.close()
+
+
+async def laden(fleet: Fleet) -> tuple[Ship, bytes, StatementId]:
+    """A receiver with five entries in its log, one bundle half there and one of a device that was revoked since; the
+    content of the half one, and the revoked device's statement."""
+    receiver = await fleet.receiver()
+    assert receiver.log is not None
+    island, other = await fleet.launch("pulau-long"), await fleet.launch("pulau-batun")
+    for place in range(5):
+        await island.submit(fleet.content(3 * CHUNK), form=f"form-{place}")
+    await island.visit(receiver)
+    await receiver.log.sequencer.sequence()
+    await receiver.log.sequencer.publish()
+    revoked = await other.submit(form="form-r")
+    half = fleet.content(3 * CHUNK)
+    partial = await island.submit(half, form="form-p")
+    for ship, statement in ((other, revoked), (island, partial)):
+        await receiver.custody.take([(kind, raw) for kind, _, raw in await ship.store.read([statement], 1 << 20)])
+    await receiver.store.stage_chunk(object_of(half), 1, half[CHUNK : 2 * CHUNK])
+    await receiver.store.commit_chunks()
+    await receiver.take(make_revocations(fleet.election, 1, other.node))
+    return receiver, half, revoked
+
+
+async def moved(receiver: Ship, target: Store) -> None:
+    """Move the whole store."""
+    await Move(receiver.store, target, receiver.custody.admission, lambda _what, _done, _total: None).run()
+
+
+async def test_promise_6_everything_is_there_and_the_log_goes_on(fleet: Fleet, target: ClusterStore) -> None:
+    receiver, half, revoked = await laden(fleet)
+    await moved(receiver, target)
+    state = await receiver.store.log_state()
+    assert state.size == 5
+    assert await target.log_state() == state
+    assert await target.log_statements(0, 9) == await receiver.store.log_statements(0, 9)
+    source = {bundle.id: bundle for bundle in await receiver.store.bundles()}
+    copies = {bundle.id: bundle for bundle in await target.bundles()}
+    assert {one: (two.state, two.held, two.entry) for one, two in source.items()} == {
+        one: (two.state, two.held, two.entry) for one, two in copies.items()
+    }
+    for bundle in copies.values():
+        if bundle.state is State.DELIVERED:
+            path = await target.object_path(bundle.files[0].sha256)
+            assert path is not None
+            assert object_of(path.read_bytes()) == bundle.files[0].sha256
+    assert await target.bundle(revoked) is None
+    assert await target.known_statements([revoked]) == {revoked}
+    for index in (0, 2):
+        assert await target.stage_chunk(object_of(half), index, half[index * CHUNK : (index + 1) * CHUNK])
+    assert len(await target.commit_chunks()) == 1
+    custody = Custody(receiver.custody.admission, target)
+    await custody.load()
+    sequencer = Sequencer(custody, receiver.member, Publisher(target.shelf))
+    await sequencer.start()
+    assert await sequencer.sequence() == 1
+    await sequencer.publish()
+    published = await Publisher(target.shelf).published()
+    assert published is not None
+    assert published.size == 6
+
+
+async def test_a_move_that_was_cut_goes_on(fleet: Fleet, target: ClusterStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    receiver, _, _ = await laden(fleet)
+    monkeypatch.setattr("relay.receiver.moving.LOG_BATCH", 2)
+    appended = 0
+    good = target.append
+
+    async def cut(batch: object) -> None:
+        nonlocal appended
+        appended += 1
+        if appended == 2:
+            raise StoreError("The power went", "Start again.")
+        await good(batch)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(target, "append", cut)
+    with pytest.raises(StoreError, match="power"):
+        await moved(receiver, target)
+    assert (await target.log_state()).size == 2
+    await moved(receiver, target)
+    assert await target.log_state() == await receiver.store.log_state()
+    await moved(receiver, target)  # and once more, with nothing left to do
+
+
+async def test_another_log_is_not_mixed_in(fleet: Fleet, target: ClusterStore) -> None:
+    receiver, _, _ = await laden(fleet)
+    await moved(receiver, target)
+    stranger = await fleet.launch("elsewhere")
+    other = await fleet.receiver("receiver-2")
+    assert other.log is not None
+    for place in range(7):
+        await stranger.submit(form=f"form-{place}")
+    await stranger.visit(other)
+    await other.log.sequencer.sequence()
+    with pytest.raises(StoreError, match="another log"):
+        await moved(other, target)
