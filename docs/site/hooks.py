@@ -21,9 +21,9 @@ Every command answers `--help`, exits with 0 when it has done its work, 1 when i
 and 2 when it was called wrongly. `--json` prints one JSON document for programs.
 
 A node lives in a folder: give it with `--home`, or once in `RELAY_HOME`. Messages are in Indonesian where the locale
-says so (`LANG=id_ID.UTF-8`), in English otherwise; what the election office and the receiver's administrator alone see,
-the help, JSON and logs are English everywhere. Colours are for terminals, and not where `NO_COLOR` is set. Shells
-complete commands after `relay completion bash` (`zsh`, `fish`); the Debian package has it installed.
+says so (`LANG=id_ID.UTF-8`), in English otherwise, and so is the help; JSON and logs are English everywhere. Colours
+are for terminals, and not where `NO_COLOR` is set. Shells complete commands after `relay completion bash` (`zsh`,
+`fish`); the Debian package has it installed.
 """
 
 

@@ -15,8 +15,8 @@ from relay.node.home import Home
 from relay.trust.roles import Role
 
 _SWITCH_SECONDS = 0.0005
-"""How long a thread that computes (pages of the site, hashes of a tree) keeps the interpreter from the loop that answers
-visitors. Python's own 5 ms would be waited for at every call of the system, hundreds of times a second."""
+"""How long a thread that computes (pages of the site, hashes of a tree) keeps the interpreter from the loop that
+answers visitors. Python's own 5 ms would be waited for at every call of the system, hundreds of times a second."""
 
 
 @click.command()

@@ -31,10 +31,12 @@ from relay.net.frames import read_frames
 from relay.net.sockets import client_socket
 from relay.records.encoding import decode, encode
 from relay.records.identifiers import Kind, ObjectId, RecordId
+from relay.records.statement import read_statement
 from relay.store.interface import Holding, Want
 from relay.sync import messages
 from relay.sync.messages import FRAME_HEAD, Hello, Inquiry, InquiryReply
 from relay.trust.certificates import Identity
+from relay.trust.roles import Role
 
 _PLAINLY: Any = {"allow_redirects": False}
 """A node answers for itself: it cannot send this one on to any other address."""
@@ -109,13 +111,16 @@ class HttpPeer:
 
     async def get_records(self, ids: Sequence[RecordId]) -> list[tuple[Kind, bytes]]:
         """See `Peer`."""
-        self._warm_up()
+        identity = self._connector.identity
+        if identity is None or identity.role is not Role.RECEIVER:  # content is brought there, and never fetched
+            self._warm_up()
         body = await self._call(routes.GET_RECORDS, messages.encode_ids(ids), MAX_RECORDS_MESSAGE)
         return messages.decode_records(body)
 
     async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> list[str]:
         """See `Peer`."""
-        self._warm_up()
+        if any(kind is Kind.STATEMENT and read_statement(raw).package.files for kind, raw in records):
+            self._warm_up()
         body = await self._call(routes.PUT_RECORDS, messages.encode_records(records), MAX_MESSAGE)
         return messages.decode_outcomes(body)
 

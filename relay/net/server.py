@@ -129,8 +129,10 @@ class SyncServer:
             with self._door.call(request.transport) if self._door is not None else nullcontext():
                 yield
         finally:
-            self._calls.subtract(bounds.keys())
-            self._calls = +self._calls
+            for key in bounds:
+                self._calls[key] -= 1
+                if not self._calls[key]:
+                    del self._calls[key]
 
     def _visitor(self, request: web.Request) -> Identity:
         transport = request.transport
@@ -162,8 +164,11 @@ async def _body(request: web.Request, limit: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     while True:
-        async with asyncio.timeout(STALL_SECONDS):
-            part = await request.content.readany()
+        if request.content.is_eof():  # all has come with the head, as small bodies do
+            part = request.content.read_nowait()
+        else:
+            async with asyncio.timeout(STALL_SECONDS):
+                part = await request.content.readany()
         if not part:
             return b"".join(parts)
         size += len(part)

@@ -16,7 +16,14 @@ from dataclasses import dataclass, field
 from ssl import SSLContext
 
 from relay.errors import Malformed, Refused, RelayError, StoreError, Unreachable
-from relay.limits import HURRY_SECONDS, IDLE_SECONDS, MAX_NEIGHBOURS, MAX_NEWS_WAIT, MEMORY_FAILURES
+from relay.limits import (
+    HURRY_SECONDS,
+    IDLE_SECONDS,
+    MAX_ARRIVALS,
+    MAX_NEIGHBOURS,
+    MAX_NEWS_WAIT,
+    MEMORY_FAILURES,
+)
 from relay.net.client import HttpPeer
 from relay.node.schedule import Contact, next_visit
 from relay.records.identifiers import NodeId
@@ -128,9 +135,10 @@ class Contacts:
         now = self._clock()
         if now - self._arrivals.get(identity.node, -IDLE_SECONDS) >= IDLE_SECONDS:
             self._keep(asyncio.create_task(self._note_arrival(identity)))
+        self._arrivals.pop(identity.node, None)
         self._arrivals[identity.node] = now
-        if len(self._arrivals) > MAX_NEIGHBOURS:
-            del self._arrivals[min(self._arrivals, key=lambda node: self._arrivals[node])]
+        if len(self._arrivals) > MAX_ARRIVALS:
+            del self._arrivals[next(iter(self._arrivals))]  # who came last is forgotten last
         for neighbour in self._neighbours.values():
             known = neighbour.key == identity.node.hex()
             if visiting and (known or (neighbour.hello and neighbour.hello.node == identity.node)):

@@ -22,6 +22,8 @@ Value: TypeAlias = "int | bytes | str | bool | None | Sequence[Value] | Mapping[
 
 _UINT, _NEGATIVE, _BYTES, _TEXT, _ARRAY, _MAP, _TAG, _SIMPLE = range(8)
 _SIMPLE_VALUES = frozenset({0xF4, 0xF5, 0xF6})  # false, true, null
+_PLAIN = (bytes, str, int, type(None))
+"""Types of values that hold no others."""
 _MIN_FOR_WIDTH = {1: 24, 2: 1 << 8, 4: 1 << 16, 8: 1 << 32}
 
 
@@ -49,11 +51,21 @@ def decode(data: bytes, limit: int) -> Any:
 
 def _ordered(value: Any) -> Any:
     """The same value with map keys in the bytewise order of their encodings (RFC 8949 §4.2.1, not RFC 7049's)."""
-    if isinstance(value, Mapping):
-        return {key: _ordered(value[key]) for key in sorted(value, key=cbor2.dumps)}
+    if isinstance(value, _PLAIN):
+        return value
     if isinstance(value, list | tuple):
-        return [_ordered(item) for item in value]
+        return [item if isinstance(item, _PLAIN) else _ordered(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _ordered(value[key]) for key in sorted(value, key=_rank)}
     return value
+
+
+def _rank(key: int | str) -> tuple[int, int, bytes]:
+    """What sorts keys as their encodings sort: by major type, by number or length, by content."""
+    if isinstance(key, str):
+        content = key.encode()
+        return _TEXT, len(content), content
+    return (_UINT, key, b"") if key >= 0 else (_NEGATIVE, -1 - key, b"")
 
 
 def _check(data: bytes, at: int, depth: int) -> int:

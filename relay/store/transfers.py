@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from relay.errors import Malformed
 from relay.records.identifiers import ObjectId, StatementId, sha256
 from relay.store import catalogue
+from relay.store.arriving import SharedCommits, gather_wants
 from relay.store.content import Content
 from relay.store.database import Database
 from relay.store.interface import Holding, Want
@@ -61,8 +62,7 @@ class Transfers:
         self._content = content
         self._undelivered = "1" if keeps_all else "b.entry IS NULL"
         self._layouts: dict[ObjectId, list[_Layout]] = {}
-        self._running: asyncio.Task[list[StatementId]] | None = None
-        self._next: asyncio.Task[list[StatementId]] | None = None
+        self._commits = SharedCommits(self._commit)
 
     def forget(self) -> None:
         """The catalogue was changed by others than `commit`: ask it again. What is staged stays."""
@@ -86,34 +86,12 @@ class Transfers:
         return taken
 
     async def commit(self) -> list[StatementId]:
-        """See `Store.commit_chunks`. Callers that come while a commit runs share the next one, and its failure.
-
-        A commit runs to its end even if every caller is cancelled, as a visit is when the link is lost.
-        """
-        if self._next is None:
-            self._next = asyncio.ensure_future(self._commit_after(self._running))
-            self._next.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return await asyncio.shield(self._next)
+        """See `Store.commit_chunks`."""
+        return await self._commits.join()
 
     async def wants(self, limit: int, skip: frozenset[ObjectId]) -> list[Want]:
         """See `Store.wants`; whether there is room is the caller's question."""
-        wants: dict[ObjectId, Want] = {}
-        offset = 0
-        page = limit
-        while len(wants) < limit:
-            rows = await self._database.rows(_WANTED.format(self._undelivered), (page, offset))
-            for (object_id,) in rows:
-                if object_id in skip or object_id in wants:
-                    continue
-                if want := want_of(await self._wanted_layouts(ObjectId(object_id))):
-                    wants[want.object] = want
-                if len(wants) == limit:
-                    break
-            if len(rows) < page:
-                break
-            offset += page
-            page *= 2
-        return list(wants.values())
+        return await gather_wants(self._wanted, self._wanted_layouts, limit, skip)
 
     async def missing(self, object_id: ObjectId) -> int:
         """See `Store.missing`."""
@@ -167,6 +145,10 @@ class Transfers:
         layout.staged |= 1 << index
         return new
 
+    async def _wanted(self, size: int, offset: int) -> list[ObjectId]:
+        rows = await self._database.rows(_WANTED.format(self._undelivered), (size, offset))
+        return [ObjectId(row[0]) for row in rows]
+
     async def _wanted_layouts(self, object_id: ObjectId) -> list[_Layout]:
         """The layouts by which an object may still come; none where no statement wants it."""
         if object_id not in self._layouts:
@@ -179,10 +161,7 @@ class Transfers:
             self._layouts.setdefault(object_id, fresh)
         return self._layouts[object_id]
 
-    async def _commit_after(self, before: asyncio.Task[list[StatementId]] | None) -> list[StatementId]:
-        if before is not None:
-            await asyncio.wait([before])
-        self._running, self._next = self._next, None
+    async def _commit(self) -> list[StatementId]:
         staged = [(one, one.staged) for layouts in self._layouts.values() for one in layouts if one.staged]
         if not staged:
             return []

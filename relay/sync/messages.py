@@ -32,6 +32,8 @@ PROTOCOL = 1
 RECORD_HEAD = struct.Struct(">BI")
 """Head of a record in a message: kind, length in bytes."""
 
+_KINDS = frozenset(int(kind) for kind in Kind)
+
 FRAME_HEAD = struct.Struct(">32sII")
 """Head of a chunk's frame: object id, chunk index, length in bytes (0: not held). The content follows."""
 
@@ -141,7 +143,7 @@ def decode_records(data: bytes) -> list[tuple[Kind, bytes]]:
             raise Malformed("A message of records is cut short, or has too many")
         kind, length = RECORD_HEAD.unpack_from(data, at)
         at += RECORD_HEAD.size
-        if kind not in list(Kind) or not 0 < length <= min(MAX_RECORD, len(data) - at):
+        if kind not in _KINDS or not 0 < length <= min(MAX_RECORD, len(data) - at):
             raise Malformed("A record in a message has no known kind, or a wrong length")
         records.append((Kind(kind), data[at : at + length]))
         at += length

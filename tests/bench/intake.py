@@ -38,8 +38,8 @@ from relay.cli.demo.election import example_tally
 from relay.net.client import HttpPeer
 from relay.net.tls import client_context
 from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId, receipt_id, sha256
+from relay.records.notice import Body, Receivers, Register, Station, sign_notice
 from relay.records.notice import Receiver as Named
-from relay.records.notice import Receivers, Register, Station, sign_notice
 from relay.records.receipt import read_receipt
 from relay.records.statement import Package, chunk_size_for, describe_file, sign_statement
 from relay.records.tally import read_tally
@@ -90,7 +90,7 @@ class Office:
     def _notices(self, receivers: tuple[Named, ...]) -> tuple[bytes, ...]:
         office, page = self.election, 200
         parts = [Register(FORMS, tuple(self.stations[at : at + page])) for at in range(0, len(self.stations), page)]
-        bodies = [(0, Receivers(receivers)), *enumerate(parts)]
+        bodies: list[tuple[int, Body]] = [(0, Receivers(receivers)), *enumerate(parts)]
         return tuple(
             sign_notice(ELECTION, part, len(receivers), body, office.root, office.root_key) for part, body in bodies
         )
@@ -272,9 +272,9 @@ class Gateway:
     @asynccontextmanager
     async def contact(self, url: str) -> AsyncIterator[Peer]:
         """Be connected."""
-        async with Peer(url, self._context) as peer:
-            self.peer = peer
-            yield peer
+        self.peer = Peer(url, self._context)
+        async with self.peer:
+            yield self.peer
 
     async def deliver(self, load: Load) -> None:
         """Visit until every statement of a load has its receipt."""

@@ -16,7 +16,7 @@ from relay.web.admin import Sessions
 from relay.web.admin_report import arrange
 from tests.boxes import NodeBox, free_port
 from tests.e2e.world import FORM, TPS, World, holds
-from tests.operator.conftest import Phones, picture_of
+from tests.operator.conftest import Phones, picture_in_english, picture_of
 from tests.operator.test_access import find_nothing
 from tests.operator.test_strangers import Client
 
@@ -46,6 +46,7 @@ def test_a_password_opens_the_page(office: tuple[NodeBox, str], phones: Phones) 
     expect(page).to_have_url(f"{url}/admin/login")
     find_nothing(page, "login")
     picture_of(page, "admin-login-id")
+    picture_in_english(page, "admin-login-en")
     page.get_by_label("Kata sandi").fill(PASSWORD)
     page.get_by_role("button", name="Masuk").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("receiver")

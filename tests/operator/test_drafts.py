@@ -12,9 +12,19 @@ import pytest
 
 from relay.errors import BadInput, NotHeld, RelayError, StoreError
 from relay.limits import MAX_PICTURE, MAX_PICTURES
-from relay.node import drafts as module
 from relay.node.capture import Captured, Submission, capture
-from relay.node.drafts import OPEN, SENDING, SENT, AlreadySent, Draft, Drafts, OffsetConflict, picture_kind
+from relay.node.drafts import (
+    OPEN,
+    SENDING,
+    SENT,
+    AlreadySent,
+    Draft,
+    Drafts,
+    OffsetConflict,
+    picture_kind,
+    shelf,
+    signing,
+)
 from relay.node.home import Home
 from relay.records.identifiers import sha256
 from relay.records.notice import Register, Station
@@ -120,7 +130,7 @@ async def test_pictures_are_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch)
         await desk.drafts.append(draft.id, f"{n:016x}", 5, 0, b"x")
     with pytest.raises(BadInput, match="at most"):
         await desk.drafts.append(draft.id, "44" * 8, 5, 0, b"x")
-    monkeypatch.setattr(module, "bytes_free", lambda _path: 1000)
+    monkeypatch.setattr(shelf, "bytes_free", lambda _path: 1000)
     with pytest.raises(StoreError, match="full"):
         await desk.drafts.append(draft.id, f"{1:016x}", 5, 1, b"x")
 
@@ -155,7 +165,7 @@ async def test_a_power_cut_while_signing(desk: Desk, monkeypatch: pytest.MonkeyP
 
     draft = await desk.with_picture()
     with monkeypatch.context() as patched:
-        patched.setattr(module, "capture", cut)
+        patched.setattr(signing, "capture", cut)
         with pytest.raises(PowerCut):
             await desk.drafts.send(draft.id, NOW)
     assert desk.drafts.get(draft.id).state == SENDING
@@ -176,11 +186,11 @@ async def test_trouble_while_signing_leaves_the_draft_as_it_was(desk: Desk, monk
         await capture(*arguments)
         return await full()
 
-    monkeypatch.setattr(module, "capture", full)
+    monkeypatch.setattr(signing, "capture", full)
     with pytest.raises(StoreError):
         await desk.drafts.send(draft.id, NOW)
     assert desk.drafts.get(draft.id).state == OPEN
-    monkeypatch.setattr(module, "capture", late)
+    monkeypatch.setattr(signing, "capture", late)
     statement = await desk.drafts.send(draft.id, NOW)
     assert [one.id for one in await desk.ship.store.bundles()] == [statement]
 

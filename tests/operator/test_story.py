@@ -8,7 +8,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from tests.e2e.world import OTHER_FORM
-from tests.operator.conftest import FORM, TALLY, Island, Phones, begin, picture_of, type_tally
+from tests.operator.conftest import FORM, TALLY, Island, Phones, begin, picture_in_english, picture_of, type_tally
 from tests.processes import eventually
 
 
@@ -54,19 +54,27 @@ def with_boat_and_receiver(island: Island, phone: Page, phones: Phones) -> None:
     boat.start()
     expect(phone.get_by_text("Di km-sinar-laut")).to_be_visible(timeout=30_000)
     picture_of(phone, "operator-carried-id")
+    picture_in_english(phone, "operator-carried-en")
     board = phones(wide=True).new_page()
     board.goto(f"http://{_setting(boat, 'console')}/board")
     expect(board.locator(".figure")).to_have_text("1")
     picture_of(board, "board-loaded-id")
+    picture_in_english(board, "board-loaded-en")
     receiver.start()
     expect(phone.locator(".entry")).to_have_text("nomor log 0", timeout=30_000)
     picture_of(phone, "operator-delivered-id")
+    picture_in_english(phone, "operator-delivered-en")
     expect(board.get_by_text("Kosong", exact=True)).to_be_visible(timeout=30_000)  # it reloads by itself
     expect(board.get_by_text("1 paket kepada receiver")).to_be_visible(timeout=30_000)
     picture_of(board, "board-empty-id")
     board.goto(f"{board.url}?lang=en")
     expect(board.get_by_text("Everything was received on the mainland.")).to_be_visible()
     picture_of(board, "board-empty-en")
+    console = phones(wide=True).new_page()
+    console.goto(f"{island.console}/")
+    expect(console.get_by_text("0 menunggu · 0 sebagian · 1 terkirim")).to_be_visible()
+    picture_of(console, "console-id")
+    picture_in_english(console, "console-en")
 
 
 def correct(island: Island, phone: Page) -> None:
@@ -85,6 +93,7 @@ def correct(island: Island, phone: Page) -> None:
     expect(phone.get_by_role("alert")).to_contain_text("Tulis alasan perbaikan.")
     phone.locator("#reason").fill("Suara pasangan 1 salah ketik")
     picture_of(phone, "operator-correction-id")
+    picture_in_english(phone, "operator-correction-en")
     phone.get_by_role("button", name="Tanda tangani dan kirim").click()
     phone.wait_for_url("**/packages/*")
     expect(phone.get_by_text("Suara pasangan 1 salah ketik")).to_be_visible()

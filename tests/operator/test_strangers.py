@@ -292,11 +292,11 @@ def test_an_unpaired_phone_is_out_at_once(tmp_path: Path, phones: Phones) -> Non
         assert phone["name"] == "Android Redmi Note 8"
         island.box.relay("pair", "--unpair", phone["id"])
         page.reload()
-        expect(page.get_by_role("heading", name="Pasangkan telepon ini")).to_be_visible()
+        expect(page.get_by_role("heading", name="Pasangkan ponsel ini")).to_be_visible()
         island.pair(page)
-        page.get_by_text("Telepon ini:").click()
-        page.get_by_role("button", name="Lepaskan telepon ini").click()
-        expect(page.get_by_role("heading", name="Pasangkan telepon ini")).to_be_visible()
+        page.get_by_text("Ponsel ini:").click()
+        page.get_by_role("button", name="Lepaskan ponsel ini").click()
+        expect(page.get_by_role("heading", name="Pasangkan ponsel ini")).to_be_visible()
         assert island.box.relay("pair", "--list", "--json").json() == []
 
 

@@ -22,8 +22,8 @@ from relay.node.capture import Submission, capture
 from relay.node.home import Home
 from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId, sha256
 from relay.store import schema
-from relay.store.layouts import chunk_count, span
 from relay.store.interface import State, Store
+from relay.store.layouts import chunk_count, span
 from tests.factory import make_file, make_node, make_statement, object_of
 from tests.fleet import Fleet, Ship
 

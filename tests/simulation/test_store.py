@@ -16,7 +16,7 @@ from tests.factory import object_of
 from tests.simulation.catalogue import Rules
 from tests.simulation.disk import Dead, Disk
 from tests.simulation.store import MemoryStore
-from tests.store_conformance import CHUNK, Cast, Opener, CarrierConformance, stage_all
+from tests.store_conformance import CHUNK, CarrierConformance, Cast, Opener, stage_all
 
 
 @pytest.fixture

@@ -130,6 +130,7 @@ class PublicElection:
         assert self.receiver.log is not None
         while await self.receiver.log.sequencer.sequence():
             pass
+        await self.receiver.log.sequencer.publish()
         while await self.keeper.follow():
             pass
         return self.site.entries

@@ -79,7 +79,7 @@ def keep(page: Page, path: Path) -> None:
     """What is on the screen, as a small PNG."""
     page.wait_for_timeout(300)  # pictures are decoded beside the page
     image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    image.quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
+    image.quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 if __name__ == "__main__":

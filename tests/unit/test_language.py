@@ -8,38 +8,83 @@ import string
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
-from relay.cli import relay
-from relay.cli.language import Catalogue, indonesian, told, wanted_language
+from relay.cli import COMMANDS, relay, run
+from relay.cli.help import OF_CLICK, paragraphs
+from relay.cli.language import told, wanted_language
+from relay.language import Catalogue, indonesian
 
 RELAY = Path(__file__).parents[2] / "relay"
-TEXTS: dict[str, str] = json.loads((RELAY / "cli" / "texts.id.json").read_text(encoding="utf-8"))
-SHOWN_TO_OPERATORS = (
-    *(f"cli/{name}.py" for name in ("packages", "membership", "byhand", "doctor")),
-    *(f"node/{name}.py" for name in ("capture", "home", "byhand")),
-    *(f"store/{name}.py" for name in ("durable", "database")),
+TEXTS: dict[str, str] = json.loads((RELAY / "texts.id.json").read_text(encoding="utf-8"))
+NOT_SHOWN = ("sync/", "log/", "net/client", "net/frames", "net/server", "node/contacts", "records/cose", "web/site/")
+"""Rooms whose errors are told to a peer or a log."""
+SAYS = (
+    *("BadInput", "NotHeld", "StoreError", "Unreachable", "Refused", "UsageError"),
+    *("message", "told", "told_in_parts", "Finding", "_warning", "_line", "_part"),
 )
-SAYS = ("BadInput", "NotHeld", "StoreError", "Unreachable", "message", "Finding")
-NOT_WORDS = ("{}: {}", "{} ({})", "{}  {}")
+"""What puts its texts before a person. `Malformed` is left out: it describes bytes, to those who know them."""
+NOT_WORDS = ("{}: {}", "{} ({})", "{}  {}", "{} {}", "/", "chmod 600 {}", "{}, {}{}", "config.toml")
 
 
 def test_every_text_is_one_of_the_programs() -> None:
-    said = {text for file in RELAY.rglob("*.py") for text in _texts(ast.parse(file.read_text(encoding="utf-8")))}
-    parts = "\0".join(said)
-    stale = [text for text in TEXTS if text not in said and text not in parts]
-    assert stale == [], "these are said nowhere any more: remove them from relay/cli/texts.id.json"
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in RELAY.rglob("*.py")]
+    parts = "\0".join({" ".join(text.split()) for tree in trees for text in _texts(tree)})
+    stale = [text for text in TEXTS if " ".join(text.split()) not in parts]
+    assert stale == [], "these are said nowhere any more: remove them from relay/texts.id.json"
 
 
-def test_everything_that_an_operators_node_shows_is_translated() -> None:
+def test_all_that_commands_say_is_translated() -> None:
     missing = []
-    for name in SHOWN_TO_OPERATORS:
-        for call in ast.walk(ast.parse((RELAY / name).read_text(encoding="utf-8"))):
+    for file in RELAY.rglob("*.py"):
+        name = file.relative_to(RELAY).as_posix()
+        calls = [] if name.startswith(NOT_SHOWN) else ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        for call in calls:
             if isinstance(call, ast.Call) and _name(call.func) in SAYS:
-                said = [_template(argument) for argument in call.args]
-                missing += [(name, text) for text in said if text and " " in text and text not in (*TEXTS, *NOT_WORDS)]
-    assert missing == [], "add their Indonesian to relay/cli/texts.id.json"
+                said = [text for argument in call.args for text in _templates(argument)]
+                missing += [(name, text) for text in said if " " in text and text not in (*TEXTS, *NOT_WORDS)]
+    assert missing == [], "add their Indonesian to relay/texts.id.json"
+
+
+def test_the_help_of_every_command_is_translated() -> None:
+    said = [line for _, line in COMMANDS.values()]
+    said += [text for command in _commands(relay) for text in _help(command)]
+    missing = [text for text in (*said, *OF_CLICK) if text not in TEXTS]
+    assert missing == [], "add their Indonesian to relay/texts.id.json"
+    assert len(said) > 80
+
+
+@pytest.mark.parametrize("arguments", [[], ["receiver"], ["drill", "walk", "--help"], ["simulate", "--help"]])
+def test_help_is_laid_out_in_indonesian(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LC_ALL", "id_ID.UTF-8")
+    run(arguments)
+    shown = "".join(capsys.readouterr())
+    assert "Pemakaian: relay" in shown and "Opsi:" in shown
+    assert "Menampilkan bantuan ini lalu selesai." in shown
+    for english in ("Usage", "Options", "Commands", "[required]", "[default", "Show ", "the "):
+        assert english not in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["audit", "x"], "Kesalahan: Opsi '--root' harus ada."),
+        (["audit"], "Kesalahan: Argumen 'URL' harus ada."),
+        (["nothing"], "Kesalahan: Tidak ada perintah 'nothing'."),
+        (["simulate", "--draws", "1", "x"], "Kesalahan: Nilai tidak sah untuk '--draws': 1 di luar rentang 10<=x<="),
+        (["simulate", "x"], "relay: x tidak dapat dibaca (No such file or directory)."),
+    ],
+)
+def test_usage_errors_speak_indonesian(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LC_ALL", "id_ID.UTF-8")
+    assert run(arguments) in (1, 2)
+    assert said in capsys.readouterr().err
 
 
 def test_a_translation_has_the_values_of_its_text() -> None:
@@ -77,8 +122,6 @@ def test_values_are_carried_over_as_they_are() -> None:
 
 
 def test_errors_and_status_speak_indonesian(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from relay.cli import run
-
     monkeypatch.setenv("LC_ALL", "id_ID.UTF-8")
     assert told("Nothing on board.") == "Belum ada paket di sini."
     outcome = CliRunner().invoke(relay, ["init", "--home", str(tmp_path / "box"), "--name", "box"])
@@ -92,8 +135,6 @@ def test_errors_and_status_speak_indonesian(tmp_path: Path, monkeypatch: pytest.
 def test_an_error_in_indonesian(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from relay.cli import run
-
     monkeypatch.setenv("LC_ALL", "id_ID.UTF-8")
     assert run(["status", "--home", str(tmp_path)]) == 1
     assert f"relay: Tidak ada kotak relay di {tmp_path}." in capsys.readouterr().err
@@ -117,6 +158,26 @@ def _template(node: ast.AST) -> str | None:
     if isinstance(node, ast.JoinedStr):
         return "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
     return None
+
+
+def _templates(node: ast.AST) -> list[str]:
+    """What an argument may be: a text, or one of two."""
+    choices = (node.body, node.orelse) if isinstance(node, ast.IfExp) else (node,)
+    return [text for choice in choices if (text := _template(choice))]
+
+
+def _commands(command: click.Command) -> Iterator[click.Command]:
+    yield command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            if (below := command.get_command(context, name)) is not None:
+                yield from _commands(below)
+
+
+def _help(command: click.Command) -> list[str]:
+    described = [one.help.partition("  [")[0] for one in command.params if isinstance(one, click.Option) and one.help]
+    return [*paragraphs(command.help or ""), *described]
 
 
 def _name(function: ast.expr) -> str:

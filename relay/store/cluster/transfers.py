@@ -18,6 +18,7 @@ from typing import Any
 from relay.errors import Malformed
 from relay.limits import MAX_STAGED
 from relay.records.identifiers import HASH_SIZE, ObjectId, StatementId, sha256
+from relay.store.arriving import SharedCommits, gather_wants
 from relay.store.cluster import records
 from relay.store.cluster.bucket import PUBLIC, Bucket
 from relay.store.cluster.database import Database
@@ -62,8 +63,7 @@ class Transfers:
         self._bucket = bucket
         self._layouts: dict[ObjectId, list[_Layout]] = {}
         self._staged_bytes = 0
-        self._running: asyncio.Task[list[StatementId]] | None = None
-        self._next: asyncio.Task[list[StatementId]] | None = None
+        self._commits = SharedCommits(self._commit)
 
     def forget(self) -> None:
         """The catalogue was changed by others: ask it again. What is staged stays."""
@@ -91,14 +91,8 @@ class Transfers:
         return taken
 
     async def commit(self) -> list[StatementId]:
-        """See `Store.commit_chunks`. Callers that come while a commit runs share the next one, and its failure.
-
-        A commit runs to its end even if every caller is cancelled, as a visit is when the link is lost.
-        """
-        if self._next is None:
-            self._next = asyncio.ensure_future(self._commit_after(self._running))
-            self._next.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return await asyncio.shield(self._next)
+        """See `Store.commit_chunks`."""
+        return await self._commits.join()
 
     async def finish(self) -> list[StatementId]:
         """Put together what a receiver that ended had all chunks of; the bundles that became complete."""
@@ -107,22 +101,7 @@ class Transfers:
 
     async def wants(self, limit: int, skip: frozenset[ObjectId]) -> list[Want]:
         """See `Store.wants`."""
-        wants: dict[ObjectId, Want] = {}
-        offset, page = 0, limit
-        while len(wants) < limit:
-            rows = await self._database.rows(_WANTED, page, offset)
-            for (object_id,) in rows:
-                if object_id in skip or object_id in wants:
-                    continue
-                if want := want_of(await self._wanted_layouts(ObjectId(object_id))):
-                    wants[want.object] = want
-                if len(wants) == limit:
-                    break
-            if len(rows) < page:
-                break
-            offset += page
-            page *= 2
-        return list(wants.values())
+        return await gather_wants(self._wanted, self._wanted_layouts, limit, skip)
 
     async def missing(self, object_id: ObjectId) -> int:
         """See `Store.missing`."""
@@ -176,6 +155,9 @@ class Transfers:
         await self._bucket.remove(freed)
         return True
 
+    async def _wanted(self, size: int, offset: int) -> list[ObjectId]:
+        return [ObjectId(row[0]) for row in await self._database.rows(_WANTED, size, offset)]
+
     async def _wanted_layouts(self, object_id: ObjectId) -> list[_Layout]:
         """The layouts by which an object may still come; none where no statement wants it."""
         if object_id not in self._layouts:
@@ -187,10 +169,7 @@ class Transfers:
             self._layouts.setdefault(object_id, [_layout(row) for row in rows])
         return self._layouts[object_id]
 
-    async def _commit_after(self, before: asyncio.Task[list[StatementId]] | None) -> list[StatementId]:
-        if before is not None:
-            await asyncio.wait([before])
-        self._running, self._next = self._next, None
+    async def _commit(self) -> list[StatementId]:
         staged = [one for layouts in self._layouts.values() for one in layouts if one.staged]
         if not staged:
             return []

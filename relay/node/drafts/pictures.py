@@ -1,0 +1,102 @@
+"""Pictures of drafts: they arrive part by part, each durable before it is acknowledged, and are checked when whole."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import suppress
+from dataclasses import replace
+
+from relay.errors import BadInput, StoreError
+from relay.limits import MAX_PICTURE, MAX_PICTURES
+from relay.node.drafts.draft import Draft, OffsetConflict, Picture, is_id, picture_kind
+from relay.node.drafts.table import Table
+from relay.records.statement import Package
+from relay.sync.custody import Custody
+
+
+class Pictures:
+    """Takes pictures in."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._shelf = table.shelf
+
+    async def append(self, draft_id: str, picture_id: str, size: int, offset: int, data: bytes) -> Picture:
+        """Add a part to a picture of `size` bytes in all, durably. The first part makes it; the last one ends it.
+
+        Raises `OffsetConflict` when the part does not begin where the last one ended, and `BadInput` for what is too
+        large or one too many.
+        """
+        async with self._table.changing:
+            draft = self._table.open(draft_id)
+            picture = draft.find(picture_id)
+            if picture is None:
+                picture, draft = await self._new(draft, picture_id, size)
+            if picture.size != size or picture.whole or offset != picture.received:
+                raise OffsetConflict(picture.received)
+            if offset + len(data) > size:
+                raise BadInput("More arrived than the picture has", "Take the picture again.")
+            await asyncio.to_thread(self._shelf.append, draft, picture, offset, data)
+            picture = replace(picture, received=offset + len(data))
+            self._table.note(draft.putting(picture))  # the length of the file says it, too
+            return picture
+
+    async def finish(self, draft_id: str, picture_id: str, digest: bytes | None = None) -> Picture:
+        """Declare a picture whole; with `digest`, its SHA-256 is checked. A wrong one is dropped: raises `BadInput`."""
+        async with self._table.changing:
+            draft = self._table.open(draft_id)
+            picture = draft.get(picture_id)
+            if picture.whole:
+                return picture
+            if picture.received != picture.size:
+                raise OffsetConflict(picture.received)
+            head, found = await asyncio.to_thread(self._shelf.head_and_hash, draft, picture)
+            kind = picture_kind(head)
+            if not kind or (digest is not None and digest != found):
+                await self._drop(draft, picture)
+                raise BadInput(
+                    "What arrived is no picture" if not kind else "The picture was damaged on its way",
+                    "Take the picture again.",
+                )
+            picture = replace(picture, kind=kind)
+            await asyncio.to_thread(self._shelf.complete, draft, picture)
+            await self._table.keep(draft.putting(picture))
+            return picture
+
+    async def remove(self, draft_id: str, picture_id: str) -> None:
+        """Take a picture out of a draft."""
+        async with self._table.changing:
+            draft = self._table.open(draft_id)
+            if picture := draft.find(picture_id):
+                await self._drop(draft, picture)
+
+    async def bring(self, draft: Draft, package: Package, custody: Custody) -> Draft:
+        """Copy the pictures of an earlier package that are still held."""
+        for entry in package.files[:MAX_PICTURES]:
+            path = await custody.store.object_path(entry.sha256)
+            head = (await custody.store.read_chunk(entry.sha256, 0) or b"")[:16]
+            if path is None or not picture_kind(head) or entry.size > MAX_PICTURE:
+                continue
+            async with self._table.changing:
+                number = len(draft.pictures) + 1
+                picture = Picture(secrets.token_hex(8), entry.size, number, picture_kind(head), entry.size)
+                with suppress(StoreError):  # freed just now
+                    await asyncio.to_thread(self._shelf.copy, path, draft, picture)
+                    draft = await self._table.keep(draft.adding(picture))
+        return draft
+
+    async def _new(self, draft: Draft, picture_id: str, size: int) -> tuple[Picture, Draft]:
+        if not is_id(picture_id):
+            raise BadInput("A picture's id is 16 hexadecimal digits", "Reload the page.")
+        if not 0 < size <= MAX_PICTURE:
+            raise BadInput(f"A picture has at most {MAX_PICTURE >> 20} MiB", "Take it with a smaller resolution.")
+        if len(draft.pictures) >= MAX_PICTURES:
+            raise BadInput(f"A form has at most {MAX_PICTURES} pictures", "Remove one first.")
+        number = max((one.number for one in draft.pictures), default=0) + 1
+        picture = Picture(picture_id, size, number)
+        return picture, await self._table.keep(draft.adding(picture))
+
+    async def _drop(self, draft: Draft, picture: Picture) -> None:
+        await self._table.keep(draft.dropping(picture))
+        self._shelf.drop(draft, picture)

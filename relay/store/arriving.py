@@ -1,0 +1,63 @@
+"""What stores of different kinds do alike while content arrives: commits that callers share, and what to want next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from relay.records.identifiers import ObjectId, StatementId
+from relay.store.interface import Want
+from relay.store.layouts import Layout, want_of
+
+Page = Callable[[int, int], Awaitable[Sequence[ObjectId]]]
+"""Objects that are wanted, best first: at most so many, from such a place on."""
+
+
+class SharedCommits:
+    """Commits one at a time: callers that come while one runs share the next one, and its failure.
+
+    A commit runs to its end even if every caller is cancelled, as a visit is when the link is lost.
+    """
+
+    def __init__(self, commit: Callable[[], Awaitable[list[StatementId]]]) -> None:
+        self._commit = commit
+        self._running: asyncio.Task[list[StatementId]] | None = None
+        self._next: asyncio.Task[list[StatementId]] | None = None
+
+    async def join(self) -> list[StatementId]:
+        """Have everything committed that is staged by now; what that commit reports."""
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._run_after(self._running))
+            self._next.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(self._next)
+
+    async def _run_after(self, before: asyncio.Task[list[StatementId]] | None) -> list[StatementId]:
+        if before is not None:
+            await asyncio.wait([before])
+        self._running, self._next = self._next, None
+        return await self._commit()
+
+
+async def gather_wants(
+    page_of: Page,
+    layouts_of: Callable[[ObjectId], Awaitable[Sequence[Layout]]],
+    limit: int,
+    skip: frozenset[ObjectId],
+) -> list[Want]:
+    """The first `limit` wanted objects of which something is missing, but those in `skip`; looked for page by page."""
+    wants: dict[ObjectId, Want] = {}
+    offset, size = 0, limit
+    while len(wants) < limit:
+        page = await page_of(size, offset)
+        for object_id in page:
+            if object_id in skip or object_id in wants:
+                continue
+            if want := want_of(await layouts_of(object_id)):
+                wants[want.object] = want
+            if len(wants) == limit:
+                break
+        if len(page) < size:
+            break
+        offset += size
+        size *= 2
+    return list(wants.values())
