@@ -102,6 +102,8 @@ answer to their last batch."""
 BATCH_SECONDS = 0.4
 """What a stream asks for, or hands over, in one request is what it moves in so long: a slow link is not filled with
 what comes late, and on a fast one round trips do not count."""
+BATCH_SECONDS_TO_RECEIVER = 2.0
+"""The same where nothing else waits for the link; much of the time is the receiver's, with many others to answer."""
 MIN_BATCH = 64 * KIB
 FIRST_BATCH = 128 * KIB
 MAX_BATCH = 1 * MIB
@@ -152,7 +154,7 @@ REFRESH_SECONDS = 0.5
 """How often the daemon looks whether a command changed the store."""
 RETENTION_SECONDS = 60.0
 DEAD_LINK_SECONDS = 3.0
-BACKLOG = 256
+BACKLOG = 1_024
 
 # Receiver
 LOG_BATCH = 1_024
@@ -217,6 +219,9 @@ MAX_HANDSHAKES = 64
 """Connections whose TLS handshake is under way; of more, any one is dropped."""
 MAX_CONNECTIONS = 512
 """Connections that a node keeps open; for more, the longest idle one makes room."""
+MAX_HANDSHAKES_AT_RECEIVER = 256
+MAX_CONNECTIONS_AT_RECEIVER = 2_048
+"""A thousand gateways at once, each with those that it is using; about 130 KiB of memory each."""
 MAX_CONNECTIONS_PER_NODE = 24
 """A visit needs eight; a contact that broke may have left as many."""
 IDLE_CONNECTION_SECONDS = 45.0

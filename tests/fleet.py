@@ -294,6 +294,10 @@ class Link:
         """Pass on."""
         return await self.host.wants(offset)
 
+    async def missing(self, objects: Sequence[ObjectId]) -> list[tuple[ObjectId, int]]:
+        """Pass on."""
+        return await self.host.missing(objects)
+
     async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
         """Pass on."""
         async for object_id, index, data in self.host.get_chunks(chunks):
@@ -338,7 +342,7 @@ class CutCalls(Link):
         self._left = calls
 
     def __getattribute__(self, name: str) -> object:
-        calls = {"hello", "reconcile", "inquire", "get_records", "put_records", "holdings", "wants", "put_chunks"}
+        calls = {"hello", "reconcile", "inquire", "get_records", "put_records", "holdings", "wants", "missing", "put_chunks"}
         if name in calls:
             if self._left == 0:
                 raise Unreachable("The link is lost", "Wait for the next contact.")

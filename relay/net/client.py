@@ -119,7 +119,7 @@ class HttpPeer:
 
     async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> list[str]:
         """See `Peer`."""
-        if any(kind is Kind.STATEMENT and read_statement(raw).package.files for kind, raw in records):
+        if any(kind is Kind.STATEMENT and _names_content(raw) for kind, raw in records):
             self._warm_up()
         body = await self._call(routes.PUT_RECORDS, messages.encode_records(records), MAX_MESSAGE)
         return messages.decode_outcomes(body)
@@ -132,6 +132,11 @@ class HttpPeer:
     async def wants(self, offset: int) -> list[Want]:
         """See `Peer`."""
         return messages.decode_wants(await self._call(routes.WANTS, encode(offset), MAX_MESSAGE))
+
+    async def missing(self, objects: Sequence[ObjectId]) -> list[tuple[ObjectId, int]]:
+        """See `Peer`."""
+        body = await self._call(routes.MISSING, messages.encode_ids(objects), MAX_MESSAGE)
+        return messages.decode_missing(body)
 
     async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
         """See `Peer`."""
@@ -209,6 +214,14 @@ class _OneNode(aiohttp.TCPConnector):
             raise Refused("other-node", "An address led to one node, and then to another")
         self.identity = identity
         return connection
+
+
+def _names_content(raw: bytes) -> bool:
+    """Whether objects follow this statement. What it is worth is for the peer to judge."""
+    try:
+        return bool(read_statement(raw).package.files)
+    except Malformed:
+        return False
 
 
 def _named(document: dict[str, Any], status: int, what: str, advice: str) -> RelayError:

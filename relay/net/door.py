@@ -51,17 +51,20 @@ class _Guest:
 
 
 class Door:
-    """Lets connections in to `protocol`, over TLS where there is a `context`."""
+    """Lets connections in to `protocol`, over TLS where there is a `context`: at most so many, and so many handshakes
+    at a time."""
 
     def __init__(
         self,
         protocol: Callable[[], asyncio.Protocol],
         context: ssl.SSLContext | None = None,
         most: int = MAX_CONNECTIONS,
+        handshakes: int = MAX_HANDSHAKES,
     ) -> None:
         self._protocol = protocol
         self._context = context
         self._most = max(16, min(most, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _FILES_KEPT))
+        self._most_entering = handshakes
         self._entering: set[asyncio.Task[None]] = set()
         self._guests: dict[int, _Guest] = {}
         self._working: Counter[int] = Counter()
@@ -107,7 +110,7 @@ class Door:
                 logger.warning("nobody can be let in: %s", error.strerror)
                 await asyncio.sleep(_SWEEP_SECONDS)
                 continue
-            if len(self._entering) >= MAX_HANDSHAKES:
+            if len(self._entering) >= self._most_entering:
                 # Any of them, so that a crowd of strangers cannot reckon who is turned away.
                 random.choice(tuple(self._entering)).cancel()  # noqa: S311
             task = asyncio.create_task(self._enter(connection))

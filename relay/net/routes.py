@@ -14,6 +14,7 @@ PUT_RECORDS = f"{PREFIX}/records/put"
 HOLDINGS = f"{PREFIX}/holdings"
 NEWS = f"{PREFIX}/news"
 WANTS = f"{PREFIX}/wants"
+MISSING = f"{PREFIX}/missing"
 GET_CHUNKS = f"{PREFIX}/chunks/get"
 PUT_CHUNKS = f"{PREFIX}/chunks/put"
 

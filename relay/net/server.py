@@ -21,7 +21,10 @@ from relay.errors import Malformed, Refused, RelayError, Unreachable
 from relay.limits import (
     LINGERING_SECONDS,
     MAX_CALLS_PER_PEER,
+    MAX_CHUNK,
     MAX_CHUNKS_CALL,
+    MAX_CONNECTIONS,
+    MAX_HANDSHAKES,
     MAX_LARGE_CALLS_PER_PEER,
     MAX_MESSAGE,
     MAX_RECONCILE_MESSAGE,
@@ -55,11 +58,14 @@ class SyncServer:
         identify: Callable[[bytes], Identity],
         context: ssl.SSLContext,
         arrival: Arrival = lambda _identity, _visiting: None,
+        most: int = MAX_CONNECTIONS,
+        handshakes: int = MAX_HANDSHAKES,
     ) -> None:
         self._host_for = host_for
         self._identify = identify
         self._context = context
         self._arrival = arrival
+        self._most, self._handshakes = most, handshakes
         self._calls: Counter[tuple[bytes, str]] = Counter()
         self._runner: web.AppRunner | None = None
         self._door: Door | None = None
@@ -69,7 +75,7 @@ class SyncServer:
         self._runner = self.runner()
         await self._runner.setup()
         assert self._runner.server is not None
-        self._door = Door(self._runner.server, self._context)
+        self._door = Door(self._runner.server, self._context, self._most, self._handshakes)
         self._door.open(listening)
 
     def runner(self) -> web.AppRunner:
@@ -83,6 +89,7 @@ class SyncServer:
             handle_signals=False,
             auto_decompress=False,
             lingering_time=LINGERING_SECONDS,
+            read_bufsize=MAX_CHUNK,
             shutdown_timeout=1.0,
         )
 
@@ -233,6 +240,11 @@ async def _wants(request: web.Request, host: Host) -> web.StreamResponse:
             raise Malformed("A request for wants does not say from where")
 
 
+async def _missing(request: web.Request, host: Host) -> web.StreamResponse:
+    objects = [ObjectId(one) for one in messages.decode_ids(await _body(request, MAX_MESSAGE))]
+    return _reply(messages.encode_missing(await host.missing(objects)))
+
+
 async def _get_chunks(request: web.Request, host: Host) -> web.StreamResponse:
     spans = messages.decode_spans(await _body(request, MAX_MESSAGE))
     response = web.StreamResponse(headers={"Content-Type": routes.MEDIA_TYPE})
@@ -276,6 +288,7 @@ _HANDLERS: dict[str, Handler] = {
     routes.PUT_RECORDS: _put_records,
     routes.HOLDINGS: _holdings,
     routes.WANTS: _wants,
+    routes.MISSING: _missing,
     routes.GET_CHUNKS: _get_chunks,
     routes.PUT_CHUNKS: _put_chunks,
 }

@@ -14,7 +14,14 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 
 from relay.errors import StoreError
-from relay.limits import REFRESH_SECONDS, RETENTION_SECONDS
+from relay.limits import (
+    MAX_CONNECTIONS,
+    MAX_CONNECTIONS_AT_RECEIVER,
+    MAX_HANDSHAKES,
+    MAX_HANDSHAKES_AT_RECEIVER,
+    REFRESH_SECONDS,
+    RETENTION_SECONDS,
+)
 from relay.net.discovery import Discovery, Sighting
 from relay.net.interfaces import watch_interfaces
 from relay.net.server import SyncServer
@@ -75,7 +82,10 @@ class Daemon:
         socket = listen(self.config.listen)
         identify = self.custody.admission.identify
         context = server_context(self.home.certificate_file, self.home.key_file, self.member.root, identify)
-        server = SyncServer(self._host_for, identify, context, contacts.arrived)
+        most, handshakes = MAX_CONNECTIONS, MAX_HANDSHAKES
+        if self.member.identity.role is Role.RECEIVER:
+            most, handshakes = MAX_CONNECTIONS_AT_RECEIVER, MAX_HANDSHAKES_AT_RECEIVER
+        server = SyncServer(self._host_for, identify, context, contacts.arrived, most, handshakes)
         await server.start(socket)
         try:
             yield

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
 import aiohttp
 
-from relay.errors import Malformed, RelayError
+from relay.errors import Malformed, RelayError, StoreError
 from relay.limits import CONNECT_SECONDS, WITNESS_PAUSE_SECONDS
 from relay.net.witness import Behind, add_checkpoint
 from relay.records.identifiers import Kind
@@ -42,8 +43,9 @@ class Witnessing:
         async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
             while self._seen:
                 heard = self._custody.news.count
-                if await self._custody.store.leads():
-                    await self.ask(session)
+                with suppress(StoreError):  # who needs the store says so
+                    if await self._custody.store.leads():
+                        await self.ask(session)
                 await asyncio.sleep(WITNESS_PAUSE_SECONDS)
                 await self._custody.news.wait(heard, 10 * WITNESS_PAUSE_SECONDS)
 

@@ -54,6 +54,16 @@ class _Batch:
     """With the chunks that are right."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Arrived:
+    """A chunk that waits to be written, to those of the layouts that it fits, and who waits for that."""
+
+    layouts: list[_Layout]
+    index: int
+    data: bytes
+    done: asyncio.Future[bool]
+
+
 class Transfers:
     """The partial objects of a store. Safe for concurrent callers."""
 
@@ -62,6 +72,8 @@ class Transfers:
         self._content = content
         self._undelivered = "1" if keeps_all else "b.entry IS NULL"
         self._layouts: dict[ObjectId, list[_Layout]] = {}
+        self._arrived: list[_Arrived] = []
+        self._writing: asyncio.Task[None] | None = None
         self._commits = SharedCommits(self._commit)
 
     def forget(self) -> None:
@@ -75,15 +87,14 @@ class Transfers:
         layouts = await self._wanted_layouts(object_id)
         if not layouts:
             return False
-        digest = sha256(data)  # a chunk is small: the way to another thread and back costs more
-        fitting = [one for one in layouts if one.fits(index, len(data), digest)]
-        if not fitting:
-            raise Malformed("A chunk's content is not what any statement says")
-        taken = False
-        for layout in fitting:
-            if layout.missing >> index & 1:
-                taken |= await asyncio.shield(self._write(layout, index, data))
-        return taken
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        done.add_done_callback(lambda future: future.cancelled() or future.exception())  # the caller may be gone
+        for layout in layouts:
+            layout.writing += 1
+        self._arrived.append(_Arrived(layouts, index, data, done))
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write_arrived())
+        return await asyncio.shield(done)
 
     async def commit(self) -> list[StatementId]:
         """See `Store.commit_chunks`."""
@@ -134,16 +145,43 @@ class Transfers:
             data = await asyncio.to_thread(self._content.read_chunk, object_id, None, *where)
         return data
 
-    async def _write(self, layout: _Layout, index: int, data: bytes) -> bool:
-        layout.writing += 1
+    async def _write_arrived(self) -> None:
+        """Hash and write what arrived, and what arrives meanwhile: one way to a thread and back for all of it, since
+        that takes longer than a chunk."""
         try:
-            offset = span(layout.size, index)[0]
-            await asyncio.to_thread(self._content.write_chunk, layout.object, layout.name, offset, data)
+            while self._arrived:
+                chunks, self._arrived = self._arrived, []
+                try:
+                    outcomes = await asyncio.to_thread(self._write, chunks)
+                except asyncio.CancelledError:
+                    for chunk in chunks:
+                        chunk.done.cancel()
+                    raise
+                for chunk, outcome in zip(chunks, outcomes, strict=True):
+                    _note(chunk, outcome)
         finally:
-            layout.writing -= 1
-        new = bool(layout.missing >> index & 1)
-        layout.staged |= 1 << index
-        return new
+            self._writing = None
+
+    def _write(self, chunks: Sequence[_Arrived]) -> list[list[_Layout] | Exception]:
+        """For each chunk the layouts that it was written to, or what is wrong with it. In a thread."""
+        outcomes: list[list[_Layout] | Exception] = []
+        for chunk in chunks:
+            try:
+                outcomes.append(self._write_one(chunk))
+            except Exception as error:  # noqa: BLE001 - it is raised where the chunk came from
+                outcomes.append(error)
+        return outcomes
+
+    def _write_one(self, chunk: _Arrived) -> list[_Layout]:
+        digest = sha256(chunk.data)
+        fitting = [one for one in chunk.layouts if one.fits(chunk.index, len(chunk.data), digest)]
+        if not fitting:
+            raise Malformed("A chunk's content is not what any statement says")
+        lacking = [one for one in fitting if one.missing >> chunk.index & 1]
+        for one in lacking:
+            offset = span(one.size, chunk.index)[0]
+            self._content.write_chunk(one.object, one.name, offset, chunk.data)
+        return lacking
 
     async def _wanted(self, size: int, offset: int) -> list[ObjectId]:
         rows = await self._database.rows(_WANTED.format(self._undelivered), (size, offset))
@@ -230,6 +268,19 @@ class Transfers:
         for layout in useless:
             await asyncio.to_thread(self._content.remove_partial, layout.object, layout.name)
         return settled, [*batch.completed, *useless]
+
+
+def _note(chunk: _Arrived, outcome: list[_Layout] | Exception) -> None:
+    """Stage a chunk that was written, and tell who brought it."""
+    for layout in chunk.layouts:
+        layout.writing -= 1
+    if isinstance(outcome, Exception):
+        chunk.done.set_exception(outcome)
+        return
+    new = any(layout.missing >> chunk.index & 1 for layout in outcome)
+    for layout in outcome:
+        layout.staged |= 1 << chunk.index
+    chunk.done.set_result(new)
 
 
 _WANTED = """

@@ -112,6 +112,13 @@ class Host:
         by_object = {want.object: want for want in wants}
         return [by_object[one] for one, _ in self._claims.order(list(by_object), self._who, now)[:WANTS_PAGE]]
 
+    async def missing(self, objects: Sequence[ObjectId]) -> list[tuple[ObjectId, int]]:
+        """Which chunks of these objects this node takes; what another visitor brings already comes last."""
+        if len(objects) > MAX_WANTS:
+            raise Malformed(f"A visitor asks about more than {MAX_WANTS} objects at once")
+        lacked = {one: bits for one in objects if (bits := await self._store.missing(one))}
+        return [(one, lacked[one]) for one, _ in self._claims.order(list(lacked), self._who, self._clock())]
+
     async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
         """Chunks in the order asked for."""
         for object_id, index in chunks:

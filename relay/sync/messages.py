@@ -190,6 +190,26 @@ def decode_wants(data: bytes) -> list[Want]:
     return [_want(row) for row in rows]
 
 
+def encode_missing(objects: Sequence[tuple[ObjectId, int]]) -> bytes:
+    """Which chunks of objects are lacked."""
+    return encode([[object_id, _bits(bits)] for object_id, bits in objects])
+
+
+def decode_missing(data: bytes) -> list[tuple[ObjectId, int]]:
+    """Parse what is lacked. Raises `Malformed`."""
+    rows = decode(data, MAX_MESSAGE)
+    if not isinstance(rows, list) or len(rows) > MAX_WANTS:
+        raise Malformed("A message is not a short list of what is lacked")
+    found: list[tuple[ObjectId, int]] = []
+    for row in rows:
+        match row:
+            case [bytes(digest), bytes(bits)] if len(digest) == HASH_SIZE and len(bits) <= MAX_CHUNKS_PER_PACKAGE // 8:
+                found.append((ObjectId(digest), int.from_bytes(bits, "little")))
+            case _:
+                raise Malformed("What a peer lacks is malformed")
+    return found
+
+
 def encode_spans(chunks: Sequence[tuple[ObjectId, int]]) -> bytes:
     """A request for chunks, in the order in which they shall come."""
     return encode([[object_id, index] for object_id, index in chunks])

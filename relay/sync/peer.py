@@ -45,6 +45,10 @@ class Peer(Protocol):
     async def wants(self, offset: int) -> list[Want]:
         """What the peer takes, best first, from the given place in its list on."""
 
+    async def missing(self, objects: Sequence[ObjectId]) -> list[tuple[ObjectId, int]]:
+        """Of these objects, those that the peer takes, each with the bit set of the chunks that it lacks; in the order
+        given, but for what others bring it, which comes last."""
+
     def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
         """Chunks in the order asked for, each as it arrives; those not held are left out."""
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from relay.errors import Malformed, Refused
 from relay.limits import (
     BATCH_SECONDS,
+    BATCH_SECONDS_TO_RECEIVER,
     CONTENT_SECONDS,
     FIRST_BATCH,
     INQUIRY_PAGE,
@@ -42,6 +43,10 @@ from relay.sync.reconcile import Initiator
 from relay.trust.roles import Role
 
 logger = logging.getLogger(__name__)
+
+_QUICK = MAX_BATCH // 2
+"""A stream to a receiver with batches as large as this is so quick that one object need not be spread over several:
+what the receiver does for each batch counts for more."""
 
 Watch = Callable[[Custody, Peer, Hello], Awaitable[None]]
 """What a node does with the checkpoint of a receiver it visits: see `relay.sync.watch`."""
@@ -106,8 +111,10 @@ class Visit:
         self._deadline = self._clock() + CONTENT_SECONDS
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._push_content(report))
-                if hello.role is not Role.RECEIVER:
+                if hello.role is Role.RECEIVER:
+                    group.create_task(self._bring_content(report))
+                else:
+                    group.create_task(self._push_content(report))
                     group.create_task(self._pull_content(report))
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
@@ -274,6 +281,33 @@ class Visit:
         if await self._store.commit_chunks():
             self._custody.news.ring()
 
+    async def _bring_content(self, report: VisitReport) -> None:
+        """At a receiver: bring what it lacks of the packages that wait here, one after the other, old versions last.
+
+        It wants more than it could list, and this node carries a boatful: so the visitor asks after what it has.
+        """
+        after = b""
+        while statements := await self._store.awaiting_receipt(after, WANTS_PAGE):
+            after = statements[-1]
+            objects = await self._objects_of(statements)
+            for at in range(0, len(objects), MAX_WANTS):
+                if self._out_of_time(report):
+                    return
+                held = {one.object: one for one in await self._store.holdings(objects[at : at + MAX_WANTS])}
+                chunks: deque[_Chunk] = deque()
+                for object_id, missing in await self._peer.missing(list(held)) if held else []:
+                    if holding := held.pop(object_id, None):
+                        here = missing if holding.complete else missing & holding.chunks
+                        chunks.extend(_chunks(object_id, holding.size, here))
+                await _in_parallel(lambda _, chunks=chunks: self._send_stream(chunks, report))  # type: ignore[misc]
+
+    async def _objects_of(self, statements: Sequence[StatementId]) -> list[ObjectId]:
+        found = [await self._store.bundle(one) for one in statements]
+        bundles = [one for one in found if one is not None]
+        old = {one.supersedes for one in bundles}
+        bundles.sort(key=lambda one: one.id in old)
+        return list(dict.fromkeys(file.sha256 for one in bundles for file in one.files))
+
     async def _push_content(self, report: VisitReport) -> None:
         """Bring what is wanted there and held here, in the order in which the peer wants it."""
         sent: set[tuple[ObjectId, int]] = set()
@@ -296,7 +330,8 @@ class Visit:
 
     async def _send_stream(self, chunks: deque[_Chunk], report: VisitReport) -> None:
         size = FIRST_BATCH
-        while batch := _next_batch(chunks, size):
+        patience = BATCH_SECONDS_TO_RECEIVER if report.peer.role is Role.RECEIVER else BATCH_SECONDS
+        while batch := _next_batch(chunks, size, shared=size < _QUICK or report.peer.role is not Role.RECEIVER):
             if self._out_of_time(report):
                 return
             begun = self._clock()
@@ -306,7 +341,7 @@ class Visit:
             for object_id, index, _ in frames:
                 self._custody.handed.went(self._who.peer, object_id, index)
             report.bytes_out += sum(len(data) for _, _, data in frames)
-            size = _worthwhile(batch, self._clock() - begun)
+            size = _worthwhile(batch, self._clock() - begun, patience)
 
     def _out_of_time(self, report: VisitReport) -> bool:
         """Whether content is to end here, looked at between batches. Raises `Refused` once the peer is revoked."""
@@ -324,13 +359,13 @@ def _chunks(object_id: ObjectId, size: int, bits: int) -> Iterator[_Chunk]:
             yield _Chunk(object_id, index, min(step, size - index * step))
 
 
-def _next_batch(chunks: deque[_Chunk], most: int) -> list[_Chunk]:
+def _next_batch(chunks: deque[_Chunk], most: int, shared: bool = True) -> list[_Chunk]:
     """The next chunks, one at least, of at most so many bytes.
 
     Of what is left of an object a stream takes its share, so that all end it together: whole packages come first. Not
-    less than a quarter, though: each batch costs both sides some work.
+    less than a quarter, though: each batch costs both sides some work. Unless it is `shared`, one stream takes it all.
     """
-    left = 0
+    left = 0 if shared else most * STREAMS
     for chunk in chunks:
         if chunk.object != chunks[0].object or left >= most * STREAMS:
             break
@@ -344,10 +379,10 @@ def _next_batch(chunks: deque[_Chunk], most: int) -> list[_Chunk]:
     return batch
 
 
-def _worthwhile(batch: Sequence[_Chunk], seconds: float) -> int:
-    """Bytes of the next batch of a stream whose last one took so long."""
+def _worthwhile(batch: Sequence[_Chunk], seconds: float, most: float = BATCH_SECONDS) -> int:
+    """Bytes of the next batch of a stream whose last one took so long, when one is to take `most` seconds."""
     moved = sum(chunk.length for chunk in batch)
-    return int(min(max(moved * BATCH_SECONDS / max(seconds, 0.001), MIN_BATCH), MAX_BATCH))
+    return int(min(max(moved * most / max(seconds, 0.001), MIN_BATCH), MAX_BATCH))
 
 
 async def _in_parallel(stream: Callable[[asyncio.TaskGroup], Coroutine[None, None, None]]) -> None:

@@ -35,15 +35,17 @@ from typing import cast
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from relay.cli.demo.election import example_tally
+from relay.errors import Unreachable
+from relay.limits import FIRST_RETRY_SECONDS
 from relay.net.client import HttpPeer
 from relay.net.tls import client_context
-from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId, receipt_id, sha256
+from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, receipt_id, sha256
 from relay.records.notice import Body, Receivers, Register, Station, sign_notice
 from relay.records.notice import Receiver as Named
 from relay.records.receipt import read_receipt
-from relay.records.statement import Package, chunk_size_for, describe_file, sign_statement
+from relay.records.statement import Package, chunk_size_for, describe_file, read_statement, sign_statement
 from relay.records.tally import read_tally
-from relay.store.interface import Holding
+from relay.store.interface import Bundle, BundleFile, Holding, State
 from relay.store.recordset import Item, RecordSet
 from relay.sync.claims import Claims
 from relay.sync.custody import Custody
@@ -186,6 +188,28 @@ class Held:
     async def known_statements(self, ids: Sequence[StatementId]) -> set[StatementId]:
         return set(ids)
 
+    async def bundle(self, statement: StatementId) -> Bundle:
+        package = read_statement(self._load.statements[statement]).package
+        files = tuple(BundleFile(one.sha256, one.name, one.media_type, one.size) for one in package.files)
+        size = sum(one.size for one in files)
+        return Bundle(
+            id=statement,
+            tps=package.tps,
+            form=package.form,
+            device="",
+            node=NodeId(bytes(32)),
+            seq=package.seq,
+            state=State.WAITING,
+            size=size,
+            held=size,
+            entry=None,
+            own=False,
+            supersedes=None,
+            flags=(),
+            captured_at=0,
+            files=files,
+        )
+
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
         held = [one for one in objects if one in self._load.objects]
         return [Holding(one, PHOTO, (1 << -(-PHOTO // chunk_size_for(PHOTO))) - 1, complete=True) for one in held]
@@ -263,7 +287,8 @@ class Gateway:
         self._context = client_context(certificate, key, office.election.root, admission.identify)
         self.peer: Peer | None = None
         self.receipts: dict[RecordId, tuple[float, bytes]] = {}
-        self.calls = 0
+        self.broken = 0
+        """Visits that did not come to their end."""
 
     def hello(self) -> Hello:
         identity = self.node.identity
@@ -282,7 +307,11 @@ class Gateway:
         keeper = Keeper(self._office, load)
         while await keeper.store.awaiting_receipt(b"", 1):
             custody = cast(Custody, keeper)
-            await Visit(custody, self.peer, self.hello(), Claims(), time.monotonic).run()
+            try:
+                await Visit(custody, self.peer, self.hello(), Claims(), time.monotonic).run()
+            except Unreachable:  # the next visit goes on where this one ended
+                self.broken += 1
+                await asyncio.sleep(FIRST_RETRY_SECONDS)
         self.receipts |= keeper.receipts
 
 
@@ -349,6 +378,7 @@ class Bench:
             "gateways": len(self.gateways),
             "statements": self.chosen.statements,
             "per_visit": self.chosen.per_visit,
+            "visits_broken": self.broken(),
             "seconds": round(seconds, 2),
             "per_second": round(rate),
             "receiver_cpu_ms_each": round(busy / self.chosen.statements * 1000, 2),
@@ -369,6 +399,7 @@ class Bench:
         return {
             "row": "packages",
             "packages": self.chosen.packages,
+            "visits_broken": self.broken(),
             "seconds": round(seconds, 2),
             "megabytes_per_second": round(files * PHOTO / seconds / 1e6, 1),
             "plain_files_megabytes_per_second": [round(before / 1e6, 1), round(after / 1e6, 1)],
@@ -428,6 +459,7 @@ class Bench:
         return {
             "row": "crowd",
             "gateways": len(boats),
+            "visits_broken": self.broken(boats),
             "connected_seconds": round(connected, 1),
             "served_seconds": round(served, 1),
             "served": len(boats),
@@ -478,6 +510,10 @@ class Bench:
         receipts = {name: raw for boat in boats or self.gateways for name, (_, raw) in boat.receipts.items()}
         for load in loads:
             self.delivered |= {one: receipts[receipt_id(one)] for one in load.statements}
+
+    def broken(self, boats: Sequence[Gateway] | None = None) -> int:
+        """How many visits were broken off until now."""
+        return sum(boat.broken for boat in boats or self.gateways)
 
     def check(self) -> int:
         """Judge every receipt as a boat would; raises where one is missing, false or for an entry twice."""

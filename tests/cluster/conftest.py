@@ -14,6 +14,7 @@ import pytest
 
 from tests.cluster import postgres as postgresql
 from tests.cluster import swift as s3
+from tests.cluster.company import Company
 from tests.cluster.postgres import Postgres
 from tests.cluster.swift import Swift
 
@@ -57,6 +58,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     report = yield
     if report.failed:
         for service in getattr(item, "funcargs", {}).values():
-            if isinstance(service, Postgres | Swift):
+            if isinstance(service, Postgres | Swift | Company):
                 report.sections += service.report()
     return report

@@ -340,6 +340,11 @@ def wants() -> Sequence[bytes]:
     return [messages.encode_wants([Want(_object(), len(CONTENT), 7, len(CONTENT))])]
 
 
+def missing() -> Sequence[bytes]:
+    """What is lacked of objects."""
+    return [messages.encode_missing([(_object(), 5), (_object(), 1)])]
+
+
 def spans() -> Sequence[bytes]:
     """Requests for chunks."""
     return [messages.encode_spans([(_object(), 0), (_object(), 2)])]
@@ -443,6 +448,7 @@ PATHS = (
     "wants",
     "chunks/get",
     "chunks/put",
+    "missing",
 )
 
 
@@ -458,6 +464,7 @@ def calls() -> Sequence[bytes]:
         "records/put": record_messages(),
         "holdings": [messages.encode_ids([_object()])],
         "wants": [encode(0), encode(64)],
+        "missing": [messages.encode_ids([_object()])],
         "chunks/get": spans(),
         "chunks/put": frames(),
     }

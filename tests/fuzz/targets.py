@@ -303,6 +303,7 @@ TARGETS: tuple[Target, ...] = (
     Target("outcomes", exact(messages.decode_outcomes, messages.encode_outcomes), inputs.outcomes),
     Target("holdings", stable(messages.decode_holdings, messages.encode_holdings), inputs.holdings),
     Target("wants", stable(messages.decode_wants, messages.encode_wants), inputs.wants),
+    Target("missing", stable(messages.decode_missing, messages.encode_missing), inputs.missing),
     Target("spans", exact(messages.decode_spans, messages.encode_spans), inputs.spans),
     Target("path", exact(messages.decode_path, messages.encode_path), inputs.ids),
     Target("frames", refusing(_frames), inputs.frames),

@@ -170,6 +170,10 @@ async def _wants(host: Host, body: bytes) -> bytes:
     return messages.encode_wants(await host.wants(decode(body, 16)))
 
 
+async def _missing(host: Host, body: bytes) -> bytes:
+    return messages.encode_missing(await host.missing([ObjectId(one) for one in messages.decode_ids(body)]))
+
+
 ANSWERS: dict[str, tuple[Answer, int, int]] = {
     "hello": (_hello, MAX_RECORD, MAX_RECORD),
     "news": (_news, 32, 16),
@@ -180,6 +184,7 @@ ANSWERS: dict[str, tuple[Answer, int, int]] = {
     "put_records": (_put_records, MAX_RECORDS_MESSAGE, MAX_MESSAGE),
     "holdings": (_holdings, MAX_MESSAGE, MAX_MESSAGE),
     "wants": (_wants, 16, MAX_MESSAGE),
+    "missing": (_missing, MAX_MESSAGE, MAX_MESSAGE),
 }
 """How each call is answered, and the most bytes of a call and of its answer: those of `relay.net`."""
 
@@ -245,6 +250,10 @@ class AirPeer:
     async def wants(self, offset: int) -> list[Want]:
         """See `Peer`."""
         return messages.decode_wants(await self.call("wants", encode(offset)))
+
+    async def missing(self, objects: Sequence[ObjectId]) -> list[tuple[ObjectId, int]]:
+        """See `Peer`."""
+        return messages.decode_missing(await self.call("missing", messages.encode_ids(objects)))
 
     async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[Frame]:
         """See `Peer`. Every frame comes for itself: what came before the end of the contact is there."""

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from relay.errors import Refused, Unreachable
-from relay.limits import CONTENT_SECONDS, STREAMS
+from relay.errors import Malformed, Refused, Unreachable
+from relay.limits import CONTENT_SECONDS, MAX_FILES, MAX_WANTS, STREAMS
 from relay.store.interface import State
 from relay.sync import visit
 from relay.sync.messages import Inquiry
@@ -50,6 +50,33 @@ async def test_whole_packages_before_many_halves(fleet: Fleet, monkeypatch: pyte
         await boat.visit(Cut(island.host(boat), 2 + 4 + 3))
     states = [await boat.state(statement) for statement in statements]
     assert states == [State.PARTIAL, State.WAITING, State.WAITING]
+
+
+async def test_a_receiver_that_waits_for_more_than_it_could_list_gets_what_a_visitor_has(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    lost, island = await fleet.launch("pulau-long"), await fleet.launch("pulau-batun")
+    for _ in range(MAX_WANTS // MAX_FILES + 1):  # of boats that sank: smaller than anything, so wanted before it
+        files = [make_file(fleet.content(8), f"{place}.jpg") for place in range(MAX_FILES)]
+        await receiver.take(make_statement(fleet.election, lost.node, *files))
+    assert len(await receiver.store.wants(MAX_WANTS)) == MAX_WANTS
+    statement = await island.submit(fleet.content(3 * CHUNK))
+    link = Link(receiver.host(island))
+    await island.visit(link)
+    assert await island.state(statement) is State.DELIVERED
+    assert len(link.crossed) == 3
+
+
+async def test_what_another_visitor_brings_a_receiver_comes_last(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    files = [make_file(fleet.content(CHUNK), f"{place}.jpg") for place in range(3)]
+    await receiver.take(make_statement(fleet.election, island.node, *files))
+    first, *others = (one.sha256 for one in files)
+    assert await receiver.host(island).missing([first]) == [(first, 1)]
+    assert await receiver.host(boat).missing([first, *others]) == [*((one, 1) for one in others), (first, 1)]
+    assert await receiver.host(boat).missing([object_of(b"of nobody's statement")]) == []
+    with pytest.raises(Malformed):
+        await receiver.host(boat).missing([first] * (MAX_WANTS + 1))
 
 
 @pytest.mark.parametrize("pull", [True, False], ids=["pull", "push"])

@@ -21,6 +21,13 @@ Work = Callable[[Any], Awaitable[T]]
 
 _AGAIN = (asyncpg.exceptions.DeadlockDetectedError, asyncpg.exceptions.SerializationError)
 _TRIES = 5
+_TROUBLE = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.exceptions.InternalClientError,  # what a connection says that was lost in the middle of a transaction
+    OSError,
+    TimeoutError,
+)
 _ADVICE = "Check that PostgreSQL runs and that `database` in config.toml is right; relay goes on when it is back."
 _ALIVE = {"tcp_keepalives_idle": "2", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
 """A server that can no longer reach us ends our session, and with it our locks, within eight seconds."""
@@ -58,7 +65,7 @@ class Database:
         try:
             async with asyncio.timeout(DATABASE_SECONDS):
                 await self._pool.close()
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except _TROUBLE:
             self._pool.terminate()
 
     async def commit(self, work: Work[T]) -> T:
@@ -121,8 +128,7 @@ def explained() -> Iterator[None]:
         yield
     except asyncpg.exceptions.DiskFullError as error:
         raise StoreError("The disk of the database is full", "Give PostgreSQL more room.") from error
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
-        # A ValueError is a URL that names no database.
+    except (*_TROUBLE, ValueError) as error:  # a ValueError is a URL that names no database
         raise StoreError(f"The database does not do as it is asked ({_in_words(error)})", _ADVICE) from error
 
 
