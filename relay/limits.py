@@ -167,7 +167,7 @@ PUBLISH_SECONDS = 5.0
 """How long a visitor's question waits for what is committed to be published."""
 MAX_UNPUBLISHED = 64 * MIB
 """Bytes of tiles that wait in memory while they cannot be published; of more, the store is asked again."""
-LEADER_SILENT_SECONDS = 8.0
+LEADER_SILENT_SECONDS = 6.0
 """A receiver that leads and says nothing to the database for so long leads no more."""
 
 # Store
