@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from relay.errors import Unreachable
+from relay.errors import Malformed, Unreachable
 from relay.log.tree import consistency_proof
 from relay.node.home import Member
 from relay.receiver.publishing import Publisher
@@ -68,6 +68,8 @@ class Log:
 
     async def consistency(self, old_size: int, new_size: int) -> list[bytes]:
         """See `LogReader`."""
+        if not 0 <= old_size <= new_size <= (await self._store.log_state()).size:
+            raise Malformed("The log never had these sizes")
         return list(await self.publisher.prove(new_size, lambda read: consistency_proof(old_size, new_size, read)))
 
     async def next_batch(self, seconds: float) -> None:
@@ -342,7 +344,17 @@ class CutCalls(Link):
         self._left = calls
 
     def __getattribute__(self, name: str) -> object:
-        calls = {"hello", "reconcile", "inquire", "get_records", "put_records", "holdings", "wants", "missing", "put_chunks"}
+        calls = {
+            "hello",
+            "reconcile",
+            "inquire",
+            "get_records",
+            "put_records",
+            "holdings",
+            "wants",
+            "missing",
+            "put_chunks",
+        }
         if name in calls:
             if self._left == 0:
                 raise Unreachable("The link is lost", "Wait for the next contact.")

@@ -32,6 +32,14 @@ _CACHE_KIB = 8 * 1024
 class Connection(aiosqlite.Connection):
     """A connection, and the thread that it lives in."""
 
+    async def begin(self) -> None:
+        """Connect. When that fails, the thread has ended: it must not speak to a loop that is closed meanwhile."""
+        try:
+            await self
+        except BaseException:
+            await asyncio.to_thread(self._thread.join)
+            raise
+
     async def run(self, work: Callable[..., T], *parameters: object) -> T:
         """Call `work(connection, *parameters)` in the connection's thread: all that it does costs one way there."""
         result: T = await self._execute(  # type: ignore[no-untyped-call]
@@ -64,10 +72,10 @@ class Database:
         """Open or make the database. Raises `StoreError`: of another version, damaged, unusable."""
         with _explained(path):
             writer = Connection(partial(_connect, path), iter_chunk_size=1_000)
-            await writer
+            await writer.begin()
             try:
                 reader = Connection(partial(_connect, path), iter_chunk_size=1_000)
-                await reader
+                await reader.begin()
             except BaseException:
                 await writer.close()
                 raise
