@@ -344,7 +344,7 @@ class CutCalls(Link):
         self._left = calls
 
     def __getattribute__(self, name: str) -> object:
-        calls = {
+        calls = {  # noqa: E501
             "hello",
             "reconcile",
             "inquire",
