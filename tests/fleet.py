@@ -344,7 +344,7 @@ class CutCalls(Link):
         self._left = calls
 
     def __getattribute__(self, name: str) -> object:
-        calls = {  # noqa: E501
+        calls = {
             "hello",
             "reconcile",
             "inquire",
