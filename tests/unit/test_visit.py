@@ -119,12 +119,12 @@ async def test_a_visit_cut_at_any_call_goes_on_from_there(fleet: Fleet) -> None:
             return calls
         raise AssertionError("the visit never came to its end")
 
-    assert await until_whole(boat, island) > 2
+    assert await until_whole(boat, island) >= 2
     assert await boat.read(content) == content
-    assert await until_whole(boat, receiver) > 2
+    assert await until_whole(boat, receiver) >= 2
     assert receiver.log is not None
     await receiver.log.next_batch(1.0)
-    assert await until_whole(boat, receiver) > 2
+    assert await until_whole(boat, receiver) >= 2
     assert await until_whole(island, boat) >= 2
     assert await island.state(statement) is State.DELIVERED
     assert (await receiver.store.log_state()).size == 1

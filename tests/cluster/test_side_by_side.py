@@ -1,0 +1,198 @@
+"""Several receivers' stores side by side on one database and bucket: in any order, and when one ends between two steps.
+
+Each store is what a process of its own would have. What is hammered here in one process, real daemons do in
+`test_receivers`; here the instants are chosen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from relay.errors import StoreError
+from relay.records.identifiers import RecordId, StatementId
+from relay.store.cluster.bucket import Bucket
+from relay.store.cluster.store import ClusterStore
+from relay.store.interface import LogBatch, LogState, State
+from relay.store.layouts import span
+from relay.trust.admission import Admitted
+from tests.cluster.swift import Swift
+from tests.factory import Node, make_node, object_of
+from tests.store_conformance import CHUNK, Cast, stage_all
+
+ROUNDS = 3
+STORES = 3
+SIGNERS = 3
+BUNDLES = 16
+Open = Callable[[], Awaitable[ClusterStore]]
+
+
+@pytest.fixture
+async def opened(
+    database: str, bucket: str, swift: Swift, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Open]:
+    """Opens the store once more, as another receiver does."""
+    for key, value in swift.environment(bucket).items():
+        monkeypatch.setenv(key, value)
+    stores: list[ClusterStore] = []
+
+    async def again() -> ClusterStore:
+        place = Bucket.open(bucket, swift.endpoint, swift.region)
+        stores.append(await ClusterStore.open(database, place, tmp_path / f"cache-{len(stores)}", own=None))
+        return stores[-1]
+
+    yield again
+    for store in stores:
+        await store.close()
+
+
+class Company(Cast):
+    """Who acts here: as many signers as are wanted, and what they have signed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[Admitted] = []
+
+    def another(self) -> Node:
+        """One more island."""
+        return make_node(self.election, f"island-{len(self.made)}-{self.dice.randrange(1 << 30)}")
+
+    def statement(self, *contents: bytes, node: Node | None = None, supersedes: StatementId | None = None) -> Admitted:
+        """A statement, noted."""
+        self.made.append(super().statement(*contents, node=node, supersedes=supersedes))
+        return self.made[-1]
+
+
+@pytest.fixture
+def cast() -> Company:
+    """A new election with its nodes."""
+    return Company()
+
+
+class _Killed(BaseException):
+    """What ends a process between two steps. Nothing in the store answers to it."""
+
+
+def killed_at(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> None:
+    """The process of `owner` ends when it comes to this step."""
+
+    async def end(*_arguments: object, **_options: object) -> None:
+        raise _Killed
+
+    monkeypatch.setattr(owner, name, end)
+
+
+async def log_all(cast: Company, store: ClusterStore) -> list[StatementId]:
+    """Log what is complete, as a sequencer that has no proofs; the statements."""
+    pending = await store.unlogged(1_000)
+    if not pending:
+        return []
+    state = await store.log_state()
+    statements = tuple(statement for statement, _ in pending)
+    read = {one.id: one for one in cast.made}
+    receipts = tuple(cast.receipt(read[RecordId(one)], entry) for entry, one in enumerate(statements, state.size))
+    size = state.size + len(statements)
+    await store.append(LogBatch(state.size, statements, receipts, LogState(size, b"", b"")))
+    return list(statements)
+
+
+# -- in any order
+
+
+@dataclass
+class _Package:
+    statement: Admitted
+    contents: list[bytes]
+
+
+def packages(cast: Company, dice: random.Random) -> list[_Package]:
+    """Packages of several signers; some have photographs in common, some have none."""
+    signers = [cast.island, *(cast.another() for _ in range(SIGNERS - 1))]
+    shared = [cast.content(dice.choice((CHUNK // 2, 2 * CHUNK, 3 * CHUNK + 5))) for _ in range(4)]
+    made: list[_Package] = []
+    for _ in range(BUNDLES):
+        contents = [cast.content(dice.choice((10, CHUNK, 2 * CHUNK + 1))) for _ in range(dice.randrange(3))]
+        contents += dice.sample(shared, dice.randrange(3))
+        made.append(_Package(cast.statement(*contents, node=dice.choice(signers)), contents))
+    return made
+
+
+async def bring(stores: Sequence[ClusterStore], everything: Sequence[_Package], seed: int) -> None:
+    """One visitor: all packages, in an order of its own, each call at any of the stores."""
+    dice = random.Random(seed)
+    for package in dice.sample(everything, len(everything)):
+        several = dice.sample(everything, dice.randrange(4))
+        await dice.choice(stores).add([one.statement for one in (package, *several)])
+        chunks = [(content, index) for content in package.contents for index in range(-(-len(content) // CHUNK))]
+        for content, index in dice.sample(chunks, len(chunks)):
+            offset, length = span(len(content), index)
+            store = dice.choice(stores)
+            await store.stage_chunk(object_of(content), index, content[offset : offset + length])
+            if dice.random() < 0.5:
+                await store.commit_chunks()
+    for store in stores:
+        await store.commit_chunks()
+
+
+async def sequence(cast: Company, store: ClusterStore, over: asyncio.Event) -> None:
+    """A sequencer among several: of two that append at once, one is told that it was late."""
+    while not over.is_set():
+        try:
+            await log_all(cast, store)
+        except StoreError as error:
+            assert "another receiver" in error.what or "its receipt already" in error.what, error
+        await store.refresh()
+
+
+@pytest.mark.parametrize("seed", range(ROUNDS))
+async def test_promise_6_any_order_at_any_receiver(opened: Open, cast: Company, seed: int) -> None:
+    stores = [await opened() for _ in range(STORES)]
+    everything = packages(cast, random.Random(seed))
+    over = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        for store in stores[:2]:
+            group.create_task(sequence(cast, store, over))
+        async with asyncio.TaskGroup() as visitors:
+            for number in range(4):
+                visitors.create_task(bring(stores, everything, 10 * seed + number))
+        over.set()
+    await log_all(cast, stores[0])
+    expected = {one.statement.id for one in everything}
+    bundles = {bundle.id: bundle for bundle in await stores[1].bundles()}
+    assert set(bundles) == expected
+    assert {bundle.state for bundle in bundles.values()} == {State.DELIVERED}
+    assert all(bundle.held == bundle.size for bundle in bundles.values())
+    assert sorted(bundle.entry for bundle in bundles.values() if bundle.entry is not None) == [*range(len(expected))]
+    assert not await stores[2].wants(100)
+    for content in {content for one in everything for content in one.contents}:
+        path = await stores[2].object_path(object_of(content))
+        assert path is not None
+        assert path.read_bytes() == content
+
+
+# -- an end between two steps
+
+
+async def test_promise_5_an_end_before_the_pieces_are_put_together(
+    opened: Open, cast: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying, other = await opened(), await opened()
+    content = cast.content()
+    statement = cast.statement(content)
+    await dying.add([statement])
+    await stage_all(dying, content, [0, 1])
+    await dying.commit_chunks()
+    await stage_all(dying, content, [2, 3])
+    killed_at(monkeypatch, dying._transfers, "_assemble")
+    with pytest.raises(_Killed):
+        await dying.commit_chunks()
+    assert not await other.wants(10)
+    assert await log_all(cast, other) == [statement.id]
+    path = await other.object_path(object_of(content))
+    assert path is not None
+    assert path.read_bytes() == content
