@@ -73,6 +73,12 @@ MAX_RECONCILE_FOUND = 262_144
 
 # Visit
 MAX_MESSAGE = 256 * KIB
+MAX_GREETING = 64 * KIB
+MAX_GREETED = 32 * KIB
+"""Bytes of the message of reconciliation that comes back with a greeting."""
+MAX_NUMBER = 16
+MAX_PAIR = 32
+"""Bytes of a message that is one number, or two."""
 MAX_IDS = 4_096
 """Ids in one message."""
 RECORDS_BATCH = 1 * MIB
@@ -96,17 +102,19 @@ MAX_NEWS_WAIT = 25.0
 """How long a call for news stays open: less than `IDLE_SECONDS`."""
 RECEIPT_PATIENCE = 3.0
 """How long a visitor waits at a receiver for receipts of what it just brought."""
-STREAMS = 5
-"""Parallel streams of chunks in each direction of a visit: so many that some always carry while others wait for the
-answer to their last batch."""
+STREAMS = 3
+"""Parallel streams of chunks in each direction of a visit. Where BBR is, one would do; of several, some carry while
+another one waits for a lost frame. What is under way on each when a contact ends is lost."""
+STREAM_AT_RECEIVER_SECONDS = 0.25
+"""A second stream to a receiver begins so late, a third one as much later, while there is something left to bring."""
 BATCH_SECONDS = 0.4
-"""What a stream asks for, or hands over, in one request is what it moves in so long: a slow link is not filled with
-what comes late, and on a fast one round trips do not count."""
-BATCH_SECONDS_TO_RECEIVER = 2.0
-"""The same where nothing else waits for the link; much of the time is the receiver's, with many others to answer."""
-MIN_BATCH = 64 * KIB
+"""What a stream has asked for and not got is at most what it moves in so long."""
 FIRST_BATCH = 128 * KIB
 MAX_BATCH = 1 * MIB
+LOW_SUPPLY = 64
+"""Chunks that are left of a page of what is to be moved when the next one is listed."""
+COMMIT_SECONDS = 0.3
+"""How often chunks are committed while more come."""
 CONTENT_SECONDS = 20.0
 """A visit exchanges content for so long, then ends: the next one, at once, begins with records again."""
 
@@ -150,10 +158,16 @@ MAX_ARRIVALS = 8_192
 """Visitors of whom a node remembers when they were last here; to a receiver, all the gateways of a country."""
 MEMORY_FAILURES = 3
 """After so many failures a neighbour that is only remembered is left alone until the link changes."""
+NOTE_SECONDS = 2.0
+"""How long after its first call it is noted on the disk who came."""
+SETTLED_SECONDS = 300.0
+"""With a neighbour that has no news, and none for whom there is any, content is looked at again after so long."""
 REFRESH_SECONDS = 0.5
 """How often the daemon looks whether a command changed the store."""
 RETENTION_SECONDS = 60.0
 DEAD_LINK_SECONDS = 3.0
+UNSENT = 128 * KIB
+"""Bytes that the kernel holds of a connection beyond those on their way."""
 BACKLOG = 1_024
 
 # Receiver
@@ -198,6 +212,8 @@ STATEMENTS_MARGIN = 64 * MIB
 MAX_INTERFACES = 32
 MAX_SIGHTINGS = 256
 MAX_ADDRESSES = 8
+MAX_REMEMBERED = 16
+"""Neighbours of earlier contacts that are tried when a link comes: those met last."""
 RESOLVE_SECONDS = 2.0
 INTERFACE_POLL_SECONDS = 1.0
 """How often interfaces are looked at where the kernel does not tell of changes."""
@@ -209,6 +225,8 @@ MAX_RESOLVING = 16
 """Nodes asked for what their announcement left out, at a time on one interface."""
 ANNOUNCE_SECONDS = 2.0
 """How often a node says that it is here: it cannot tell when somebody comes into reach."""
+GREETING_SECONDS = 0.5
+"""How often, at most, a node says that it is here because somebody came into reach."""
 SIGHTING_SECONDS = 1.0
 """An announcement that says nothing new is told again after so long, as a sign of life."""
 
@@ -231,7 +249,7 @@ LINGERING_SECONDS = 0.5
 MAX_LARGE_CALLS_PER_PEER = 3
 """Calls of one visitor that may take some memory or time, at once; a visit makes one."""
 MAX_CHUNKS_CALL = 4 * MIB
-"""Bytes of chunks in one call, either way; a visit asks for, and hands over, `MAX_BATCH` at most."""
+"""Bytes of frames in one call, either way."""
 JUDGED_AT_ONCE = 64
 """Records that are judged before other visitors get their turn."""
 TOLD_REFUSALS = 8

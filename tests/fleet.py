@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from relay.errors import Malformed, Unreachable
 from relay.log.tree import consistency_proof
@@ -25,8 +26,10 @@ from relay.store.sqlite import SqliteStore
 from relay.sync.claims import Claims
 from relay.sync.custody import Custody
 from relay.sync.host import Host
-from relay.sync.messages import Hello, Inquiry, InquiryReply
-from relay.sync.visit import Visit, VisitReport, Watch
+from relay.sync.messages import Greeting, Hello, Inquiry, InquiryReply
+from relay.sync.peer import Frame, Span
+from relay.sync.report import VisitReport
+from relay.sync.visit import Visit, Watch
 from relay.trust.admission import Admission, Admitted
 from relay.trust.roles import Role
 from relay.trust.witness import public_bytes
@@ -42,7 +45,15 @@ from tests.factory import (
     object_of,
 )
 
+T = TypeVar("T")
+
 CHUNK = chunk_size_for(1)
+
+
+async def each(items: Iterable[T]) -> AsyncIterator[T]:
+    """Them, one after the other, as a stream brings them."""
+    for item in items:
+        yield item
 
 
 @dataclass
@@ -111,7 +122,8 @@ class Ship:
     def greeting(self) -> Hello:
         """What it says of itself."""
         identity = self.node.identity
-        return Hello(identity.node, identity.name, identity.role, identity.election, 1 << 30, self.custody.news.count)
+        news, content = self.custody.news.count, self.custody.content
+        return Hello(identity.node, identity.name, identity.role, identity.election, 1 << 30, news, content)
 
     def host(self, visitor: Ship) -> Host:
         """It, as `visitor` meets it."""
@@ -257,7 +269,7 @@ class Link:
         self.steps: list[str] = []
         """What crossed, in order: the kinds of records, and `CHUNK`."""
 
-    async def hello(self, mine: Hello) -> Hello:
+    async def hello(self, mine: Greeting) -> Greeting:
         """Pass on."""
         return await self.host.hello(mine)
 
@@ -292,30 +304,29 @@ class Link:
         """Pass on."""
         return await self.host.holdings(objects)
 
-    async def wants(self, offset: int) -> list[Want]:
+    async def wants(self, skip: Sequence[ObjectId]) -> list[Want]:
         """Pass on."""
-        return await self.host.wants(offset)
+        return await self.host.wants(skip)
 
     async def missing(self, objects: Sequence[ObjectId]) -> list[tuple[ObjectId, int]]:
         """Pass on."""
         return await self.host.missing(objects)
 
-    async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
+    async def get_chunks(self, spans: AsyncIterator[Span]) -> AsyncIterator[Frame]:
         """Pass on."""
-        async for object_id, index, data in self.host.get_chunks(chunks):
-            self._cross("in", object_id, index)
+        async for object_id, index, data in self.host.get_chunks(spans):
+            if data:
+                self._cross("in", object_id, index)
             yield object_id, index, data
 
-    async def put_chunks(self, chunks: Sequence[tuple[ObjectId, int, bytes]]) -> int:
+    async def put_chunks(self, frames: AsyncIterator[Frame]) -> int:
         """Pass on, chunk by chunk as a server takes them; what came before the end of the contact is kept."""
-        taken = 0
-        try:
-            for object_id, index, data in chunks:
-                self._cross("out", object_id, index)
-                taken += await self.host.take_chunk(object_id, index, data)
-        finally:
-            await self.host.commit()
-        return taken
+        return await self.host.put_chunks(self._outgoing(frames))
+
+    async def _outgoing(self, frames: AsyncIterator[Frame]) -> AsyncIterator[Frame]:
+        async for object_id, index, data in frames:
+            self._cross("out", object_id, index)
+            yield object_id, index, data
 
     def _cross(self, way: str, object_id: ObjectId, index: int) -> None:
         self.crossed.append((way, object_id, index))

@@ -722,14 +722,18 @@ class CarrierConformance(StoreConformance):
         await store.add([cast.receipt(statement)])
         assert not await store.stage_chunk(object_of(content), 1, content[CHUNK : 2 * CHUNK])
 
-    async def test_nothing_is_wanted_over_the_limit(self, opener: Opener, cast: Cast) -> None:
-        store = await opener(storage_limit=CHUNK)
+    async def test_nothing_is_wanted_or_taken_over_the_limit(self, opener: Opener, cast: Cast) -> None:
+        store = await opener(storage_limit=5 * CHUNK)
         first, second = cast.content(), cast.content()
         await store.add([cast.statement(first), cast.statement(second)])
-        assert len(await store.wants(10)) == 2
-        await stage_all(store, first, [0])
+        assert len(await store.wants(10)) == 1, "both do not fit"
+        await stage_all(store, first)
         await store.commit_chunks()
         assert await store.wants(10) == []
+        assert await store.stage_chunk(object_of(second), 0, second[:CHUNK]), "there is room for that"
+        assert not await store.stage_chunk(object_of(second), 1, second[CHUNK : 2 * CHUNK])
+        await store.commit_chunks()
+        assert not await store.stage_chunk(object_of(second), 1, second[CHUNK : 2 * CHUNK])
         assert await store.add([cast.statement(b"small")]) == [Outcome.NEW]  # statements still travel
 
     async def test_the_only_copy_is_never_freed(self, opener: Opener, cast: Cast) -> None:

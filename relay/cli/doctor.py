@@ -27,7 +27,7 @@ from relay.net.tls import client_context
 from relay.node.config import Config
 from relay.node.health import bytes_free
 from relay.node.home import Home, Member
-from relay.sync.messages import Hello
+from relay.sync.messages import Greeting, Hello
 from relay.trust.admission import Admission
 from relay.trust.roles import Role
 
@@ -227,7 +227,7 @@ async def _uplink(home: Home, config: Config, member: Member, admission: Admissi
     for url in urls:
         try:
             async with HttpPeer(url, context) as peer:
-                reply = await peer.hello(hello)
+                reply = (await peer.hello(Greeting(hello))).hello
             yield Finding("ok", "uplink", f"{url} answers as {reply.name}")
         except Unreachable:
             yield Finding(

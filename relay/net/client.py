@@ -17,11 +17,12 @@ import aiohttp
 from relay.errors import Malformed, Refused, RelayError, Unreachable
 from relay.limits import (
     CONNECT_SECONDS,
+    MAX_GREETING,
     MAX_INQUIRY_WAIT,
     MAX_MESSAGE,
+    MAX_NUMBER,
     MAX_PROBLEM,
     MAX_RECONCILE_MESSAGE,
-    MAX_RECORD,
     MAX_RECORDS_MESSAGE,
     STALL_SECONDS,
     STREAMS,
@@ -29,12 +30,12 @@ from relay.limits import (
 from relay.net import routes
 from relay.net.frames import read_frames
 from relay.net.sockets import client_socket
-from relay.records.encoding import decode, encode
 from relay.records.identifiers import Kind, ObjectId, RecordId
 from relay.records.statement import read_statement
 from relay.store.interface import Holding, Want
 from relay.sync import messages
-from relay.sync.messages import FRAME_HEAD, Hello, Inquiry, InquiryReply
+from relay.sync.messages import FRAME_HEAD, SPAN, Greeting, Inquiry, InquiryReply
+from relay.sync.peer import Frame, Span
 from relay.trust.certificates import Identity
 from relay.trust.roles import Role
 
@@ -76,23 +77,19 @@ class HttpPeer:
             await asyncio.gather(self._warming, return_exceptions=True)
         await self._session.close()
 
-    async def hello(self, mine: Hello) -> Hello:
+    async def hello(self, mine: Greeting) -> Greeting:
         """See `Peer`."""
-        hello = Hello.decode(await self._call(routes.HELLO, mine.encode(), MAX_RECORD))
-        shown = self._connector.identity
+        answer = Greeting.decode(await self._call(routes.HELLO, mine.encode(), MAX_GREETING))
+        shown, hello = self._connector.identity, answer.hello
         said = (hello.node, hello.name, hello.role, hello.election)
         if shown is None or said != (shown.node, shown.name, shown.role, shown.election):
             raise Refused("false-greeting", f"{self.url} greets as another node than its certificate names")
-        return hello
+        return answer
 
     async def news(self, heard: int, wait: float) -> int:
         """See `Peer`."""
-        body = await self._call(routes.NEWS, encode([heard, int(wait * 1000)]), 16, wait + STALL_SECONDS)
-        match decode(body, 16):
-            case int(count):
-                return count
-            case _:
-                raise Malformed("A peer's count of news is no number")
+        body = messages.encode_pair(heard, int(wait * 1000))
+        return messages.decode_number(await self._call(routes.NEWS, body, MAX_NUMBER, wait + STALL_SECONDS))
 
     async def reconcile(self, message: bytes) -> bytes:
         """See `Peer`."""
@@ -106,7 +103,7 @@ class HttpPeer:
 
     async def consistency(self, old_size: int, new_size: int) -> list[bytes]:
         """See `Peer`."""
-        body = await self._call(routes.CONSISTENCY, encode([old_size, new_size]), MAX_MESSAGE)
+        body = await self._call(routes.CONSISTENCY, messages.encode_pair(old_size, new_size), MAX_MESSAGE)
         return messages.decode_path(body)
 
     async def get_records(self, ids: Sequence[RecordId]) -> list[tuple[Kind, bytes]]:
@@ -129,19 +126,19 @@ class HttpPeer:
         body = await self._call(routes.HOLDINGS, messages.encode_ids(objects), MAX_MESSAGE)
         return messages.decode_holdings(body)
 
-    async def wants(self, offset: int) -> list[Want]:
+    async def wants(self, skip: Sequence[ObjectId]) -> list[Want]:
         """See `Peer`."""
-        return messages.decode_wants(await self._call(routes.WANTS, encode(offset), MAX_MESSAGE))
+        return messages.decode_wants(await self._call(routes.WANTS, messages.encode_ids(skip), MAX_MESSAGE))
 
     async def missing(self, objects: Sequence[ObjectId]) -> list[tuple[ObjectId, int]]:
         """See `Peer`."""
         body = await self._call(routes.MISSING, messages.encode_ids(objects), MAX_MESSAGE)
         return messages.decode_missing(body)
 
-    async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
-        """See `Peer`."""
+    async def get_chunks(self, spans: AsyncIterator[Span]) -> AsyncIterator[Frame]:
+        """See `Peer`. The call goes on being made while its answer comes."""
         try:
-            body = messages.encode_spans(chunks)
+            body = (SPAN.pack(object_id, index) async for object_id, index in spans)
             async with self._session.post(self.url + routes.GET_CHUNKS, data=body, **_PLAINLY) as response:
                 await self._check(response)
                 async for frame in read_frames(response.content, STALL_SECONDS):
@@ -149,15 +146,9 @@ class HttpPeer:
         except _LOST as error:
             raise self._lost(error) from error
 
-    async def put_chunks(self, chunks: Sequence[tuple[ObjectId, int, bytes]]) -> int:
+    async def put_chunks(self, frames: AsyncIterator[Frame]) -> int:
         """See `Peer`."""
-        body = b"".join(FRAME_HEAD.pack(object_id, index, len(data)) + data for object_id, index, data in chunks)
-        reply = await self._call(routes.PUT_CHUNKS, body, MAX_MESSAGE)
-        match messages.decode_outcomes(reply):
-            case [taken] if taken.isdecimal():
-                return int(taken)
-            case _:
-                raise Malformed("A peer does not say how many chunks it took")
+        return messages.decode_number(await self._call(routes.PUT_CHUNKS, _framed(frames), MAX_NUMBER))
 
     def _warm_up(self) -> None:
         """Make the connections that content will need while records, which come before it, are on their way."""
@@ -165,10 +156,12 @@ class HttpPeer:
             self._warming = asyncio.create_task(self._connect(STREAMS))
 
     async def _connect(self, count: int) -> None:
-        calls = [self._call(routes.NEWS, encode([-1, 0]), 16) for _ in range(count)]
+        calls = [self._call(routes.NEWS, messages.encode_pair(-1, 0), MAX_NUMBER) for _ in range(count)]
         await asyncio.gather(*calls, return_exceptions=True)  # what fails shows in the calls that matter
 
-    async def _call(self, path: str, body: bytes, limit: int, patience: float = STALL_SECONDS) -> bytes:
+    async def _call(
+        self, path: str, body: bytes | AsyncIterator[bytes], limit: int, patience: float = STALL_SECONDS
+    ) -> bytes:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=patience)
         try:
             async with self._session.post(self.url + path, data=body, timeout=timeout, **_PLAINLY) as response:
@@ -214,6 +207,11 @@ class _OneNode(aiohttp.TCPConnector):
             raise Refused("other-node", "An address led to one node, and then to another")
         self.identity = identity
         return connection
+
+
+async def _framed(frames: AsyncIterator[Frame]) -> AsyncIterator[bytes]:
+    async for object_id, index, data in frames:
+        yield FRAME_HEAD.pack(object_id, index, len(data)) + data
 
 
 def _names_content(raw: bytes) -> bool:

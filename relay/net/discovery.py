@@ -9,7 +9,9 @@ is, and a neighbour that took it for gone would end a visit. Only the end of the
 
 RFC 6762 §8.3 has a node announce itself when its link changes, and be quiet afterwards. Over a mesh, ad hoc, or behind
 a radio bridge two nodes come into reach and no link changes: they would never meet. So each announces itself for ever,
-every two seconds or so: some 300 bytes.
+every two seconds or so: some 300 bytes. For the same reason a node that hears another one for the first time, or after
+a silence, says at once that it is here, and who begins on a link asks at once: §5.2 and §6 have both wait for up to
+120 ms at random, for links with many more nodes that begin together than an island has.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from contextlib import suppress
 from typing import Any
 
 from zeroconf import (  # type: ignore[attr-defined]  # the records can be imported, yet are not in its __all__
+    DNSOutgoing,
     DNSPointer,
+    DNSQuestion,
     DNSService,
     DNSText,
     Error,
@@ -33,8 +37,16 @@ from zeroconf import (  # type: ignore[attr-defined]  # the records can be impor
     Zeroconf,
 )
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
+from zeroconf.const import _CLASS_IN, _FLAGS_QR_QUERY, _TYPE_PTR
 
-from relay.limits import ANNOUNCE_SECONDS, MAX_RESOLVING, MAX_SIGHTING_TEXT, MAX_SIGHTINGS, RESOLVE_SECONDS
+from relay.limits import (
+    ANNOUNCE_SECONDS,
+    GREETING_SECONDS,
+    MAX_RESOLVING,
+    MAX_SIGHTING_TEXT,
+    MAX_SIGHTINGS,
+    RESOLVE_SECONDS,
+)
 from relay.net.interfaces import Interface
 from relay.net.sightings import SERVICE, Sighting, Sightings, claims, instance_of, read_sighting, service_name
 
@@ -68,9 +80,8 @@ class Discovery:
     async def update(self, interfaces: list[Interface]) -> None:
         """Begin on interfaces that came, end on those that went; begin anew where addresses changed."""
         gone = [self._links.pop(one) for one in list(self._links) if one not in interfaces]
-        for interface in interfaces:
-            if interface not in self._links:
-                await self._begin(interface, interfaces)
+        fresh = [one for one in interfaces if one not in self._links]
+        await asyncio.gather(*(self._begin(one, interfaces) for one in fresh))
         for link in gone:  # a new link does not wait for the end of an old one
             task = asyncio.create_task(link.close(goodbye=False))
             self._closing.add(task)
@@ -107,6 +118,8 @@ class _Link(RecordUpdateListener):
         self._tag = tag
         self._sightings = sightings
         self._heard: set[str] = set()
+        self._last_heard: dict[str, float] = {}
+        self._announced = float("-inf")
         self._resolving: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._mdns: AsyncZeroconf | None = None
@@ -135,7 +148,10 @@ class _Link(RecordUpdateListener):
         )
         announced = await self._mdns.async_register_service(self._info, cooperating_responders=True)
         self._spawn(_finish(announced))
-        self._spawn(self._announce_again(zeroconf, self._info))
+        self._spawn(self._announce_again())
+        question = DNSOutgoing(_FLAGS_QR_QUERY)
+        question.add_question(DNSQuestion(SERVICE, _TYPE_PTR, _CLASS_IN))
+        zeroconf.async_send(question)
         self._browser = AsyncServiceBrowser(zeroconf, SERVICE, handlers=[_ignore])  # it only asks; this object hears
 
     async def close(self, *, goodbye: bool) -> None:
@@ -179,6 +195,7 @@ class _Link(RecordUpdateListener):
         heard, self._heard = self._heard, set()
         if self._mdns is None or self._closed:
             return
+        self._greet(heard)
         for instance in heard:
             info = AsyncServiceInfo(SERVICE, service_name(instance))
             if info.load_from_cache(self._mdns.zeroconf):
@@ -187,11 +204,29 @@ class _Link(RecordUpdateListener):
                 self._resolving.add(instance)
                 self._spawn(self._resolve(instance, info))
 
-    async def _announce_again(self, zeroconf: Zeroconf, info: AsyncServiceInfo) -> None:
+    def _greet(self, heard: set[str]) -> None:
+        """Say at once that this node is here when somebody comes into reach; floods of names make it say so no more
+        often than twice a second."""
+        now = asyncio.get_running_loop().time()
+        silent = now - 2 * ANNOUNCE_SECONDS
+        fresh = any(self._last_heard.get(one, silent) <= silent for one in heard)
+        if len(self._last_heard) + len(heard) > MAX_SIGHTINGS:
+            self._last_heard.clear()
+        self._last_heard.update(dict.fromkeys(heard, now))
+        if fresh and now - self._announced >= GREETING_SECONDS:
+            self._announce()
+
+    def _announce(self) -> None:
+        if self._mdns is not None and self._info is not None:
+            zeroconf = self._mdns.zeroconf
+            self._announced = asyncio.get_running_loop().time()
+            zeroconf.async_send(zeroconf.generate_service_broadcast(self._info, None))
+
+    async def _announce_again(self) -> None:
         """Tell whoever came into reach that this node is here, for ever; nodes that began together do not stay so."""
         while True:
             await asyncio.sleep(ANNOUNCE_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311
-            zeroconf.async_send(zeroconf.generate_service_broadcast(info, None))
+            self._announce()
 
     async def _resolve(self, instance: str, info: AsyncServiceInfo) -> None:
         """Ask for what an announcement left out; relay's own leave out nothing."""

@@ -1,4 +1,5 @@
-"""Chunks on a stream: frames read one by one, each bounded before it is read, each handed on as it arrives."""
+"""Chunks on a stream: frames, and the spans that ask for them, read one by one, each bounded before it is read, each
+handed on as it arrives."""
 
 from __future__ import annotations
 
@@ -8,25 +9,35 @@ from collections.abc import AsyncIterator
 from aiohttp import StreamReader
 
 from relay.errors import Malformed
-from relay.limits import MAX_CHUNK
+from relay.limits import MAX_CHUNK, MAX_CHUNKS_CALL
 from relay.records.identifiers import ObjectId
-from relay.sync.messages import FRAME_HEAD
+from relay.sync.messages import FRAME_HEAD, SPAN
+from relay.sync.peer import Frame, Span
 
 
-async def read_frames(content: StreamReader, patience: float) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
-    """Yield `(object, index, content)` until the stream ends. Raises `Malformed` for a frame that is too long or cut
-    short, `TimeoutError` when `patience` seconds bring no byte."""
-    while True:
-        head = await _read(content, FRAME_HEAD.size, patience)
-        if not head:
-            return
+async def read_frames(content: StreamReader, patience: float) -> AsyncIterator[Frame]:
+    """Yield `(object, index, content)` until the stream ends; empty content is of a chunk that is not held. Raises
+    `Malformed` for a frame that is too long or cut short, and for more than a call may bring; `TimeoutError` when
+    `patience` seconds bring no byte."""
+    left = MAX_CHUNKS_CALL
+    while head := await _read(content, FRAME_HEAD.size, patience):
         digest, index, length = FRAME_HEAD.unpack(head)
-        if not 0 < length <= MAX_CHUNK:
+        left -= FRAME_HEAD.size + length
+        if length > MAX_CHUNK:
             raise Malformed(f"A chunk of {length} bytes is over the limit of {MAX_CHUNK}")
-        data = await _read(content, length, patience)
-        if not data:
+        if left < 0:
+            raise Malformed(f"A peer brings more than {MAX_CHUNKS_CALL} bytes of chunks in one call")
+        data = await _read(content, length, patience) if length else b""
+        if len(data) < length:
             raise Malformed("A stream of chunks ends in the middle of one")
         yield ObjectId(digest), index, data
+
+
+async def read_spans(content: StreamReader, patience: float) -> AsyncIterator[Span]:
+    """Yield `(object, index)` until the stream ends. Raises `Malformed` and `TimeoutError` as `read_frames` does."""
+    while span := await _read(content, SPAN.size, patience):
+        digest, index = SPAN.unpack(span)
+        yield ObjectId(digest), index
 
 
 async def _read(content: StreamReader, size: int, patience: float) -> bytes:

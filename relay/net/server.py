@@ -24,22 +24,22 @@ from relay.limits import (
     MAX_CHUNK,
     MAX_CHUNKS_CALL,
     MAX_CONNECTIONS,
+    MAX_GREETING,
     MAX_HANDSHAKES,
     MAX_LARGE_CALLS_PER_PEER,
     MAX_MESSAGE,
+    MAX_PAIR,
     MAX_RECONCILE_MESSAGE,
-    MAX_RECORD,
     MAX_RECORDS_MESSAGE,
     STALL_SECONDS,
 )
 from relay.net import routes
 from relay.net.door import Door
-from relay.net.frames import read_frames
-from relay.records.encoding import decode, encode
+from relay.net.frames import read_frames, read_spans
 from relay.records.identifiers import ObjectId, RecordId
 from relay.sync import messages
 from relay.sync.host import Host
-from relay.sync.messages import FRAME_HEAD, Hello, Inquiry
+from relay.sync.messages import FRAME_HEAD, Greeting, Inquiry
 from relay.trust.certificates import Identity
 
 logger = logging.getLogger(__name__)
@@ -189,15 +189,12 @@ def _reply(body: bytes) -> web.Response:
 
 
 async def _hello(request: web.Request, host: Host) -> web.StreamResponse:
-    return _reply((await host.hello(Hello.decode(await _body(request, MAX_RECORD)))).encode())
+    return _reply((await host.hello(Greeting.decode(await _body(request, MAX_GREETING)))).encode())
 
 
 async def _news(request: web.Request, host: Host) -> web.StreamResponse:
-    match decode(await _body(request, 32), 32):
-        case [int(heard), int(wait)] if wait >= 0:
-            return _reply(encode(await host.news(heard, wait / 1000)))
-        case _:
-            raise Malformed("A call for news does not say what was heard")
+    heard, wait = messages.decode_pair(await _body(request, MAX_PAIR))
+    return _reply(messages.encode_number(await host.news(heard, max(wait, 0) / 1000)))
 
 
 async def _reconcile(request: web.Request, host: Host) -> web.StreamResponse:
@@ -210,11 +207,8 @@ async def _inquire(request: web.Request, host: Host) -> web.StreamResponse:
 
 
 async def _consistency(request: web.Request, host: Host) -> web.StreamResponse:
-    match decode(await _body(request, 64), 64):
-        case [int(old_size), int(new_size)]:
-            return _reply(messages.encode_path(await host.consistency(old_size, new_size)))
-        case _:
-            raise Malformed("A request for a consistency proof does not name two sizes")
+    sizes = messages.decode_pair(await _body(request, MAX_PAIR))
+    return _reply(messages.encode_path(await host.consistency(*sizes)))
 
 
 async def _get_records(request: web.Request, host: Host) -> web.StreamResponse:
@@ -233,11 +227,8 @@ async def _holdings(request: web.Request, host: Host) -> web.StreamResponse:
 
 
 async def _wants(request: web.Request, host: Host) -> web.StreamResponse:
-    match decode(await _body(request, 16), 16):
-        case int(offset):
-            return _reply(messages.encode_wants(await host.wants(offset)))
-        case _:
-            raise Malformed("A request for wants does not say from where")
+    skip = [ObjectId(one) for one in messages.decode_ids(await _body(request, MAX_MESSAGE))]
+    return _reply(messages.encode_wants(await host.wants(skip)))
 
 
 async def _missing(request: web.Request, host: Host) -> web.StreamResponse:
@@ -246,36 +237,32 @@ async def _missing(request: web.Request, host: Host) -> web.StreamResponse:
 
 
 async def _get_chunks(request: web.Request, host: Host) -> web.StreamResponse:
-    spans = messages.decode_spans(await _body(request, MAX_MESSAGE))
+    """The answer comes while the visitor goes on asking."""
     response = web.StreamResponse(headers={"Content-Type": routes.MEDIA_TYPE})
-    await response.prepare(request)
     left = MAX_CHUNKS_CALL
     try:
-        async for object_id, index, data in host.get_chunks(spans):
+        async for object_id, index, data in host.get_chunks(read_spans(request.content, STALL_SECONDS)):
+            left -= FRAME_HEAD.size + len(data)
+            if left < 0:
+                raise Malformed(f"A visitor asks for more than {MAX_CHUNKS_CALL} bytes of chunks in one call")
+            if not response.prepared:
+                await response.prepare(request)
             async with asyncio.timeout(STALL_SECONDS):
                 await response.write(FRAME_HEAD.pack(object_id, index, len(data)) + data)
-            left -= len(data)
-            if left <= 0:
-                break
+        if not response.prepared:
+            await response.prepare(request)
         await response.write_eof()
-    except RelayError as error:  # the stream has begun: it can only be cut, which the visitor notices
-        logger.error("stopped sending chunks: %s", error)
+    except RelayError as error:
+        if not response.prepared:
+            raise
+        # The stream has begun: it can only be cut, which the visitor notices.
+        logger.info("stopped sending chunks: %s", error.what)
         request.protocol.force_close()
     return response
 
 
 async def _put_chunks(request: web.Request, host: Host) -> web.StreamResponse:
-    taken = 0
-    left = MAX_CHUNKS_CALL
-    try:
-        async for object_id, index, data in read_frames(request.content, STALL_SECONDS):
-            left -= FRAME_HEAD.size + len(data)
-            if left < 0:
-                raise Malformed(f"A visitor brings more than {MAX_CHUNKS_CALL} bytes of chunks in one call")
-            taken += await host.take_chunk(object_id, index, data)
-    finally:
-        await host.commit()
-    return _reply(messages.encode_outcomes([str(taken)]))
+    return _reply(messages.encode_number(await host.put_chunks(read_frames(request.content, STALL_SECONDS))))
 
 
 _HANDLERS: dict[str, Handler] = {
@@ -293,5 +280,5 @@ _HANDLERS: dict[str, Handler] = {
     routes.PUT_CHUNKS: _put_chunks,
 }
 
-_LARGE = frozenset({routes.RECONCILE, routes.GET_RECORDS, routes.PUT_RECORDS})
+_LARGE = frozenset({routes.HELLO, routes.RECONCILE, routes.GET_RECORDS, routes.PUT_RECORDS})
 """Calls that may take some memory or time; a visit makes one of them at a time."""

@@ -1,7 +1,8 @@
 """Sockets: parsing endpoints, listening, and tuning TCP for short contacts over poor links.
 
-A dead link is given up after three seconds, not after TCP's minutes; small messages go at once; where the kernel
-lets us, BBR keeps a lossy radio link full. Options set on a listening socket are inherited by what it accepts (Linux).
+A dead link is given up after three seconds, not after TCP's minutes; small messages go at once; what is sent waits in
+our own order and not in the kernel's buffers; where the kernel lets us, BBR keeps a lossy radio link full. Options set
+on a listening socket are inherited by what it accepts (Linux).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from relay.errors import BadInput, Unreachable
-from relay.limits import BACKLOG, DEAD_LINK_SECONDS
+from relay.limits import BACKLOG, DEAD_LINK_SECONDS, UNSENT
 
 _ENDPOINT = re.compile(
     r"(?:\[(?P<six>[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9_.-]{1,15})?)\]|(?P<host>[A-Za-z0-9][A-Za-z0-9.-]{0,252}))"
@@ -83,6 +84,7 @@ def tune(sock: socket.socket) -> None:
     options = [
         (socket.IPPROTO_TCP, "TCP_NODELAY", 1),
         (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", int(DEAD_LINK_SECONDS * 1000)),
+        (socket.IPPROTO_TCP, "TCP_NOTSENT_LOWAT", UNSENT),
         (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
         (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 1),
         (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 1),

@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from ssl import SSLContext
@@ -19,10 +19,13 @@ from relay.errors import Malformed, Refused, RelayError, StoreError, Unreachable
 from relay.limits import (
     HURRY_SECONDS,
     IDLE_SECONDS,
+    MAX_ADDRESSES,
     MAX_ARRIVALS,
     MAX_NEIGHBOURS,
     MAX_NEWS_WAIT,
     MEMORY_FAILURES,
+    NOTE_SECONDS,
+    SETTLED_SECONDS,
 )
 from relay.net.client import HttpPeer
 from relay.node.schedule import Contact, next_visit
@@ -31,11 +34,21 @@ from relay.store.interface import PeerNote
 from relay.sync.claims import Claims
 from relay.sync.custody import Custody
 from relay.sync.messages import Hello
-from relay.sync.visit import Visit, VisitReport, Watch
+from relay.sync.report import VisitReport
+from relay.sync.visit import Visit, Watch
 from relay.trust.certificates import Identity
 from relay.trust.roles import Role
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The counts of news and content, here and there, with which a visit left nothing to exchange, and when it did."""
+
+    here: tuple[int, int]
+    there: tuple[int, int]
+    at: float
 
 
 @dataclass(slots=True)
@@ -51,9 +64,12 @@ class Neighbour:
     gone: bool = False
     """Said to be gone: a visit that is under way ends by itself, no other follows."""
     trouble: str = ""
-    attempt: asyncio.Task[VisitReport] | None = None
-    """The visit under way, as long as the other side has not answered."""
+    visit: asyncio.Task[VisitReport] | None = None
+    """The visit under way."""
+    answered: bool = False
+    """Whether the other side answered in the visit that is under way, or in the last one."""
     hurried: float = float("-inf")
+    settled: Settled | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
@@ -92,7 +108,7 @@ class Contacts:
             fresh = [address for address in addresses if address not in known.addresses]
             # Anybody can announce: an address that works is not pushed aside by one that is only claimed.
             works = known.hello is not None and not known.contact.failures
-            known.addresses = (known.addresses + fresh if works else fresh + known.addresses)[:8]
+            known.addresses = (known.addresses + fresh if works else fresh + known.addresses)[:MAX_ADDRESSES]
             if known.contact.failures or known.gone:
                 known.contact.met = self._clock()
             known.contact.failures = 0
@@ -103,7 +119,7 @@ class Contacts:
             return
         contact = Contact(met=self._clock(), visits_first=mine < node)
         contact.was_visited = self._arrivals.get(NodeId(bytes.fromhex(node)))
-        self._follow(Neighbour(node, list(addresses)[:8], contact, remembered=remembered))
+        self._follow(Neighbour(node, list(addresses)[:MAX_ADDRESSES], contact, remembered=remembered))
 
     def configure(self, addresses: Iterable[str]) -> None:
         """Keep trying these addresses: those of config.toml and the receivers' URLs."""
@@ -121,12 +137,18 @@ class Contacts:
             neighbour.gone = True
             neighbour.changed.set()
 
-    def link_changed(self) -> None:
-        """An interface came or went: what failed before may work now."""
+    def link_changed(self, changed: Collection[str], gone: Collection[str]) -> None:
+        """Interfaces of these names came, went or have other addresses: what failed before may work now, and a visit
+        over one that is gone need not wait until TCP gives it up."""
         for neighbour in self._neighbours.values():
+            zone = _zone(neighbour.addresses[0])
+            if zone and zone not in changed and not neighbour.contact.failures:
+                continue
             neighbour.contact.met = self._clock()
             neighbour.contact.failures = 0
             neighbour.changed.set()
+            if zone in gone and neighbour.visit is not None:
+                neighbour.visit.cancel()
             self._hurry(neighbour)
 
     def arrived(self, identity: Identity, visiting: bool = True) -> None:
@@ -190,7 +212,8 @@ class Contacts:
                 if not await self._try_visit(neighbour, peer):
                     await peer.close()
                     peer = None
-                    neighbour.addresses.append(neighbour.addresses.pop(0))
+                    if not neighbour.answered:  # where it did answer it will answer first when it comes again
+                        neighbour.addresses.append(neighbour.addresses.pop(0))
                     neighbour.gone |= neighbour.remembered and neighbour.contact.failures >= MEMORY_FAILURES
         finally:
             if self._neighbours.get(neighbour.key) is neighbour:
@@ -202,9 +225,9 @@ class Contacts:
         """Begin a visit anew that nobody answered yet: it may have begun before the link was there, and would wait a
         second for TCP to try again. Not often, so that visits over slow links get their answer."""
         now = self._clock()
-        if neighbour.attempt is not None and now - neighbour.hurried >= HURRY_SECONDS:
+        if neighbour.visit is not None and not neighbour.answered and now - neighbour.hurried >= HURRY_SECONDS:
             neighbour.hurried = now
-            neighbour.attempt.cancel()
+            neighbour.visit.cancel()
 
     async def _wait_until_due(self, neighbour: Neighbour, peer: HttpPeer | None) -> None:
         """Sleep until `schedule` says so; news of either side, and changes of the link, wake."""
@@ -251,10 +274,20 @@ class Contacts:
 
     async def _try_visit(self, neighbour: Neighbour, peer: HttpPeer) -> bool:
         contact = neighbour.contact
-        heard = self._custody.news.count
+        mine = self._greeting()
+        heard = mine.news
         try:
-            visit = Visit(self._custody, peer, self._greeting(), self._claims, self._clock, self._watch)
+            visit = Visit(
+                self._custody,
+                peer,
+                mine,
+                self._claims,
+                self._clock,
+                self._watch,
+                lambda hello: self._is_settled(neighbour, mine, hello),
+            )
             report = await self._run(neighbour, visit)
+            awaits = report is not None and await self._awaits(report)
         except RelayError as error:
             contact.failures += 1
             contact.failed = self._clock()
@@ -265,30 +298,53 @@ class Contacts:
         contact.failures = 0
         if report is None:
             contact.more = True
-            return True
+            return not neighbour.answered
         contact.redundant = False
         contact.called = False
         contact.visited = self._clock()
         contact.more = report.more
-        contact.news = max(heard, self._custody.news.count if report.records_in + report.bytes_in else heard)
-        receiver = report.peer.role is Role.RECEIVER
-        contact.awaits = report.left or (receiver and bool(await self._custody.store.awaiting_receipt(b"", 1)))
+        # What only this visit rang for came from there; if anything else rang, the neighbour may not have heard of it.
+        contact.news = heard + report.rung if self._custody.news.count == heard + report.rung else heard
+        contact.awaits = awaits
+        self._settle(neighbour, mine, report)
         neighbour.trouble = ""
         await self._note_visit(neighbour, peer.url, report)
         return True
 
     async def _run(self, neighbour: Neighbour, visit: Visit) -> VisitReport | None:
-        """Run a visit; None when it was hurried. Raises what it raises."""
-        attempt = asyncio.create_task(visit.run(lambda hello: self._expect(neighbour, hello)))
-        neighbour.attempt = attempt
+        """Run a visit; None when it was hurried, or its link went. Raises what it raises."""
+        neighbour.answered = False
+        running = asyncio.create_task(visit.run(lambda hello: self._expect(neighbour, hello)))
+        neighbour.visit = running
         try:
-            await asyncio.wait((attempt,))
+            await asyncio.wait((running,))
         finally:
-            neighbour.attempt = None
-            if not attempt.done():
-                attempt.cancel()
-                await asyncio.gather(attempt, return_exceptions=True)
-        return None if attempt.cancelled() else attempt.result()
+            neighbour.visit = None
+            if not running.done():
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+        return None if running.cancelled() else running.result()
+
+    async def _awaits(self, report: VisitReport) -> bool:
+        """Whether the peer is to be visited again soon, for what it has not got ready yet. Raises `StoreError`."""
+        if report.peer.role is Role.RECEIVER:
+            return bool(await self._custody.store.awaiting_receipt(b"", 1))
+        return report.left
+
+    def _is_settled(self, neighbour: Neighbour, mine: Hello, theirs: Hello) -> bool:
+        """Whether the last visit left nothing to exchange and no count moved since. Not for ever: a disk may have room
+        again without anybody telling."""
+        settled = neighbour.settled
+        if settled is None or self._clock() - settled.at > SETTLED_SECONDS:
+            return False
+        return (settled.here, settled.there) == ((mine.news, mine.content), (theirs.news, theirs.content))
+
+    def _settle(self, neighbour: Neighbour, mine: Hello, report: VisitReport) -> None:
+        if report.moved or report.more or report.left:
+            neighbour.settled = None
+        elif not self._is_settled(neighbour, mine, report.peer):
+            here, there = (mine.news, mine.content), (report.peer.news, report.peer.content)
+            neighbour.settled = Settled(here, there, self._clock())
 
     def _expect(self, neighbour: Neighbour, hello: Hello) -> None:
         """Refuse a greeting that is not of the neighbour that was to be visited, or that another task visits."""
@@ -302,10 +358,12 @@ class Contacts:
         if neighbour.key != name and name in self._neighbours:
             raise Refused("known-node", f"{hello.name} is visited under another address already")
         neighbour.hello = hello
-        neighbour.attempt = None  # answered: from here on it takes as long as it takes
+        neighbour.answered = True  # from here on it takes as long as it takes
 
     async def _note_arrival(self, identity: Identity) -> None:
-        """Remember who came; where it listens is not known by that."""
+        """Remember who came; where it listens is not known by that. Not at once: its first call has better to do than
+        to wait for the disk."""
+        await asyncio.sleep(NOTE_SECONDS)
         note = PeerNote(identity.node, identity.name, str(identity.role), "", int(time.time()), 0, 0, connected=True)
         with suppress(StoreError):  # nothing hangs on it
             await self._custody.store.note_peer(note)
@@ -373,6 +431,11 @@ def _tell_failure(task: asyncio.Task[None]) -> None:
     """A fault of this program ends one contact, not the daemon; the neighbour is followed anew when it is seen."""
     if not task.cancelled() and (error := task.exception()) is not None:
         logger.error("%s ended by a fault", task.get_name(), exc_info=error)
+
+
+def _zone(address: str) -> str:
+    """The interface of a link-local address; empty where the address does not say."""
+    return address.partition("%")[2].partition("]")[0]
 
 
 def _url(address: str) -> str:

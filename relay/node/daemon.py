@@ -19,11 +19,12 @@ from relay.limits import (
     MAX_CONNECTIONS_AT_RECEIVER,
     MAX_HANDSHAKES,
     MAX_HANDSHAKES_AT_RECEIVER,
+    MAX_REMEMBERED,
     REFRESH_SECONDS,
     RETENTION_SECONDS,
 )
 from relay.net.discovery import Discovery, Sighting
-from relay.net.interfaces import watch_interfaces
+from relay.net.interfaces import Interface, watch_interfaces
 from relay.net.server import SyncServer
 from relay.net.sockets import listen, parse_endpoint
 from relay.net.tls import client_context, server_context
@@ -34,7 +35,7 @@ from relay.node.home import Home, Member
 from relay.node.retention import free_delivered
 from relay.node.witness import Witness
 from relay.records.identifiers import sha256
-from relay.store.interface import Seen
+from relay.store.interface import PeerNote, Seen
 from relay.sync.claims import Claims
 from relay.sync.custody import Custody
 from relay.sync.host import Host, LogReader
@@ -67,8 +68,8 @@ class Daemon:
         """What this node says of itself."""
         identity = self.member.identity
         free = bytes_free(self.home.path)
-        news = self.custody.news.count
-        return Hello(identity.node, identity.name, identity.role, identity.election, free, news)
+        news, content = self.custody.news.count, self.custody.content
+        return Hello(identity.node, identity.name, identity.role, identity.election, free, news, content)
 
     def receivers(self) -> tuple[str, ...]:
         """URLs of the receivers: those of config.toml, else those of the notice in force."""
@@ -121,16 +122,24 @@ class Daemon:
         visits = identity.role is not Role.RECEIVER
         found = seen if visits else (lambda _sighting: None)
         discovery = Discovery(identity.node.hex(), tag, port, found, contacts.lost)
+        before: set[Interface] = set()
         try:
             async for interfaces in watch_interfaces(self.config.interfaces):
-                contacts.link_changed()
-                for note in await self.custody.store.peers() if visits else ():
-                    if note.role == Role.RECEIVER or not note.address:
-                        continue  # a receiver's URL is tried for ever; who only came here left no address
+                changed = before.symmetric_difference(interfaces)
+                gone = {one.name for one in before} - {one.name for one in interfaces}
+                before = set(interfaces)
+                contacts.link_changed({one.name for one in changed}, gone)
+                for note in await self._remembered() if visits else ():
                     contacts.seen(note.node.hex(), [note.address], remembered=True)
                 await discovery.update(interfaces)
         finally:
             await discovery.close()
+
+    async def _remembered(self) -> list[PeerNote]:
+        """The neighbours that were met last. A receiver's URL is tried for ever, and who only came here left no
+        address."""
+        notes = [one for one in await self.custody.store.peers() if one.role != Role.RECEIVER and one.address]
+        return sorted(notes, key=lambda one: one.last_seen, reverse=True)[:MAX_REMEMBERED]
 
     async def take_in_changes(self, contacts: Contacts) -> None:
         """See what commands beside the daemon committed, for ever."""
@@ -152,7 +161,9 @@ class Daemon:
         while self.member.identity.role is not Role.RECEIVER:
             heard = self.custody.news.count
             try:
-                await free_delivered(self.custody.store, int(time.time()), self.config.retention)
+                self.custody.content += await free_delivered(
+                    self.custody.store, int(time.time()), self.config.retention
+                )
             except StoreError as error:
                 logger.error("%s", error)
             await self.custody.news.wait(heard, RETENTION_SECONDS)

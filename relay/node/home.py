@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -136,7 +137,7 @@ class Home:
         config = config or self.config()
         store = await open_store(self.store_folder, self.public_folder, config, member.identity)
         try:
-            custody = Custody(Admission(member.root), store)
+            custody = Custody(Admission(member.root), store, secrets.randbits(40))
             await custody.load()
             yield custody
         finally:

@@ -86,6 +86,10 @@ class Holding:
     chunks: int
     complete: bool
 
+    def offers(self, missing: int) -> int:
+        """Which of the chunks that somebody lacks are held."""
+        return missing if self.complete else missing & self.chunks
+
 
 @dataclass(frozen=True, slots=True)
 class Want:

@@ -59,6 +59,7 @@ class SqliteStore:
         self._rules = rules
         self._storage_limit = storage_limit
         self._clock = clock
+        self._room = 0
         self._shelf = shelf
         self._transfers = Transfers(database, content, keeps_all=rules.keeps_all)
         self._members = RecordSet()
@@ -104,6 +105,7 @@ class SqliteStore:
                     await store._mend()
                 content.share()
                 await store._load_members()
+                await store._measure_room()
             except BaseException:
                 await database.close()
                 raise
@@ -133,6 +135,7 @@ class SqliteStore:
             return Seen.NOTHING
         self._foreign_changes = changes
         self._transfers.forget()
+        await self._measure_room()
         await self._follow_journal()
         rules, self._rules_changed = self._rules_changed, False
         return Seen.RULES if rules else Seen.NEWS
@@ -266,13 +269,18 @@ class SqliteStore:
 
     async def wants(self, limit: int, skip: frozenset[ObjectId] = frozenset()) -> list[Want]:
         """See `Store`."""
-        if not await self._has_room():
-            return []
-        return await self._transfers.wants(limit, skip)
+        room = await self._measure_room()
+        wants = await self._transfers.wants(limit, skip) if room > 0 else []
+        fitting: list[Want] = []
+        for want in wants:
+            if want.remaining <= room:
+                room -= want.remaining
+                fitting.append(want)
+        return fitting
 
     async def missing(self, object_id: ObjectId) -> int:
         """See `Store`."""
-        return await self._transfers.missing(object_id)
+        return await self._transfers.missing(object_id) if self._room > 0 else 0
 
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
         """See `Store`."""
@@ -284,11 +292,19 @@ class SqliteStore:
 
     async def stage_chunk(self, object_id: ObjectId, index: int, data: bytes) -> bool:
         """See `Store`."""
-        return await self._transfers.stage(object_id, index, data)
+        if self._room < len(data):
+            return False
+        self._room -= len(data)
+        taken = await self._transfers.stage(object_id, index, data)
+        self._room += 0 if taken else len(data)
+        return taken
 
     async def commit_chunks(self) -> list[StatementId]:
         """See `Store`."""
-        return await self._transfers.commit()
+        try:
+            return await self._transfers.commit()
+        finally:
+            await self._measure_room()
 
     async def adopt(self, object_id: ObjectId, source: Path) -> bool:
         """See `Store`."""
@@ -493,10 +509,14 @@ class SqliteStore:
         row = await self._database.row("SELECT value FROM counters WHERE name = 'bytes_held'")
         return int(row[0]) if row else 0
 
-    async def _has_room(self) -> bool:
-        if self._storage_limit is not None and await self._bytes_held() >= self._storage_limit:
-            return False
-        return bytes_free(self._folder) > DISK_RESERVE
+    async def _measure_room(self) -> int:
+        """See how many bytes of content of others may still come, by the limit and by the disk. Chunks count from then
+        on: whoever brings what was not asked for fills no disk either (promise 2)."""
+        room = bytes_free(self._folder) - DISK_RESERVE
+        if self._storage_limit is not None:
+            room = min(room, self._storage_limit - await self._bytes_held())
+        self._room = room
+        return room
 
     async def _mend(self) -> None:
         """Bring catalogue and files into step after a crash, and let go of what nothing needs."""

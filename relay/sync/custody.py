@@ -53,13 +53,18 @@ class Verdict:
 
 
 class Custody:
-    """Admission and store of one node, kept in step: a notice that comes into force rules at once."""
+    """Admission and store of one node, kept in step: a notice that comes into force rules at once.
 
-    def __init__(self, admission: Admission, store: Store) -> None:
+    Its counts begin at `first`, drawn at random by a daemon: after a restart they are not what they were before.
+    """
+
+    def __init__(self, admission: Admission, store: Store, first: int = 0) -> None:
         self.admission = admission
         self.store = store
-        self.news = Signal()
+        self.news = Signal(first)
         """Rings whenever something new was taken, or a bundle became complete."""
+        self.content = first
+        """How often content came or went: while it stays the same, nothing is wanted or held that was not before."""
         self.heads = Heads()
         """What receivers signed about their logs and did not prove to this node yet."""
         self.verdicts: Counter[tuple[str, str]] = Counter()

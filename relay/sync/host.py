@@ -6,21 +6,20 @@ over records, which admission judges, and chunks that this node wants, and nothi
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from relay.errors import Malformed, Refused
-from relay.limits import MAX_INQUIRY_WAIT, MAX_NEWS_WAIT, MAX_WANTS, RECORDS_BATCH, WANTS_PAGE
+from relay.limits import MAX_GREETED, MAX_INQUIRY_WAIT, MAX_NEWS_WAIT, MAX_WANTS, RECORDS_BATCH, WANTS_PAGE
 from relay.records.identifiers import Kind, ObjectId, RecordId
 from relay.store.interface import Holding, Want
+from relay.sync.arrival import Arrival
 from relay.sync.claims import Claims, Way
 from relay.sync.custody import Custody
-from relay.sync.messages import Hello, Inquiry, InquiryReply
+from relay.sync.messages import Greeting, Hello, Inquiry, InquiryReply
+from relay.sync.peer import Frame, Span
 from relay.sync.reconcile import respond
 from relay.trust.roles import Role
-
-logger = logging.getLogger(__name__)
 
 
 class LogReader(Protocol):
@@ -53,12 +52,14 @@ class Host:
         self._clock = clock
         self._log = log
 
-    async def hello(self, mine: Hello) -> Hello:
-        """Answer a greeting."""
-        greeting = self._greeting()
-        if mine.election != greeting.election:
-            raise Refused("foreign-election", f"A visitor is of election {mine.election}, not {greeting.election}")
-        return greeting
+    async def hello(self, mine: Greeting) -> Greeting:
+        """Answer a greeting, and its message of reconciliation."""
+        hello = self._greeting()
+        if mine.hello.election != hello.election:
+            raise Refused("foreign-election", f"A visitor is of election {mine.hello.election}, not {hello.election}")
+        if not mine.compare or hello.role is Role.RECEIVER:
+            return Greeting(hello)
+        return Greeting(hello, respond(self._store.members, mine.compare, MAX_GREETED))
 
     async def news(self, heard: int, wait: float) -> int:
         """Tell when something new came here."""
@@ -103,11 +104,11 @@ class Host:
             raise Malformed(f"A visitor asks about more than {MAX_WANTS} objects at once")
         return await self._store.holdings(objects)
 
-    async def wants(self, offset: int) -> list[Want]:
-        """What this node takes, from a place in its list on; what another visitor brings already comes last."""
-        if not 0 <= offset <= MAX_WANTS:
+    async def wants(self, skip: Sequence[ObjectId]) -> list[Want]:
+        """What this node takes, but for `skip`; what another visitor brings already comes last."""
+        if len(skip) > MAX_WANTS:
             raise Malformed(f"A visitor asks for wants beyond the first {MAX_WANTS}")
-        wants = (await self._store.wants(offset + 2 * WANTS_PAGE))[offset:]
+        wants = await self._store.wants(2 * WANTS_PAGE, frozenset(skip))
         now = self._clock()
         by_object = {want.object: want for want in wants}
         return [by_object[one] for one, _ in self._claims.order(list(by_object), self._who, now)[:WANTS_PAGE]]
@@ -119,35 +120,25 @@ class Host:
         lacked = {one: bits for one in objects if (bits := await self._store.missing(one))}
         return [(one, lacked[one]) for one, _ in self._claims.order(list(lacked), self._who, self._clock())]
 
-    async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
-        """Chunks in the order asked for."""
-        for object_id, index in chunks:
+    async def get_chunks(self, spans: AsyncIterator[Span]) -> AsyncIterator[Frame]:
+        """Chunks in the order asked for; empty where one is not held."""
+        async for object_id, index in spans:
             data = await self._store.read_chunk(object_id, index)
-            if data is not None:
-                yield object_id, index, data
+            yield object_id, index, data or b""
+            if data:
                 self._custody.handed.went(self._who.peer, object_id, index)
 
-    async def put_chunks(self, chunks: Sequence[tuple[ObjectId, int, bytes]]) -> int:
-        """Keep the chunks that are wanted, durably."""
-        taken = 0
-        for object_id, index, data in chunks:
-            taken += await self.take_chunk(object_id, index, data)
-        await self.commit()
-        return taken
+    def arrival(self) -> Arrival:
+        """What takes in the chunks of one call."""
+        return Arrival(self._custody, self._claims, self._who, self._clock)
 
-    async def take_chunk(self, object_id: ObjectId, index: int, data: bytes) -> bool:
-        """Keep one chunk as it arrives, if it is wanted and what a statement says; not durable before `commit`."""
+    async def put_chunks(self, frames: AsyncIterator[Frame]) -> int:
+        """Keep the chunks that are wanted and what a statement says, each as it arrives; durably, even where the
+        frames end by an error."""
+        arrival = self.arrival()
         try:
-            taken = await self._store.stage_chunk(object_id, index, data)
-        except Malformed as error:
-            # No proof against the visitor: a hostile statement may name an honest object with false chunk hashes.
-            logger.info("a chunk of %s was not taken: %s", object_id.hex(), error.what)
-            return False
-        if taken:
-            self._claims.claim(object_id, self._who, self._clock())
-        return taken
-
-    async def commit(self) -> None:
-        """Make durable what was taken."""
-        if await self._store.commit_chunks():
-            self._custody.news.ring()
+            async for object_id, index, data in frames:
+                await arrival.take(object_id, index, data)
+        finally:
+            await arrival.finish()
+        return arrival.taken

@@ -16,8 +16,11 @@ from relay.errors import Malformed
 from relay.limits import (
     MAX_CHUNKS_PER_PACKAGE,
     MAX_FILE,
+    MAX_GREETING,
     MAX_IDS,
     MAX_MESSAGE,
+    MAX_NUMBER,
+    MAX_PAIR,
     MAX_RECORD,
     MAX_WANTS,
 )
@@ -35,12 +38,16 @@ RECORD_HEAD = struct.Struct(">BI")
 _KINDS = frozenset(int(kind) for kind in Kind)
 
 FRAME_HEAD = struct.Struct(">32sII")
-"""Head of a chunk's frame: object id, chunk index, length in bytes (0: not held). The content follows."""
+"""Head of a chunk's frame: object id, chunk index, length in bytes (1 at least). The content follows."""
+
+SPAN = struct.Struct(">32sI")
+"""A chunk that is asked for: object id, chunk index."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Who speaks, how many bytes are free here, and the count of news (see `relay.sync.signal`)."""
+    """Who speaks, how many bytes are free here, and two counts that tell whether there is something to exchange: of
+    news (see `relay.sync.signal`), and of chunks that came or went (`Custody.content`)."""
 
     node: NodeId
     name: str
@@ -48,17 +55,29 @@ class Hello:
     election: str
     free: int
     news: int = 0
+    content: int = 0
     version: int = PROTOCOL
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """A greeting with a message of reconciliation, so that both take one round trip. Empty from and for receivers,
+    whose set is the whole election."""
+
+    hello: Hello
+    compare: bytes = b""
 
     def encode(self) -> bytes:
         """Its bytes."""
-        fields = {"node": self.node, "name": self.name, "role": str(self.role), "election": self.election}
-        return encode({**fields, "free": self.free, "news": self.news, "version": self.version})
+        hello = self.hello
+        fields = {"node": hello.node, "name": hello.name, "role": str(hello.role), "election": hello.election}
+        counts = {"free": hello.free, "news": hello.news, "content": hello.content}
+        return encode({**fields, **counts, "version": hello.version, "compare": self.compare})
 
     @staticmethod
-    def decode(data: bytes) -> Hello:
+    def decode(data: bytes) -> Greeting:
         """Parse; keys of later versions are passed over. Raises `Malformed`."""
-        match decode(data, MAX_RECORD):
+        match decode(data, MAX_GREETING):
             case {
                 "node": bytes(node),
                 "name": str(name),
@@ -66,9 +85,11 @@ class Hello:
                 "election": str(election),
                 "free": int(free),
                 "news": int(news),
+                "content": int(content),
                 "version": int(version),
+                "compare": bytes(compare),
             } if len(node) == HASH_SIZE and is_code(name) and is_code(election) and role in list(NODE_ROLES):
-                return Hello(NodeId(node), name, Role(role), election, free, news, version)
+                return Greeting(Hello(NodeId(node), name, Role(role), election, free, news, content, version), compare)
             case _:
                 raise Malformed("A peer's greeting lacks what it must say")
 
@@ -150,6 +171,34 @@ def decode_records(data: bytes) -> list[tuple[Kind, bytes]]:
     return records
 
 
+def encode_number(number: int) -> bytes:
+    """A count."""
+    return encode(number)
+
+
+def decode_number(data: bytes) -> int:
+    """Parse a count. Raises `Malformed`."""
+    match decode(data, MAX_NUMBER):
+        case int(number) if number >= 0:
+            return number
+        case _:
+            raise Malformed("A message is no number")
+
+
+def encode_pair(first: int, second: int) -> bytes:
+    """Two counts: what was heard of news and how many milliseconds to wait, or two sizes of a log."""
+    return encode([first, second])
+
+
+def decode_pair(data: bytes) -> tuple[int, int]:
+    """Parse two counts. Raises `Malformed`."""
+    match decode(data, MAX_PAIR):
+        case [int(first), int(second)]:
+            return first, second
+        case _:
+            raise Malformed("A message is not made of two numbers")
+
+
 def encode_outcomes(outcomes: Sequence[str]) -> bytes:
     """What became of each record that was handed over, in order: an outcome, or the reason of a refusal."""
     return encode(list(outcomes))
@@ -208,26 +257,6 @@ def decode_missing(data: bytes) -> list[tuple[ObjectId, int]]:
             case _:
                 raise Malformed("What a peer lacks is malformed")
     return found
-
-
-def encode_spans(chunks: Sequence[tuple[ObjectId, int]]) -> bytes:
-    """A request for chunks, in the order in which they shall come."""
-    return encode([[object_id, index] for object_id, index in chunks])
-
-
-def decode_spans(data: bytes) -> list[tuple[ObjectId, int]]:
-    """Parse a request for chunks. Raises `Malformed`."""
-    rows = decode(data, MAX_MESSAGE)
-    if not isinstance(rows, list) or len(rows) > MAX_CHUNKS_PER_PACKAGE:
-        raise Malformed("A message is not a short list of chunks")
-    spans: list[tuple[ObjectId, int]] = []
-    for row in rows:
-        match row:
-            case [bytes(digest), int(index)] if len(digest) == HASH_SIZE and 0 <= index < MAX_CHUNKS_PER_PACKAGE:
-                spans.append((ObjectId(digest), index))
-            case _:
-                raise Malformed("A request for a chunk names no object and index")
-    return spans
 
 
 def encode_path(path: Sequence[bytes]) -> bytes:

@@ -12,14 +12,19 @@ from typing import Protocol
 
 from relay.records.identifiers import Kind, ObjectId, RecordId
 from relay.store.interface import Holding, Want
-from relay.sync.messages import Hello, Inquiry, InquiryReply
+from relay.sync.messages import Greeting, Inquiry, InquiryReply
+
+Span = tuple[ObjectId, int]
+"""A chunk: its object, and its index there."""
+Frame = tuple[ObjectId, int, bytes]
+"""A chunk with its content."""
 
 
 class Peer(Protocol):
     """A node within reach. Every call is stateless for the peer and can be repeated."""
 
-    async def hello(self, mine: Hello) -> Hello:
-        """Greet; the peer's greeting."""
+    async def hello(self, mine: Greeting) -> Greeting:
+        """Greet, with the first message of a reconciliation; the peer's greeting, with its reply."""
 
     async def news(self, heard: int, wait: float) -> int:
         """Return the peer's count of news once it passes `heard`, or after `wait` seconds: a reason to visit again."""
@@ -42,15 +47,17 @@ class Peer(Protocol):
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
         """What the peer holds of these objects."""
 
-    async def wants(self, offset: int) -> list[Want]:
-        """What the peer takes, best first, from the given place in its list on."""
+    async def wants(self, skip: Sequence[ObjectId]) -> list[Want]:
+        """What the peer takes, best first, but for the objects in `skip`: some of it, none at the end."""
 
     async def missing(self, objects: Sequence[ObjectId]) -> list[tuple[ObjectId, int]]:
         """Of these objects, those that the peer takes, each with the bit set of the chunks that it lacks; in the order
         given, but for what others bring it, which comes last."""
 
-    def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
-        """Chunks in the order asked for, each as it arrives; those not held are left out."""
+    def get_chunks(self, spans: AsyncIterator[Span]) -> AsyncIterator[Frame]:
+        """Chunks in the order asked for, each as it arrives, while others are still being asked for; those not held
+        are left out. At most `MAX_CHUNKS_CALL` bytes in one call."""
 
-    async def put_chunks(self, chunks: Sequence[tuple[ObjectId, int, bytes]]) -> int:
-        """Hand chunks over; how many the peer took, durably."""
+    async def put_chunks(self, frames: AsyncIterator[Frame]) -> int:
+        """Hand chunks over, each when the link has room for it; how many the peer took, durably. At most
+        `MAX_CHUNKS_CALL` bytes in one call."""

@@ -6,10 +6,10 @@ import asyncio
 
 
 class Signal:
-    """`ring` wakes all who wait; `count` is the number of rings so far."""
+    """`ring` wakes all who wait; `count` is the number of rings so far, counted from `first` on."""
 
-    def __init__(self) -> None:
-        self.count = 0
+    def __init__(self, first: int = 0) -> None:
+        self.count = first
         self._event = asyncio.Event()
 
     def ring(self) -> None:

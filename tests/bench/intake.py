@@ -46,12 +46,13 @@ from relay.records.notice import Receiver as Named
 from relay.records.receipt import read_receipt
 from relay.records.statement import Package, chunk_size_for, describe_file, read_statement, sign_statement
 from relay.records.tally import read_tally
-from relay.store.interface import Bundle, BundleFile, Holding, State
+from relay.store.interface import Bundle, BundleFile, Holding, Outcome, State
 from relay.store.recordset import Item, RecordSet
 from relay.sync.claims import Claims
 from relay.sync.custody import Custody
 from relay.sync.handover import Handed
-from relay.sync.messages import Hello
+from relay.sync.messages import Greeting, Hello
+from relay.sync.peer import Frame
 from relay.sync.signal import Signal
 from relay.sync.visit import Visit
 from relay.trust.certificates import issue, read_request
@@ -287,6 +288,7 @@ class Held:
 @dataclass(frozen=True, slots=True)
 class _Taken:
     asked: bytes
+    outcome: Outcome = Outcome.NEW
 
 
 class Keeper:
@@ -298,6 +300,7 @@ class Keeper:
         self.refused: dict[Item, None] = {}
         self.handed = Handed()
         self.news = Signal()
+        self.content = 0
         self.receipts: dict[RecordId, tuple[float, bytes]] = {}
         """With the moment at which each came."""
         self._statements = {receipt_id(one): one for one in load.statements}
@@ -322,15 +325,19 @@ class Keeper:
 
 
 class Peer(HttpPeer):
-    """The product's own client; notes when the call began that brought the last chunk of each object."""
+    """The product's own client; notes when the last chunk of each object was handed to the link."""
 
     def __init__(self, url: str, context: ssl.SSLContext) -> None:
         super().__init__(url, context)
         self.brought: dict[ObjectId, float] = {}
 
-    async def put_chunks(self, chunks: Sequence[tuple[ObjectId, int, bytes]]) -> int:
-        self.brought.update(dict.fromkeys((one for one, _, _ in chunks), time.perf_counter()))
-        return await super().put_chunks(chunks)
+    async def put_chunks(self, frames: AsyncIterator[Frame]) -> int:
+        return await super().put_chunks(self._noted(frames))
+
+    async def _noted(self, frames: AsyncIterator[Frame]) -> AsyncIterator[Frame]:
+        async for frame in frames:
+            self.brought[frame[0]] = time.perf_counter()
+            yield frame
 
 
 class Gateway:
@@ -560,7 +567,7 @@ class Bench:
             async with doors:
                 await stack.enter_async_context(boat.contact(self.receiver.url))
                 assert boat.peer is not None
-                await boat.peer.hello(boat.hello())
+                await boat.peer.hello(Greeting(boat.hello()))
 
         async with AsyncExitStack() as stack:
             async with asyncio.TaskGroup() as group:

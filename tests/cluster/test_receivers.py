@@ -27,7 +27,7 @@ from relay.limits import MAX_INQUIRY_WAIT, MAX_RECORD
 from relay.net.client import HttpPeer
 from relay.records.identifiers import Kind, receipt_id
 from relay.store.layouts import chunk_count, span
-from relay.sync.messages import Inquiry
+from relay.sync.messages import Greeting, Inquiry
 from tests.boxes import NodeBox
 from tests.cluster.balancer import why_not
 from tests.cluster.company import NAME, Company, company
@@ -35,7 +35,7 @@ from tests.cluster.postgres import Postgres
 from tests.cluster.swift import Swift
 from tests.cluster.traffic import PHOTO, crew, traffic
 from tests.factory import object_of
-from tests.fleet import Ship
+from tests.fleet import Ship, each
 from tests.processes import POLL_SECONDS, eventually
 
 T = TypeVar("T")
@@ -114,7 +114,7 @@ async def is_refused(url: str, ship: Ship, context: ssl.SSLContext) -> bool:
     """Whether a receiver has no more to do with a ship."""
     async with HttpPeer(url, context) as peer:
         try:
-            await peer.hello(ship.greeting())
+            await peer.hello(Greeting(ship.greeting()))
         except (Refused, Unreachable):
             return True
     return False
@@ -138,7 +138,7 @@ async def test_promise_6_chunks_of_one_package_come_to_different_receivers(recei
                 for index in range(chunk_count(PHOTO)):
                     offset, length = span(PHOTO, index)
                     chunk = (object_of(content), index, content[offset : offset + length])
-                    assert await (one, other)[index % 2].put_chunks([chunk]) == 1
+                    assert await (one, other)[index % 2].put_chunks(each([chunk])) == 1
             inquiry = Inquiry((statement,), wait=MAX_INQUIRY_WAIT)
             assert (await other.inquire(inquiry)).ready == (statement,)
             assert [kind for kind, _ in await one.get_records([receipt_id(statement)])] == [Kind.RECEIPT]
@@ -231,7 +231,7 @@ async def test_promise_1_a_revocation_that_one_receiver_hears_rules_at_all(recei
         context = receivers.context(ship)
         for url in receivers.urls:
             async with HttpPeer(url, context) as peer:
-                assert (await peer.hello(ship.greeting())).name == NAME
+                assert (await peer.hello(Greeting(ship.greeting()))).hello.name == NAME
         await asyncio.to_thread(receivers.revoke, receivers.boxes[0], ship)
         async with asyncio.timeout(RULES_SECONDS):
             for url in receivers.urls:

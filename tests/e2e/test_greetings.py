@@ -20,7 +20,7 @@ from relay.node.home import Home
 from relay.records.identifiers import NodeId
 from relay.sync.claims import Claims
 from relay.sync.host import Host
-from relay.sync.messages import Hello
+from relay.sync.messages import Greeting, Hello
 from relay.trust.admission import Admission
 from relay.trust.roles import Role
 from tests.e2e.visitors import as_node
@@ -55,8 +55,8 @@ async def test_nobody_greets_as_what_the_certificate_does_not_say(tmp_path: Path
         _, truth = as_node(impostor)
         context, mine = as_node(visitor)
         async with greeting_as(Home(impostor.home), truth) as url, HttpPeer(url, context) as peer:
-            assert (await peer.hello(mine)).name == "impostor"
+            assert (await peer.hello(Greeting(mine))).hello.name == "impostor"
         async with greeting_as(Home(impostor.home), replace(truth, **lie)) as url, HttpPeer(url, context) as peer:
             with pytest.raises(Refused) as refused:
-                await peer.hello(mine)
+                await peer.hello(Greeting(mine))
             assert refused.value.reason == "false-greeting"

@@ -22,6 +22,7 @@ from relay.net.client import HttpPeer
 from relay.node.home import Home
 from relay.records.identifiers import Kind
 from relay.records.statement import Package, describe_file, sign_statement
+from relay.sync.messages import Greeting
 from relay.trust.certificates import issue, make_request, make_root, read_request
 from relay.trust.roles import Role
 from tests.boxes import NodeBox
@@ -179,7 +180,7 @@ async def test_a_revocation_ends_what_was_opened_before_it(world: World) -> None
     island.start()
     context, greeting = as_node(thief)
     async with HttpPeer(f"https://127.0.0.1:{world.ports['island']}", context) as peer:
-        await peer.hello(greeting)
+        await peer.hello(Greeting(greeting))
         assert await peer.news(-1, 0.0) >= 0
         revocation = world.election.revoke("thief", "stolen")
         await asyncio.to_thread(island.import_, revocation)
@@ -230,5 +231,5 @@ async def push(carrier: NodeBox, port: int, statements: Sequence[bytes]) -> list
     """Hand statements to a node as an enrolled carrier does; what it said to each."""
     context, greeting = as_node(carrier)
     async with HttpPeer(f"https://127.0.0.1:{port}", context) as peer:
-        await peer.hello(greeting)
+        await peer.hello(Greeting(greeting))
         return await peer.put_records([(Kind.STATEMENT, raw) for raw in statements])

@@ -13,10 +13,11 @@ from relay.net.client import HttpPeer
 from relay.records.encoding import encode
 from relay.records.identifiers import ObjectId, RecordId, sha256
 from relay.records.statement import chunk_size_for
-from relay.sync.messages import encode_spans
+from relay.sync.messages import SPAN, Greeting
 from tests.boxes import NodeBox
 from tests.e2e.visitors import as_node
 from tests.e2e.world import FORM, TPS, Cable, World, holds
+from tests.fleet import each
 from tests.processes import eventually
 
 SIZE = 3_000_000
@@ -33,17 +34,17 @@ async def bring_part(carrier: NodeBox, source: int, target: int, statement: str,
     """As a carrier whose contact ends early: bring a statement and every other chunk of its object to a node."""
     context, greeting = as_node(carrier)
     async with HttpPeer(f"https://127.0.0.1:{source}", context) as island:
-        await island.hello(greeting)
+        await island.hello(Greeting(greeting))
         records = await island.get_records([RecordId(bytes.fromhex(statement))])
     step = chunk_size_for(len(content))
     name = ObjectId(sha256(content))
     chunks = [(name, at // step, content[at : at + step]) for at in range(0, len(content), step)][part::2]
     async with HttpPeer(f"https://127.0.0.1:{target}", context) as boat:
-        await boat.hello(greeting)
+        await boat.hello(Greeting(greeting))
         assert await boat.put_records(records) == ["new"]
         for at in range(0, len(chunks), FRAME):
             few = chunks[at : at + FRAME]
-            assert await boat.put_chunks(few) == len(few)
+            assert await boat.put_chunks(each(few)) == len(few)
 
 
 def two_boats_with_half_each(world: World) -> tuple[list[NodeBox], bytes]:
@@ -72,7 +73,7 @@ def test_a_visitor_that_leaves_in_the_middle_of_a_call_is_no_fault(world: World)
     island.start()
     boat = world.box("boat", "carrier")
     context, _ = as_node(boat)
-    spans = encode_spans([(ObjectId(sha256(photo)), index) for index in range(100)])
+    spans = b"".join(SPAN.pack(sha256(photo), index) for index in range(100))
     head = "POST /sync/v1{} HTTP/1.1\r\nHost: relay\r\nContent-Length: {}\r\n\r\n"
     calls = [
         head.format("/chunks/get", len(spans)).encode() + spans,

@@ -35,7 +35,7 @@ from relay.records.tally import Tally
 from relay.store.interface import Holding, Want
 from relay.store.recordset import RecordSet
 from relay.sync import messages
-from relay.sync.messages import FRAME_HEAD, Hello, Inquiry, InquiryReply
+from relay.sync.messages import FRAME_HEAD, SPAN, Greeting, Hello, Inquiry, InquiryReply
 from relay.sync.reconcile import Initiator, respond
 from relay.trust.certificates import make_request
 from relay.trust.enrolment import Enrolment, write_enrolment
@@ -272,8 +272,8 @@ def entry_bundles() -> Sequence[bytes]:
 # -- sync
 
 
-def hellos() -> Sequence[bytes]:
-    """Greetings."""
+def greetings() -> Sequence[bytes]:
+    """Greetings, with the first message of a reconciliation."""
     greeting = _greeting()
     more = {
         "node": greeting.node,
@@ -282,9 +282,12 @@ def hellos() -> Sequence[bytes]:
         "election": ELECTION,
         "free": 1,
         "news": 2,
+        "content": 3,
         "version": 1,
+        "compare": b"",
     }
-    return [greeting.encode(), encode({**more, "zz": [1, 2]})]
+    first = Initiator(records()).start()
+    return [Greeting(greeting, first).encode(), encode({**more, "zz": [1, 2]})]
 
 
 def _greeting() -> Hello:
@@ -347,7 +350,17 @@ def missing() -> Sequence[bytes]:
 
 def spans() -> Sequence[bytes]:
     """Requests for chunks."""
-    return [messages.encode_spans([(_object(), 0), (_object(), 2)])]
+    return [SPAN.pack(_object(), 0) + SPAN.pack(_object(), 2)]
+
+
+def numbers() -> Sequence[bytes]:
+    """Counts."""
+    return [messages.encode_number(0), messages.encode_number(1 << 40)]
+
+
+def pairs() -> Sequence[bytes]:
+    """Two counts."""
+    return [messages.encode_pair(-1, 0), messages.encode_pair(7, 25_000)]
 
 
 def frames() -> Sequence[bytes]:
@@ -455,7 +468,7 @@ PATHS = (
 def calls() -> Sequence[bytes]:
     """Calls: a byte for the path and the node that is called, then a body."""
     bodies = {
-        "hello": hellos(),
+        "hello": greetings(),
         "news": [encode([0, 0]), encode([-1, 60_000])],
         "reconcile": reconcile_messages(),
         "inquire": inquiries(),
@@ -463,7 +476,7 @@ def calls() -> Sequence[bytes]:
         "records/get": ids(),
         "records/put": record_messages(),
         "holdings": [messages.encode_ids([_object()])],
-        "wants": [encode(0), encode(64)],
+        "wants": ids(),
         "missing": [messages.encode_ids([_object()])],
         "chunks/get": spans(),
         "chunks/put": frames(),

@@ -30,7 +30,7 @@ from relay.records.statement import read_statement, sign_statement
 from relay.records.tally import check_tally, parse_tally, read_tally
 from relay.store.recordset import FIRST
 from relay.sync import messages
-from relay.sync.messages import FRAME_HEAD, Hello, Inquiry, InquiryReply
+from relay.sync.messages import FRAME_HEAD, Greeting, Inquiry, InquiryReply
 from relay.sync.ranges import decode as decode_ranges
 from relay.sync.reconcile import Initiator, respond
 from relay.trust.certificates import read_certificate, read_request
@@ -295,7 +295,7 @@ TARGETS: tuple[Target, ...] = (
     Target("verifier-key", refusing(_key), inputs.verifier_keys, 256),
     Target("tile-path", refusing(_tile_path), inputs.tile_paths, 80),
     Target("entries", exact(decode_entries, encode_entries), inputs.entry_bundles),
-    Target("hello", stable(Hello.decode, Hello.encode), inputs.hellos),
+    Target("greeting", stable(Greeting.decode, Greeting.encode), inputs.greetings),
     Target("inquiry", stable(Inquiry.decode, Inquiry.encode), inputs.inquiries),
     Target("inquiry-reply", stable(InquiryReply.decode, InquiryReply.encode), inputs.inquiry_replies),
     Target("ids", exact(messages.decode_ids, messages.encode_ids), inputs.ids),
@@ -304,7 +304,8 @@ TARGETS: tuple[Target, ...] = (
     Target("holdings", stable(messages.decode_holdings, messages.encode_holdings), inputs.holdings),
     Target("wants", stable(messages.decode_wants, messages.encode_wants), inputs.wants),
     Target("missing", stable(messages.decode_missing, messages.encode_missing), inputs.missing),
-    Target("spans", exact(messages.decode_spans, messages.encode_spans), inputs.spans),
+    Target("number", exact(messages.decode_number, messages.encode_number), inputs.numbers),
+    Target("pair", exact(messages.decode_pair, lambda pair: messages.encode_pair(*pair)), inputs.pairs),
     Target("path", exact(messages.decode_path, messages.encode_path), inputs.ids),
     Target("frames", refusing(_frames), inputs.frames),
     Target("ranges", refusing(_ranges), inputs.reconcile_messages),

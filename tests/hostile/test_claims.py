@@ -12,6 +12,8 @@ from relay.limits import MAX_FILE, MAX_RECONCILE_FOUND
 from relay.records.identifiers import Kind, ObjectId, RecordId, sha256
 from relay.store.interface import Holding, Want
 from relay.store.recordset import RecordSet
+from relay.sync.messages import Greeting
+from relay.sync.peer import Frame, Span
 from relay.sync.reconcile import respond
 from tests.e2e.world import FORM, TPS, holds
 from tests.hostile.waters import Liar, Waters, free_port, posing
@@ -30,10 +32,11 @@ class Braggart(Counted):
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
         return [Holding(one, MAX_FILE, 0, complete=True) for one in objects]
 
-    async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
+    async def get_chunks(self, spans: AsyncIterator[Span]) -> AsyncIterator[Frame]:
         type(self).asked += 1
-        for one in chunks[:0]:
-            yield one[0], one[1], b""
+        nothing: tuple[Frame, ...] = ()
+        for frame in nothing:
+            yield frame
 
 
 class Sleeper(Counted):
@@ -42,10 +45,10 @@ class Sleeper(Counted):
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
         return [Holding(one, MAX_FILE, 0, complete=True) for one in objects]
 
-    async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
+    async def get_chunks(self, spans: AsyncIterator[Span]) -> AsyncIterator[Frame]:
         type(self).asked += 1
         await asyncio.Event().wait()
-        yield chunks[0][0], chunks[0][1], b""
+        yield *(await anext(spans)), b""
 
 
 class Forger(Counted):
@@ -54,16 +57,16 @@ class Forger(Counted):
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
         return [Holding(one, MAX_FILE, 0, complete=True) for one in objects]
 
-    async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
+    async def get_chunks(self, spans: AsyncIterator[Span]) -> AsyncIterator[Frame]:
         type(self).asked += 1
-        for object_id, index in chunks:
+        async for object_id, index in spans:
             yield object_id, index, b"false" * 13_000
 
 
 class Glutton(Counted):
     """Wants everything that there could be, again and again."""
 
-    async def wants(self, offset: int) -> list[Want]:
+    async def wants(self, skip: Sequence[ObjectId]) -> list[Want]:
         type(self).asked += 1
         return [Want(ObjectId(sha256(bytes([place]))), MAX_FILE, (1 << 1024) - 1, MAX_FILE) for place in range(64)]
 
@@ -72,6 +75,9 @@ class Collector(Counted):
     """Claims to hold hundreds of thousands of records, and has none of them."""
 
     held: RecordSet = RecordSet()
+
+    async def hello(self, mine: Greeting) -> Greeting:
+        return Greeting((await super().hello(mine)).hello, await self.reconcile(mine.compare))
 
     async def reconcile(self, message: bytes) -> bytes:
         if not len(Collector.held):

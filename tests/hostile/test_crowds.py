@@ -21,9 +21,9 @@ from relay.limits import (
 from relay.net.tls import client_context
 from relay.node.contacts import Contacts
 from relay.node.home import Home
-from relay.records.encoding import encode
 from relay.records.identifiers import sha256
 from relay.sync.claims import Claims
+from relay.sync.messages import SPAN
 from tests.e2e.visitors import as_node
 from tests.e2e.world import FORM, TPS, holds
 from tests.hostile.waters import Waters, connection, head, open_files
@@ -90,7 +90,7 @@ def test_members_who_take_all_they_may_at_once_do_not_exhaust_a_node(waters: Wat
     photo = waters.photo(8_000_000)
     island.submit(photo, tps=TPS, form=FORM)
     island.start()
-    everything = encode([[sha256(photo.read_bytes()), index] for index in range(123)])
+    everything = b"".join(SPAN.pack(sha256(photo.read_bytes()), index) for index in range(60))
     for pirate in pirates:
         for _ in range(MAX_LARGE_CALLS_PER_PEER):  # records of which the last byte never comes
             talk = crowd.enter_context(connection(pirate, waters.ports["island"]))

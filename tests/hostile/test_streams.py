@@ -13,7 +13,7 @@ import pytest
 from relay.limits import MAX_CHUNK, MAX_CHUNKS_CALL, STALL_SECONDS
 from relay.records.encoding import encode
 from relay.records.identifiers import sha256
-from relay.sync.messages import FRAME_HEAD, Hello
+from relay.sync.messages import FRAME_HEAD, Greeting
 from tests.boxes import NodeBox
 from tests.e2e.visitors import as_node
 from tests.e2e.world import FORM, TPS, holds
@@ -101,8 +101,7 @@ def test_heads_without_an_end_are_ended_without_a_word_in_the_log(waters: Waters
 
 def greeting_of(box: NodeBox) -> bytes:
     """What this node would honestly say of itself."""
-    hello: Hello = as_node(box)[1]
-    return good(hello.encode())
+    return good(Greeting(as_node(box)[1]).encode())
 
 
 ANSWERS = {

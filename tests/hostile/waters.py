@@ -119,7 +119,8 @@ async def posing(
     async with home.custody() as custody:
 
         def greeting() -> Hello:
-            return Hello(identity.node, identity.name, identity.role, identity.election, 1 << 40, custody.news.count)
+            news, content = custody.news.count, custody.content
+            return Hello(identity.node, identity.name, identity.role, identity.election, 1 << 40, news, content)
 
         identify = custody.admission.identify
         context = server_context(home.certificate_file, home.key_file, member.root, identify)

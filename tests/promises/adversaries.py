@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from relay.records.identifiers import Kind, ObjectId, RecordId
 from relay.store.interface import Holding, Want
 from relay.sync.host import Host
-from relay.sync.messages import Hello
+from relay.sync.messages import Greeting, Hello
+from relay.sync.peer import Frame, Span
 from tests.fleet import Link
 
 
@@ -47,18 +48,18 @@ class Forger(Link):
         super().__init__(host)
         self._content = content
 
-    async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
+    async def get_chunks(self, spans: AsyncIterator[Span]) -> AsyncIterator[Frame]:
         """Chunks of the right length."""
-        async for object_id, index, data in super().get_chunks(chunks):
+        async for object_id, index, data in super().get_chunks(spans):
             yield object_id, index, (self._content * len(data))[: len(data)]
 
 
 class Stretcher(Link):
     """Sends chunks of another length."""
 
-    async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
+    async def get_chunks(self, spans: AsyncIterator[Span]) -> AsyncIterator[Frame]:
         """Chunks with a byte more."""
-        async for object_id, index, data in super().get_chunks(chunks):
+        async for object_id, index, data in super().get_chunks(spans):
             yield object_id, index, data + b"\x00"
 
 
@@ -69,8 +70,9 @@ class Pusher(Link):
         super().__init__(host)
         self._cargo = cargo
 
-    async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
+    async def get_chunks(self, spans: AsyncIterator[Span]) -> AsyncIterator[Frame]:
         """Chunks of its own choice."""
+        await anext(spans)
         yield self._cargo
 
 
@@ -81,10 +83,11 @@ class Braggart(Link):
         """All of it."""
         return [Holding(one, 1, 0, complete=True) for one in objects]
 
-    async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[tuple[ObjectId, int, bytes]]:
+    async def get_chunks(self, spans: AsyncIterator[Span]) -> AsyncIterator[Frame]:
         """Nothing."""
-        for one in chunks[:0]:
-            yield one[0], one[1], b""
+        nothing: tuple[Frame, ...] = ()
+        for frame in nothing:
+            yield frame
 
 
 class Glutton(Link):
@@ -96,14 +99,15 @@ class Glutton(Link):
         self.asked = 0
         self.taken = 0
 
-    async def wants(self, offset: int) -> list[Want]:
+    async def wants(self, skip: Sequence[ObjectId]) -> list[Want]:
         """The same, whatever was brought."""
         self.asked += 1
         return [Want(one, size, (1 << 8 * 128) - 1, size) for one, size in self._objects]
 
-    async def put_chunks(self, chunks: Sequence[tuple[ObjectId, int, bytes]]) -> int:
+    async def put_chunks(self, frames: AsyncIterator[Frame]) -> int:
         """Takes and forgets."""
-        self.taken += len(chunks)
+        async for _ in frames:
+            self.taken += 1
         return 0
 
 
@@ -114,6 +118,6 @@ class Foreigner(Link):
         super().__init__(host)
         self._hello = hello
 
-    async def hello(self, mine: Hello) -> Hello:
+    async def hello(self, mine: Greeting) -> Greeting:
         """Its own greeting."""
-        return self._hello
+        return Greeting(self._hello)

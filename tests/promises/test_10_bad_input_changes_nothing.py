@@ -14,7 +14,7 @@ from relay.limits import MAX_WANTS
 from relay.records.encoding import encode
 from relay.records.identifiers import Kind, ObjectId, RecordId
 from relay.sync import messages
-from relay.sync.messages import Hello, Inquiry, InquiryReply
+from relay.sync.messages import Greeting, Inquiry, InquiryReply
 from tests.fleet import Fleet, Ship
 from tests.promises.adversaries import Smuggler
 
@@ -59,8 +59,7 @@ async def test_questions_beyond_their_bounds_are_refused(fleet: Fleet) -> None:
     boat, other = await fleet.carrier("km-bahari"), await fleet.carrier("kp-anis")
     host = boat.host(other)
     for question in (
-        lambda: host.wants(-1),
-        lambda: host.wants(MAX_WANTS + 1),
+        lambda: host.wants([ObjectId(bytes(32))] * (MAX_WANTS + 1)),
         lambda: host.holdings([ObjectId(bytes(32))] * (MAX_WANTS + 1)),
         lambda: host.reconcile(b""),
         lambda: host.reconcile(b"\x61\xff\xff"),
@@ -70,7 +69,7 @@ async def test_questions_beyond_their_bounds_are_refused(fleet: Fleet) -> None:
 
 
 DECODERS: dict[str, Callable[[bytes], Any]] = {
-    "hello": Hello.decode,
+    "greeting": Greeting.decode,
     "inquiry": Inquiry.decode,
     "inquiry reply": InquiryReply.decode,
     "ids": messages.decode_ids,
@@ -78,7 +77,8 @@ DECODERS: dict[str, Callable[[bytes], Any]] = {
     "outcomes": messages.decode_outcomes,
     "holdings": messages.decode_holdings,
     "wants": messages.decode_wants,
-    "spans": messages.decode_spans,
+    "number": messages.decode_number,
+    "pair": messages.decode_pair,
     "path": messages.decode_path,
 }
 
@@ -112,8 +112,9 @@ async def test_a_visit_to_a_peer_that_stammers_leaves_a_usable_store(fleet: Flee
     await island.submit(content)
 
     class Stammerer(Smuggler):
-        async def reconcile(self, message: bytes) -> bytes:
-            return (await super().reconcile(message))[:-1]
+        async def hello(self, mine: Greeting) -> Greeting:
+            said = await super().hello(mine)
+            return Greeting(said.hello, said.compare[:-1])
 
     with pytest.raises(RelayError):
         await boat.visit(Stammerer(island.host(boat), []))

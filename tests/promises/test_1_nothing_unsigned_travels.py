@@ -11,6 +11,7 @@ from relay.errors import Refused
 from relay.records.identifiers import Kind
 from relay.records.notice import Receivers, Revocation, Revocations, sign_notice
 from relay.store.interface import State
+from relay.sync.messages import Greeting
 from relay.trust.roles import Role
 from tests.factory import make_election, make_node, make_receipt, make_statement
 from tests.fleet import Fleet, Link, Ship
@@ -125,4 +126,4 @@ async def test_a_node_of_another_election_or_version_is_left_alone(fleet: Fleet,
 async def test_a_visitor_of_another_election_is_refused(fleet: Fleet) -> None:
     island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
     with pytest.raises(Refused, match="pilbup"):
-        await Link(boat.host(island)).hello(replace(island.greeting(), election="pilbup-2024"))
+        await Link(boat.host(island)).hello(Greeting(replace(island.greeting(), election="pilbup-2024")))

@@ -8,8 +8,8 @@ import pytest
 from relay.errors import Malformed
 from relay.records.identifiers import Kind
 from relay.store.interface import State
-from tests.factory import make_statement, object_of
-from tests.fleet import CHUNK, Fleet
+from tests.factory import make_file, make_statement, object_of
+from tests.fleet import CHUNK, Fleet, each
 from tests.promises.adversaries import Babbler, Braggart, Glutton, Pusher, Smuggler
 
 
@@ -96,12 +96,23 @@ async def test_a_store_at_its_limit_takes_no_content_of_others(fleet: Fleet) -> 
     for _ in range(3):
         await island.submit(fleet.content(CHUNK))
     await boat.visit(island)
-    held = (await boat.store.counts()).bytes_held
+    assert (await boat.store.counts()).bytes_held == CHUNK
     report = await boat.visit(island)
     assert report.bytes_in == 0
-    assert (await boat.store.counts()).bytes_held == held
     await island.visit(boat)
-    assert (await boat.store.counts()).bytes_held == held
+    assert (await boat.store.counts()).bytes_held == CHUNK
+
+
+async def test_who_brings_chunks_that_find_no_room_fills_no_disk(fleet: Fleet) -> None:
+    island = await fleet.launch("pulau-long")
+    boat = await fleet.carrier("km-bahari", storage_limit=2 * CHUNK)
+    content = fleet.content(5 * CHUNK)
+    await boat.take(make_statement(fleet.election, island.node, make_file(content)))
+    chunks = [(object_of(content), place, content[place * CHUNK :][:CHUNK]) for place in range(5)]
+    assert await boat.host(island).wants([]) == []
+    assert await boat.host(island).put_chunks(each(chunks)) == 2
+    assert (await boat.store.counts()).bytes_held == 2 * CHUNK
+    assert await boat.host(island).put_chunks(each(chunks)) == 0
 
 
 async def test_chunks_that_were_not_asked_for_end_the_visit(fleet: Fleet) -> None:
@@ -116,7 +127,7 @@ async def test_chunks_that_were_not_asked_for_end_the_visit(fleet: Fleet) -> Non
 async def test_a_visitor_cannot_hand_over_content_that_nobody_wants(fleet: Fleet) -> None:
     island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
     stray = fleet.content(CHUNK)
-    assert await boat.host(island).put_chunks([(object_of(stray), 0, stray)]) == 0
+    assert await boat.host(island).put_chunks(each([(object_of(stray), 0, stray)])) == 0
     assert (await boat.store.counts()).bytes_held == 0
     assert not list((boat.folder / "store").rglob("*.part*"))
 

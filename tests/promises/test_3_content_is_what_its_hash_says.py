@@ -11,9 +11,9 @@ from relay.errors import Malformed
 from relay.limits import MAX_CHUNKS_PER_PACKAGE
 from relay.records.identifiers import sha256
 from relay.store.interface import State
-from relay.sync import visit
+from relay.sync import arrival
 from tests.factory import make_file, make_statement, object_of
-from tests.fleet import CHUNK, Fleet
+from tests.fleet import CHUNK, Fleet, each
 from tests.promises.adversaries import Forger, Stretcher
 
 
@@ -30,7 +30,7 @@ async def test_a_chunk_with_other_content_is_not_kept(fleet: Fleet, adversary: t
 
 
 async def test_many_chunks_with_other_content_end_the_visit(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visit, "MAX_WRONG_CHUNKS", 2)
+    monkeypatch.setattr(arrival, "MAX_WRONG_CHUNKS", 2)
     island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
     content = fleet.content(4 * CHUNK)
     await island.submit(content)
@@ -47,7 +47,7 @@ async def test_a_visitor_cannot_hand_over_other_content(fleet: Fleet, index: int
     island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
     content = fleet.content()
     await boat.take(make_statement(fleet.election, island.node, make_file(content)))
-    assert await boat.host(island).put_chunks([(object_of(content), index, data)]) == 0
+    assert await boat.host(island).put_chunks(each([(object_of(content), index, data)])) == 0
     assert await boat.chunks_held(content) == set()
 
 
@@ -55,7 +55,7 @@ async def test_a_chunk_of_one_place_is_not_taken_at_another(fleet: Fleet) -> Non
     island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
     content = fleet.content(2 * CHUNK)
     await boat.take(make_statement(fleet.election, island.node, make_file(content)))
-    assert await boat.host(island).put_chunks([(object_of(content), 0, content[CHUNK:])]) == 0
+    assert await boat.host(island).put_chunks(each([(object_of(content), 0, content[CHUNK:])])) == 0
     assert await boat.chunks_held(content) == set()
 
 
@@ -80,7 +80,7 @@ async def test_chunks_that_do_not_make_the_object_are_thrown_away(fleet: Fleet) 
     lie = replace(make_file(content), chunks=make_file(other).chunks)
     await boat.take(make_statement(fleet.election, liar.node, lie))
     chunks = [(object_of(content), place, other[place * CHUNK :][:CHUNK]) for place in range(2)]
-    assert await boat.host(liar).put_chunks(chunks) == 2
+    assert await boat.host(liar).put_chunks(each(chunks)) == 2
     assert await boat.read(content) == b""
     assert await boat.chunks_held(content) == set()
     statement = await island.submit(content)

@@ -17,7 +17,7 @@ from relay.records.identifiers import StatementId
 from relay.store.interface import State
 from relay.store.sqlite import SqliteStore
 from tests.factory import make_file, make_statement, object_of
-from tests.fleet import CHUNK, Fleet, Ship
+from tests.fleet import CHUNK, Fleet, Ship, each
 
 
 async def opened_again(fleet: Fleet, ship: Ship) -> SqliteStore:
@@ -39,7 +39,7 @@ async def test_what_a_peer_was_told_is_there_after_a_power_cut(fleet: Fleet) -> 
     host = boat.host(island)
     assert await host.put_records([(statement.kind, statement.raw)]) == ["new"]
     chunks = [(object_of(content), index, content[index * CHUNK : (index + 1) * CHUNK]) for index in range(3)]
-    assert await host.put_chunks(chunks) == 3
+    assert await host.put_chunks(each(chunks)) == 3
     store = await opened_again(fleet, boat)
     bundle = await store.bundle(StatementId(statement.id))
     assert bundle is not None
@@ -55,12 +55,12 @@ async def test_what_was_not_acknowledged_is_not_claimed(fleet: Fleet) -> None:
     statement = make_statement(fleet.election, island.node, make_file(content))
     host = boat.host(island)
     await host.put_records([(statement.kind, statement.raw)])
-    await host.take_chunk(object_of(content), 0, content[:CHUNK])
+    await boat.store.stage_chunk(object_of(content), 0, content[:CHUNK])
     assert await boat.chunks_held(content) == set(), "staged is not durable"
     store = await opened_again(fleet, boat)
     assert await store.holdings([object_of(content)]) == []
     await store.close()
-    await host.commit()
+    await boat.store.commit_chunks()
     assert await boat.chunks_held(content) == {0}
 
 
@@ -70,7 +70,6 @@ async def test_content_is_synced_before_the_catalogue_says_so(fleet: Fleet, monk
     statement = make_statement(fleet.election, island.node, make_file(content))
     await boat.take(statement)
     host = boat.host(island)
-    await host.take_chunk(object_of(content), 0, content[:CHUNK])
     synced: list[set[int]] = []
     good: Callable[[int], None] = os.fdatasync
 
@@ -79,7 +78,7 @@ async def test_content_is_synced_before_the_catalogue_says_so(fleet: Fleet, monk
 
     monkeypatch.setattr(os, "fdatasync", failing)
     with pytest.raises(Exception, match="disk fails"):
-        await host.commit()
+        await host.put_chunks(each([(object_of(content), 0, content[:CHUNK])]))
     synced.append(await boat.chunks_held(content))
     monkeypatch.setattr(os, "fdatasync", good)
     assert synced == [set()], "a sync that failed acknowledges nothing"

@@ -20,25 +20,26 @@ from relay.limits import (
     DEAD_LINK_SECONDS,
     MAX_CHUNK,
     MAX_CHUNKS_CALL,
+    MAX_GREETING,
     MAX_MESSAGE,
+    MAX_NUMBER,
+    MAX_PAIR,
     MAX_RECONCILE_MESSAGE,
-    MAX_RECORD,
     MAX_RECORDS_MESSAGE,
     STALL_SECONDS,
 )
-from relay.records.encoding import decode, encode
 from relay.records.identifiers import Kind, ObjectId, RecordId
 from relay.store.interface import Holding, Want
 from relay.sync import messages
 from relay.sync.host import Host
-from relay.sync.messages import FRAME_HEAD, Hello, Inquiry, InquiryReply
+from relay.sync.messages import FRAME_HEAD, SPAN, Greeting, Inquiry, InquiryReply
+from relay.sync.peer import Frame, Span
 from tests.simulation.disk import Dead
 
 if TYPE_CHECKING:
     from tests.simulation.ship import Ship
 
 T = TypeVar("T")
-Frame = tuple[ObjectId, int, bytes]
 
 
 @dataclass(eq=False)
@@ -133,12 +134,12 @@ Answer = Callable[[Host, bytes], Awaitable[bytes]]
 
 
 async def _hello(host: Host, body: bytes) -> bytes:
-    return (await host.hello(Hello.decode(body))).encode()
+    return (await host.hello(Greeting.decode(body))).encode()
 
 
 async def _news(host: Host, body: bytes) -> bytes:
-    heard, wait = decode(body, 32)
-    return encode(await host.news(heard, wait / 1000))
+    heard, wait = messages.decode_pair(body)
+    return messages.encode_number(await host.news(heard, wait / 1000))
 
 
 async def _reconcile(host: Host, body: bytes) -> bytes:
@@ -150,8 +151,7 @@ async def _inquire(host: Host, body: bytes) -> bytes:
 
 
 async def _consistency(host: Host, body: bytes) -> bytes:
-    old, new = decode(body, 64)
-    return messages.encode_path(await host.consistency(old, new))
+    return messages.encode_path(await host.consistency(*messages.decode_pair(body)))
 
 
 async def _get_records(host: Host, body: bytes) -> bytes:
@@ -167,7 +167,7 @@ async def _holdings(host: Host, body: bytes) -> bytes:
 
 
 async def _wants(host: Host, body: bytes) -> bytes:
-    return messages.encode_wants(await host.wants(decode(body, 16)))
+    return messages.encode_wants(await host.wants([ObjectId(one) for one in messages.decode_ids(body)]))
 
 
 async def _missing(host: Host, body: bytes) -> bytes:
@@ -175,15 +175,15 @@ async def _missing(host: Host, body: bytes) -> bytes:
 
 
 ANSWERS: dict[str, tuple[Answer, int, int]] = {
-    "hello": (_hello, MAX_RECORD, MAX_RECORD),
-    "news": (_news, 32, 16),
+    "hello": (_hello, MAX_GREETING, MAX_GREETING),
+    "news": (_news, MAX_PAIR, MAX_NUMBER),
     "reconcile": (_reconcile, MAX_RECONCILE_MESSAGE, MAX_RECONCILE_MESSAGE),
     "inquire": (_inquire, MAX_MESSAGE, MAX_MESSAGE),
-    "consistency": (_consistency, 64, MAX_MESSAGE),
+    "consistency": (_consistency, MAX_PAIR, MAX_MESSAGE),
     "get_records": (_get_records, MAX_MESSAGE, MAX_RECORDS_MESSAGE),
     "put_records": (_put_records, MAX_RECORDS_MESSAGE, MAX_MESSAGE),
     "holdings": (_holdings, MAX_MESSAGE, MAX_MESSAGE),
-    "wants": (_wants, 16, MAX_MESSAGE),
+    "wants": (_wants, MAX_MESSAGE, MAX_MESSAGE),
     "missing": (_missing, MAX_MESSAGE, MAX_MESSAGE),
 }
 """How each call is answered, and the most bytes of a call and of its answer: those of `relay.net`."""
@@ -201,10 +201,10 @@ class AirPeer:
     async def close(self) -> None:
         """End the contact."""
 
-    async def hello(self, mine: Hello) -> Hello:
+    async def hello(self, mine: Greeting) -> Greeting:
         """See `Peer`."""
-        hello = Hello.decode(await self.call("hello", mine.encode()))
-        shown = self._target.member.identity
+        answer = Greeting.decode(await self.call("hello", mine.encode()))
+        shown, hello = self._target.member.identity, answer.hello
         if (hello.node, hello.name, hello.role, hello.election) != (
             shown.node,
             shown.name,
@@ -212,16 +212,12 @@ class AirPeer:
             shown.election,
         ):
             raise Refused("false-greeting", f"{self.url} greets as another node than its certificate names")
-        return hello
+        return answer
 
     async def news(self, heard: int, wait: float) -> int:
         """See `Peer`."""
-        body = encode([heard, int(wait * 1000)])
-        match decode(await self.call("news", body, wait + STALL_SECONDS), 16):
-            case int(count):
-                return count
-            case _:
-                raise Malformed("A peer's count of news is no number")
+        body = messages.encode_pair(heard, int(wait * 1000))
+        return messages.decode_number(await self.call("news", body, wait + STALL_SECONDS))
 
     async def reconcile(self, message: bytes) -> bytes:
         """See `Peer`."""
@@ -233,7 +229,7 @@ class AirPeer:
 
     async def consistency(self, old_size: int, new_size: int) -> list[bytes]:
         """See `Peer`."""
-        return messages.decode_path(await self.call("consistency", encode([old_size, new_size])))
+        return messages.decode_path(await self.call("consistency", messages.encode_pair(old_size, new_size)))
 
     async def get_records(self, ids: Sequence[RecordId]) -> list[tuple[Kind, bytes]]:
         """See `Peer`."""
@@ -247,46 +243,43 @@ class AirPeer:
         """See `Peer`."""
         return messages.decode_holdings(await self.call("holdings", messages.encode_ids(objects)))
 
-    async def wants(self, offset: int) -> list[Want]:
+    async def wants(self, skip: Sequence[ObjectId]) -> list[Want]:
         """See `Peer`."""
-        return messages.decode_wants(await self.call("wants", encode(offset)))
+        return messages.decode_wants(await self.call("wants", messages.encode_ids(skip)))
 
     async def missing(self, objects: Sequence[ObjectId]) -> list[tuple[ObjectId, int]]:
         """See `Peer`."""
         return messages.decode_missing(await self.call("missing", messages.encode_ids(objects)))
 
-    async def get_chunks(self, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[Frame]:
+    async def get_chunks(self, spans: AsyncIterator[Span]) -> AsyncIterator[Frame]:
         """See `Peer`. Every frame comes for itself: what came before the end of the contact is there."""
         link = self._link()
-        host = await self._exchange(link, len(messages.encode_spans(chunks)), STALL_SECONDS, _itself, lambda _: 0)
-        self._note("get_chunks", len(chunks))
+        host = await self._exchange(link, SPAN.size, STALL_SECONDS, _itself, lambda _: 0)
         left = MAX_CHUNKS_CALL
         try:
-            async with aclosing(cast(AsyncGenerator[Frame, None], self._target.answers.frames(host, chunks))) as frames:
+            async with aclosing(cast(AsyncGenerator[Frame, None], self._target.answers.frames(host, spans))) as frames:
                 async for frame in frames:
                     await link.carry(FRAME_HEAD.size + len(frame[2]))
-                    if not 0 < len(frame[2]) <= MAX_CHUNK:
-                        raise Malformed("A chunk is over its limit")
+                    left -= FRAME_HEAD.size + len(frame[2])
+                    if len(frame[2]) > MAX_CHUNK or left < 0:
+                        raise Malformed("A chunk, or a call, is over its limit")
                     yield frame
-                    left -= len(frame[2])
-                    if left <= 0:
-                        return
         except (Dead, StoreError) as error:
             if self._visitor.dead:
                 raise
             raise Unreachable("The contact ended (simulated)", "It is tried again.") from error
+        self._note("get_chunks", left)
 
-    async def put_chunks(self, chunks: Sequence[Frame]) -> int:
+    async def put_chunks(self, frames: AsyncIterator[Frame]) -> int:
         """See `Peer`. What came before the end of the contact is kept."""
         link = self._link()
-        self._note("put_chunks", len(chunks))
         arrived: list[Frame] = []
 
         def take(host: Host) -> Coroutine[Any, Any, int]:
             return self._target.take_frames(host, arrived, self._visitor.name)
 
         try:
-            for frame in chunks:
+            async for frame in frames:
                 await link.carry(FRAME_HEAD.size + len(frame[2]))
                 arrived.append(frame)
         except RelayError:
@@ -294,6 +287,7 @@ class AirPeer:
                 host = self._target.receive(self._visitor)
                 self._target.serve(take(host), asyncio.get_running_loop().create_future(), lambda _: None)
             raise
+        self._note("put_chunks", len(arrived))
         return await self._exchange(link, 64, STALL_SECONDS, take, lambda _: 16)
 
     async def call(self, name: str, body: bytes, patience: float = STALL_SECONDS) -> bytes:

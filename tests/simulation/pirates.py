@@ -7,7 +7,7 @@ has it. A rogue is a pirate with an operator's certificate: what it signs is val
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from random import Random
 
@@ -25,11 +25,13 @@ from relay.store.interface import Holding, Want
 from relay.store.recordset import RecordSet
 from relay.sync import messages
 from relay.sync.host import Host
-from relay.sync.messages import Inquiry
+from relay.sync.messages import Greeting, Inquiry
+from relay.sync.peer import Frame, Span
 from relay.sync.reconcile import respond
 from relay.trust.roles import Role
 from tests.factory import ELECTION
-from tests.simulation.air import ANSWERS, AirPeer, Answer, Frame
+from tests.fleet import each
+from tests.simulation.air import ANSWERS, AirPeer, Answer
 from tests.simulation.company import URL
 from tests.simulation.sea import Sea
 from tests.simulation.ship import Answers, Ship, Traits
@@ -70,19 +72,20 @@ class Pirate(Ship):
     async def _push(self, peer: AirPeer) -> None:
         """Chunks: altered ones of what is wanted, ones that nobody asked for."""
         chance = self.sea.chance
-        wanted = [(one.object, index) for one in await peer.wants(0) for index in range(4) if one.missing >> index & 1]
+        wanted = [(one.object, index) for one in await peer.wants([]) for index in range(4) if one.missing >> index & 1]
         spans = [
             *wanted[:8],
             (ObjectId(chance.randbytes(32)), 0),
             *((one, chance.randrange(9)) for one, _ in wanted[:2]),
         ]
-        await peer.put_chunks([(one, index, chance.randbytes(chance.choice((1, 900, 65_536)))) for one, index in spans])
+        frames = [(one, index, chance.randbytes(chance.choice((0, 1, 900, 65_536)))) for one, index in spans]
+        await peer.put_chunks(each(frames))
 
     async def _babble(self, peer: AirPeer) -> None:
         chance = self.sea.chance
         name = chance.choice([*ANSWERS])
         if name in ("consistency", "wants", "news"):
-            await peer.call(name, encode([chance.randint(-3, 1 << 40), 7] if name != "wants" else 1 << 40))
+            await peer.call(name, encode([chance.randint(-3, 1 << 40), 7] if name != "wants" else bytes(32 * 2_000)))
         else:
             await peer.call(name, chance.randbytes(chance.choice((0, 1, 33, 5_000))))
 
@@ -90,7 +93,7 @@ class Pirate(Ship):
         chance = self.sea.chance
         ids = [chance.randbytes(32) for _ in range(chance.choice((1, 100)))]
         await peer.get_records([RecordId(one) for one in ids])
-        async for _ in peer.get_chunks([(ObjectId(one), chance.randrange(5)) for one in ids]):
+        async for _ in peer.get_chunks(each([(ObjectId(one), chance.randrange(5)) for one in ids])):
             pass
         await peer.inquire(Inquiry(tuple(StatementId(RecordId(one)) for one in ids), 4.0))
 
@@ -110,7 +113,7 @@ class Bent(Answers):
             "put_records": self._took_all,
             "news": lambda _host, _body: encode(self._chance.choice((1 << 40, 0, -1))),
             "reconcile": self._knows_all,
-            "hello": lambda _host, _body: replace(pirate.greeting(), role=Role.RECEIVER).encode(),
+            "hello": lambda _host, _body: Greeting(replace(pirate.greeting(), role=Role.RECEIVER)).encode(),
         }
 
     async def answer(self, name: str, answer: Answer, host: Host, body: bytes) -> bytes:
@@ -140,7 +143,7 @@ class Bent(Answers):
             case _:
                 return await answer(host, body)
 
-    async def frames(self, host: Host, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[Frame]:
+    async def frames(self, host: Host, spans: AsyncIterator[Span]) -> AsyncIterator[Frame]:
         """A stream of chunks: altered, unasked, missing, or never beginning."""
         chance = self._chance
         trick = chance.choice(("none", "none", "altered", "unasked", "twice", "nothing", "late", "empty"))
@@ -148,7 +151,9 @@ class Bent(Answers):
             return
         if trick == "late":
             await asyncio.sleep(20)
-        async for object_id, index, data in host.get_chunks(chunks):
+        asked: list[Span] = []
+        async for object_id, index, data in host.get_chunks(spans):
+            asked.append((object_id, index))
             match trick:
                 case "altered" if chance.random() < 0.5:
                     yield object_id, index, self._flipped(data)
@@ -162,7 +167,7 @@ class Bent(Answers):
                 case _:
                     yield object_id, index, data
         if trick == "altered":
-            for object_id, index in chunks:
+            for object_id, index in asked:
                 yield object_id, index, chance.randbytes(900)
 
     def _flipped(self, data: bytes) -> bytes:

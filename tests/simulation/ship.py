@@ -24,13 +24,16 @@ from relay.node.retention import free_delivered
 from relay.node.witness import Witness
 from relay.receiver.service import receiver_service
 from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId
+from relay.sync.arrival import Arrival
 from relay.sync.claims import Claims
 from relay.sync.custody import Custody
 from relay.sync.host import Host, LogReader
 from relay.sync.messages import Hello
+from relay.sync.peer import Frame, Span
 from relay.trust.admission import Admission, Admitted
 from relay.trust.roles import Role
-from tests.simulation.air import Answer, Frame, fail
+from tests.fleet import each
+from tests.simulation.air import Answer, fail
 from tests.simulation.catalogue import Rules
 from tests.simulation.clockwork import Crew
 from tests.simulation.company import URL
@@ -76,15 +79,36 @@ class Answers:
         """One call."""
         return answer(host, body)
 
-    def frames(self, host: Host, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[Frame]:
+    def frames(self, host: Host, spans: AsyncIterator[Span]) -> AsyncIterator[Frame]:
         """A stream of chunks."""
-        return host.get_chunks(chunks)
+        return host.get_chunks(spans)
+
+
+class WatchedArrival(Arrival):
+    """Chunks on their way in; which of them were taken is noted."""
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self.chunks: list[tuple[ObjectId, int]] = []
+
+    async def take(self, object_id: ObjectId, index: int, data: bytes) -> None:
+        """See `Arrival`."""
+        before = self.taken
+        await super().take(object_id, index, data)
+        if self.taken > before:
+            self.chunks.append((object_id, index))
 
 
 class WatchedHost(Host):
     """The visited side; what it acknowledges is noted."""
 
     ship: Ship
+    arrived: WatchedArrival
+
+    def arrival(self) -> Arrival:
+        """See `Host`."""
+        self.arrived = WatchedArrival(self._custody, self._claims, self._who, self._clock)
+        return self.arrived
 
     async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> list[str]:
         """See `Host`."""
@@ -230,7 +254,7 @@ class Ship:
         if other.is_receiver:
             self._within(self.contacts.configure, [URL])
         elif not self.is_receiver:
-            self._within(self.contacts.link_changed)
+            self._within(self.contacts.link_changed, (), ())
             self._within(self.contacts.seen, other.key, [other.address])
 
     def loses(self, other: Ship) -> None:
@@ -248,7 +272,8 @@ class Ship:
     def greeting(self) -> Hello:
         """What it says of itself."""
         identity = self.member.identity
-        return Hello(identity.node, self.name, identity.role, identity.election, 1 << 30, self.custody.news.count)
+        news, content = self.custody.news.count, self.custody.content
+        return Hello(identity.node, self.name, identity.role, identity.election, 1 << 30, news, content)
 
     def receive(self, visitor: Ship, *, visiting: bool = True) -> Host:
         """Somebody calls, for news or in a visit.
@@ -279,16 +304,11 @@ class Ship:
 
     async def take_frames(self, host: Host, frames: Sequence[Frame], visitor: str) -> int:
         """Take chunks that arrived."""
-        taken: list[tuple[ObjectId, int]] = []
-        try:
-            for object_id, index, data in frames:
-                if await host.take_chunk(object_id, index, data):
-                    taken.append((object_id, index))
-        finally:
-            await host.commit()
-        self.sea.ledger.acknowledged_chunks(self, taken)
-        self.sea.note("took", self.name, visitor, len(taken))
-        return len(taken)
+        assert isinstance(host, WatchedHost)
+        taken = await host.put_chunks(each(frames))
+        self.sea.ledger.acknowledged_chunks(self, host.arrived.chunks)
+        self.sea.note("took", self.name, visitor, taken)
+        return taken
 
     # -- its operator
 

@@ -194,8 +194,6 @@ class MemoryStore:
     async def wants(self, limit: int, skip: frozenset[ObjectId] = frozenset()) -> list[Want]:
         """See `Store`."""
         await self.handle.give_way()
-        if self._storage_limit is not None and self._catalogue.bytes_held >= self._storage_limit:
-            return []
         wants: dict[ObjectId, Want] = {}
         for object_id in self._catalogue.wanting(self._rules):
             if object_id in skip or object_id in wants:
@@ -204,13 +202,28 @@ class MemoryStore:
                 wants[object_id] = want
                 if len(wants) == limit:
                     break
-        return list(wants.values())
+        room = self._room()
+        fitting: list[Want] = []
+        for want in wants.values():
+            if want.remaining <= room:
+                room -= want.remaining
+                fitting.append(want)
+        return fitting
+
+    def _room(self) -> int:
+        """Bytes of content of others that may still come."""
+        if self._storage_limit is None:
+            return 1 << 62
+        coming = sum(
+            len(data) for chunks in (self._staged, self._committing) for one in chunks.values() for data in one.values()
+        )
+        return self._storage_limit - self._catalogue.bytes_held - coming
 
     async def missing(self, object_id: ObjectId) -> int:
         """See `Store`."""
         await self.handle.give_way()
         want = self._want(object_id)
-        return want.missing if want else 0
+        return want.missing if want and self._room() > 0 else 0
 
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
         """See `Store`."""
@@ -241,7 +254,7 @@ class MemoryStore:
         """See `Store`."""
         await self.handle.give_way()
         layouts = self._catalogue.wanted(object_id, self._rules)
-        if not layouts:
+        if not layouts or self._room() < len(data):
             return False
         digest = hashed(data)
         fitting = [one for one in layouts if one.fits(index, len(data), digest)]

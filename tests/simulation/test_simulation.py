@@ -20,8 +20,9 @@ from relay.limits import IDLE_SECONDS
 from relay.records.identifiers import ObjectId, StatementId
 from relay.store.interface import LogBatch, Outcome
 from relay.sync.host import Host
+from relay.sync.peer import Frame, Span
 from tests.simulation import voyage
-from tests.simulation.air import Frame, Link
+from tests.simulation.air import Link
 from tests.simulation.catalogue import Catalogue, Layout, Rules
 from tests.simulation.clockwork import VirtualLoop
 from tests.simulation.company import Company
@@ -151,10 +152,10 @@ def test_a_receiver_that_leaves_a_package_out_is_found() -> None:
 class Altering(Answers):
     """A node whose disk or heart is bad: every chunk that it sends has another first byte."""
 
-    async def frames(self, host: Host, chunks: Sequence[tuple[ObjectId, int]]) -> AsyncIterator[Frame]:
+    async def frames(self, host: Host, spans: AsyncIterator[Span]) -> AsyncIterator[Frame]:
         """See `Answers`."""
-        async for object_id, index, data in host.get_chunks(chunks):
-            yield object_id, index, bytes([data[0] ^ 1]) + data[1:]
+        async for object_id, index, data in host.get_chunks(spans):
+            yield object_id, index, bytes([data[0] ^ 1]) + data[1:] if data else data
 
 
 def alter(sea: Sea) -> None:

@@ -9,7 +9,7 @@ import pytest
 from relay.errors import Malformed, Refused, Unreachable
 from relay.limits import CONTENT_SECONDS, MAX_FILES, MAX_WANTS, STREAMS
 from relay.store.interface import State
-from relay.sync import visit
+from relay.sync import content as exchange
 from relay.sync.messages import Inquiry
 from tests.factory import make_file, make_statement, object_of
 from tests.fleet import CHUNK, Cut, CutCalls, Fleet, Link, Ship
@@ -36,16 +36,18 @@ async def test_receipts_and_notices_before_statements_before_content(fleet: Flee
         steps = [step.partition(" ")[0] for step in link.steps if step.endswith(way)]
         assert steps == sorted(steps, key=ranks.index)
     assert order[order.index("CHUNK") :] == ["CHUNK"] * 8, "content comes after all records"
+    first = order.index("STATEMENT")
+    assert not {"NOTICE", "CHECKPOINT", "RECEIPT"} & set(order[first:]), "of both ways"
     assert {"CHECKPOINT", "RECEIPT", "STATEMENT"} <= set(order)
     assert await island.state(delivered) is State.DELIVERED
     assert await boat.state(fresh) is await island.state(mine) is State.WAITING
 
 
 async def test_whole_packages_before_many_halves(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visit, "STREAMS", 1)  # several streams are as many chunks apart
+    monkeypatch.setattr(exchange, "STREAMS", 1)  # several streams are as many chunks apart
     island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
-    contents = [[fleet.content(size * CHUNK) for _ in range(2)] for size in (3, 1, 2)]
-    statements = [await island.submit(*pair, form=f"form-{place}") for place, pair in enumerate(contents)]
+    pairs = [[fleet.content(size * CHUNK) for _ in range(2)] for size in (3, 1, 2)]
+    statements = [await island.submit(*pair, form=f"form-{place}") for place, pair in enumerate(pairs)]
     with pytest.raises(Unreachable):
         await boat.visit(Cut(island.host(boat), 2 + 4 + 3))
     states = [await boat.state(statement) for statement in statements]

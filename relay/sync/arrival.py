@@ -1,0 +1,76 @@
+"""Chunks on their way in: checked and staged as they arrive, committed a few times a second while more come.
+
+Both sides of a visit take chunks in by this: the visitor what it fetches, the visited node what is brought to it.
+Guards promises 2 and 3: the store takes what it wants, and what has the hash that a statement says; and promise 5:
+only `finish` says that all that was taken is durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from relay.errors import Malformed
+from relay.limits import COMMIT_SECONDS, MAX_WRONG_CHUNKS
+from relay.records.identifiers import ObjectId
+from relay.sync.claims import Claims, Way
+from relay.sync.custody import Custody
+
+logger = logging.getLogger(__name__)
+
+
+class Arrival:
+    """What comes on one way. `taken` counts the chunks that were wanted, `rung` the news they made."""
+
+    def __init__(self, custody: Custody, claims: Claims, who: Way, clock: Callable[[], float]) -> None:
+        self.taken = 0
+        self.rung = 0
+        self._custody = custody
+        self._claims = claims
+        self._who = who
+        self._clock = clock
+        self._wrong = 0
+        self._begun = clock()
+        self._commit: asyncio.Task[None] | None = None
+
+    async def take(self, object_id: ObjectId, index: int, data: bytes) -> None:
+        """Keep a chunk if it is wanted. A wrong one proves nothing against the peer: a hostile statement may name an
+        honest object with false chunk hashes. Many wrong ones do: raises `Malformed`. Raises `StoreError`, also of an
+        earlier chunk that could not be committed."""
+        try:
+            taken = await self._custody.store.stage_chunk(object_id, index, data)
+        except Malformed as error:
+            self._wrong += 1
+            logger.info("a chunk of %s was not taken: %s", object_id.hex(), error.what)
+            if self._wrong > MAX_WRONG_CHUNKS:
+                raise
+            return
+        if taken:
+            self.taken += 1
+            self._custody.content += 1
+            self._claims.claim(object_id, self._who, self._clock())
+            self._keep_up()
+
+    async def finish(self) -> None:
+        """Make durable all that was taken. Raises `StoreError` where some of it could not be."""
+        if self._commit is not None:
+            await asyncio.wait((self._commit,))
+        await self._commit_staged()
+        if self._commit is not None:
+            self._commit.result()
+
+    def _keep_up(self) -> None:
+        """Commit beside the transfer: the link does not wait for the disk."""
+        now = self._clock()
+        if now - self._begun < COMMIT_SECONDS or (self._commit is not None and not self._commit.done()):
+            return
+        if self._commit is not None:
+            self._commit.result()
+        self._begun = now
+        self._commit = asyncio.create_task(self._commit_staged())
+
+    async def _commit_staged(self) -> None:
+        if await self._custody.store.commit_chunks():
+            self.rung += 1
+            self._custody.news.ring()

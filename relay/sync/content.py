@@ -1,0 +1,211 @@
+"""The content of a visit: what to fetch and what to bring, chunk by chunk, over a few streams in each direction.
+
+The taker chooses. A neighbour says what it wants, and is asked for what is wanted here. A receiver wants more than it
+could list, and this node carries a boatful: there the visitor asks after what it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+
+from relay.errors import Malformed, Refused
+from relay.limits import (
+    CONTENT_SECONDS,
+    MAX_CHUNKS_CALL,
+    MAX_WANTS,
+    STREAM_AT_RECEIVER_SECONDS,
+    STREAMS,
+    WANTS_PAGE,
+)
+from relay.records.identifiers import ObjectId, StatementId
+from relay.sync.arrival import Arrival
+from relay.sync.claims import Claims, Way
+from relay.sync.custody import Custody
+from relay.sync.messages import FRAME_HEAD
+from relay.sync.peer import Frame, Peer, Span
+from relay.sync.report import VisitReport
+from relay.sync.supply import Chunk, Supply, Window, chunks_of
+from relay.together import together
+
+
+class Exchange:
+    """Content to and from the peer of one visit, noted in its report. `clock` is monotonic, in seconds."""
+
+    def __init__(
+        self, custody: Custody, peer: Peer, claims: Claims, clock: Callable[[], float], report: VisitReport
+    ) -> None:
+        self._custody = custody
+        self._store = custody.store
+        self._peer = peer
+        self._claims = claims
+        self._clock = clock
+        self._report = report
+        self._who = Way(report.peer.node.hex(), fetched=True)
+        self._deadline = clock() + CONTENT_SECONDS
+        self._arrival = Arrival(custody, claims, self._who, clock)
+
+    async def with_neighbour(self) -> None:
+        """Bring and fetch at the same time. Raises what the peer raises, and what it deserves."""
+        try:
+            await together(self._send(Supply(self._wanted_there())), self._fetch(Supply(self._wanted_here())))
+        finally:
+            self._claims.release(self._who)
+
+    async def to_receiver(self) -> None:
+        """Bring what a receiver lacks of the packages that wait here. One stream does for little; others help it while
+        there is more, since they cost the receiver something, which has many visitors."""
+        supply = Supply(self._lacked_there())
+        done = asyncio.Event()
+
+        async def bring(pause: float) -> None:
+            try:
+                async with asyncio.timeout(pause):
+                    await done.wait()
+            except TimeoutError:
+                await self._send_stream(supply)
+                done.set()
+
+        await together(*(bring(place * STREAM_AT_RECEIVER_SECONDS) for place in range(STREAMS)))
+
+    # -- what there is to move
+
+    async def _wanted_here(self) -> AsyncIterator[list[Chunk]]:
+        """What is wanted here and held there: bundle by bundle."""
+        tried: set[ObjectId] = set()
+        while wants := await self._store.wants(WANTS_PAGE, frozenset(tried)):
+            tried.update(want.object for want in wants)
+            held = {one.object: one for one in await self._peer.holdings([want.object for want in wants])}
+            by_object = {want.object: want for want in wants if want.object in held}
+            ordered = self._claims.order(list(by_object), self._who, self._clock())
+            self._report.left |= len(ordered) < len(by_object)
+            page: list[Chunk] = []
+            for object_id, forward in ordered:
+                # The size that counts is that of what is held: what is wanted may be a hostile statement's claim.
+                holding = held[object_id]
+                found = list(chunks_of(object_id, holding.size, holding.offers(by_object[object_id].missing)))
+                page.extend(found if forward else reversed(found))
+            yield page
+
+    async def _wanted_there(self) -> AsyncIterator[list[Chunk]]:
+        """What is wanted there and held here, in the order in which the peer wants it."""
+        tried: dict[ObjectId, None] = {}
+        while len(tried) < MAX_WANTS and (wants := await self._peer.wants(list(tried))):
+            fresh = [want for want in wants if want.object not in tried]
+            if not fresh:
+                return  # it says the same for ever
+            tried.update(dict.fromkeys(want.object for want in fresh))
+            held = {one.object: one for one in await self._store.holdings([want.object for want in fresh])}
+            page: list[Chunk] = []
+            for want in fresh:
+                if holding := held.get(want.object):
+                    page.extend(chunks_of(want.object, holding.size, holding.offers(want.missing)))
+            yield page
+
+    async def _lacked_there(self) -> AsyncIterator[list[Chunk]]:
+        """What a receiver lacks of the packages that wait here: one after the other, old versions last."""
+        after = b""
+        while statements := await self._store.awaiting_receipt(after, WANTS_PAGE):
+            after = statements[-1]
+            objects = await self._objects_of(statements)
+            for at in range(0, len(objects), MAX_WANTS):
+                held = {one.object: one for one in await self._store.holdings(objects[at : at + MAX_WANTS])}
+                page: list[Chunk] = []
+                for object_id, missing in await self._peer.missing(list(held)) if held else []:
+                    if holding := held.pop(object_id, None):
+                        page.extend(chunks_of(object_id, holding.size, holding.offers(missing)))
+                yield page
+
+    async def _objects_of(self, statements: Sequence[StatementId]) -> list[ObjectId]:
+        found = [await self._store.bundle(one) for one in statements]
+        bundles = [one for one in found if one is not None]
+        old = {one.supersedes for one in bundles}
+        bundles.sort(key=lambda one: one.id in old)
+        return list(dict.fromkeys(file.sha256 for one in bundles for file in one.files))
+
+    # -- fetching
+
+    async def _fetch(self, supply: Supply) -> None:
+        try:
+            await _in_streams(lambda: self._fetch_stream(supply))
+        finally:
+            await self._arrival.finish()
+            self._report.rung += self._arrival.rung
+
+    async def _fetch_stream(self, supply: Supply) -> None:
+        while (first := await self._draw_wanted(supply)) and not self._is_over():
+            window = Window(self._clock)
+            asked: dict[Span, int] = {}
+            async for object_id, index, data in self._peer.get_chunks(self._ask(first, supply, window, asked)):
+                length = asked.pop((object_id, index), None)
+                if length is None:
+                    raise Malformed("A peer sent a chunk that it was not asked for")
+                window.came(length)
+                if data:
+                    await self._arrival.take(object_id, index, data)
+                    self._report.bytes_in += len(data)
+
+    async def _ask(self, first: Chunk, supply: Supply, window: Window, asked: dict[Span, int]) -> AsyncIterator[Span]:
+        """Ask for one chunk after the other as others come, in one call."""
+        chunk: Chunk | None = first
+        left = MAX_CHUNKS_CALL
+        while chunk is not None and not self._ends():
+            if chunk is first or await self._is_wanted(chunk):
+                await window.open(chunk.length)
+                asked[chunk.object, chunk.index] = chunk.length
+                left -= FRAME_HEAD.size + chunk.length
+                yield chunk.object, chunk.index
+            chunk = supply.take(left)
+
+    async def _draw_wanted(self, supply: Supply) -> Chunk | None:
+        while (chunk := await supply.draw()) and not await self._is_wanted(chunk):
+            pass
+        return chunk
+
+    async def _is_wanted(self, chunk: Chunk) -> bool:
+        """Whether another visit brought it meanwhile, or is bringing it."""
+        if self._claims.comes_otherwise(chunk.object, self._who, self._clock()):
+            self._report.left = True
+            return False
+        return bool(await self._store.missing(chunk.object) >> chunk.index & 1)
+
+    # -- bringing
+
+    async def _send(self, supply: Supply) -> None:
+        await _in_streams(lambda: self._send_stream(supply))
+
+    async def _send_stream(self, supply: Supply) -> None:
+        while (first := await supply.draw()) and not self._is_over():
+            await self._peer.put_chunks(self._hand_over(first, supply))
+
+    async def _hand_over(self, first: Chunk, supply: Supply) -> AsyncIterator[Frame]:
+        """Read one chunk after the other as the link takes them, for one call."""
+        chunk: Chunk | None = first
+        left = MAX_CHUNKS_CALL
+        while chunk is not None and not self._ends():
+            data = await self._store.read_chunk(chunk.object, chunk.index)
+            if data is not None:
+                yield chunk.object, chunk.index, data
+                self._custody.handed.went(self._who.peer, chunk.object, chunk.index)
+                self._report.bytes_out += len(data)
+                left -= FRAME_HEAD.size + len(data)
+            chunk = supply.take(left)
+
+    # -- the end
+
+    def _is_over(self) -> bool:
+        """Whether content is to end here. Raises `Refused` once the peer is revoked."""
+        if self._is_revoked():
+            raise Refused("revoked", f"{self._report.peer.name} was revoked during the visit")
+        return self._ends()
+
+    def _ends(self) -> bool:
+        self._report.more = self._report.more or self._clock() > self._deadline
+        return self._report.more or self._is_revoked()
+
+    def _is_revoked(self) -> bool:
+        return self._report.peer.node in self._custody.admission.revoked
+
+
+async def _in_streams(stream: Callable[[], Coroutine[None, None, None]]) -> None:
+    await together(*(stream() for _ in range(STREAMS)))

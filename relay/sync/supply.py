@@ -1,0 +1,86 @@
+"""What there is to move, and how much of it may be on its way: the two ends of a stream of chunks.
+
+Several streams draw from one `Supply`, chunk by chunk, so that they end an object together and whole packages come
+first. A `Window` bounds what one stream has asked for and not got. No I/O of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+
+from relay.limits import BATCH_SECONDS, FIRST_BATCH, LOW_SUPPLY, MAX_BATCH
+from relay.records.identifiers import ObjectId
+from relay.records.statement import chunk_size_for
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A chunk to move, with its length in bytes."""
+
+    object: ObjectId
+    index: int
+    length: int
+
+
+def chunks_of(object_id: ObjectId, size: int, bits: int) -> Iterator[Chunk]:
+    """The chunks of an object of `size` bytes whose bits are set, in order; bits beyond its end are passed over."""
+    step = chunk_size_for(size)
+    for index in range(-(-size // step)):
+        if bits >> index & 1:
+            yield Chunk(object_id, index, min(step, size - index * step))
+
+
+class Supply:
+    """Chunks to move, best first. They are listed page by page, each page while some of the last one is left."""
+
+    def __init__(self, pages: AsyncIterator[list[Chunk]]) -> None:
+        self._pages = pages
+        self._chunks: deque[Chunk] = deque()
+        self._over = False
+        self._listing = asyncio.Lock()
+
+    async def draw(self) -> Chunk | None:
+        """The next chunk, waited for while it is being listed; None when there are no more."""
+        if len(self._chunks) < LOW_SUPPLY and not self._over:
+            async with self._listing:
+                while len(self._chunks) < LOW_SUPPLY and not self._over:
+                    page = await anext(self._pages, None)
+                    self._over = page is None
+                    self._chunks.extend(page or ())
+        return self._chunks.popleft() if self._chunks else None
+
+    def take(self, most: int) -> Chunk | None:
+        """The next chunk if it is listed already and is of at most so many bytes."""
+        return self._chunks.popleft() if self._chunks and self._chunks[0].length <= most else None
+
+
+class Window:
+    """What a stream may have asked for and not got, in bytes: what it moves in `BATCH_SECONDS`, by the rate so far. A
+    slow link is not filled with what comes late, and on a fast one round trips do not count."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._begun = clock()
+        self._moved = 0
+        self._asked = 0
+        self._came = asyncio.Event()
+
+    async def open(self, length: int) -> None:
+        """Wait until so much more may be asked for; it counts as asked for then."""
+        while self._asked and self._asked + length > self._most():
+            self._came.clear()
+            await self._came.wait()
+        self._asked += length
+
+    def came(self, length: int) -> None:
+        """So much of it came, or will not come."""
+        self._asked -= length
+        self._moved += length
+        self._came.set()
+
+    def _most(self) -> float:
+        rate = self._moved / max(self._clock() - self._begun, 0.001)
+        return min(max(rate * BATCH_SECONDS, FIRST_BATCH), MAX_BATCH)
