@@ -60,10 +60,15 @@ class Arrival:
         if self._commit is not None:
             self._commit.result()
 
+    @property
+    def committing(self) -> bool:
+        """Whether some of it is being committed now."""
+        return self._commit is not None and not self._commit.done()
+
     def _keep_up(self) -> None:
         """Commit beside the transfer: the link does not wait for the disk."""
         now = self._clock()
-        if now - self._begun < COMMIT_SECONDS or (self._commit is not None and not self._commit.done()):
+        if now - self._begun < COMMIT_SECONDS or self.committing:
             return
         if self._commit is not None:
             self._commit.result()

@@ -1,0 +1,67 @@
+"""Chunks on their way in: committed while more come, and what could not be committed is said."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+
+from relay.errors import StoreError
+from relay.limits import COMMIT_SECONDS
+from relay.sync.arrival import Arrival
+from relay.sync.claims import Way
+from tests.factory import make_file, make_statement, object_of
+from tests.fleet import CHUNK, Fleet, Ship
+
+
+async def taking(fleet: Fleet, size: int) -> tuple[Ship, bytes, Arrival]:
+    """A boat that knows of an object of so many chunks, the object, and what takes it in."""
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    content = fleet.content(size * CHUNK)
+    await boat.take(make_statement(fleet.election, island.node, make_file(content)))
+    return boat, content, Arrival(boat.custody, boat.claims, Way("somebody", fetched=True), fleet.clock)
+
+
+async def test_chunks_become_durable_while_more_come(fleet: Fleet) -> None:
+    boat, content, arrival = await taking(fleet, 4)
+    await arrival.take(object_of(content), 0, content[:CHUNK])
+    fleet.clock.now += 2 * COMMIT_SECONDS
+    await arrival.take(object_of(content), 1, content[CHUNK : 2 * CHUNK])
+    async with asyncio.timeout(10):
+        while await boat.chunks_held(content) != {0, 1}:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    await arrival.take(object_of(content), 2, content[2 * CHUNK : 3 * CHUNK])
+    await arrival.finish()
+    assert await boat.chunks_held(content) == {0, 1, 2}
+    assert (arrival.taken, arrival.rung) == (3, 0)
+
+
+async def test_news_rings_once_for_what_became_whole(fleet: Fleet) -> None:
+    boat, content, arrival = await taking(fleet, 2)
+    before, seen = boat.custody.news.count, boat.custody.content
+    for index in range(2):
+        await arrival.take(object_of(content), index, content[index * CHUNK :][:CHUNK])
+    await arrival.finish()
+    assert boat.custody.news.count - before == arrival.rung == 1
+    assert boat.custody.content == seen + 2
+
+
+async def test_a_commit_that_failed_beside_the_transfer_is_not_forgotten(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boat, content, arrival = await taking(fleet, 3)
+    good = os.fdatasync
+
+    def failing(_descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", failing)
+    fleet.clock.now += 2 * COMMIT_SECONDS
+    await arrival.take(object_of(content), 0, content[:CHUNK])
+    while arrival.committing:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    monkeypatch.setattr(os, "fdatasync", good)
+    with pytest.raises(StoreError):
+        await arrival.finish()
+    assert await boat.chunks_held(content) == set()

@@ -1,0 +1,182 @@
+"""Contacts: what a change of the link means to a visit under way, where a neighbour is looked for, and when not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, cast
+
+import pytest
+
+from relay.errors import Unreachable
+from relay.limits import IDLE_SECONDS, SETTLED_SECONDS
+from relay.node import contacts
+from relay.node.contacts import Contacts
+from relay.records.identifiers import ObjectId
+from relay.store.interface import Holding
+from relay.sync.host import Host
+from relay.sync.messages import Greeting
+from relay.sync.signal import Signal
+from tests.fleet import Fleet, Link, Ship
+
+HERE, THERE = "[fe80::1%wlan0]:8470", "[fe80::1%wlan1]:8470"
+
+
+class Way(Link):
+    """The way to a node at a URL."""
+
+    def __init__(self, host: Host, url: str, rig: Rig) -> None:
+        super().__init__(host)
+        self.url = url
+        self._rig = rig
+
+    async def hello(self, mine: Greeting) -> Greeting:
+        self._rig.called.append(self.url)
+        await self._rig.on_hello(self.url)
+        return await super().hello(mine)
+
+    async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
+        self._rig.asked += 1
+        await self._rig.on_holdings()
+        return await super().holdings(objects)
+
+    async def news(self, heard: int, wait: float) -> int:
+        return await Signal().wait(heard, None)  # never any
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+class Rig:
+    """A ship whose contacts lead to another one without sockets."""
+
+    def __init__(self, ship: Ship, other: Ship) -> None:
+        self.ship, self.other = ship, other
+        self.called: list[str] = []
+        self.asked = 0
+        self.on_hello: Callable[[str], Any] = self._nothing
+        self.on_holdings: Callable[[], Any] = self._nothing
+        self.contacts = Contacts(
+            ship.custody, cast(Any, None), ship.greeting, ship.claims, asyncio.get_running_loop().time
+        )
+        self.key = other.node.identity.node.hex()
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        """Wait for something that is to happen."""
+        async with asyncio.timeout(10):
+            while not true():  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+
+    def peer(self, url: str, _context: object) -> Way:
+        """Stands where `HttpPeer` does."""
+        return Way(self.other.host(self.ship), url, self)
+
+    async def _nothing(self, *_what: object) -> None:
+        return
+
+
+@pytest.fixture
+async def rig(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
+    ships = [await fleet.carrier(name) for name in ("km-bahari", "kp-anis")]
+    ships.sort(key=lambda ship: ship.node.identity.node)  # the lower id visits at once
+    rig = Rig(*ships)
+    monkeypatch.setattr(contacts, "HttpPeer", rig.peer)
+    yield rig
+    await rig.contacts.close()
+
+
+async def test_a_visit_over_an_interface_that_went_ends_at_once(rig: Rig) -> None:
+    stuck = asyncio.Event()
+
+    async def hang(_url: str) -> None:
+        if len(rig.called) == 1:
+            stuck.set()
+            await asyncio.Event().wait()
+
+    rig.on_hello = hang
+    rig.contacts.seen(rig.key, [HERE])
+    await stuck.wait()
+    rig.contacts.link_changed({"wlan1"}, {"wlan1"})
+    await asyncio.sleep(0)
+    assert len(rig.called) == 1, "another interface is another's affair"
+    rig.contacts.link_changed({"wlan0"}, {"wlan0"})
+    await rig.until(lambda: len(rig.called) > 1)
+
+
+async def test_an_address_where_nobody_answers_gives_way_to_the_next(rig: Rig) -> None:
+    async def lost(url: str) -> None:
+        if HERE in url:
+            raise Unreachable("Nobody is there", "It is tried again.")
+
+    rig.on_hello = lost
+    rig.contacts.seen(rig.key, [HERE, THERE])
+    await rig.until(lambda: f"https://{THERE}" in rig.called)
+    assert rig.called == [f"https://{HERE}", f"https://{THERE}"]
+
+
+async def test_an_address_where_a_visit_was_cut_is_the_first_to_be_tried_again(fleet: Fleet, rig: Rig) -> None:
+    island = await fleet.launch("pulau-long")
+    statement = await island.submit(fleet.content())
+    await rig.ship.custody.take([(kind, raw) for kind, _, raw in await island.store.read([statement], 1 << 20)])
+
+    async def cut() -> None:
+        raise Unreachable("The link is lost", "It is tried again.")
+
+    rig.on_holdings = cut
+    rig.contacts.seen(rig.key, [HERE, THERE])
+    await rig.until(lambda: len(rig.called) == 2)
+    assert rig.called == [f"https://{HERE}"] * 2
+
+
+async def test_where_nothing_changed_nobody_is_asked_for_content_again(
+    fleet: Fleet, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both lack the same photographs: without this they would ask each other for them at every visit."""
+    clock = fleet.clock
+    island = await fleet.launch("pulau-long")
+    await island.submit(fleet.content())
+    for ship in (rig.ship, rig.other):
+        records = await island.store.read(await island.store.awaiting_receipt(b"", 1), 1 << 20)
+        await ship.custody.take([(kind, raw) for kind, _, raw in records])
+    monkeypatch.setattr(rig.contacts, "_clock", clock)
+    rig.contacts.seen(rig.key, [HERE])
+    neighbour = rig.contacts._neighbours[rig.key]
+
+    async def visited_again(seconds: float) -> int:
+        before, calls = rig.asked, len(rig.called)
+        clock.now += seconds
+        neighbour.changed.set()
+        await rig.until(lambda: len(rig.called) > calls and neighbour.contact.visited == clock.now)
+        return rig.asked - before
+
+    await rig.until(lambda: neighbour.contact.visited is not None)
+    assert rig.asked == 1
+    assert await visited_again(IDLE_SECONDS + 1) == 0
+    assert await visited_again(IDLE_SECONDS + 1) == 0
+    rig.other.custody.content += 1
+    assert await visited_again(IDLE_SECONDS + 1) == 1, "something came or went there"
+    assert await visited_again(IDLE_SECONDS + 1) == 0
+    assert await visited_again(SETTLED_SECONDS + 1) == 1, "a disk may have room again"
+
+
+async def test_news_of_others_is_carried_on_though_the_visit_brought_some_too(fleet: Fleet, rig: Rig) -> None:
+    """What comes from elsewhere during a visit is no news that the neighbour has heard."""
+    island = await fleet.launch("pulau-long")
+    theirs, elsewhere = [await island.submit(), await island.submit()]
+
+    await rig.other.custody.take([(kind, raw) for kind, _, raw in await island.store.read([theirs], 1 << 20)])
+    real = rig.ship.custody.take
+
+    async def take(records: Any, asked: Any = None) -> Any:
+        verdicts = await real(records, asked)
+        monkey.undo()
+        await real([(kind, raw) for kind, _, raw in await island.store.read([elsewhere], 1 << 20)])
+        return verdicts
+
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr(rig.ship.custody, "take", take)
+    rig.contacts.seen(rig.key, [HERE])
+    try:
+        await rig.until(lambda: len(rig.other.store.members) == len(rig.ship.store.members) > 1)
+    finally:
+        monkey.undo()

@@ -1,0 +1,106 @@
+"""What there is to move, drawn by several streams, and how much of it is on its way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from relay.limits import BATCH_SECONDS, FIRST_BATCH, LOW_SUPPLY, MAX_BATCH
+from relay.records.identifiers import ObjectId
+from relay.sync.supply import Chunk, Supply, Window, chunks_of
+from tests.fleet import CHUNK, Clock
+
+OBJECT = ObjectId(bytes(32))
+
+
+def chunks(first: int, count: int) -> list[Chunk]:
+    return [Chunk(OBJECT, index, CHUNK) for index in range(first, first + count)]
+
+
+class Pages:
+    """Pages of a list that somebody else makes; `made` counts them."""
+
+    def __init__(self, *pages: list[Chunk]) -> None:
+        self.made = 0
+        self._pages = pages
+
+    async def __call__(self) -> AsyncIterator[list[Chunk]]:
+        for page in self._pages:
+            self.made += 1
+            await asyncio.sleep(0)
+            yield page
+
+
+async def test_a_page_is_listed_while_some_of_the_last_one_is_left() -> None:
+    pages = Pages(chunks(0, LOW_SUPPLY + 1), chunks(1_000, 1), [], chunks(2_000, 1))
+    supply = Supply(pages())
+    assert await supply.draw() == chunks(0, 1)[0]
+    assert pages.made == 1
+    assert await supply.draw() == chunks(1, 1)[0]
+    assert pages.made == 1
+    drawn = [await supply.draw(), await supply.draw()]
+    assert drawn == chunks(2, 2)
+    assert pages.made == 4
+
+
+async def test_streams_draw_each_chunk_once_and_in_order() -> None:
+    supply = Supply(Pages(chunks(0, 10), chunks(10, 90))())
+    drawn: list[int] = []
+
+    async def stream() -> None:
+        while chunk := await supply.draw():
+            drawn.append(chunk.index)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(stream() for _ in range(3)))
+    assert drawn == list(range(100))
+    assert await supply.draw() is None
+
+
+async def test_what_does_not_fit_a_call_is_left_for_the_next() -> None:
+    supply = Supply(Pages(chunks(0, 2))())
+    assert supply.take(CHUNK) is None, "nothing is listed yet"
+    assert await supply.draw()
+    assert supply.take(CHUNK - 1) is None
+    assert supply.take(CHUNK) == chunks(1, 1)[0]
+    assert supply.take(CHUNK) is None
+
+
+def test_bits_beyond_an_objects_end_are_passed_over() -> None:
+    found = list(chunks_of(OBJECT, CHUNK + 5, 0b1111))
+    assert found == [Chunk(OBJECT, 0, CHUNK), Chunk(OBJECT, 1, 5)]
+    assert list(chunks_of(OBJECT, 3 * CHUNK, 0b100)) == [Chunk(OBJECT, 2, CHUNK)]
+
+
+async def test_a_window_opens_as_chunks_come_and_grows_with_the_rate() -> None:
+    clock = Clock()
+    window = Window(clock)
+    for _ in range(FIRST_BATCH // CHUNK):
+        await window.open(CHUNK)
+    waiting = asyncio.create_task(window.open(CHUNK))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    clock.now += BATCH_SECONDS
+    window.came(CHUNK)
+    await waiting
+    for _ in range(100):
+        clock.now += 0.001
+        window.came(CHUNK)
+        await window.open(CHUNK)
+    more = 0
+    while True:
+        try:
+            async with asyncio.timeout(0.01):
+                await window.open(CHUNK)
+        except TimeoutError:
+            break
+        more += CHUNK
+    assert more + FIRST_BATCH <= MAX_BATCH + CHUNK
+    assert more > FIRST_BATCH
+
+
+async def test_a_chunk_larger_than_any_window_gets_through() -> None:
+    window = Window(Clock())
+    await window.open(10 * MAX_BATCH)
+    window.came(10 * MAX_BATCH)
+    await window.open(10 * MAX_BATCH)
