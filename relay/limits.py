@@ -128,6 +128,12 @@ CONNECT_SECONDS = 3.0
 STALL_SECONDS = 5.0
 """A call in which no byte moves for so long is over. (A dead link shows in 3 s, by TCP: see `relay.net.sockets`.)"""
 
+SLOWEST = 16 * KIB
+"""Bytes a second of an answer; a visit to who is slower ends, and goes on at another time."""
+CHUNKS_SECONDS = 60.0
+"""Any call is over after so long, and what its answer takes at `SLOWEST`: a visit asks for no more chunks after
+`CONTENT_SECONDS`."""
+
 # Node
 MAX_CONFIG = 64 * KIB
 MAX_PEERS = 256

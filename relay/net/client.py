@@ -16,7 +16,9 @@ import aiohttp
 
 from relay.errors import Malformed, Refused, RelayError, Unreachable
 from relay.limits import (
+    CHUNKS_SECONDS,
     CONNECT_SECONDS,
+    HANDSHAKE_SECONDS,
     MAX_GREETING,
     MAX_INQUIRY_WAIT,
     MAX_MESSAGE,
@@ -24,6 +26,7 @@ from relay.limits import (
     MAX_PROBLEM,
     MAX_RECONCILE_MESSAGE,
     MAX_RECORDS_MESSAGE,
+    SLOWEST,
     STALL_SECONDS,
     STREAMS,
 )
@@ -136,10 +139,16 @@ class HttpPeer:
         return messages.decode_missing(body)
 
     async def get_chunks(self, spans: AsyncIterator[Span]) -> AsyncIterator[Frame]:
-        """See `Peer`. The call goes on being made while its answer comes."""
+        """See `Peer`. The call goes on being made while its answer comes: aiohttp's own patience would only begin when
+        it has been made."""
         try:
             body = (SPAN.pack(object_id, index) async for object_id, index in spans)
-            async with self._session.post(self.url + routes.GET_CHUNKS, data=body, **_PLAINLY) as response:
+            timeout = aiohttp.ClientTimeout(total=CHUNKS_SECONDS, sock_connect=CONNECT_SECONDS)
+            async with asyncio.timeout(CONNECT_SECONDS + HANDSHAKE_SECONDS + STALL_SECONDS):
+                response = await self._session.post(
+                    self.url + routes.GET_CHUNKS, data=body, timeout=timeout, **_PLAINLY
+                )
+            async with response:
                 await self._check(response)
                 async for frame in read_frames(response.content, STALL_SECONDS):
                     yield frame
@@ -147,8 +156,20 @@ class HttpPeer:
             raise self._lost(error) from error
 
     async def put_chunks(self, frames: AsyncIterator[Frame]) -> int:
-        """See `Peer`."""
-        return messages.decode_number(await self._call(routes.PUT_CHUNKS, _framed(frames), MAX_NUMBER))
+        """See `Peer`. The peer has `STALL_SECONDS` for each frame, and for its answer."""
+        now = asyncio.get_running_loop().time
+
+        async def framed() -> AsyncIterator[bytes]:
+            async for object_id, index, data in frames:
+                patience.reschedule(now() + STALL_SECONDS)
+                yield FRAME_HEAD.pack(object_id, index, len(data)) + data
+            patience.reschedule(now() + STALL_SECONDS)
+
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS + HANDSHAKE_SECONDS + STALL_SECONDS) as patience:
+                return messages.decode_number(await self._call(routes.PUT_CHUNKS, framed(), MAX_NUMBER))
+        except TimeoutError as error:
+            raise self._lost(error) from error
 
     def _warm_up(self) -> None:
         """Make the connections that content will need while records, which come before it, are on their way."""
@@ -162,7 +183,10 @@ class HttpPeer:
     async def _call(
         self, path: str, body: bytes | AsyncIterator[bytes], limit: int, patience: float = STALL_SECONDS
     ) -> bytes:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=patience)
+        """One call; its answer, of at most `limit` bytes, some of it within `patience` seconds and all of it at no less
+        than `SLOWEST`: who lets it drip does not hold a visit up."""
+        total = CHUNKS_SECONDS + patience + limit / SLOWEST
+        timeout = aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_SECONDS, sock_read=patience)
         try:
             async with self._session.post(self.url + path, data=body, timeout=timeout, **_PLAINLY) as response:
                 await self._check(response)
@@ -207,11 +231,6 @@ class _OneNode(aiohttp.TCPConnector):
             raise Refused("other-node", "An address led to one node, and then to another")
         self.identity = identity
         return connection
-
-
-async def _framed(frames: AsyncIterator[Frame]) -> AsyncIterator[bytes]:
-    async for object_id, index, data in frames:
-        yield FRAME_HEAD.pack(object_id, index, len(data)) + data
 
 
 def _names_content(raw: bytes) -> bool:

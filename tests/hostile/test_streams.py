@@ -10,10 +10,12 @@ from contextlib import suppress
 
 import pytest
 
-from relay.limits import MAX_CHUNK, MAX_CHUNKS_CALL, STALL_SECONDS
+from relay.limits import MAX_CHUNK, MAX_CHUNKS_CALL, MIN_RECONCILE_MESSAGE, STALL_SECONDS
 from relay.records.encoding import encode
 from relay.records.identifiers import sha256
+from relay.store.recordset import END, FIRST
 from relay.sync.messages import FRAME_HEAD, Greeting
+from relay.sync.ranges import MessageWriter
 from tests.boxes import NodeBox
 from tests.e2e.visitors import as_node
 from tests.e2e.world import FORM, TPS, holds
@@ -100,8 +102,10 @@ def test_heads_without_an_end_are_ended_without_a_word_in_the_log(waters: Waters
 
 
 def greeting_of(box: NodeBox) -> bytes:
-    """What this node would honestly say of itself."""
-    return good(Greeting(as_node(box)[1]).encode())
+    """What this node would honestly say of itself, and that it holds something else: so it is asked again."""
+    writer = MessageWriter(MIN_RECONCILE_MESSAGE)
+    writer.add_fingerprint(FIRST, END, bytes(16))
+    return good(Greeting(as_node(box)[1], bytes(writer)).encode())
 
 
 ANSWERS = {
