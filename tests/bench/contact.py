@@ -1,11 +1,12 @@
 """One contact between two hosts: what useful bytes change hands, beside other programs and raw TCP on the same link.
 
-    python -m tests.bench.contact [--rows lossy,fast] [--contestants relay,rsync] [--runs 3] [--json FILE]
+    python -m tests.bench.contact [--rows lossy,fast] [--contestants tcp,relay,rsync] [--runs 3] [--json FILE]
 
 Needs root, for network namespaces, and Debian's rsync, syncthing and nncp for those. The air between the hosts is a
 process (`tests.netns.air`): rate, one-way delay, loss. All programs are loaded and run before the link comes up; the
-window begins with it. The yardstick is what TCP moves in the same window, started before the link as well: with loss,
-the best of one to eight connections, CUBIC or BBR. The other programs use the machine's own congestion control.
+window begins with it, and nobody looks at them until it is over. The yardstick is what TCP moves in the same window,
+with several numbers of connections, CUBIC or BBR, each in every run: the limit is the best one's median. The other
+programs use the machine's own congestion control.
 """
 
 from __future__ import annotations
@@ -14,22 +15,25 @@ import argparse
 import json
 import os
 import shutil
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.bench import raw
-from tests.bench.contestants import ALL, Contestant, End, Held, Package, Relay, Syncthing
+from tests.bench import brief, raw, results
+from tests.bench.contestant import Contestant, End, Held, Package
+from tests.bench.contestants import ALL, Relay, Syncthing
+from tests.bench.cost import busy_seconds, cpu_seconds
+from tests.bench.results import Result
 from tests.netns.harness import Lab, Radio, why_not
 from tests.processes import eventually
 
 PHOTO = 1_500_000
 APART_SECONDS = 6.0
 """Between two contacts: both ends have noticed by then that the link is dead, and kept what they had."""
+ENDS = "island", "ferry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,47 +51,33 @@ class Row:
     """Both ends have packages; the medium is shared, as on Wi-Fi."""
     introduced: bool = False
     """relay's nodes know each other from an earlier contact."""
-    streams: tuple[int, ...] = (1,)
-    """Numbers of raw TCP connections to try."""
+    orders: tuple[str | None, ...] = (None,)
+    """Which end has relay's lower node id, and so visits: only the ferry's link comes and goes."""
+    streams: tuple[int, ...] = ()
+    """Numbers of raw TCP connections to try, each way."""
+    news: bool = False
+    """The ferry has receipts and a notice for the island; what counts is which records cross."""
 
 
 ROWS = (
-    Row("plain", 20, 10, 0, 10, contacts=2),
+    Row("plain", 20, 10, 0, 10, contacts=2, streams=(1, 4)),
     Row("lossy", 20, 10, 1, 10, streams=(1, 2, 4, 8)),
-    Row("fast", 100, 10, 0, 30, packages=130),
-    Row("both", 20, 10, 0, 10, both=True),
-    Row("known", 20, 10, 0, 3, packages=4, introduced=True),
-    Row("strange", 20, 10, 0, 4, packages=4),
+    Row("fast", 100, 10, 0, 30, packages=130, streams=(1, 4)),
+    Row("both", 20, 10, 0, 10, both=True, streams=(1, 2, 4)),
+    Row("known", 20, 10, 0, 4, packages=4, introduced=True, orders=ENDS),
+    Row("strange", 20, 10, 0, 5, packages=4, orders=ENDS),
+    Row("brief", 20, 10, 0, 1, orders=ENDS, news=True),
 )
 
 
-@dataclass(slots=True)
-class Result:
-    """What one run gave: useful bytes per contact, whole packages and the time to the first, and TCP's share."""
-
-    row: str
-    contestant: str
-    useful: list[int] = field(default_factory=list)
-    whole: int = 0
-    first_whole: float | None = None
-    raw: int = 0
-    """Bytes that TCP moves in the window."""
-    raw_package: float = 0.0
-    """Seconds in which TCP moves one package."""
-    each_way: list[int] = field(default_factory=list)
-
-    @property
-    def ratio(self) -> float:
-        """Useful bytes of the first contact over TCP's."""
-        return self.useful[0] / self.raw
-
-
 class Course:
-    """Two hosts and the link of one row; the second one comes and goes."""
+    """Two hosts and the link of one row; the second one comes and goes. `cost` is of the last contact: what the air
+    took of one core, and everything of all cores."""
 
     def __init__(self, lab: Lab, row: Row) -> None:
         self.row = row
-        self.island, self.ferry = lab.host("island"), lab.host("ferry")
+        self.cost = 0.0, 0.0
+        self.island, self.ferry = (lab.host(name) for name in ENDS)
         self.link: Radio = lab.radio(
             self.island,
             self.ferry,
@@ -111,17 +101,17 @@ class Course:
         giver = End(self.island, ferry, folder / "island", tuple(packages[:half]))
         return giver, End(self.ferry, island, folder / "ferry", tuple(packages[half:]))
 
-    def contact(self, watch: Callable[[], bool]) -> float | None:
-        """One contact; the seconds after which `watch` was true first."""
+    def contact(self, meanwhile: Callable[[float], None] = time.sleep) -> float:
+        """One contact, at which nobody looks; when the link came up, in seconds since 1970."""
         self.link.up(self.ferry)
-        begun = time.monotonic()
-        first = None
-        while (passed := time.monotonic() - begun) < self.row.seconds:
-            if first is None and watch():
-                first = passed
-            time.sleep(0.02 if first is None else min(0.2, self.row.seconds - passed))
+        begun = time.time()
+        before = cpu_seconds(self.link.pid), busy_seconds()
+        meanwhile(self.row.seconds)
+        after = cpu_seconds(self.link.pid), busy_seconds()
         self.link.down(self.ferry)
-        return first
+        air, busy = (late - early for late, early in zip(after, before, strict=True))
+        self.cost = air / self.row.seconds, busy / self.row.seconds / (os.cpu_count() or 1)
+        return begun
 
 
 def make_packages(folder: Path, count: int) -> list[Package]:
@@ -139,125 +129,119 @@ def _tally() -> dict[str, object]:
     return {"registered_voters": 300, "votes": {str(pair): 2 for pair in range(1, 100)}}
 
 
-def compete(kind: type[Contestant], row: Row, folder: Path) -> Result:
+def compete(kind: type[Contestant], row: Row, folder: Path, order: str | None = None) -> Result:
     """One run of one contestant."""
-    result = Result(row.name, kind.name)
+    result = Result(row.name, kind.name, order or "")
     with Lab(folder / "lab") as lab:
         course = Course(lab, row)
         halves = [make_packages(folder / "packages" / side, row.packages) for side in "ab"[: 1 + row.both]]
-        contestant = kind(course.ends(folder, [package for half in halves for package in half]))
-        taker = contestant.ends[1]
-        if isinstance(contestant, Relay):
-            if row.introduced:
-                introduce(contestant, course)
-            contestant.load()
-        if not row.introduced or not isinstance(contestant, Relay):
+        ends = course.ends(folder, [package for half in halves for package in half])
+        if kind is Relay:
+            contestant: Contestant = _prepared(Relay(ends, ends[ENDS.index(order)] if order else None), course, lab)
+        else:
+            contestant = kind(ends)
             contestant.start()
         if isinstance(contestant, Syncthing):
             eventually(contestant.ready, 60, "syncthing has scanned")
+        taker = ends[1]
         before = Held(0, 0)
         for number in range(row.contacts):
-            first = course.contact(lambda: contestant.held(taker).whole > 0)
+            begun = course.contact()
             time.sleep(APART_SECONDS)
             held = contestant.held(taker)
             result.useful.append(held.bytes - before.bytes)
             before = held
             if number == 0:
-                result.first_whole, result.whole = first, held.whole
+                result.whole = held.whole
+                result.first_whole = None if held.first is None else held.first - begun
+                result.air, result.busy = course.cost
         if row.both:
-            result.each_way = [contestant.held(end).bytes for end in contestant.ends]
+            result.each_way = [contestant.held(end).bytes for end in ends]
             result.useful = [sum(result.each_way)]
+        if row.news and isinstance(contestant, Relay):
+            result.crossed = brief.crossed(contestant, row.packages, ends[0])
+        elif row.news:
+            result.crossed = {"tallies": [held.small, row.packages]}
     return result
 
 
-def introduce(contestant: Relay, course: Course) -> None:
+def _prepared(relay: Relay, course: Course, lab: Lab) -> Relay:
+    """relay's nodes, loaded and running; introduced to each other, or with news, where the row says so."""
+    if course.row.news:
+        brief.bring_news(relay, lab.host("harbour"), relay.ends[0].folder.parent)
+    if course.row.introduced:
+        relay.start()
+        introduce(relay, course)
+    relay.load()
+    if not course.row.introduced:
+        relay.start()
+    return relay
+
+
+def introduce(relay: Relay, course: Course) -> None:
     """Let relay's nodes meet once, and part."""
-    contestant.start()
     course.link.up(course.ferry)
-    for box in contestant.boxes.values():
+    for box in relay.boxes.values():
         eventually(lambda box=box: box.status()["peers"], 20, f"{box.home.name} has met the other")  # type: ignore[misc]
     course.link.down(course.ferry)
     time.sleep(APART_SECONDS)
 
 
-def yardstick(row: Row, folder: Path, chosen: raw.Choice | None) -> tuple[raw.Choice, raw.Moved]:
-    """What TCP moves in the row's window: the best of the numbers of connections and of congestion controls."""
-    best: tuple[raw.Choice, raw.Moved] | None = None
-    choices = [chosen] if chosen else [raw.Choice(n, control) for n in row.streams for control in raw.CONTROLS]
-    for choice in choices:
-        with Lab(folder / f"raw-{choice.streams}-{choice.control}") as lab:
+def yardstick(row: Row, folder: Path) -> list[Result]:
+    """What TCP moves in the row's window, by each number of connections and congestion control."""
+    found: list[Result] = []
+    for choice in raw.choices(row.streams):
+        with Lab(folder / choice.name.replace(" ", "-")) as lab:
             course = Course(lab, row)
-            moved = raw.measure(course.link, course.island, course.ferry, choice, row.seconds, course.contact, row.both)
-        if best is None or moved.bytes > best[1].bytes:
-            best = choice, moved
-    assert best is not None
-    return best
+            moved = raw.measure(course.link, course.island, course.ferry, choice, course.contact, row.both)
+            result = Result(row.name, choice.name, useful=[sum(moved)], each_way=moved if row.both else [])
+            result.air, result.busy = course.cost
+            found.append(result)
+    return found
+
+
+def run_once(row: Row, names: Sequence[str]) -> list[Result]:
+    """One run of each contestant in one row, after the yardstick's."""
+    found: list[Result] = []
+    with tempfile.TemporaryDirectory(prefix="contact-") as folder:
+        if raw.PREFIX in names:
+            found += yardstick(row, Path(folder))
+    for kind in (kind for kind in ALL if kind.name in names):
+        for order in row.orders if kind is Relay else (None,):
+            with tempfile.TemporaryDirectory(prefix="contact-") as folder:
+                found.append(compete(kind, row, Path(folder), order))
+    for one in found:
+        print(json.dumps(asdict(one)), file=sys.stderr, flush=True)
+    return found
 
 
 def main() -> int:
-    """Run, and print a table."""
+    """Run, keep, and print a table for each row."""
+    names = [raw.PREFIX, *(kind.name for kind in ALL)]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", default=",".join(row.name for row in ROWS))
-    parser.add_argument("--contestants", default=",".join(kind.name for kind in ALL))
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="where to keep the results, for tests.bench.plot")
+    parser.add_argument("--contestants", default=",".join(names))
+    parser.add_argument("--runs", type=int, default=3, help="0 prints the tables of what --json holds")
+    parser.add_argument("--json", type=Path, help="where to keep the results, beside those of other rows")
     options = parser.parse_args()
-    if (reason := why_not()) is not None:
+    chosen = options.contestants.split(",")
+    if options.runs and (reason := why_not()) is not None:
         print(reason, file=sys.stderr)
         return 1
-    kinds = [kind for kind in ALL if kind.name in options.contestants.split(",")]
-    for kind in kinds:
-        if shutil.which(kind.needs) is None:
+    for kind in ALL if options.runs else ():
+        if kind.name in chosen and shutil.which(kind.needs) is None:
             print(f"{kind.name} is missing: apt-get install {kind.package}", file=sys.stderr)
             return 1
-    results: list[Result] = []
+    kept = results.load(options.json) if options.json else []
     for row in [row for row in ROWS if row.name in options.rows.split(",")]:
-        results += run_row(row, kinds, options.runs)
+        kept = results.merged(kept, [one for _ in range(options.runs) for one in run_once(row, chosen)])
         if options.json:
-            options.json.write_text(json.dumps([asdict(one) for one in results], indent=1))
+            results.save(options.json, kept)
+        where = f"{row.rate:g} Mbit/s, {row.delay:g} ms, {row.loss:g} % loss, {row.seconds:g} s"
+        measured = results.Row(row.name, row.rate, kept)
+        print(f"\n{row.name}: {where}{', both ways' * row.both}\n\n{results.table(measured)}", flush=True)
+        print(f"\n{results.verdict(measured)}", flush=True)
     return 0
-
-
-def run_row(row: Row, kinds: Sequence[type[Contestant]], runs: int) -> list[Result]:
-    """All runs of one row, and its table."""
-    results: list[Result] = []
-    choice: raw.Choice | None = None
-    for _ in range(runs):
-        with tempfile.TemporaryDirectory(prefix="contact-") as folder:
-            choice, moved = yardstick(row, Path(folder), choice)
-        for kind in kinds:
-            if row.introduced and kind is not Relay:
-                continue
-            with tempfile.TemporaryDirectory(prefix="contact-") as folder:
-                result = compete(kind, row, Path(folder))
-            result.raw, result.raw_package = moved.bytes, moved.package_seconds
-            results.append(result)
-            print(json.dumps(asdict(result)), file=sys.stderr, flush=True)
-    assert choice is not None
-    print_table(row, choice, results)
-    return results
-
-
-def print_table(row: Row, choice: raw.Choice, results: Sequence[Result]) -> None:
-    """The medians of a row."""
-    where = f"{row.rate:g} Mbit/s, {row.delay:g} ms, {row.loss:g} % loss, {row.seconds:g} s"
-    tcp = f"{choice.streams} TCP connection{'s' * (choice.streams > 1)} ({choice.control})"
-    print(f"\n{row.name}: {where}{', both ways' * row.both}; beside {tcp}\n")
-    print(
-        "| | useful bytes over TCP's | second contact over first | whole packages | first whole beyond bare transfer |"
-    )
-    print("|---|---|---|---|---|")
-    for name in dict.fromkeys(one.contestant for one in results):
-        mine = [one for one in results if one.contestant == name]
-        ratio = statistics.median(one.ratio for one in mine)
-        again = [one.useful[1] / one.useful[0] for one in mine if len(one.useful) > 1 and one.useful[0]]
-        second = f"{statistics.median(again):.2f}" if again else ""
-        late = [one.first_whole - one.raw_package for one in mine if one.first_whole is not None]
-        first = f"{statistics.median(late):.2f} s" if len(late) * 2 > len(mine) else "none"
-        print(f"| {name} | {ratio:.3f} | {second} | {statistics.median(one.whole for one in mine):g} | {first} |")
-        if row.both:
-            print(f"\neach way: {[one.each_way for one in mine]}")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -12,13 +12,14 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 from xml.etree import ElementTree
 
-from tests.boxes import Election, NodeBox
-from tests.netns.harness import Host
+from relay.node.home import Home
+from relay.trust.certificates import node_id
+from tests.bench.contestant import Contestant, End, Held, held_of, size_of
+from tests.boxes import RELAY, Election, NodeBox
 from tests.processes import Process
 
 REGISTER = Path(__file__).parents[2] / "relay" / "cli" / "demo" / "data" / "register.csv"
@@ -26,96 +27,27 @@ TPS = "1906022011006", "1906012001001"
 FORM = "C-HASIL-KWK-BUPATI"
 
 
-@dataclass(frozen=True, slots=True)
-class Package:
-    """A tally and photographs, as files in a folder of their own."""
-
-    folder: Path
-
-    @property
-    def photos(self) -> list[Path]:
-        """Its photographs."""
-        return sorted(self.folder.glob("*.jpg"))
-
-    @property
-    def tally(self) -> Path:
-        """Its tally."""
-        return self.folder / "tally.json"
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """One end of the link: a host, the other's link-local address with its zone, a folder, packages to hand over."""
-
-    host: Host
-    other: str
-    folder: Path
-    packages: Sequence[Package]
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What one end has of the other's packages: bytes that need not be sent again, and whole packages."""
-
-    bytes: int
-    whole: int
-
-
-class Contestant:
-    """A program on both ends. It is loaded and started before the link comes up."""
-
-    name: ClassVar[str]
-    needs: ClassVar[str]
-    """A command that has to be there."""
-    package: ClassVar[str]
-    """The Debian package that brings it."""
-
-    def __init__(self, ends: tuple[End, End]) -> None:
-        self.ends = ends
-
-    def start(self) -> None:
-        """Begin on both ends."""
-        raise NotImplementedError
-
-    def held(self, end: End) -> Held:
-        """What this end has of the other's packages now."""
-        raise NotImplementedError
-
-    def other(self, end: End) -> End:
-        """The other end."""
-        return self.ends[1] if end is self.ends[0] else self.ends[0]
-
-    def _arrived(self, end: End, folder: Path, partial: str) -> Held:
-        """Of the other's packages as plain files below `folder`; files whose path matches `partial` are parts."""
-        size = 0
-        for path in folder.rglob("*"):
-            try:
-                status = path.stat()
-            except FileNotFoundError:
-                continue
-            if path.is_file():
-                size += min(status.st_size, status.st_blocks * 512) if re.search(partial, path.name) else status.st_size
-        whole = sum(
-            all(_size(folder / one.folder.name / file.name) == file.stat().st_size for file in one.folder.iterdir())
-            for one in self.other(end).packages
-        )
-        return Held(size, whole)
-
-
 class Relay(Contestant):
-    """Two nodes that never met, without any configured address; `introduced` makes them meet before."""
+    """Two nodes that never met, without any configured address. `lower` is the end that has the lower node id, and so
+    visits the other; None leaves it to chance."""
 
     name = "relay"
     needs = sys.executable
     package = "python3"
 
-    def __init__(self, ends: tuple[End, End]) -> None:
+    def __init__(self, ends: tuple[End, End], lower: End | None = None, command: Sequence[str] = RELAY) -> None:
         super().__init__(ends)
-        election = Election(ends[0].folder.parent / "office", REGISTER)
-        self.boxes: dict[End, NodeBox] = {}
-        for end, tps in zip(ends, TPS, strict=True):
-            box = NodeBox(end.folder / "home", end.host)
-            self.boxes[end] = election.admit(box, "operator", name=end.host.name, tps=[tps])
+        self.election = Election(ends[0].folder.parent / "office", REGISTER)
+        self.boxes = {end: NodeBox(end.folder / "home", end.host, relay=command) for end in ends}
+        requests = {end: box.init(end.host.name) for end, box in self.boxes.items()}
+        while lower is not None and self._node(lower) > self._node(self.other(lower)):
+            shutil.rmtree(self.boxes[lower].home)  # a node's id is its key's hash: try another key
+            requests[lower] = self.boxes[lower].init(lower.host.name)
+        for (end, request), tps in zip(requests.items(), TPS, strict=True):
+            self.boxes[end].join(self.election.enrol(request, "operator", tps=[tps]))
+
+    def _node(self, end: End) -> bytes:
+        return node_id(Home(self.boxes[end].home).key().public_key())
 
     def load(self) -> None:
         """Submit the packages."""
@@ -129,15 +61,28 @@ class Relay(Contestant):
 
     def held(self, end: End) -> Held:
         own = sum(photo.stat().st_size for one in end.packages for photo in one.photos)
-        sql = "SELECT (SELECT coalesce(sum(size), 0) FROM objects WHERE state = 1) + "
-        sql += "(SELECT coalesce(sum(held_bytes), 0) FROM layouts), "
-        sql += "(SELECT count(*) FROM bundles WHERE completed IS NOT NULL)"
-        database = sqlite3.connect(f"file:{self.boxes[end].home / 'store' / 'catalogue.db'}?mode=ro", uri=True)
+        store = self.boxes[end].home / "store"
+        database = sqlite3.connect(f"file:{store / 'catalogue.db'}?mode=ro", uri=True)
         try:
-            size, whole = database.execute(sql).fetchone()
-            return Held(int(size) - own, int(whole) - len(end.packages))
+            size, statements = database.execute(_HELD).fetchone()
+            rows = database.execute(_WHOLE).fetchall()
         finally:
             database.close()
+        moments: dict[bytes, float] = {}
+        for statement, name in rows:
+            file = store / "objects" / name.hex()[:2] / name.hex()
+            moments[statement] = max(moments.get(statement, 0.0), file.stat().st_ctime)
+        return held_of(int(size) - own, list(moments.values()), int(statements))
+
+
+_HELD = """
+    SELECT (SELECT coalesce(sum(size), 0) FROM objects WHERE state = 1)
+        + (SELECT coalesce(sum(held_bytes), 0) FROM layouts), (SELECT count(*) FROM bundles WHERE own = 0)
+"""
+_WHOLE = """
+    SELECT b.statement, f.object FROM bundles b JOIN files f USING (statement)
+    WHERE b.own = 0 AND b.completed IS NOT NULL
+"""
 
 
 class Rsync(Contestant):
@@ -196,7 +141,7 @@ class Syncthing(Contestant):
     def held(self, end: End) -> Held:
         held = self._arrived(end, end.folder / "shared", r"^\.syncthing\.")
         own = sum(file.stat().st_size for one in end.packages for file in one.folder.iterdir())
-        return Held(held.bytes - own, held.whole)
+        return replace(held, bytes=held.bytes - own)
 
     def _prepare(self, end: End) -> str:
         home = end.folder / "home"
@@ -271,8 +216,8 @@ class Nncp(Contestant):
 
     def held(self, end: End) -> Held:
         tossed = self._arrived(end, end.folder / "in", r"^$")
-        spooled = sum(_size(path) for path in (end.folder / "spool").glob("*/rx/*"))
-        return Held(tossed.bytes + spooled, tossed.whole)
+        spooled = sum(size_of(path) for path in (end.folder / "spool").glob("*/rx/*"))
+        return replace(tossed, bytes=tossed.bytes + spooled)
 
     def _prepare(self, end: End) -> str:
         (end.folder / "spool").mkdir(parents=True)
@@ -280,13 +225,6 @@ class Nncp(Contestant):
 
     def _config(self, end: End) -> Path:
         return end.folder / "nncp.hjson"
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
 
 
 ALL: tuple[type[Contestant], ...] = (Relay, Rsync, Syncthing, Nncp)

@@ -6,27 +6,16 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 from tests.bench.contestants import REGISTER
+from tests.bench.cost import cpu_seconds, resident
 from tests.boxes import Election, NodeBox
 from tests.netns.harness import Lab, why_not
-from tests.processes import Process, eventually
-
-
-def cpu_seconds(process: Process) -> float:
-    """CPU time that a process has used, its own and the kernel's for it."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def resident(process: Process) -> int:
-    """Bytes of memory that a process has in use."""
-    return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+from tests.processes import eventually
 
 
 def main() -> int:
@@ -49,14 +38,14 @@ def main() -> int:
         daemons = [box.start() for box in boxes]
         for box in boxes:
             eventually(lambda box=box: len(box.status()["peers"]) == count - 1, 60, f"{box.home.name} sees all others")  # type: ignore[misc]
-        before = [cpu_seconds(daemon) for daemon in daemons]
+        before = [cpu_seconds(daemon.pid) for daemon in daemons]
         begun = time.monotonic()
         time.sleep(options.minutes * 60)
         passed = time.monotonic() - begun
         print(f"| node with {options.neighbours} neighbours | of one core | memory |\n|---|---|---|")
         for box, daemon, used in zip(boxes, daemons, before, strict=True):
-            share = (cpu_seconds(daemon) - used) / passed
-            print(f"| {box.home.name} | {share:.2%} | {resident(daemon) / 1e6:.0f} MB |")
+            share = (cpu_seconds(daemon.pid) - used) / passed
+            print(f"| {box.home.name} | {share:.2%} | {resident(daemon.pid) / 1e6:.0f} MB |")
     return 0
 
 

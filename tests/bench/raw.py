@@ -1,7 +1,7 @@
 """What TCP alone moves over a link: the yardstick of a contact.
 
-Senders send zeros to whoever connects; takers connect as soon as the link lets them and note, with the time, how much
-has come. The clock is the machine's monotonic one, which is the same in all network namespaces.
+Senders send zeros; takers count. The end whose link comes and goes makes all connections, whichever way the bytes go,
+and tries until the link lets it. Bytes count that the taker's program has read when the contact is over.
 """
 
 from __future__ import annotations
@@ -10,104 +10,91 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
 from tests.netns.harness import Host, Radio
-from tests.processes import eventually
+from tests.processes import Process, eventually
 
 CONTROLS = ("cubic", "bbr")
-PACKAGE = 3_002_000
+PREFIX = "tcp"
+"""How the names of these results begin."""
+SETTLING_SECONDS = 0.5
+"""More than a taker takes to say what it has."""
 
-SEND = """
-import socket, sys, threading
-server = socket.create_server(("::", 9), family=socket.AF_INET6)
-server.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, sys.argv[1].encode())
-def serve(peer):
-    block = bytes(1 << 16)
-    try:
-        while True:
-            peer.sendall(block)
-    except OSError:
-        pass
-print("ready", flush=True)
-while True:
-    threading.Thread(target=serve, args=server.accept()[:1], daemon=True).start()
-"""
-
-TAKE = """
+CODE = """
 import socket, sys, threading, time
-total = 0
-def take():
-    global total
-    where = socket.getaddrinfo(sys.argv[1], 9)[0]
+opens, sends, address, port, streams, control = sys.argv[1:]
+taken = [0] * int(streams)
+def tune(sock):
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, control.encode())
+    return sock
+def connect():
+    family, _, _, _, where = socket.getaddrinfo(address, int(port))[0]
     while True:
+        sock = tune(socket.socket(family, socket.SOCK_STREAM))
+        sock.settimeout(0.1)
         try:
-            peer = socket.socket(where[0])
-            peer.settimeout(0.5)
-            peer.connect(where[4])
-            break
+            sock.connect(where)
+            sock.settimeout(None)
+            return sock
         except OSError:
+            sock.close()
             time.sleep(0.01)
-    peer.settimeout(None)
-    while block := peer.recv(1 << 16):
-        total += len(block)
-for _ in range(int(sys.argv[2])):
-    threading.Thread(target=take, daemon=True).start()
-before = -1
+def carry(place, sock):
+    block = bytearray(1 << 16)
+    while sends == "yes":
+        sock.sendall(block)
+    while size := sock.recv_into(block):
+        taken[place] += size
+if opens == "yes":
+    run = lambda place: carry(place, connect())
+else:
+    server = tune(socket.create_server(("::", int(port)), family=socket.AF_INET6))
+    run = lambda place: carry(place, server.accept()[0])
+for place in range(int(streams)):
+    threading.Thread(target=run, args=(place,), daemon=True).start()
 print("ready", flush=True)
 while True:
-    time.sleep(0.01)
-    if total != before:
-        before = total
-        print(time.monotonic(), total, flush=True)
+    time.sleep(0.2)
+    print(sum(taken), flush=True)
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """How TCP is used: the number of connections, and their congestion control."""
+    """How TCP is used: the number of connections each way, and their congestion control."""
 
     streams: int
     control: str
 
+    @property
+    def name(self) -> str:
+        """What its results are called."""
+        return f"{PREFIX} {self.streams} {self.control}"
 
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """Bytes in the window, in both directions where both were used, and seconds until one package's worth was there."""
 
-    bytes: int
-    package_seconds: float
+def choices(streams: tuple[int, ...]) -> list[Choice]:
+    """All ways to use TCP with these numbers of connections."""
+    return [Choice(count, control) for count, control in product(streams, CONTROLS)]
 
 
 def measure(
-    link: Radio,
-    giver: Host,
-    taker: Host,
-    choice: Choice,
-    seconds: float,
-    contact: Callable[[Callable[[], bool]], float | None],
-    both: bool,
-) -> Moved:
-    """Run `contact` with TCP alone, from `giver` to `taker` and, with `both`, back as well."""
-    link.up(taker)  # for a moment: addresses are asked of hosts that are up
-    pairs = [(giver, taker)] + ([(taker, giver)] if both else [])
-    addresses = [link.address(one, seen_from=other) for one, other in pairs]
-    link.down(taker)
-    processes = []
-    for (one, other), address in zip(pairs, addresses, strict=True):
-        processes.append(one.popen([sys.executable, "-c", SEND, choice.control], name="send"))
-        processes.append(other.popen([sys.executable, "-c", TAKE, address, str(choice.streams)], name="take"))
+    link: Radio, island: Host, ferry: Host, choice: Choice, contact: Callable[[], object], both: bool
+) -> list[int]:
+    """Run `contact` with TCP alone, from the island to the ferry and, with `both`, back as well: bytes each way."""
+    link.up(ferry)  # for a moment: addresses are asked of hosts that are up
+    address = link.address(island, seen_from=ferry)
+    link.down(ferry)
+    takers: list[Process] = []
+    processes: list[Process] = []
+    for port, (giver, taker) in enumerate([(island, ferry), (ferry, island)][: 1 + both], start=9):
+        for host in (island, ferry):
+            words = [("no", "yes")[host is ferry], ("no", "yes")[host is giver], address, str(port)]
+            argv = [sys.executable, "-c", CODE, *words, str(choice.streams), choice.control]
+            processes.append(host.popen(argv, name="raw"))
+            if host is taker:
+                takers.append(processes[-1])
     eventually(lambda: all("ready" in one.output for one in processes), 10, "senders and takers run")
-    begun: list[float] = []
-
-    def note() -> bool:
-        begun.append(time.monotonic())
-        return True
-
-    contact(note)
-    total, package = 0, float("nan")
-    for process in processes[1::2]:
-        lines = [line.split() for line in process.output.splitlines()[1:]]
-        samples = [(float(when) - begun[0], int(moved)) for when, moved in (line for line in lines if len(line) == 2)]
-        total += max((moved for when, moved in samples if when <= seconds), default=0)
-        package = min((when for when, moved in samples if moved >= PACKAGE), default=package)
-    return Moved(total, package)
+    contact()
+    time.sleep(SETTLING_SECONDS)
+    return [int(taker.output.split()[-1]) for taker in takers]

@@ -223,6 +223,11 @@ class Radio(Link):
         """Bytes of frames that the host has received here."""
         return int(self._command(f"heard {self._ports[host]}"))
 
+    @property
+    def pid(self) -> int:
+        """The process that is the air."""
+        return self._process.pid
+
     def close(self) -> None:
         """End the air."""
         self._process.kill()

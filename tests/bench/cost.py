@@ -1,0 +1,31 @@
+"""What processes cost: CPU time and memory, as the kernel counts them (Linux)."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process has used, all its threads and the kernel's part for them, to the nanosecond."""
+    return time.clock_gettime(~pid << 3 | 2)  # the clock that clock_getcpuclockid(3) names
+
+
+def main_thread_seconds(pid: int) -> float:
+    """Of a process's CPU time what its first thread used, to the hundredth."""
+    fields = Path(f"/proc/{pid}/task/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process has in use."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def busy_seconds() -> float:
+    """CPU time that all cores of the machine together have spent on anything."""
+    user, nice, system, _idle, _wait, irq, softirq, steal = map(
+        int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    )
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")

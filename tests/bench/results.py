@@ -1,0 +1,222 @@
+"""What contacts gave: kept in a file, put into tables, held against what has to be reached."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from tests.bench.raw import PREFIX
+
+PACKAGE = 3_002_000
+RELAY = "relay"
+
+
+@dataclass(slots=True)
+class Result:
+    """What one run gave."""
+
+    row: str
+    contestant: str
+    """A program, or `tcp` with a number of connections and a congestion control."""
+    lower: str = ""
+    """The end with the lower node id, where the row tries both."""
+    useful: list[int] = field(default_factory=list)
+    """Useful bytes of each contact."""
+    whole: int = 0
+    """Whole packages after the first contact."""
+    first_whole: float | None = None
+    """Seconds from the link to the first of them."""
+    crossed: dict[str, list[int]] = field(default_factory=dict)
+    """Kinds of records: how many crossed, and of how many."""
+    each_way: list[int] = field(default_factory=list)
+    air: float = 0.0
+    """Of one core, what the air took in the first contact."""
+    busy: float = 0.0
+    """Of all cores, what everything took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What has to be reached, and whether it was."""
+
+    what: str
+    required: str
+    got: str
+    hit: bool
+
+
+def load(file: Path) -> list[Result]:
+    """The results in a file; none where there is no file."""
+    return [Result(**one) for one in json.loads(file.read_text())] if file.exists() else []
+
+
+def merged(old: Iterable[Result], new: Sequence[Result]) -> list[Result]:
+    """New results take the place of all old ones of their row and contestant."""
+    anew = {(one.row, one.contestant) for one in new}
+    return [one for one in old if (one.row, one.contestant) not in anew] + list(new)
+
+
+def save(file: Path, results: Sequence[Result]) -> None:
+    """Keep results."""
+    file.write_text(json.dumps([asdict(one) for one in results], indent=1) + "\n")
+
+
+class Row:
+    """The results of one row. `rate` in Mbit/s."""
+
+    def __init__(self, name: str, rate: float, results: Iterable[Result]) -> None:
+        self.name = name
+        self._bare_seconds = PACKAGE * 8 / rate / 1e6
+        mine = [one for one in results if one.row == name]
+        self._runs = {key: [one for one in mine if one.contestant == key] for key in (one.contestant for one in mine)}
+        self.programs = [name for name in self._runs if not name.startswith(PREFIX)]
+        self.yardsticks = {name: self.useful(name) for name in self._runs if name.startswith(PREFIX)}
+
+    @property
+    def limit(self) -> float | None:
+        """Bytes that TCP moves: the median of the best number of connections and congestion control."""
+        return max(self.yardsticks.values(), default=None)
+
+    @property
+    def best(self) -> str:
+        """The way to use TCP that moves most."""
+        return max(self.yardsticks, key=lambda name: self.yardsticks[name])
+
+    def runs(self, name: str) -> list[Result]:
+        """All runs of one contestant."""
+        return self._runs.get(name, [])
+
+    def useful(self, name: str) -> float:
+        """Median of the useful bytes of the first contact."""
+        return statistics.median(one.useful[0] for one in self._runs[name])
+
+    def whole(self, name: str) -> float:
+        """Median of the whole packages."""
+        return statistics.median(one.whole for one in self._runs[name])
+
+    def ratio(self, name: str) -> float | None:
+        """Median of the useful bytes over TCP's."""
+        return None if self.limit is None else self.useful(name) / self.limit
+
+    def above(self, name: str) -> int:
+        """How many runs moved more than the limit, which is a median."""
+        return sum(one.useful[0] > (self.limit or float("inf")) for one in self._runs[name])
+
+    def second(self, name: str) -> float | None:
+        """Median of the second contact's useful bytes over the first's."""
+        return _median(one.useful[1] / one.useful[0] for one in self._runs[name] if len(one.useful) > 1)
+
+    def first(self, name: str) -> float | None:
+        """Seconds to the first whole package beyond its bare time at the link's rate: median, of the order of node
+        ids that is worse. None where most runs had no whole package."""
+        worst = 0.0
+        for lower in {one.lower for one in self._runs[name]}:
+            mine = [one.first_whole for one in self._runs[name] if one.lower == lower]
+            there = [float("inf") if one is None else one - self._bare_seconds for one in mine]
+            worst = max(worst, statistics.median(there))
+        return None if worst == float("inf") else worst
+
+    def crossed(self, name: str) -> dict[str, tuple[int, int]]:
+        """Of each kind of records how many crossed in the worst run, and of how many."""
+        least: dict[str, tuple[int, int]] = {}
+        for one in self._runs[name]:
+            for kind, (count, of) in one.crossed.items():
+                least[kind] = min(least.get(kind, (count, of)), (count, of))
+        return least
+
+    def starved(self, name: str) -> float | None:
+        """Median of the lesser way's share of the greater one's bytes."""
+        return _median(min(one.each_way) / max(1, *one.each_way) for one in self._runs[name] if one.each_way)
+
+
+def table(row: Row) -> str:
+    """The row as a table in Markdown, and what is to be known beside it."""
+    columns: list[tuple[str, Callable[[str], str]]] = [
+        ("useful bytes over TCP's", lambda name: _number(row.ratio(name), "{:.3f}")),
+        ("second contact over first", lambda name: _number(row.second(name), "{:.2f}")),
+        ("whole packages", lambda name: f"{row.whole(name):g}"),
+        ("first whole package, beyond its bare time", lambda name: _number(row.first(name), "{:.2f} s") or "none"),
+        ("crossed", lambda name: ", ".join(f"{n} of {of} {kind}" for kind, (n, of) in row.crossed(name).items())),
+        ("lesser way over greater", lambda name: _number(row.starved(name), "{:.2f}")),
+    ]
+    shown = [(head, cell) for head, cell in columns if any(cell(name) not in ("", "none") for name in row.programs)]
+    lines = [" | ".join(["| " + row.name, *(head for head, _ in shown)]) + " |", "|---" * (len(shown) + 1) + "|"]
+    lines += [f"| {name} | " + " | ".join(cell(name) for _, cell in shown) + " |" for name in row.programs]
+    every = [one for name in (*row.programs, *row.yardsticks) for one in row.runs(name)]
+    if row.limit is not None:
+        lines += [
+            "",
+            f"The limit is {row.limit / 1e6:.2f} MB: {row.best}, the median of {len(row.runs(row.best))} runs.",
+        ]
+        above = [f"{name} {row.above(name)} of {len(row.runs(name))}" for name in row.programs if row.above(name)]
+        lines.append(f"Runs above it (it is a median): {', '.join(above) or 'none'}.")
+    if every:
+        air, busy = max(one.air for one in every), max(one.busy for one in every)
+        lines.append(f"The air took up to {air:.0%} of one core, everything together up to {busy:.0%} of all cores.")
+    return "\n".join(lines)
+
+
+def demands(row: Row) -> list[Demand]:
+    """What has to be reached in this row, as far as it was measured."""
+    if RELAY not in row.programs:
+        return []
+    found: list[Demand] = []
+    for what, value, required in (
+        ("useful bytes over TCP's", row.ratio(RELAY), {"plain": 0.93, "lossy": 0.90, "fast": 0.90, "both": 0.90}),
+        ("second contact over first", row.second(RELAY), {"plain": 1.0}),
+        ("lesser way over greater", row.starved(RELAY), {"both": 1 / 3}),
+    ):
+        if row.name in required and value is not None:
+            least = required[row.name]
+            found.append(Demand(what, f"at least {least:.2f}", f"{value:.3f}", value >= least))
+    latest = {"known": 0.5, "strange": 1.5}.get(row.name)
+    if latest is not None:
+        first = row.first(RELAY)
+        hit = first is not None and first <= latest
+        found.append(
+            Demand("first package beyond its bare time", f"at most {latest} s", _number(first, "{:.2f} s"), hit)
+        )
+    crossed = row.crossed(RELAY)
+    if row.name == "brief":
+        got = ", ".join(f"{count} of {of} {kind}" for kind, (count, of) in crossed.items())
+        whole = bool(crossed) and all(count == of for count, of in crossed.values())
+        found.append(Demand("receipts, notices, statements", "all, in every run", got, whole))
+    found += [_ahead(row, other) for other in row.programs if other != RELAY]
+    return found
+
+
+def _ahead(row: Row, other: str) -> Demand:
+    """Whether relay is ahead of another program in what the row is about."""
+    what, mine, theirs = "useful bytes", row.useful(RELAY), row.useful(other)
+    if row.name in ("known", "strange"):
+        what, mine, theirs = "first package", -(row.first(RELAY) or 99.0), -(row.first(other) or 99.0)
+    elif row.name == "brief":
+        what, mine, theirs = "statements, or tallies", _first(row.crossed(RELAY)), _first(row.crossed(other))
+    return Demand(f"ahead of {other} ({what})", f"{abs(theirs):,.2f}", f"{abs(mine):,.2f}", mine > theirs)
+
+
+def verdict(row: Row) -> str:
+    """Demands as a table in Markdown."""
+    lines = ["| must reach | required | got | |", "|---|---|---|---|"]
+    return "\n".join(
+        [
+            *lines,
+            *(f"| {one.what} | {one.required} | {one.got} | {'hit' if one.hit else 'MISS'} |" for one in demands(row)),
+        ]
+    )
+
+
+def _first(crossed: dict[str, tuple[int, int]]) -> float:
+    return float(next(iter(crossed.values()), (0, 0))[0])
+
+
+def _median(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return statistics.median(found) if found else None
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
