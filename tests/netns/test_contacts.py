@@ -6,12 +6,16 @@ Nothing is configured: real mDNS, IPv6 link-local addresses.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.boxes import Election, NodeBox
+from relay.limits import DEAD_LINK_SECONDS, STREAMS
+from relay.records.statement import chunk_size_for
+from tests.bench.trace import TRACED, read_trace
+from tests.boxes import RELAY, Election, NodeBox
 from tests.netns.harness import Host, Lab
 from tests.processes import eventually
 
@@ -31,10 +35,12 @@ class Coast:
         self._election = Election(folder / "office", REGISTER, election="coast-2024")
         self._photos = 0
 
-    def box(self, name: str, role: str = "carrier", tps: Sequence[str] = ()) -> tuple[NodeBox, Host]:
+    def box(
+        self, name: str, role: str = "carrier", tps: Sequence[str] = (), relay: Sequence[str] = RELAY
+    ) -> tuple[NodeBox, Host]:
         """A node, not started, and its host."""
         host = self._lab.host(name)
-        return self._election.admit(NodeBox(self.folder / name, host), role, tps=tps), host
+        return self._election.admit(NodeBox(self.folder / name, host, relay=relay), role, tps=tps), host
 
     def submit(self, box: NodeBox, tps: str, size: int = 100_000) -> str:
         """Submit a photo on a box; the statement's id."""
@@ -98,8 +104,8 @@ def test_a_node_that_was_met_before_is_visited_again_when_its_link_returns(lab: 
 
 def test_a_photo_goes_on_where_the_link_was_lost_silently(lab: Lab, coast: Coast) -> None:
     size = 3_000_000
-    island, island_host = coast.box("island", "operator", STATIONS[:1])
-    ferry, ferry_host = coast.box("ferry")
+    island, island_host = coast.box("island", "operator", STATIONS[:1], relay=TRACED)
+    ferry, ferry_host = coast.box("ferry", relay=TRACED)
     wifi = lab.link(island_host, ferry_host, rate_mbit=6)
     package = coast.submit(island, STATIONS[0], size)  # four seconds of this link
     for box in (island, ferry):
@@ -110,16 +116,28 @@ def test_a_photo_goes_on_where_the_link_was_lost_silently(lab: Lab, coast: Coast
 
     eventually(lambda: held() > size * 0.15, CONTACT_SECONDS, "a part of the photo came")
     wifi.down(ferry_host, carrier=True)
-    part = held()
-    assert part < size * 0.9
-    before = _received(ferry_host, wifi.interface(ferry_host))
+    begun = time.monotonic()
+
+    def given_up() -> float | None:
+        moments = [read_trace(box.home).lost(begun) for box in (island, ferry)]
+        return min((one for one in moments if one is not None), default=None)
+
+    noticed = eventually(given_up, CONTACT_SECONDS, "the visitor gives the contact up") or 0.0
+    assert noticed - begun <= DEAD_LINK_SECONDS + 1
+    eventually(lambda: not all(_connected(box) for box in (island, ferry)), CONTACT_SECONDS, "its status says so")
+    assert 0 < _came(ferry) < size * 0.9
+
     wifi.up(ferry_host)
     gets(ferry, package)
-    fetched = _received(ferry_host, wifi.interface(ferry_host)) - before
-    assert fetched < 1.1 * (size - part) + 300_000, "what had come was not fetched again"
+    trace = read_trace(ferry.home)
+    assert (trace.twice, _came(ferry)) == (0, size), "what had come was not sent again"
+    assert trace.again <= STREAMS * chunk_size_for(size)
     assert [box.stop() for box in (island, ferry)] == [0, 0]
 
 
-def _received(host: Host, interface: str) -> int:
-    """Bytes that came in by an interface since it was made."""
-    return int(host.run(["cat", f"/sys/class/net/{interface}/statistics/rx_bytes"]).text)
+def _came(box: NodeBox) -> int:
+    return sum(length for _, _, _, length in read_trace(box.home).chunks)
+
+
+def _connected(box: NodeBox) -> bool:
+    return any(peer["connected"] for peer in box.status()["peers"])
