@@ -1,68 +1,86 @@
 """A picture of what `tests.bench.contact --json FILE` measured: `python -m tests.bench.plot FILE docs/contact.svg`.
 
-Needs matplotlib (`pip install '.[bench]'`).
+Needs matplotlib (`pip install '.[bench]'`). What was not measured is said, in the picture and beside it.
 """
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from tests.bench import results
+from tests.bench.contact import ROWS
+from tests.bench.results import Result, Row
 
 TITLES = {
     "plain": "20 Mbit/s, 10 ms\n10 s",
     "lossy": "20 Mbit/s, 10 ms, 1 % loss\n10 s",
     "fast": "100 Mbit/s, 10 ms\n30 s",
     "both": "20 Mbit/s shared, 10 ms\nboth ways, 10 s",
-    "strange": "20 Mbit/s, 10 ms\n4 s",
+    "known": "20 Mbit/s, 10 ms, 4 s\nknown from before",
+    "strange": "20 Mbit/s, 10 ms, 5 s\nnever met",
 }
 COLOURS = {"relay": "#0b6e4f", "rsync": "#c8553d", "syncthing": "#588b8b", "nncp": "#f2a65a"}
+WIDTH = 0.18
 
 
-def draw(results: list[dict[str, Any]], target: Path) -> None:
-    """Bars of the medians, with the range of all runs; above, useful bytes, below, whole packages."""
+def draw(rows: Sequence[Row], target: Path) -> None:
+    """Bars of the medians, with the range of all runs; a panel for each thing that counts."""
     import matplotlib as mpl
     from matplotlib import pyplot
 
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "relay"  # the same results give the same file
-    rows = [row for row in TITLES if any(one["row"] == row for one in results)]
-    figure, (above, below) = pyplot.subplots(2, 1, figsize=(9, 6.4), sharex=True)
-    for place, name in enumerate(COLOURS):
-        for column, row in enumerate(rows):
-            mine = [one for one in results if one["row"] == row and one["contestant"] == name]
-            if not mine:
-                continue
-            where = column + (place - 1.5) * 0.2
-            label = name if column == 0 else None
-            ratios = [one["useful"][0] / one["raw"] for one in mine]
-            bar(above, where, ratios, COLOURS[name], label)
-            bar(below, where, [one["whole"] for one in mine], COLOURS[name], None)
-    above.axhline(1.0, color="black", linewidth=0.8)
-    above.set_ylabel("useful bytes over TCP's")
-    below.set_ylabel("whole packages of 3 MB")
-    below.set_xticks(range(len(rows)), [TITLES[row] for row in rows])
-    above.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
-    for axes in (above, below):
+    figure, panels = pyplot.subplots(3, 1, figsize=(11, 9), sharex=True)
+    for column, row in enumerate(rows):
+        late = row.first_of  # the row's own bare time is taken off
+        ways: list[Callable[[Result], float | None]] = [lambda one: one.whole, late]
+        if row.limit is not None:
+            limit = row.limit
+            ways.insert(0, lambda one, limit=limit: one.useful[0] / limit)  # type: ignore[misc]
+        for axes, way in zip(panels[3 - len(ways) :], ways, strict=True):
+            for place, name in enumerate(COLOURS):
+                where = column + (place - 1.5) * (WIDTH + 0.02)
+                values = [value for one in row.runs(name) if (value := way(one)) is not None]
+                missing = "none" if row.runs(name) else "not measured"
+                bar(axes, where, values, COLOURS[name], missing)
+    for name, colour in COLOURS.items():
+        panels[0].bar(0, 0, color=colour, label=name)
+    panels[0].axhline(1.0, color="black", linewidth=0.8)
+    panels[0].set_ylabel("useful bytes over TCP's")
+    panels[1].set_ylabel("whole packages of 3 MB")
+    panels[2].set_ylabel("first whole package,\nseconds beyond its bare time")
+    panels[2].set_xticks(range(len(rows)), [TITLES[row.name] for row in rows])
+    panels[0].legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
+    for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(target, metadata={"Date": None})
 
 
-def bar(axes: Any, where: float, values: list[float], colour: str, label: str | None) -> None:
-    """One bar, and a whisker from the least to the most."""
+def bar(axes: Any, where: float, values: Sequence[float], colour: str, missing: str) -> None:
+    """One bar, and a whisker from the least to the most; a word where there is no value."""
+    if not values:
+        axes.text(where, 0, f" {missing}", rotation=90, ha="center", va="bottom", fontsize=7, color=colour)
+        return
     middle = statistics.median(values)
     spread = [[middle - min(values)], [max(values) - middle]]
-    axes.bar(where, middle, width=0.18, color=colour, label=label)
+    axes.bar(where, middle, width=WIDTH, color=colour)
     axes.errorbar(where, middle, yerr=spread, color="black", linewidth=0.8, capsize=2)
 
 
 def main() -> int:
     """Draw."""
     source, target = map(Path, sys.argv[1:3])
-    draw(json.loads(source.read_text()), target)
+    kept = results.load(source)
+    rows = [Row(one.name, one.rate, kept) for one in ROWS if one.name in TITLES]
+    for row in rows:
+        if absent := [name for name in COLOURS if not row.runs(name)]:
+            print(f"{row.name}: not measured for {', '.join(absent)}", file=sys.stderr)
+    draw(rows, target)
     return 0
 
 

@@ -12,6 +12,8 @@ from tests.bench.raw import PREFIX
 
 PACKAGE = 3_002_000
 RELAY = "relay"
+OTHERS = "rsync", "syncthing", "nncp"
+_WORDS = {True: "hit", False: "MISS", None: "not measured"}
 
 
 @dataclass(slots=True)
@@ -45,7 +47,8 @@ class Demand:
     what: str
     required: str
     got: str
-    hit: bool
+    hit: bool | None
+    """None: it was not measured."""
 
 
 def load(file: Path) -> list[Result]:
@@ -109,14 +112,17 @@ class Row:
         """Median of the second contact's useful bytes over the first's."""
         return _median(one.useful[1] / one.useful[0] for one in self._runs[name] if len(one.useful) > 1)
 
+    def first_of(self, one: Result) -> float | None:
+        """Seconds to one run's first whole package, beyond its bare time at the link's rate."""
+        return None if one.first_whole is None else one.first_whole - self._bare_seconds
+
     def first(self, name: str) -> float | None:
-        """Seconds to the first whole package beyond its bare time at the link's rate: median, of the order of node
-        ids that is worse. None where most runs had no whole package."""
-        worst = 0.0
+        """The same for all runs: the median, of the order of node ids that is worse. None where most runs had no whole
+        package."""
+        worst = float("-inf")
         for lower in {one.lower for one in self._runs[name]}:
-            mine = [one.first_whole for one in self._runs[name] if one.lower == lower]
-            there = [float("inf") if one is None else one - self._bare_seconds for one in mine]
-            worst = max(worst, statistics.median(there))
+            late = [self.first_of(one) for one in self._runs[name] if one.lower == lower]
+            worst = max(worst, statistics.median(float("inf") if one is None else one for one in late))
         return None if worst == float("inf") else worst
 
     def crossed(self, name: str) -> dict[str, tuple[int, int]]:
@@ -134,6 +140,8 @@ class Row:
 
 def table(row: Row) -> str:
     """The row as a table in Markdown, and what is to be known beside it."""
+    if not row.programs and not row.yardsticks:
+        return "Not measured."
     columns: list[tuple[str, Callable[[str], str]]] = [
         ("useful bytes over TCP's", lambda name: _number(row.ratio(name), "{:.3f}")),
         ("second contact over first", lambda name: _number(row.second(name), "{:.2f}")),
@@ -160,42 +168,44 @@ def table(row: Row) -> str:
 
 
 def demands(row: Row) -> list[Demand]:
-    """What has to be reached in this row, as far as it was measured."""
-    if RELAY not in row.programs:
-        return []
+    """What has to be reached in this row."""
     found: list[Demand] = []
-    for what, value, required in (
-        ("useful bytes over TCP's", row.ratio(RELAY), {"plain": 0.93, "lossy": 0.90, "fast": 0.90, "both": 0.90}),
-        ("second contact over first", row.second(RELAY), {"plain": 1.0}),
-        ("lesser way over greater", row.starved(RELAY), {"both": 1 / 3}),
+    measured = RELAY in row.programs
+    for what, of, required in (
+        ("useful bytes over TCP's", row.ratio, {"plain": 0.93, "lossy": 0.90, "fast": 0.90, "both": 0.90}),
+        ("second contact over first", row.second, {"plain": 1.0}),
+        ("lesser way over greater", row.starved, {"both": 1 / 3}),
     ):
-        if row.name in required and value is not None:
-            least = required[row.name]
-            found.append(Demand(what, f"at least {least:.2f}", f"{value:.3f}", value >= least))
+        if row.name in required:
+            value, least = of(RELAY) if measured else None, required[row.name]
+            hit = None if value is None else value >= least
+            found.append(Demand(what, f"at least {least:.2f}", _number(value, "{:.3f}"), hit))
     latest = {"known": 0.5, "strange": 1.5}.get(row.name)
     if latest is not None:
-        first = row.first(RELAY)
-        hit = first is not None and first <= latest
-        found.append(
-            Demand("first package beyond its bare time", f"at most {latest} s", _number(first, "{:.2f} s"), hit)
-        )
-    crossed = row.crossed(RELAY)
+        first = row.first(RELAY) if measured else None
+        hit = (first is not None and first <= latest) if measured else None
+        got = _number(first, "{:.2f} s") or "none"
+        found.append(Demand("first package beyond its bare time", f"at most {latest} s", got, hit))
     if row.name == "brief":
+        crossed = row.crossed(RELAY) if measured else {}
         got = ", ".join(f"{count} of {of} {kind}" for kind, (count, of) in crossed.items())
-        whole = bool(crossed) and all(count == of for count, of in crossed.values())
+        whole = all(count == of for count, of in crossed.values()) if crossed else None
         found.append(Demand("receipts, notices, statements", "all, in every run", got, whole))
-    found += [_ahead(row, other) for other in row.programs if other != RELAY]
-    return found
+    return found + [_ahead(row, other) for other in OTHERS]
 
 
 def _ahead(row: Row, other: str) -> Demand:
     """Whether relay is ahead of another program in what the row is about."""
-    what, mine, theirs = "useful bytes", row.useful(RELAY), row.useful(other)
+    if RELAY not in row.programs or other not in row.programs:
+        return Demand(f"ahead of {other}", "", "", None)
+    form, what, mine, theirs = "{:.2f} MB", "useful bytes", row.useful(RELAY) / 1e6, row.useful(other) / 1e6
     if row.name in ("known", "strange"):
-        what, mine, theirs = "first package", -(row.first(RELAY) or 99.0), -(row.first(other) or 99.0)
-    elif row.name == "brief":
-        what, mine, theirs = "statements, or tallies", _first(row.crossed(RELAY)), _first(row.crossed(other))
-    return Demand(f"ahead of {other} ({what})", f"{abs(theirs):,.2f}", f"{abs(mine):,.2f}", mine > theirs)
+        late = [row.first(name) for name in (RELAY, other)]
+        form, what, (mine, theirs) = "{:.2f} s", "first package", (99.0 if one is None else one for one in late)
+        return Demand(f"ahead of {other} ({what})", form.format(theirs), form.format(mine), mine < theirs)
+    if row.name == "brief":
+        form, what, mine, theirs = "{:g}", "statements, or tallies", *(_first(row.crossed(n)) for n in (RELAY, other))
+    return Demand(f"ahead of {other} ({what})", form.format(theirs), form.format(mine), mine > theirs)
 
 
 def verdict(row: Row) -> str:
@@ -204,7 +214,7 @@ def verdict(row: Row) -> str:
     return "\n".join(
         [
             *lines,
-            *(f"| {one.what} | {one.required} | {one.got} | {'hit' if one.hit else 'MISS'} |" for one in demands(row)),
+            *(f"| {one.what} | {one.required} | {one.got} | {_WORDS[one.hit]} |" for one in demands(row)),
         ]
     )
 

@@ -1,15 +1,15 @@
-"""Times and memory of the embedded store with many bundles and many records: `python -m tests.bench.store`.
+"""Times and memory of the embedded store: `python -m tests.bench.store [--bundles 100000] [--records 1000000]`.
 
 The records are laid straight into the catalogue, since signing them would take longer than all that is measured.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import resource
 import sqlite3
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,8 +17,6 @@ from pathlib import Path
 
 from relay.store.sqlite import SqliteStore
 
-BUNDLES = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-RECORDS = int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000
 FILES = 2
 PHOTO = 1_500_000
 
@@ -28,11 +26,11 @@ async def open_store(folder: Path) -> SqliteStore:
     return await SqliteStore.open(folder, own=None, quota_bytes=1 << 40, quota_statements=1 << 30, storage_limit=None)
 
 
-def fill(database: Path) -> None:
-    """Lay bundles (a tenth partial) and bare receipts into the catalogue."""
+def fill(database: Path, bundles: int, records: int) -> None:
+    """Lay bundles (a tenth partial) and, up to so many records, bare receipts into the catalogue."""
 
     def statements() -> Iterator[tuple[object, ...]]:
-        for number in range(BUNDLES):
+        for number in range(bundles):
             node = (number % 200).to_bytes(32, "big")
             left = FILES * PHOTO if number % 10 == 0 else 0
             yield (
@@ -61,7 +59,7 @@ def fill(database: Path) -> None:
                 )
         db.executemany(
             "INSERT INTO journal (kind, id, present) VALUES (3, ?, 1)",
-            ((os.urandom(32),) for _ in range(RECORDS - BUNDLES)),
+            ((os.urandom(32),) for _ in range(records - bundles)),
         )
     db.close()
 
@@ -102,16 +100,26 @@ async def measure(folder: Path) -> None:
     await store.close()
 
 
+def fill_apart(database: Path, bundles: int, records: int) -> None:
+    """The same in a process of its own, whose memory is not this one's."""
+    filling = os.fork()
+    if filling == 0:
+        fill(database, bundles, records)
+        os._exit(0)
+    _, status = os.waitpid(filling, 0)
+    assert status == 0, "the catalogue could not be filled"
+
+
 def main() -> None:
     """Fill a store in a temporary folder and measure it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundles", type=int, default=100_000)
+    parser.add_argument("--records", type=int, default=1_000_000)
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         asyncio.run(_make(folder))
-        filling = os.fork()  # its memory is not ours
-        if filling == 0:
-            fill(folder / "catalogue.db")
-            os._exit(0)
-        os.waitpid(filling, 0)
+        fill_apart(folder / "catalogue.db", options.bundles, options.records)
         asyncio.run(measure(folder))
 
 

@@ -184,12 +184,12 @@ def _where(frame: FrameType | None) -> str:
     while frame is not None:
         module = str(frame.f_globals.get("__name__", ""))
         head, *rest = module.split(".")
-        if head == "relay" and rest:
+        if head == "relay" and rest and rest[0] != "cli":  # below which everything is
             return f"relay.{rest[0]}{' (' + inner + ')' if inner else ''}"
-        if not inner and head not in ("tests", "__main__"):
+        if not inner and head not in ("tests", "__main__", "relay"):
             inner = head
         frame = frame.f_back
-    return inner
+    return inner or "python"
 
 
 def top(samples: list[tuple[float, str]], most: int) -> list[tuple[str, float]]:

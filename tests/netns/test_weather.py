@@ -1,8 +1,7 @@
 """Contacts as the sea gives them: links with delay and loss that flap, peers that stall, many boats at once.
 
-Real daemons, found by mDNS on a medium of 20 Mbit/s that all share, 10 ms and 1 % loss (`tests.netns.air`); they note
-what comes (`tests.bench.trace`). Nothing here measures seconds: that is
-`tests.bench.contact`'s.
+Real daemons, found by mDNS on links of 20 Mbit/s, 10 ms and 1 % loss (`tests.netns.air`). Nothing here
+measures seconds: that is `tests.bench.contact`'s.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from relay.limits import STREAMS
 from relay.records.statement import chunk_size_for
 from tests.bench.contestants import REGISTER
 from tests.bench.trace import TRACED, read_trace
-from tests.boxes import Election, NodeBox
+from tests.boxes import RELAY, Election, NodeBox
 from tests.netns.harness import Lab, Radio
 from tests.processes import eventually
 
@@ -32,16 +31,17 @@ PATIENCE = 60.0
 class Harbour:
     """Boxes on hosts of their own, on one radio link."""
 
-    def __init__(self, lab: Lab, folder: Path) -> None:
+    def __init__(self, lab: Lab, folder: Path, *, shared: bool = False) -> None:
+        """`shared`: all take turns on one medium, as on Wi-Fi."""
         self.lab = lab
-        self.radio: Radio = lab.radio(rate_mbit=20, delay_ms=10, loss_percent=1, shared=True, dad=False)
+        self.radio: Radio = lab.radio(rate_mbit=20, delay_ms=10, loss_percent=1, shared=shared, dad=False)
         self._folder = folder
         self._election = Election(folder / "office", REGISTER, election="coast-2024")
 
-    def box(self, name: str, tps: str | None = None, photos: int = 0) -> NodeBox:
+    def box(self, name: str, tps: str | None = None, photos: int = 0, relay: Sequence[str] = RELAY) -> NodeBox:
         """A running node that is not on the link yet; an operator, with packages of one photo, where `tps` is given."""
         role, stations = ("operator", [tps]) if tps else ("carrier", [])
-        box = self._election.admit(NodeBox(self._folder / name, self.lab.host(name), relay=TRACED), role, tps=stations)
+        box = self._election.admit(NodeBox(self._folder / name, self.lab.host(name), relay=relay), role, tps=stations)
         for number in range(photos):
             photo = self._folder / f"{name}-{number}.jpg"
             photo.write_bytes(os.urandom(PHOTO))
@@ -78,7 +78,8 @@ def lost(boxes: Iterable[NodeBox], after: float) -> float | None:
 
 def test_a_flapping_link_loses_no_more_than_a_chunk_for_each_stream(lab: Lab, harbour: Harbour) -> None:
     packages, cuts = 5, 4
-    island, ferry = harbour.box("island", STATIONS[0], photos=packages), harbour.box("ferry")
+    island = harbour.box("island", STATIONS[0], photos=packages, relay=TRACED)
+    ferry = harbour.box("ferry", relay=TRACED)
     harbour.meet(island, ferry)
     there = next(host for host in lab.hosts if host.name == "ferry")
     for cut in range(1, cuts + 1):
@@ -112,7 +113,8 @@ def test_a_peer_that_stalls_holds_nobody_up(harbour: Harbour) -> None:
     eventually(lambda: whole(stalling) == 4, PATIENCE, "the first boat goes on")
 
 
-def test_neither_direction_starves_the_other(harbour: Harbour) -> None:
+def test_neither_direction_starves_the_other(lab: Lab, tmp_path: Path) -> None:
+    harbour = Harbour(lab, tmp_path, shared=True)
     islands = [harbour.box(f"island{number}", tps, photos=4) for number, tps in enumerate(STATIONS)]
     harbour.meet(*islands)
     eventually(lambda: max(whole(island) for island in islands) == 8, PATIENCE, "one island has all of the other's")
