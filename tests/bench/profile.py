@@ -99,7 +99,7 @@ def report(recorder: Recorder, traces: dict[str, Trace], row: Row, listed: int) 
         print(f"\nfirst chunk whole after {min(chunks)[0] - begun:.3f} s, the last one after {last:.3f} s", end=" ")
         print(f"of {row.seconds:g} s; {sum(one[3] for one in chunks) / 1e6:.2f} MB of content")
     calls = [(name, call) for name, trace in traces.items() for call in trace.calls if begun <= call.end <= end + 1]
-    print(f"\n| of | call (the first {listed} of {len(calls)}) | begin, s | took, ms | |\n|---|---|---|---|---|")
+    print(f"\n| of | call ({min(listed, len(calls))} of {len(calls)}) | begin, s | took, ms | |\n|---|---|---|---|---|")
     for who, call in sorted(calls, key=lambda one: one[1].begin)[:listed]:
         took = (call.end - call.begin) * 1000
         print(f"| {who} | {call.name} | {call.begin - begun:.3f} | {took:.0f} | {'failed' * call.failed} |")

@@ -1,7 +1,7 @@
 """relay with a notebook: `python -m tests.bench.trace run --home H …` is `relay run` that also writes H/trace.jsonl.
 
 Noted are the calls of its visits (begin, end, whether they failed), each chunk that came and how many bytes the streams
-of chunks had, finished or cut; with RELAY_SAMPLES set, every 5 ms of CPU time where the main thread is. All times are
+of chunks had, finished or cut; with RELAY_SAMPLES set, every 10 ms of CPU time where the main thread is. All times are
 the machine's monotonic clock, the same in all network namespaces. Other commands are relay's, unchanged.
 """
 
@@ -26,7 +26,7 @@ TRACED = (sys.executable, "-m", "tests.bench.trace")
 """The command of a `tests.boxes.NodeBox` that is to be traced."""
 FILE = "trace.jsonl"
 SAMPLES = "RELAY_SAMPLES"
-SAMPLE_SECONDS = 0.005
+SAMPLE_SECONDS = 0.01
 HEAD = 40
 """Bytes before each chunk on a stream."""
 
