@@ -157,7 +157,7 @@ def table(row: Row) -> str:
     if row.limit is not None:
         lines += [
             "",
-            f"The limit is {row.limit / 1e6:.2f} MB: {row.best}, the median of {len(row.runs(row.best))} runs.",
+            f"The limit is {row.limit / 1e6:.2f} MB: {row.best}, median of {len(row.runs(row.best))}.",
         ]
         above = [f"{name} {row.above(name)} of {len(row.runs(name))}" for name in row.programs if row.above(name)]
         lines.append(f"Runs above it (it is a median): {', '.join(above) or 'none'}.")
