@@ -1,16 +1,17 @@
 """An event loop on virtual time: no thread, no socket, no real clock. The same calls give the same order, always.
 
-When nothing is ready the clock jumps to the next timer. Work for threads runs at once in the loop. Tasks and futures
-are hashed by their number and not by their address, since asyncio keeps them in sets; each task belongs to the node
-in whose context it was made, so that a node that crashes can be stopped as a whole.
+When nothing is ready the clock jumps to the next timer. Work for threads runs at once in the loop. Tasks are hashed by
+their number and not by their address, since asyncio keeps them in sets; each task belongs to the node in whose context
+it was made, so that a node that crashes can be stopped as a whole.
 """
 
 from __future__ import annotations
 
 import asyncio
-import selectors
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable
 from contextvars import Context, ContextVar, copy_context
+from heapq import heappop, heappush
 from itertools import count
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -26,16 +27,16 @@ class Crew:
     """The tasks of one node, from its start to its end."""
 
     def __init__(self) -> None:
-        self._tasks: dict[asyncio.Task[Any], None] = {}
+        self._tasks: list[asyncio.Task[Any]] = []
         self._sweep_at = 64
         self.context = copy_context()
         self.context.run(_crew.set, self)
 
     def join(self, task: asyncio.Task[Any]) -> None:
         """Count a task among them."""
-        self._tasks[task] = None
+        self._tasks.append(task)
         if len(self._tasks) >= self._sweep_at:
-            self._tasks = {one: None for one in self._tasks if not one.done()}
+            self._tasks = [one for one in self._tasks if not one.done()]
             self._sweep_at = 64 + 2 * len(self._tasks)
 
     def dismiss(self) -> None:
@@ -51,41 +52,66 @@ _crew: ContextVar[Crew | None] = ContextVar("crew", default=None)
 class _Task(asyncio.Task[T]):
     def __init__(self, number: int, coro: Any, loop: VirtualLoop, context: Context | None) -> None:
         self._number = number
-        super().__init__(coro, loop=loop, context=context)
+        super().__init__(coro, loop=loop, name="", context=context)
 
     def __hash__(self) -> int:
         return self._number
 
 
-class _Future(asyncio.Future[T]):
-    def __init__(self, number: int, loop: VirtualLoop) -> None:
-        self._number = number
-        super().__init__(loop=loop)
+class _Handle(list[Any]):
+    """A call that is due, or will be: what is called, with what, where, and when. It is `asyncio.Handle`, as far as
+    anybody here looks at it; a list, because a run makes a hundred thousand of them."""
 
-    def __hash__(self) -> int:
-        return self._number
+    __slots__ = ()
+
+    def cancel(self) -> None:
+        """Do not do it."""
+        self[0] = None
+
+    def cancelled(self) -> bool:
+        """Whether it is not to be done."""
+        return self[0] is None
+
+    def when(self) -> float:
+        """When it is due."""
+        return float(self[3])
 
 
-class VirtualLoop(asyncio.SelectorEventLoop):
+class VirtualLoop(asyncio.BaseEventLoop):
     """The loop. `time()` is seconds since its beginning."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._now = 0.0
         self._numbers = count(1)
-        super().__init__(_Jump(self))
+        self._due: deque[_Handle] = deque()
+        self._later: list[tuple[float, int, _Handle]] = []
         self.set_task_factory(self._make_task)
 
     def time(self) -> float:
         return self._now
 
-    def jump(self, seconds: float | None) -> None:
-        """Let time pass. Raises `Stuck` when there is nothing to wait for."""
-        if seconds is None:
-            raise Stuck("every task waits for another one")
-        self._now += seconds
+    get_debug = staticmethod(bool)  # no; this is asked for each future
+
+    def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> Any:
+        handle = _Handle((callback, args, copy_context() if context is None else context, self._now))
+        self._due.append(handle)
+        return handle
+
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> Any:
+        handle = _Handle((callback, args, copy_context() if context is None else context, when))
+        heappush(self._later, (when, next(self._numbers), handle))
+        return handle
+
+    def call_later(
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> Any:
+        return self.call_at(self._now + delay, callback, *args, context=context)
 
     def create_future(self) -> asyncio.Future[Any]:
-        return _Future(next(self._numbers), self)
+        return asyncio.Future(loop=self)
 
     def run_in_executor(self, executor: object, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         future: asyncio.Future[T] = self.create_future()
@@ -105,32 +131,34 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.call_soon(run)
         return future
 
+    def _write_to_self(self) -> None:
+        """There is no other thread, and nothing to wake."""
+
+    def _run_once(self) -> None:
+        """What `asyncio` does between two looks at its sockets. Raises `Stuck` when there is nothing to wait for."""
+        due, later = self._due, self._later
+        while later and later[0][2][0] is None:
+            heappop(later)
+        if not due:
+            if not later:
+                raise Stuck("every task waits for another one")
+            self._now = max(self._now, later[0][0])
+        now = self._now
+        while later and later[0][0] <= now:
+            due.append(heappop(later)[2])
+        for _ in range(len(due)):
+            act, arguments, context, _when = due.popleft()
+            if act is not None:
+                try:
+                    context.run(act, *arguments)
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as error:  # noqa: BLE001 - whatever it is, it is told to who asked for it
+                    self.call_exception_handler({"message": f"Exception in {act!r}", "exception": error})
+
     def _make_task(self, _loop: object, coro: Any, context: Context | None = None) -> asyncio.Task[Any]:
         task: _Task[Any] = _Task(next(self._numbers), coro, self, context)
         crew = context.get(_crew) if context is not None else _crew.get()
         if crew is not None:
             crew.join(task)
         return task
-
-
-class _Jump(selectors.BaseSelector):
-    """A selector that never waits: it tells the loop to jump."""
-
-    def __init__(self, loop: VirtualLoop) -> None:
-        self._loop = loop
-        self._keys: dict[Any, selectors.SelectorKey] = {}
-
-    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        self._keys[fileobj] = key = selectors.SelectorKey(fileobj, 0, events, data)
-        return key
-
-    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
-        return self._keys.pop(fileobj)
-
-    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        return self._keys
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None or timeout > 0:
-            self._loop.jump(timeout)
-        return []

@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from relay.log.note import check
+from relay.log.note import check, parse_note
 from relay.records.cose import Sign1
 from relay.records.notice import read_notice
 from relay.records.receipt import read_receipt
@@ -32,6 +32,7 @@ class Memory:
             "relay.trust.admission.read_receipt": read_receipt,
             "relay.trust.admission.read_notice": read_notice,
             "relay.trust.admission.read_certificate": read_certificate,
+            **{f"relay.trust.{module}.parse_note": parse_note for module in ("admission", "heads", "witness")},
         }
         self._patches = [(name, lru_cache(_MOST)(function)) for name, function in readers.items()]
         self._verified: dict[tuple[object, ...], None] = {}

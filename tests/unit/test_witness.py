@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from relay.errors import Refused
 from relay.log.checkpoint import Checkpoint, check_cosignature, sign_checkpoint
 from relay.log.merkle import leaf_hash
 from relay.log.tree import Frontier
@@ -98,6 +99,24 @@ async def test_a_log_that_was_rewritten_raises_an_alarm_and_is_not_cosigned(flee
     assert cosigners(boat) == [ORIGIN]
     notes = await boat.store.notes()
     assert {key: value for key, value in notes.items() if key != "alarm"} == seen, "what was seen stays as evidence"
+
+
+class Refuser(Link):
+    """A receiver that heard of this node's revocation in the middle of a visit."""
+
+    async def consistency(self, old_size: int, new_size: int) -> list[bytes]:
+        """No more."""
+        raise Refused("revoked", "The certificate of km-bahari is revoked (lost)")
+
+
+async def test_who_is_refused_a_proof_cries_no_alarm(fleet: Fleet) -> None:
+    """A simulated election found it: a node that was revoked cried out that the receiver's log was forged."""
+    receiver = await fleet.receiver()
+    boat = await fleet.carrier("km-bahari")
+    await grow(fleet, receiver, 1)
+    assert await watch(boat, receiver) is None
+    await grow(fleet, receiver, 1)
+    assert await watch(boat, Refuser(receiver.host(boat))) is None
 
 
 async def test_one_size_and_two_roots_is_a_split_view(fleet: Fleet) -> None:
