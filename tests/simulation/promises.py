@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from relay.log.checkpoint import parse_checkpoint
 from relay.log.merkle import leaf_hash
 from relay.log.note import parse_note
+from relay.node.capture import Submission
 from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, receipt_id, statement_id
+from relay.records.notice import Revocations, read_notice
 from relay.records.receipt import read_receipt
-from relay.records.statement import FileEntry
+from relay.records.statement import FileEntry, read_statement
 from relay.store.interface import State
 from tests.naive_tree import root as naive_root
 from tests.simulation.catalogue import Layout, Object
@@ -67,7 +70,7 @@ class Ledger:
 
     # -- what is acknowledged
 
-    def captured(self, ship: Ship, statement: StatementId) -> None:
+    def captured(self, ship: Ship, statement: StatementId, submission: Submission) -> None:
         """A device told its operator that a package is safe."""
         raw = ship.disk.catalogue.records.get(statement)
         if raw is None:
@@ -75,6 +78,10 @@ class Ledger:
             return
         self.safe.setdefault(ship.name, {})[statement] = None
         self.captures[statement] = raw.raw
+        package = read_statement(raw.raw).package
+        asked = (submission.tps, submission.form, submission.supersedes)
+        if (package.tps, package.form, package.supersedes) != asked:
+            self.broken(f"[7] {_short(statement)} on {ship.name} supersedes another one than its operator said")
 
     def acknowledged(self, ship: Ship, records: Sequence[tuple[Kind, bytes]], words: Sequence[str]) -> None:
         """A node told a visitor what became of records."""
@@ -103,12 +110,30 @@ class Ledger:
         rows = receiver.disk.catalogue.rows.values()
         self.complete.update({row.id: None for row in rows if row.node in fresh and row.completed is not None})
 
+    @contextmanager
+    def looking_on(self, ship: Ship) -> Iterator[None]:
+        """Look on while a node frees what was delivered: what it made stays for its retention time (4)."""
+        catalogue, kept_from = ship.disk.catalogue, int(ship.wall()) - ship.traits.retention
+        kept = {
+            object_id: row.id
+            for row in catalogue.rows.values()
+            if row.node == ship.member.identity.node and row.entry is not None and row.receipt_at >= kept_from
+            for object_id in row.objects
+            if catalogue.objects[object_id].whole is not None
+        }
+        yield
+        for object_id, statement in kept.items():
+            if catalogue.objects[object_id].whole is None:
+                self.broken(f"[4] {ship.name} freed its own {_short(object_id)} of {_short(statement)} too early")
+
     # -- one node
 
     def look_at(self, ship: Ship) -> None:
         """Look at what lies on a node's disk."""
-        for what in (*self._lost(ship), *self._damaged(ship), *self._foreign(ship)):
-            self.broken(f"{what} on {ship.name}")
+        found = (self._lost, self._damaged, self._foreign, self._chain_faults, self._marks, self._burdens, self._spared)
+        for look in found:
+            for what in look(ship):
+                self.broken(f"{what} on {ship.name}")
         if ship.is_receiver:
             for what in self._log_faults(ship):
                 self.broken(what)
@@ -151,6 +176,46 @@ class Ledger:
                 case Kind.NOTICE if record_id not in self.notices:
                     yield f"[1] a notice {_short(record_id)} that the office did not sign"
 
+    def _chain_faults(self, ship: Ship) -> Iterator[str]:
+        """What an honest device made is one unbroken chain."""
+        rows = ship.disk.catalogue.rows.values()
+        mine = [row for row in rows if row.node == ship.member.identity.node and ship.honest]
+        previous: StatementId | None = None
+        for place, row in enumerate(sorted(mine, key=lambda row: row.statement.package.seq), 1):
+            package = row.statement.package
+            if (package.seq, package.previous) != (place, previous):
+                yield f"[7] own package {_short(row.id)} is not the next one of its chain"
+            previous = row.id
+
+    def _marks(self, ship: Ship) -> Iterator[str]:
+        """Corrected is what a correction for the same station and form names, and nothing else."""
+        rows = ship.disk.catalogue.rows
+        packages = [row.statement.package for row in rows.values()]
+        corrected = {(one.supersedes, one.tps, one.form) for one in packages if one.supersedes is not None}
+        for row in rows.values():
+            package = row.statement.package
+            if row.superseded != ((row.id, package.tps, package.form) in corrected):
+                yield f"[7] package {_short(row.id)} is marked wrongly as {'' if row.superseded else 'not '}corrected"
+
+    def _burdens(self, ship: Ship) -> Iterator[str]:
+        """No signer makes others carry more than its quota."""
+        rows = ship.disk.catalogue.rows.values()
+        under_way = [row for row in rows if row.entry is None and row.node != ship.member.identity.node]
+        for node in dict.fromkeys(row.node for row in under_way) if not ship.is_receiver else ():
+            theirs = [row.weight for row in under_way if row.node == node]
+            if len(theirs) > ship.traits.quota_statements or sum(theirs) > ship.traits.quota_bytes:
+                yield f"[2] {len(theirs)} packages, {sum(theirs)} bytes of {_short(node)} are over its quota"
+
+    def _spared(self, ship: Ship) -> Iterator[str]:
+        """Who knows of a revocation passes nothing on by its signer, whatever else it still knows."""
+        catalogue = ship.disk.catalogue
+        notices = [read_notice(one.raw).body for one in catalogue.records.values() if one.kind is Kind.NOTICE]
+        revoked = {row.node for body in notices if isinstance(body, Revocations) for row in body.revoked}
+        for row in catalogue.rows.values():
+            offered = (Kind.STATEMENT, row.id) in ship.custody.store.members
+            if row.entry is None and row.node in revoked and (offered or not row.withheld):
+                yield f"[1] package {_short(row.id)} of a revoked signer still travels"
+
     # -- the log
 
     def _log_faults(self, receiver: Ship) -> Iterator[str]:
@@ -178,6 +243,8 @@ class Ledger:
                 yield f"[6] entry {entry} is of a package that is not complete"
             elif row.node in self.revoked and statement not in self.complete:
                 yield f"[1] entry {entry} is by a revoked signer"
+            elif any(catalogue.objects[one].whole is None for one in row.objects):
+                yield f"[4] the content of entry {entry} is gone"
 
     def _root(self, receiver: Ship, size: int) -> bytes:
         if size not in self._roots:

@@ -231,7 +231,7 @@ class Ship:
     async def _free_space(self) -> None:
         while True:
             heard = self.custody.news.count
-            with suppress(StoreError):
+            with suppress(StoreError), self.sea.ledger.looking_on(self):
                 await free_delivered(self.custody.store, int(self.wall()), self.traits.retention)
             await self.custody.news.wait(heard, 60)
             await asyncio.sleep(5)
@@ -319,7 +319,7 @@ class Ship:
                 captured: Captured = await capture(cast(Home, self.home), self.member, self.custody, submission)
             except RelayError:
                 return None
-        self.sea.ledger.captured(self, captured.id)
+        self.sea.ledger.captured(self, captured.id, submission)
         return captured.id
 
     async def take(self, *records: tuple[Kind, bytes]) -> None:

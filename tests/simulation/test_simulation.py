@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from unittest.mock import patch
@@ -17,8 +18,11 @@ from unittest.mock import patch
 import pytest
 
 from relay.limits import IDLE_SECONDS
-from relay.records.identifiers import ObjectId, StatementId
+from relay.node.capture import Captured, Submission, capture
+from relay.node.home import Home, Member
+from relay.records.identifiers import NodeId, ObjectId, StatementId
 from relay.store.interface import LogBatch, Outcome
+from relay.sync.custody import Custody
 from relay.sync.host import Host
 from relay.sync.peer import Frame, Span
 from tests.simulation import voyage
@@ -37,6 +41,8 @@ EVERY_DAY = (3, 19)
 """Seeds that are run every time: both contact plans, crashes, cut links, wrong clocks, pirates."""
 
 WITH_PIRATES = (16, 14)
+WITH_FLOODS = (16, 14)
+WITH_REVOCATIONS = (16, 14)
 
 
 @pytest.mark.parametrize("seed", EVERY_DAY)
@@ -184,6 +190,63 @@ def test_a_node_that_frees_what_has_no_receipt_is_found() -> None:
 
     with patch.object(MemoryStore, "freeable", freeable), patch.object(Catalogue, "free", free):
         assert broken(4)
+
+
+def test_a_receiver_that_loses_what_it_logged_is_found() -> None:
+    append = Catalogue.append
+
+    def forgetful(catalogue: Catalogue, batch: LogBatch, rules: Rules, now: int) -> None:
+        append(catalogue, batch, rules, now)
+        for statement in batch.statements:
+            for object_id in catalogue.rows[statement].objects:
+                catalogue.objects[object_id].whole = None
+
+    with patch.object(Catalogue, "append", forgetful):
+        assert broken(4)
+
+
+def test_a_device_that_frees_its_own_before_its_time_is_found() -> None:
+    freeable = MemoryStore.freeable
+
+    def hasty(store: MemoryStore, own_before: int) -> AsyncIterator[tuple[StatementId, tuple[ObjectId, ...], int]]:
+        return freeable(store, 1 << 62)
+
+    with patch.object(MemoryStore, "freeable", hasty):
+        assert broken(4)
+
+
+def test_a_device_that_forgets_its_chain_is_found() -> None:
+    async def forgetful(store: MemoryStore, node: NodeId) -> None:
+        return None
+
+    with patch.object(MemoryStore, "chain_head", forgetful):
+        assert broken(7)
+
+
+def test_corrections_that_are_not_marked_are_found() -> None:
+    with patch.object(Catalogue, "_mark_superseded", lambda *_: None):
+        assert broken(7)
+
+
+def test_corrections_that_name_nothing_are_found() -> None:
+    async def forgetful(_home: Home, member: Member, custody: Custody, submission: Submission) -> Captured:
+        return await capture(_home, member, custody, replace(submission, supersedes=None))
+
+    with patch("tests.simulation.ship.capture", forgetful):
+        assert broken(7)
+
+
+def test_a_signer_that_is_carried_beyond_its_quota_is_found() -> None:
+    with patch.object(Catalogue, "_is_over_quota", lambda *_: False):
+        assert broken(2, WITH_FLOODS)
+
+
+def test_a_revoked_signer_whose_packages_still_travel_is_found() -> None:
+    async def nothing(store: MemoryStore, revoked: Iterable[NodeId]) -> int:
+        return 0
+
+    with patch.object(MemoryStore, "withhold", nothing):
+        assert broken(1, WITH_REVOCATIONS)
 
 
 def test_nodes_that_check_no_signature_are_found(tmp_path: Path) -> None:
