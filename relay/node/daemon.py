@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 
-from relay.errors import StoreError
+from relay.errors import RelayError, StoreError
 from relay.limits import (
     MAX_CONNECTIONS,
     MAX_CONNECTIONS_AT_RECEIVER,
@@ -147,11 +147,12 @@ class Daemon:
             try:
                 await self.custody.store.changed(REFRESH_SECONDS)
                 seen = await self.custody.store.refresh()
-                if seen is Seen.RULES:
-                    await self.custody.load()
+                if seen in (Seen.HEADS, Seen.RULES):
+                    await self.custody.load(notices=seen is Seen.RULES)
+                await self.custody.rule()
                 if seen is not Seen.NOTHING:
                     self.custody.news.ring()
-            except StoreError as error:
+            except RelayError as error:
                 logger.error("%s", error)  # a full disk or a long lock passes; carrying goes on meanwhile
                 await asyncio.sleep(REFRESH_SECONDS)
             self.configure(contacts)

@@ -150,8 +150,10 @@ class Seen(StrEnum):
     NOTHING = "nothing"
     NEWS = "news"
     """Statements, content, receipts, entries of the log."""
+    HEADS = "heads"
+    """Checkpoints, and perhaps news: those have to be loaded again."""
     RULES = "rules"
-    """Notices or checkpoints, and perhaps more: what is in force has to be loaded again."""
+    """Notices, and perhaps more: what is in force has to be loaded again."""
 
 
 class Store(Protocol):

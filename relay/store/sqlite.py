@@ -38,6 +38,7 @@ _VARIABLES = 500
 """Parameters in one query."""
 _JOURNAL_PAGE = 10_000
 _KINDS = tuple(Kind)
+_HEARD = {int(Kind.NOTICE): Seen.RULES, int(Kind.CHECKPOINT): Seen.HEADS}
 
 
 class SqliteStore:
@@ -65,7 +66,10 @@ class SqliteStore:
         self._members = RecordSet()
         self._serial = 0
         self._foreign_changes = -1
-        self._rules_changed = False
+        self._heard = Seen.NEWS
+        """What others committed since `refresh`."""
+        self._adding: set[RecordId] = set()
+        """Notices and checkpoints that this process is adding: it knows them."""
         self._following = asyncio.Lock()
 
     @staticmethod
@@ -137,8 +141,8 @@ class SqliteStore:
         self._transfers.forget()
         await self._measure_room()
         await self._follow_journal()
-        rules, self._rules_changed = self._rules_changed, False
-        return Seen.RULES if rules else Seen.NEWS
+        heard, self._heard = self._heard, Seen.NEWS
+        return heard
 
     async def changed(self, seconds: float) -> None:
         """See `Store`. SQLite tells nobody: it has to be asked."""
@@ -179,10 +183,15 @@ class SqliteStore:
                 changes.extend(changed)
             return catalogue.journal(db, changes)
 
-        serial = await self._database.write(keep)
-        if any(item.kind is Kind.RECEIPT for item in records):
-            self._transfers.forget()  # delivered content is wanted no more
-        await self._follow_journal(serial)
+        mine = {item.id for item in records if item.kind in _HEARD}
+        self._adding |= mine
+        try:
+            serial = await self._database.write(keep)
+            if any(item.kind is Kind.RECEIPT for item in records):
+                self._transfers.forget()  # delivered content is wanted no more
+            await self._follow_journal(serial)
+        finally:
+            self._adding -= mine
         return outcomes
 
     async def read(self, ids: Sequence[RecordId], limit: int) -> list[tuple[Kind, RecordId, bytes]]:
@@ -494,7 +503,8 @@ class SqliteStore:
                 else:
                     self._members.discard(kind, record)
                 self._serial = int(serial)
-                self._rules_changed |= kind in (Kind.NOTICE, Kind.CHECKPOINT)
+                if present and kind in _HEARD and record not in self._adding and self._heard is not Seen.RULES:
+                    self._heard = _HEARD[kind]
 
     async def _drop_partials(self, db: Connection, object_id: ObjectId) -> dict[bytes, int]:
         """Say that nothing is held of an object by chunks; its layouts with the bytes that were."""

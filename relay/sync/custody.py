@@ -72,20 +72,42 @@ class Custody:
         self.handed = Handed()
         """What went to whom, for people to see."""
         self._recalled = False
+        self._rules_anew = False
+        """Whether a notice came into force since `rule` was done last."""
         self.refused: dict[tuple[int, bytes], None] = {}
         """Kinds and ids refused lately, so that they are not fetched again at every visit; the oldest is forgotten
         first. Nobody can have a good record forgotten: an id follows from the bytes that were judged as that kind."""
 
-    async def load(self) -> None:
-        """Put in force what the store kept: at start, and after another process changed the store."""
-        for kind in (Kind.NOTICE, Kind.CHECKPOINT):
-            self.admission.load((kind, raw) for raw in await self.store.load(kind))
+    async def load(self, *, notices: bool = True) -> None:
+        """Put in force what the store kept: at start, and after another process changed the store. Checkpoints come
+        and go all the time: where nothing else changed, the notices need not be read for them."""
+        for kind in (Kind.NOTICE, Kind.CHECKPOINT) if notices else (Kind.CHECKPOINT,):
+            refused = self.admission.load([(kind, raw) for raw in await self.store.load(kind)])
+            for raw, error in refused:
+                if error.reason == SPLIT_VIEW:
+                    await self._hear(head_of_checkpoint(raw))
+                if (kind, sha256(raw)) not in self.refused:
+                    logger.warning("left a %s that was kept out of force: %s", kind.name.lower(), error.what)
+                    self._remember_refused(kind, sha256(raw))
         for signed in self.admission.checkpoints.values():
             await self._hear(head_of_checkpoint(signed.raw))
         if not self._recalled:
             self._recalled = True
             await self._recall_receipts()
-        await self.store.withhold(self.admission.revoked)
+        if notices:
+            self._rules_anew = True
+        await self.rule()
+
+    async def rule(self) -> None:
+        """Withhold what revoked signers made, where notices came since that was done last. A full disk may have kept it
+        from being done when they came: it is done as soon as it can be."""
+        if self._rules_anew:
+            self._rules_anew = False
+            try:
+                await self.store.withhold(self.admission.revoked)
+            except BaseException:
+                self._rules_anew = True
+                raise
 
     async def take(self, records: Sequence[tuple[Kind, bytes]], asked: frozenset[bytes] | None = None) -> list[Verdict]:
         """Judge records and keep what is admitted, durably; a verdict for each, in the order given.
@@ -95,7 +117,6 @@ class Custody:
         """
         verdicts: dict[int, Verdict] = {}
         admitted: list[tuple[int, Admitted]] = []
-        ruled = False
         judged = refused = 0
         for place in sorted(range(len(records)), key=lambda place: records[place][0]):
             kind, raw = records[place]
@@ -112,7 +133,9 @@ class Custody:
                     self._remember_refused(kind, sha256(raw))
                 verdicts[place] = Verdict(kind, None, None, error, sha256(raw))
                 continue
-            ruled |= self.admission.install(item) and kind is Kind.NOTICE
+            if self.admission.install(item) and kind is Kind.NOTICE:
+                self._rules_anew = True
+                self.refused.clear()
             admitted.append((place, item))
         if refused > TOLD_REFUSALS:
             logger.warning("refused %d records more that came with these", refused - TOLD_REFUSALS)
@@ -122,9 +145,7 @@ class Custody:
             if outcome in (Outcome.STALE, Outcome.OVER_QUOTA):
                 self._remember_refused(item.kind, name)
             verdicts[place] = Verdict(item.kind, item.id, outcome, None, name)
-        if ruled:
-            self.refused.clear()
-            await self.store.withhold(self.admission.revoked)
+        await self.rule()
         if Outcome.NEW in outcomes:
             if any(item.kind is Kind.RECEIPT for _, item in admitted):
                 self.refused.clear()  # receipts make room in the quotas

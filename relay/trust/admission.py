@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from relay.errors import Malformed, Refused
 from relay.limits import MAX_CACHED_CERTIFICATES
@@ -49,6 +49,7 @@ from relay.trust.certificates import Identity, check_issued, read_certificate
 from relay.trust.roles import MAY_SIGN, Role
 from relay.trust.witness import SignedCheckpoint, combine, log_key, read_signed_checkpoint, witness_key
 
+B = TypeVar("B")
 Body: TypeAlias = Notice | SignedCheckpoint | Receipt | Statement
 
 
@@ -80,9 +81,9 @@ class Admission:
         self.election = self.root.election
         self._notices: dict[str, Notice] = {}
         self._checkpoints: dict[str, SignedCheckpoint] = {}
+        self._notice_ids: set[bytes] = set()
         self._revoked: dict[NodeId, Revocation] = {}
-        self._stations: dict[str, Station] = {}
-        self._forms: tuple[str, ...] = ()
+        self._registered: tuple[dict[str, Station], tuple[str, ...]] | None = None
         self._receivers: dict[str, Receiver] = {}
         self._witnesses: dict[str, NoteKey] = {}
         self._identities: OrderedDict[bytes, Identity] = OrderedDict()
@@ -92,12 +93,12 @@ class Admission:
     @property
     def stations(self) -> dict[str, Station]:
         """The register in force, by polling station."""
-        return self._stations
+        return self._register[0]
 
     @property
     def forms(self) -> tuple[str, ...]:
         """The forms that each station returns."""
-        return self._forms
+        return self._register[1]
 
     @property
     def receivers(self) -> tuple[Receiver, ...]:
@@ -175,18 +176,35 @@ class Admission:
                 held = self._notices.get(admitted.slot)
                 if held is not None and held.version >= notice.version:
                     return False
+                if held is not None:
+                    self._notice_ids.discard(held.id)
                 self._notices[admitted.slot] = notice
-                self._apply_notices()
+                self._notice_ids.add(notice.id)
+                self._apply(notice)
                 return True
             case SignedCheckpoint() as checkpoint:
                 return self._install_checkpoint(checkpoint)
             case _:
                 return False
 
-    def load(self, records: Iterable[tuple[Kind, bytes]]) -> None:
-        """Admit and install what a store kept: notices first, since checkpoints lean on them."""
+    def load(self, records: Iterable[tuple[Kind, bytes]]) -> list[tuple[bytes, Refused]]:
+        """Admit and install what a store kept: notices first, since checkpoints lean on them. What is in force already
+        is not judged again. Checkpoints that are not believed any more, since their receiver was revoked or replaced,
+        are left out and returned, each with the reason."""
+        refused: list[tuple[bytes, Refused]] = []
         for kind, raw in sorted(records, key=lambda item: item[0]):
-            self.install(self.admit(kind, raw))
+            if self._is_in_force(raw):
+                continue
+            try:
+                self.install(self.admit(kind, raw))
+            except Refused as error:
+                if kind is not Kind.CHECKPOINT:
+                    raise
+                refused.append((raw, error))
+        return refused
+
+    def _is_in_force(self, raw: bytes) -> bool:
+        return sha256(raw) in self._notice_ids or any(one.raw == raw for one in self._checkpoints.values())
 
     # -- one kind each
 
@@ -255,17 +273,29 @@ class Admission:
         self._checkpoints[origin] = signed
         return True
 
-    def _apply_notices(self) -> None:
-        bodies = [notice.body for _, notice in sorted(self._notices.items())]
-        registers = [body for body in bodies if isinstance(body, Register)]
-        self._stations = {station.tps: station for body in registers for station in body.stations}
-        self._forms = tuple(dict.fromkeys(form for body in registers for form in body.forms))
-        self._receivers = {one.name: one for body in bodies if isinstance(body, Receivers) for one in body.receivers}
-        keys = [
-            witness_key(self.election, name, public)
-            for body in bodies
-            if isinstance(body, Witnesses)
-            for name, public in body.keys
-        ]
-        self._witnesses = {key.name: key for key in keys}
-        self._revoked = {one.node: one for body in bodies if isinstance(body, Revocations) for one in body.revoked}
+    @property
+    def _register(self) -> tuple[dict[str, Station], tuple[str, ...]]:
+        """Stations and forms, put together when they are asked for: a register comes in hundreds of parts."""
+        if self._registered is None:
+            registers = self._bodies(Register)
+            stations = {station.tps: station for body in registers for station in body.stations}
+            self._registered = stations, tuple(dict.fromkeys(form for body in registers for form in body.forms))
+        return self._registered
+
+    def _apply(self, notice: Notice) -> None:
+        """Bring what this notice speaks of up to date."""
+        match notice.body:
+            case Register():
+                self._registered = None
+            case Receivers():
+                self._receivers = {one.name: one for body in self._bodies(Receivers) for one in body.receivers}
+            case Witnesses():
+                named = [(name, public) for body in self._bodies(Witnesses) for name, public in body.keys]
+                keys = [witness_key(self.election, name, public) for name, public in named]
+                self._witnesses = {key.name: key for key in keys}
+            case Revocations():
+                self._revoked = {one.node: one for body in self._bodies(Revocations) for one in body.revoked}
+
+    def _bodies(self, of: type[B]) -> list[B]:
+        """What the notices of one topic say, in the order of their slots."""
+        return [notice.body for _, notice in sorted(self._notices.items()) if isinstance(notice.body, of)]

@@ -233,6 +233,8 @@ class Ship:
             heard = self.custody.news.count
             with suppress(StoreError), self.sea.ledger.looking_on(self):
                 await free_delivered(self.custody.store, int(self.wall()), self.traits.retention)
+            with suppress(StoreError):
+                await self.custody.rule()  # as the daemon does when it looks for changes
             await self.custody.news.wait(heard, 60)
             await asyncio.sleep(5)
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relay.limits import MAX_LAYOUTS
-from relay.records.identifiers import NodeId, ObjectId, StatementId, parse_uri
+from relay.records.identifiers import Kind, NodeId, ObjectId, StatementId, parse_uri
 from relay.records.receipt import Receipt
 from relay.records.statement import Statement
-from relay.store.interface import Outcome
+from relay.store.interface import Outcome, Seen
 from relay.store.layouts import layout_name
 from relay.trust.admission import Admitted
 
@@ -25,10 +25,10 @@ _MAX_RANK = (1 << 63) - 1
 
 @dataclass(slots=True)
 class Added:
-    """What adding records did: the outcome of each, whether rules changed, the bundles that are complete by it."""
+    """What adding records did: the outcome of each, what others have to load anew, the bundles complete by it."""
 
     outcomes: list[Outcome]
-    rules: bool = False
+    seen: Seen = Seen.NOTHING
     completed: list[StatementId] = field(default_factory=list)
 
 
@@ -41,7 +41,8 @@ async def add(db: Any, items: Sequence[Admitted], own: NodeId | None, now: int) 
             fresh.setdefault(item.id, place)
         else:
             added.outcomes[place] = await _add_to_slot(db, item)
-            added.rules |= added.outcomes[place] is Outcome.NEW
+            if added.outcomes[place] is Outcome.NEW and added.seen is not Seen.RULES:
+                added.seen = Seen.RULES if item.kind is Kind.NOTICE else Seen.HEADS
     places = [fresh[one] for one in sorted(fresh)]
     rows = await _insert(db, [items[place] for place in places])
     new = [items[place] for place in sorted(places) if items[place].id in rows]

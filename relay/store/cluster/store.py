@@ -103,7 +103,7 @@ class ClusterStore:
         seen = self._watch.heard()
         if seen is not Seen.NOTHING:
             self._transfers.forget()
-        if seen is Seen.RULES:
+        if seen in (Seen.HEADS, Seen.RULES):
             await self._load_members()
         return seen
 
@@ -126,12 +126,12 @@ class ClusterStore:
 
         async def work(db: Any) -> records.Added:
             added = await records.add(db, records_, self._own, int(self._clock()))
-            if added.rules or added.completed:
-                await self._watch.tell(db, Seen.RULES if added.rules else Seen.NEWS)
+            if added.seen is not Seen.NOTHING or added.completed:
+                await self._watch.tell(db, Seen.NEWS if added.seen is Seen.NOTHING else added.seen)
             return added
 
         added = await self._database.commit(work)
-        if added.rules:
+        if added.seen is not Seen.NOTHING:
             await self._load_members()
         return added.outcomes
 

@@ -98,11 +98,10 @@ class Watch:
     def _hear(self, _connection: Any, _process: int, _channel: str, payload: object) -> None:
         seen, _, who = str(payload).partition(" ")
         if who != self._me:
-            self._note(Seen(seen) if seen in {Seen.NEWS.value, Seen.RULES.value} else Seen.NEWS)
+            self._note(Seen(seen) if seen in set(Seen) else Seen.NEWS)
 
     def _note(self, seen: Seen) -> None:
-        if self._heard is not Seen.RULES:
-            self._heard = seen
+        self._heard = max(self._heard, seen, key=list(Seen).index)
         self._bell.set()
 
     def _lost(self, _connection: Any = None) -> None:

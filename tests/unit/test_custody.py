@@ -1,0 +1,196 @@
+"""Custody in step with its store: what is loaded again, what is left out, what is made up for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import cast
+from unittest.mock import patch
+
+import pytest
+
+from relay.errors import StoreError
+from relay.limits import REFRESH_SECONDS
+from relay.node.config import Config
+from relay.node.contacts import Contacts
+from relay.node.daemon import Daemon
+from relay.node.home import Home
+from relay.records.cose import Sign1
+from relay.records.identifiers import Kind
+from relay.records.notice import Receiver, Receivers, Register, Station, sign_notice
+from relay.store.interface import Outcome
+from relay.store.sqlite import SqliteStore
+from relay.sync.custody import Custody
+from relay.trust.admission import Admission, Admitted
+from relay.trust.roles import Role
+from tests.factory import ELECTION, make_node, make_revocations
+from tests.fleet import Fleet, Ship
+
+ORIGIN = f"{ELECTION}/receiver"
+
+
+def revoked(fleet: Fleet, receiver: Ship) -> Admitted:
+    """The receiver is lost."""
+    return make_revocations(fleet.election, 1, receiver.node)
+
+
+def renamed(fleet: Fleet, _receiver: Ship) -> Admitted:
+    """Another receiver takes its place."""
+    other = make_node(fleet.election, "other", Role.RECEIVER)
+    return fleet.publish(Receivers((Receiver("other", (), other.identity.certificate),)), 2)
+
+
+def enrolled_anew(fleet: Fleet, _receiver: Ship) -> Admitted:
+    """It has a new key under its old name."""
+    again = make_node(fleet.election, "receiver", Role.RECEIVER)
+    return fleet.publish(Receivers((Receiver("receiver", (), again.identity.certificate),)), 2)
+
+
+async def boat_that_saw_the_log(fleet: Fleet) -> tuple[Ship, Ship]:
+    """A receiver with one entry, and a boat that holds its checkpoint."""
+    receiver, boat = await fleet.receiver(), await fleet.carrier("km-bahari")
+    island = await fleet.launch("pulau-long")
+    await island.submit()
+    await island.visit(receiver)
+    await boat.visit(receiver)
+    assert boat.custody.admission.checkpoints[ORIGIN].checkpoint.size == 1
+    return receiver, boat
+
+
+async def beside(boat: Ship) -> SqliteStore:
+    """The boat's store, opened by another process."""
+    folder = boat.folder / "store"
+    return await SqliteStore.open(folder, own=None, quota_bytes=1, quota_statements=1, storage_limit=None)
+
+
+@pytest.mark.parametrize("change", [revoked, renamed, enrolled_anew])
+async def test_a_node_starts_again_after_its_receiver_was_revoked_or_replaced(
+    fleet: Fleet, change: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver, boat = await boat_that_saw_the_log(fleet)
+    await boat.take(change(fleet, receiver))  # type: ignore[operator]
+    again = Custody(Admission(fleet.election.root), boat.store)
+    for _ in range(2):
+        await again.load()
+    assert again.admission.checkpoints == {}
+    assert again.admission.receivers == boat.custody.admission.receivers
+    assert len([one for one in caplog.messages if "out of force" in one]) == 1, "told once"
+
+
+@pytest.mark.parametrize("change", [revoked, renamed, enrolled_anew])
+async def test_a_daemon_goes_on_when_its_receiver_is_revoked_or_replaced_beside_it(
+    fleet: Fleet, change: object
+) -> None:
+    receiver, boat = await boat_that_saw_the_log(fleet)
+    command = await beside(boat)
+    daemon = Daemon(cast(Home, None), Config(), boat.member, boat.custody)
+    configured = asyncio.Event()
+
+    class Listening:
+        def configure(self, addresses: Iterable[str]) -> None:
+            configured.set()
+
+    async def at_once(_store: SqliteStore, seconds: float) -> None:
+        assert seconds == REFRESH_SECONDS
+        await asyncio.sleep(0)
+
+    notice = change(fleet, receiver)  # type: ignore[operator]
+    with patch.object(SqliteStore, "changed", at_once):
+        task = asyncio.create_task(daemon.take_in_changes(cast(Contacts, Listening())))
+        heard = boat.custody.news.count
+        assert await command.add([notice]) == [Outcome.NEW]
+        while boat.custody.news.count == heard:
+            configured.clear()
+            again = asyncio.create_task(configured.wait())
+            await asyncio.wait((task, again), return_when=asyncio.FIRST_COMPLETED)
+            assert not task.done()
+        task.cancel()
+    await command.close()
+    assert (Kind.NOTICE, notice.id) in boat.store.members
+
+
+@pytest.mark.parametrize("step", ["add", "withhold"])
+async def test_a_revocation_that_met_a_full_disk_takes_hold_later(fleet: Fleet, step: str) -> None:
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    statement = await island.submit()
+    await boat.visit(island)
+    notice = make_revocations(fleet.election, 1, island.node)
+
+    async def full(*_: object) -> None:
+        raise StoreError("The disk is full", "Free some space.")
+
+    with patch.object(SqliteStore, step, full), pytest.raises(StoreError):
+        await boat.take(notice)
+    assert await boat.state(statement) is not None
+    if step == "add":
+        assert await boat.take(notice) == ["new"]
+    else:
+        await boat.custody.rule()
+    assert await boat.state(statement) is None
+
+
+async def test_what_is_in_force_is_not_judged_again(fleet: Fleet) -> None:
+    receiver, boat = await boat_that_saw_the_log(fleet)
+    del receiver
+    for part in range(1, 20):
+        register = Register(("form-1",), (Station(f"tps-{part}", 1, "V", "D", "I", 300, signal=False),))
+        raw = sign_notice(ELECTION, part, 1, register, fleet.election.root, fleet.election.root_key)
+        await boat.custody.take([(Kind.NOTICE, raw)])
+    again = Custody(Admission(fleet.election.root), boat.store)
+    verified: list[Sign1] = []
+    verify = Sign1.verify
+
+    def counted(envelope: Sign1, *arguments: object) -> None:
+        verified.append(envelope)
+        verify(envelope, *arguments)  # type: ignore[arg-type]
+
+    built: list[type] = []
+    bodies = Admission._bodies
+
+    def seen(admission: Admission, of: type) -> list[object]:
+        built.append(of)
+        return bodies(admission, of)
+
+    with patch.object(Sign1, "verify", counted), patch.object(Admission, "_bodies", seen):
+        await again.load()
+        assert len(again.admission.stations) == 19
+        assert len(verified) == 19 + 1, "register and receivers"
+        assert built.count(Register) == 1, "put together once, and not for each part"
+        verified.clear()
+        await again.load()
+        assert verified == []
+
+
+async def test_checkpoints_are_no_reason_to_read_the_notices(fleet: Fleet) -> None:
+    receiver, boat = await boat_that_saw_the_log(fleet)
+    island = await fleet.launch("pulau-batun")
+    await island.submit()
+    await island.visit(receiver)
+    (raw,) = await receiver.store.load(Kind.CHECKPOINT)
+    asked: list[Kind] = []
+    load = SqliteStore.load
+
+    async def counted(store: SqliteStore, kind: Kind) -> list[bytes]:
+        asked.append(kind)
+        return await load(store, kind)
+
+    command = await beside(boat)
+    await command.add([boat.custody.admission.admit(Kind.CHECKPOINT, raw)])
+    with patch.object(SqliteStore, "load", counted):
+        assert await boat.store.refresh() == "heads"
+        await boat.custody.load(notices=False)
+    assert asked == [Kind.CHECKPOINT]
+    assert boat.custody.admission.checkpoints[ORIGIN].checkpoint.size == 2
+    await command.close()
+
+
+async def test_a_node_does_not_hear_of_its_own_notices(fleet: Fleet) -> None:
+    boat, island = await fleet.carrier("km-bahari"), await fleet.launch("pulau-long")
+    await island.submit()
+    command = await beside(boat)
+    await boat.take(make_revocations(fleet.election, 1))
+    await command.set_note("key", "value")
+    assert await boat.store.refresh() == "news"
+    await command.add([make_revocations(fleet.election, 2)])
+    assert await boat.store.refresh() == "rules"
+    await command.close()
