@@ -38,6 +38,7 @@ def main() -> int:
         print(_told(outcome))
         return 1 if outcome.violations else 0
     first = secrets.randbits(40) if options.random else options.first
+    print(f"the first seed is {first}; `python -m tests.simulation --seed N` replays any of them", flush=True)
     seeds = count(first) if options.seeds is None and options.minutes else range(first, first + (options.seeds or 100))
     return _summary(outcomes(seeds, options.jobs, 60 * options.minutes if options.minutes else None))
 

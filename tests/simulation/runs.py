@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import signal
 import tempfile
 import time
+import traceback
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 from pathlib import Path
 
@@ -30,9 +33,32 @@ _folders: list[tempfile.TemporaryDirectory[str]] = []
 """Kept until the process ends."""
 
 
+RUN_SECONDS = 300
+"""Real seconds after which a run counts as one that never ends: hundreds of times what one takes."""
+
+
+class Endless(KeyboardInterrupt):
+    """A run did not come to its end. A kind of interrupt, since `asyncio` lets no other error out of a task."""
+
+
 def outcome(seed: int) -> Outcome:
-    """One run."""
-    return run(seed, company())
+    """One run. One that fails, or does not come to its end, is a broken promise of its seed, and ends no other."""
+    members = company()
+
+    def give_up(*_: object) -> None:
+        raise Endless(f"did not end within {RUN_SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, RUN_SECONDS)
+    try:
+        return run(seed, members)
+    except (Exception, Endless) as error:  # noqa: BLE001 - whatever it is, its seed must not be lost
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        what = f"[10] the run ended by {type(error).__name__}: {error} (in {last.name}, line {last.lineno})"
+        return Outcome(seed, "", (what,), 0, 0, 0, 0, 0, 0, 0.0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def outcomes(seeds: Iterable[int], jobs: int, seconds: float | None = None) -> Iterator[Outcome]:
@@ -41,15 +67,18 @@ def outcomes(seeds: Iterable[int], jobs: int, seconds: float | None = None) -> I
     left = iter(seeds)
     spawning = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=spawning, max_tasks_per_child=2_000) as pool:
-        under_way: set[Future[Outcome]] = set()
+        under_way: dict[Future[Outcome], int] = {}
         while True:
             while len(under_way) < 2 * jobs and (until is None or time.monotonic() < until):
                 seed = next(left, None)
                 if seed is None:
                     break
-                under_way.add(pool.submit(outcome, seed))
+                under_way[pool.submit(outcome, seed)] = seed
             if not under_way:
                 return
-            done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-            for one in done:
-                yield one.result()
+            for one in wait(under_way, return_when=FIRST_COMPLETED).done:
+                try:
+                    yield one.result()
+                except BrokenProcessPool as error:
+                    raise RuntimeError(f"a process died with one of the seeds {sorted(under_way.values())}") from error
+                del under_way[one]

@@ -31,7 +31,7 @@ from tests.simulation.catalogue import Catalogue, Layout, Rules
 from tests.simulation.clockwork import VirtualLoop
 from tests.simulation.company import Company
 from tests.simulation.disk import Disk
-from tests.simulation.runs import company
+from tests.simulation.runs import company, outcome
 from tests.simulation.sea import Sea
 from tests.simulation.ship import Answers, Ship, Traits
 from tests.simulation.store import MemoryStore
@@ -63,6 +63,32 @@ def test_a_seed_is_the_same_run_in_another_process() -> None:
     command = [sys.executable, "-m", "tests.simulation", "--seed", "4"]
     said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]).stdout
     assert run(4, company()).digest in said
+
+
+def test_a_run_that_fails_is_told_by_its_seed() -> None:
+    def failing(_seed: int, _company: Company) -> None:
+        raise ZeroDivisionError("no such place")
+
+    with patch("tests.simulation.runs.run", failing):
+        failed = outcome(7)
+    assert failed.seed == 7
+    assert "ZeroDivisionError: no such place" in failed.violations[0]
+
+
+def test_a_run_that_never_ends_is_told_by_its_seed() -> None:
+    def endless(_seed: int, _company: Company) -> None:
+        async def wait() -> None:
+            while True:  # noqa: ASYNC110
+                await asyncio.sleep(1)
+
+        loop = VirtualLoop()
+        try:
+            loop.run_until_complete(wait())
+        finally:
+            loop.close()
+
+    with patch("tests.simulation.runs.run", endless), patch("tests.simulation.runs.RUN_SECONDS", 0.05):
+        assert "did not end" in outcome(8).violations[0]
 
 
 def test_neighbours_without_news_visit_each_other_now_and_then() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import cast
 from unittest.mock import patch
 
@@ -25,6 +25,8 @@ from relay.trust.admission import Admission, Admitted
 from relay.trust.roles import Role
 from tests.factory import ELECTION, make_node, make_revocations
 from tests.fleet import Fleet, Ship
+
+Beside = Callable[[Ship], Awaitable[SqliteStore]]
 
 ORIGIN = f"{ELECTION}/receiver"
 
@@ -57,10 +59,19 @@ async def boat_that_saw_the_log(fleet: Fleet) -> tuple[Ship, Ship]:
     return receiver, boat
 
 
-async def beside(boat: Ship) -> SqliteStore:
-    """The boat's store, opened by another process."""
-    folder = boat.folder / "store"
-    return await SqliteStore.open(folder, own=None, quota_bytes=1, quota_statements=1, storage_limit=None)
+@pytest.fixture
+async def beside() -> AsyncIterator[Beside]:
+    """Opens a node's store as another process would."""
+    stores: list[SqliteStore] = []
+
+    async def open_beside(ship: Ship) -> SqliteStore:
+        folder = ship.folder / "store"
+        stores.append(await SqliteStore.open(folder, own=None, quota_bytes=1, quota_statements=1, storage_limit=None))
+        return stores[-1]
+
+    yield open_beside
+    for store in stores:
+        await store.close()
 
 
 @pytest.mark.parametrize("change", [revoked, renamed, enrolled_anew])
@@ -79,7 +90,7 @@ async def test_a_node_starts_again_after_its_receiver_was_revoked_or_replaced(
 
 @pytest.mark.parametrize("change", [revoked, renamed, enrolled_anew])
 async def test_a_daemon_goes_on_when_its_receiver_is_revoked_or_replaced_beside_it(
-    fleet: Fleet, change: object
+    fleet: Fleet, beside: Beside, change: object
 ) -> None:
     receiver, boat = await boat_that_saw_the_log(fleet)
     command = await beside(boat)
@@ -105,7 +116,6 @@ async def test_a_daemon_goes_on_when_its_receiver_is_revoked_or_replaced_beside_
             await asyncio.wait((task, again), return_when=asyncio.FIRST_COMPLETED)
             assert not task.done()
         task.cancel()
-    await command.close()
     assert (Kind.NOTICE, notice.id) in boat.store.members
 
 
@@ -161,7 +171,7 @@ async def test_what_is_in_force_is_not_judged_again(fleet: Fleet) -> None:
         assert verified == []
 
 
-async def test_checkpoints_are_no_reason_to_read_the_notices(fleet: Fleet) -> None:
+async def test_checkpoints_are_no_reason_to_read_the_notices(fleet: Fleet, beside: Beside) -> None:
     receiver, boat = await boat_that_saw_the_log(fleet)
     island = await fleet.launch("pulau-batun")
     await island.submit()
@@ -181,10 +191,9 @@ async def test_checkpoints_are_no_reason_to_read_the_notices(fleet: Fleet) -> No
         await boat.custody.load(notices=False)
     assert asked == [Kind.CHECKPOINT]
     assert boat.custody.admission.checkpoints[ORIGIN].checkpoint.size == 2
-    await command.close()
 
 
-async def test_a_node_does_not_hear_of_its_own_notices(fleet: Fleet) -> None:
+async def test_a_node_does_not_hear_of_its_own_notices(fleet: Fleet, beside: Beside) -> None:
     boat, island = await fleet.carrier("km-bahari"), await fleet.launch("pulau-long")
     await island.submit()
     command = await beside(boat)
@@ -193,4 +202,3 @@ async def test_a_node_does_not_hear_of_its_own_notices(fleet: Fleet) -> None:
     assert await boat.store.refresh() == "news"
     await command.add([make_revocations(fleet.election, 2)])
     assert await boat.store.refresh() == "rules"
-    await command.close()
