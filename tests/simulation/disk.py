@@ -28,10 +28,12 @@ class Dead(asyncio.CancelledError):
 
 @dataclass
 class Temper:
-    """How a disk behaves: `slow` is the longest a step takes in seconds, `torn` how often even a read gives way."""
+    """How a disk behaves: `slow` is the longest a step takes in seconds, `torn` how often even a read gives way, `bad`
+    how often a read fails."""
 
     slow: float = 0.0
     torn: float = 0.0
+    bad: float = 0.0
 
 
 @dataclass
@@ -88,6 +90,8 @@ class Handle:
         if disk.chance is not None and disk.temper.torn and disk.chance.random() < disk.temper.torn:
             await asyncio.sleep(disk.temper.slow * disk.chance.random() / 4)
             self.check()
+        if disk.chance is not None and disk.temper.bad and disk.chance.random() < disk.temper.bad:
+            raise StoreError("The disk cannot be read (simulated)", "Look at its cable.")
 
     async def step(self, act: Callable[[], T]) -> T:
         """One durable step: all of `act` or nothing. Raises `StoreError` when the disk is full, `Dead` at a crash."""

@@ -281,6 +281,7 @@ class Voyage:
                 raise ended
         for ship in sea.ships:
             ship.disk.full = False
+            ship.disk.temper.bad = 0.0
             ship.disk.crash_in = None
             for other in sea.ships:
                 sea.part(ship, other)
@@ -312,7 +313,9 @@ def crew(sea: Sea, weather: Weather) -> Iterator[Ship]:
 
     def traits(*, tight: bool = False) -> Traits:
         return Traits(
-            temper=Temper(chance.choice((0.0, 0.002, 0.05)), chance.choice((0.0, 0.0, 0.05))),
+            temper=Temper(
+                chance.choice((0.0, 0.002, 0.05)), chance.choice((0.0, 0.0, 0.05)), chance.choice((0.0, 0.0, 0.003))
+            ),
             skew=_skew(chance),
             retention=chance.choice((0, 60, 3_600)),
             storage_limit=chance.choice((150_000, 400_000)) if tight else None,
