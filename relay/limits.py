@@ -179,6 +179,8 @@ BACKLOG = 1_024
 # Receiver
 LOG_BATCH = 1_024
 """Entries in one commit of the log."""
+REPORT_BATCH = 128
+"""Entries that a report reads and judges between two breaths of the daemon."""
 LOG_IDLE_SECONDS = 5.0
 """How often the sequencer looks by itself for what is complete."""
 LEAD_SECONDS = 1.0
@@ -316,8 +318,12 @@ MAX_ADMIN_SESSIONS = 16
 ADMIN_SESSION_SECONDS = 12 * 3_600
 ADMIN_IDLE_SECONDS = 3_600
 ADMIN_REPORT_SECONDS = 10.0
-MAX_ADMIN_REPORT = 20_000
-"""Entries of a log of which the page makes a full report."""
+ADMIN_PATIENCE_SECONDS = 2.0
+"""How long a page waits for a report that is being made; it goes on being made meanwhile."""
+MAX_ADMIN_REPORT = 200_000
+"""Entries of a log that the daemon keeps in mind for the page, somewhat less than a kilobyte each."""
+ADMIN_ROWS = 100
+"""Rows of one table of the page."""
 
 # Reading a published log
 SOURCE_STREAMS = 16

@@ -1,6 +1,7 @@
 """`relay receiver status|report|export`: what the receiver's administrator looks at, and takes away.
 
-They read the store beside the running daemon. `report --csv` has a line for each form of each polling station.
+They read the store beside the running daemon. With `--json` the first two print the same document, the one that the
+administrator's page shows; without, `status` is the short of it, at little cost. `report --csv` has a line for each form of each polling station.
 """
 
 from __future__ import annotations
@@ -32,12 +33,11 @@ _COLUMNS = ("tps", "village", "district", "island", "form", "state", "entry", "s
 @home_option
 @json_option
 def status(home: Home, as_json: bool) -> None:
-    """Show the log, its witnesses, storage and alarms."""
-    document = asyncio.run(_status(home))
+    """Show the log, its witnesses, storage and alarms; with --json all that the administrator's page shows."""
     if as_json:
-        print_json(document)
+        print_json(asyncio.run(_report(home)))
     else:
-        click.echo("\n".join(_status_lines(document)))
+        click.echo("\n".join(_status_lines(asyncio.run(_status(home)))))
 
 
 @click.command()
@@ -101,7 +101,7 @@ def _receiver(home: Home) -> Member:
 
 def _csv(document: dict[str, Any]) -> str:
     text = io.StringIO()
-    table = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    table = csv.DictWriter(text, _COLUMNS, extrasaction="ignore", lineterminator="\n")
     table.writeheader()
     for row in document["forms"]:
         table.writerow({**row, "flags": " ".join(row["flags"])})
@@ -149,7 +149,7 @@ def _report_lines(document: dict[str, Any]) -> list[str]:
     lines += _part("conflicts", conflicts)
     lines += _part("flags", [f"{one['tps']} {one['form']}: {one['flag']}" for one in document["flags"]])
     lines += _part("chains", [told(_chain(one)) for one in document["chains"]])
-    lines += _part("revocations", [f"{one['node']}: {one['reason']}" for one in document["revocations"]])
+    lines += _part("revocations", [_revocation(one) for one in document["revocations"]])
     return lines + _part("nodes", [_node(one) for one in document["nodes"]])
 
 
@@ -169,11 +169,21 @@ def _chain(one: dict[str, Any]) -> str:
     return f"{one['device']}: more than one statement is no. {one['seq']}; its key was used twice"
 
 
+def _revocation(one: dict[str, Any]) -> str:
+    held = told(f"{one['withheld']} packages withheld")
+    return f"{one['node']}: {one['reason']}{f', {held}' if one['withheld'] else ''}"
+
+
 def _node(one: dict[str, Any]) -> str:
-    seen = one["last_visit"]
-    when = f"here {time.strftime('%Y-%m-%d %H:%M', time.localtime(seen))}" if seen else "never here itself"
-    brought = told(f"{one['statements']} statements, newest entry {one['newest_entry']}")
-    return f"{one['node']} ({told(one['role'])}): {told(when)}{f', {brought}' if one['statements'] else ''}"
+    told_of = [f"here {_when(one['last_visit'])}" if one["last_visit"] else "never here itself"]
+    if one["statements"]:
+        told_of.append(f"{one['statements']} statements, newest entry {one['newest_entry']}")
+        told_of.append(f"the newest of {_when(one['newest_claim'])} by its own clock")
+    return f"{one['node']} ({told(one['role'])}): {', '.join(told(part) for part in told_of)}"
+
+
+def _when(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
 def _part(title: str, lines: list[str]) -> list[str]:

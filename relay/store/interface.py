@@ -217,6 +217,9 @@ class Store(Protocol):
     async def bundles(self) -> list[Bundle]:
         """Every bundle shown by this node, ordered by station, form, device and sequence."""
 
+    async def undelivered(self) -> list[Bundle]:
+        """Every bundle without a receipt, in the order of `bundles`; those that are withheld, too."""
+
     async def bundle(self, statement: StatementId) -> Bundle | None:
         """One bundle, or None."""
 

@@ -259,6 +259,10 @@ class SqliteStore:
         """See `Store`."""
         return await catalogue.bundles(self._database)
 
+    async def undelivered(self) -> list[Bundle]:
+        """See `Store`."""
+        return await catalogue.bundles(self._database, "b.entry IS NULL")
+
     async def bundle(self, statement: StatementId) -> Bundle | None:
         """See `Store`."""
         found = await catalogue.bundles(self._database, "b.statement = ? AND b.withheld = 0", (statement,))

@@ -170,6 +170,12 @@ class MemoryStore:
         found = [self._catalogue.bundle(row) for row in self._catalogue.rows.values() if not row.withheld]
         return sorted(found, key=lambda one: (one.tps, one.form, one.device, one.seq, one.id))
 
+    async def undelivered(self) -> list[Bundle]:
+        """See `Store`."""
+        await self.handle.give_way()
+        found = [self._catalogue.bundle(row) for row in self._catalogue.rows.values() if row.entry is None]
+        return sorted(found, key=lambda one: (one.tps, one.form, one.device, one.seq, one.id))
+
     async def bundle(self, statement: StatementId) -> Bundle | None:
         """See `Store`."""
         await self.handle.give_way()

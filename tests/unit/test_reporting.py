@@ -13,9 +13,12 @@ import pytest
 
 from relay.cli import reporting
 from relay.node.home import Home
+from relay.receiver.chains import Link, findings
 from relay.receiver.reporting import Reporter, describe_receiver
+from relay.receiver.results import Logged, judge
 from relay.records.identifiers import StatementId
 from relay.records.notice import Register, Station
+from relay.records.statement import read_statement
 from tests.factory import make_file, make_revocations, make_statement
 from tests.fleet import Fleet, Ship
 
@@ -141,11 +144,79 @@ async def test_revoked_signers_and_nodes(fleet: Fleet) -> None:
     await receiver.take(make_revocations(fleet.election, 1, device.node))
     document = await report_of(receiver)
     assert document["revocations"] == [
-        {"node": "pulau", "node_id": device.node.identity.node.hex(), "reason": "lost", "statements": 1}
+        {"node": "pulau", "node_id": device.node.identity.node.hex(), "reason": "lost", "statements": 1, "withheld": 0}
     ]
     assert [flag["flag"] for flag in document["flags"]] == ["device-revoked"]
     (node,) = [one for one in document["nodes"] if one["node"] == "pulau"]
     assert (node["statements"], node["newest_entry"], node["last_visit"]) == (1, 0, None)
+    (bundle,) = await receiver.store.bundles()
+    assert node["newest_claim"] == bundle.captured_at, "a device whose packages came by boat was seen, too"
+
+
+async def test_what_a_revoked_device_sent_is_withheld_and_not_missing(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    device = await fleet.launch("pulau")
+    await receiver.take(make_statement(fleet.election, device.node, make_file(fleet.content())))
+    await receiver.take(make_revocations(fleet.election, 1, device.node))
+    assert await receiver.store.bundles() == []
+    document = await report_of(receiver)
+    assert states(document)["tps-1", "form-1"] == "under way, withheld"
+    assert [one["state"] for one in document["under_way_packages"]] == ["withheld"]
+    assert document["revocations"][0]["withheld"] == 1
+    assert "pulau: lost, 1 packages withheld" in "\n".join(reporting._report_lines(document))
+
+
+async def test_rows_have_every_flag_that_the_public_site_shows(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    device = await fleet.launch("pulau", tps=("tps-1", "tps-2", "tps-3"))
+    made = [make_statement(fleet.election, device.node, tps=f"tps-{number}") for number in (1, 2, 3)]
+    del device.node.chain[2:]
+    twin = make_statement(fleet.election, device.node, form="form-2")
+    await receiver.take(made[0], made[2], twin)
+    await log_all(receiver)
+    logged = [
+        Logged.of(read_statement(raw), "pulau", device.node.identity.node, entry, None)
+        for entry, raw in enumerate(await receiver.store.log_statements(0, 3))
+    ]
+    found = findings(Link(one.node, one.seq, one.id, one.previous) for one in logged)
+    stations = receiver.custody.admission.stations
+    shown = {(one.tps, one.form): judge([one], stations[one.tps], frozenset(REGISTER.forms), found) for one in logged}
+    rows = {
+        (row["tps"], row["form"]): row["flags"]
+        for row in (await report_of(receiver))["forms"]
+        if row["entry"] is not None
+    }
+    assert rows == {form: sorted({flag.name for flag in result.flags}) for form, result in shown.items()}
+    assert {"chain-gap", "chain-fork"} <= {flag for flags in rows.values() for flag in flags}
+
+
+async def test_a_report_that_is_asked_again_reads_what_is_new_and_says_the_same(fleet: Fleet) -> None:
+    """Whatever comes between two reports: entries, what closes a gap, a revocation, a new register."""
+    receiver = await fleet.receiver()
+    device, other = [await fleet.launch(name, tps=("tps-1", "tps-2", "tps-3")) for name in ("pulau", "lain")]
+    kept = Reporter(Home(receiver.folder), receiver.member, receiver.custody)
+    made = [make_statement(fleet.election, device.node, tps=f"tps-{number}") for number in (1, 2, 3)]
+    contradicting = make_statement(fleet.election, other.node, make_file(b"x"), tps="tps-3")
+    steps = [
+        lambda: receiver.take(made[0], made[2]),
+        lambda: receiver.take(made[1]),
+        lambda: receiver.take(contradicting),
+        lambda: receiver.adopt(b"x"),
+        lambda: receiver.take(make_revocations(fleet.election, 1, device.node)),
+        lambda: receiver.take(make_revocations(fleet.election, 2)),
+    ]
+    seen = []
+    for step in steps:
+        await step()
+        await log_all(receiver)
+        read = kept.reading.entries
+        again = json.loads(json.dumps(await kept.report()))
+        assert again == await report_of(receiver) | {"storage": again["storage"]}
+        assert kept.reading.entries >= read
+        seen.append({flag["flag"] for flag in again["flags"]})
+    assert "chain-gap" in seen[0] and "chain-gap" not in seen[1]
+    assert "two-statements-in-conflict" in seen[3]
+    assert "device-revoked" in seen[4] and "device-revoked" not in seen[5]
 
 
 async def test_status_is_what_the_report_begins_with(fleet: Fleet) -> None:

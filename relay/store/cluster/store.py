@@ -195,6 +195,10 @@ class ClusterStore:
         sql = f"{listing.SELECT} WHERE NOT b.withheld {listing.ORDER}"
         return await listing.gather(self._database.stream(sql))
 
+    async def undelivered(self) -> list[Bundle]:
+        """See `Store`."""
+        return await listing.gather(self._database.stream(f"{listing.SELECT} WHERE b.entry IS NULL {listing.ORDER}"))
+
     async def bundle(self, statement: StatementId) -> Bundle | None:
         """See `Store`."""
         sql = f"{listing.SELECT} WHERE b.statement = $1 AND NOT b.withheld {listing.ORDER}"
