@@ -1,7 +1,8 @@
 """`relay receiver status|report|export`: what the receiver's administrator looks at, and takes away.
 
 They read the store beside the running daemon. With `--json` the first two print the same document, the one that the
-administrator's page shows; without, `status` is the short of it, at little cost. `report --csv` has a line for each form of each polling station.
+administrator's page shows; without, `status` is the short of it, at little cost. `report --csv` has a line for each
+form of each polling station.
 """
 
 from __future__ import annotations

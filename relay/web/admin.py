@@ -1,8 +1,8 @@
-"""The administrator's page of a receiver, behind a login: what has arrived, what is missing, what needs attention.
+"""The administrator's pages of a receiver, behind a login: what has arrived, what is missing, what needs attention.
 
 It answers the device itself only: from elsewhere one comes through ssh, which encrypts and knows who comes. Sessions
-live in memory and end with the daemon, after hours, or after an hour without a look. What it shows is what
-`relay receiver status --json` prints.
+live in memory and end with the daemon, after hours, or after an hour without a look. All that they show is taken from
+one document, `/admin/status.json`, which is what `relay receiver status --json` prints.
 """
 
 from __future__ import annotations
@@ -11,17 +11,20 @@ import asyncio
 import math
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from aiohttp import web
 
-from relay.limits import ADMIN_IDLE_SECONDS, ADMIN_SESSION_SECONDS, MAX_ADMIN_SESSIONS
+from relay.limits import ADMIN_IDLE_SECONDS, ADMIN_ROWS, ADMIN_SESSION_SECONDS, MAX_ADMIN_SESSIONS
 from relay.node.daemon import Daemon
 from relay.node.pairing import Attempts
 from relay.receiver.password import has_password, is_right
 from relay.records.identifiers import sha256
+from relay.web.admin_report import AdminReport, areas_of, chosen, doubts_of
+from relay.web.amounts import size
 from relay.web.operator.guard import (
     PAGE_HEADERS,
     check_nearby,
@@ -32,14 +35,14 @@ from relay.web.operator.guard import (
     see_other,
 )
 from relay.web.operator.view import moment
-from relay.web.pages import Handler, render, static
+from relay.web.pages import LANGUAGES, Handler, render, static
+from relay.web.site.pages import reason
 
 COOKIE = "relay-admin"
-MOST = 200
-"""Rows of one table."""
 PREFIX = "/admin"
 
-Report = Callable[[], Awaitable[dict[str, Any]]]
+STATES = ("", "incomplete", "complete")
+"""Which stations a list can be of."""
 
 
 @dataclass(slots=True)
@@ -82,9 +85,9 @@ class Sessions:
 
 
 class AdminPages:
-    """`/admin`. `report` is what the page shows."""
+    """`/admin`. `report` is what the pages show."""
 
-    def __init__(self, daemon: Daemon, report: Report) -> None:
+    def __init__(self, daemon: Daemon, report: AdminReport) -> None:
         self._folder = daemon.home.path
         self._identity = daemon.member.identity
         self._report = report
@@ -96,6 +99,7 @@ class AdminPages:
         """Its paths."""
         return [
             web.get(PREFIX, self._guarded(self.show)),
+            web.get(f"{PREFIX}/stations", self._guarded(self.stations)),
             web.get(f"{PREFIX}/login", self._guarded(self.login_page, open_to_all=True)),
             web.post(f"{PREFIX}/login", self._guarded(self.login, open_to_all=True)),
             web.post(f"{PREFIX}/logout", self._guarded(self.logout)),
@@ -106,9 +110,42 @@ class AdminPages:
 
     async def show(self, request: web.Request) -> web.StreamResponse:
         """The page."""
-        token = page_token(request.cookies[COOKIE])
+        report = await self._report()
+        areas = areas_of(report.get("forms", ()))
         return self._page(
-            request, "admin/admin.html", report=await self._report(), token=token, moment=moment, most=MOST
+            request,
+            "admin/admin.html",
+            report=report,
+            areas=areas,
+            islands=[line for area in areas if area.island for line in area.stations if line.state != "complete"],
+            doubts=doubts_of(report),
+            entries_read=self._report.entries_read,
+            token=page_token(request.cookies[COOKIE]),
+        )
+
+    async def stations(self, request: web.Request) -> web.StreamResponse:
+        """The stations of an area, or those that are not complete, some at a time."""
+        areas = areas_of((await self._report()).get("forms", ()))
+        area, state = request.query.get("area", ""), request.query.get("state", "")
+        lines = chosen(areas, area, state)
+        first = _first(request.query.get("first", ""), len(lines))
+        asked = {"area": area, "state": state}
+        links = {
+            name: "?" + urlencode({**asked, "first": place})
+            for name, place in (("before", first - ADMIN_ROWS), ("after", first + ADMIN_ROWS))
+            if 0 <= place < len(lines)
+        }
+        return self._page(
+            request,
+            "admin/stations.html",
+            areas=areas,
+            area=area,
+            state=state if state in STATES else "",
+            states=STATES,
+            lines=lines[first : first + ADMIN_ROWS],
+            first=first,
+            count=len(lines),
+            links=links,
         )
 
     async def status(self, _request: web.Request) -> web.StreamResponse:
@@ -159,16 +196,30 @@ class AdminPages:
         return guarded
 
     def _page(self, request: web.Request, template: str, status: int = 200, **values: Any) -> web.Response:
-        return render(
+        response = render(
             request,
             template,
             words="admin/texts.json",
             allowed=PAGE_HEADERS,
             status=status,
+            most=ADMIN_ROWS,
+            moment=moment,
+            size=size,
+            reason=reason,
+            query=dict(request.query),
             receiver=self._identity.name,
             election=self._identity.election,
             **values,
         )
+        if request.query.get("lang") in LANGUAGES:
+            response.set_cookie("lang", request.query["lang"], path=PREFIX, httponly=True, samesite="Strict")
+        return response
+
+
+def _first(text: str, count: int) -> int:
+    """Where a part of a list begins, as an address says; the beginning for what it cannot say."""
+    place = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
+    return place if place < count else 0
 
 
 def _key(token: str) -> bytes:

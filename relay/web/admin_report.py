@@ -1,83 +1,149 @@
-"""What the administrator's page shows, in the order of what needs attention. Pure, but for asking the receiver."""
+"""What the administrator's page shows: the receiver's report, put in order for people. Pure, but for asking for it."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from relay.limits import ADMIN_REPORT_SECONDS, MAX_ADMIN_REPORT
+from relay.limits import ADMIN_PATIENCE_SECONDS, ADMIN_REPORT_SECONDS, MAX_ADMIN_REPORT
 from relay.node.daemon import Daemon
 from relay.receiver.reporting import Reporter, describe_receiver
 
 Document = dict[str, Any]
-_HERE = ("arrived", "corrected")
+_HERE = ("arrived", "corrected", "conflict")
+_TOLD_APART = ("chain-gap", "chain-fork", "two-statements-in-conflict")
 
 
 class AdminReport:
-    """What `relay receiver status` and `report` tell, asked of a running receiver.
+    """The report of a running receiver: the document that `relay receiver status --json` prints.
 
-    The full report reads the whole log. So it is made anew after some seconds only, and not at all of a log that would
-    keep the receiver from its work: then the page says to use the command, which is a process of its own.
+    It is made anew after some seconds, of what is new in the log. While a long log is read for the first time, and of
+    a log too long to be kept in mind, there is only how the receiver is: then the command, a process of its own, tells
+    the rest.
     """
 
     def __init__(self, daemon: Daemon, clock: Callable[[], float] = time.monotonic) -> None:
         self._daemon = daemon
+        self._reporter = Reporter(daemon.home, daemon.member, daemon.custody)
         self._clock = clock
         self._made: tuple[float, Document] | None = None
+        self._making: asyncio.Task[Document] | None = None
 
     async def __call__(self) -> Document:
-        """The report as it is shown."""
-        now = self._clock()
-        if self._made is None or now - self._made[0] > ADMIN_REPORT_SECONDS:
-            self._made = now, await self._make()
-        return self._made[1]
+        """The newest report that can be had soon."""
+        due = self._made is None or self._clock() - self._made[0] > ADMIN_REPORT_SECONDS
+        if due and self._making is None:
+            status = await describe_receiver(self._daemon.home, self._daemon.member, self._daemon.custody)
+            if status["log"]["size"] > MAX_ADMIN_REPORT:
+                return status
+            self._making = asyncio.create_task(self._reporter.report())
+        if self._making is not None:
+            await asyncio.wait([self._making], timeout=ADMIN_PATIENCE_SECONDS)
+        if self._making is not None and self._making.done():
+            making, self._making = self._making, None
+            self._made = self._clock(), making.result()
+        if self._made is not None:
+            return self._made[1]
+        return await describe_receiver(self._daemon.home, self._daemon.member, self._daemon.custody)
 
-    async def _make(self) -> Document:
-        daemon = self._daemon
-        status = await describe_receiver(daemon.home, daemon.member, daemon.custody)
-        if status["log"]["size"] > MAX_ADMIN_REPORT:
-            return arrange(status)
-        return arrange(await Reporter(daemon.home, daemon.member, daemon.custody).report())
-
-
-def arrange(report: Mapping[str, Any]) -> Document:
-    """A status, or a whole report, as sections: what is wrong first, the long list of what is missing last."""
-    shown: Document = {"alarms": report["alarms"]}
-    if "forms" in report:
-        shown["summary"] = report["summary"]
-        shown["conflicts"] = [{"tps": one["tps"], "form": one["form"]} for one in report["conflicts"]]
-        shown["chains"] = [
-            {"device": one["device"], "kind": one["kind"], "numbers": _numbers(one)} for one in report["chains"]
-        ]
-        shown["nodes"] = [
-            {key: one[key] for key in ("node", "role", "statements", "newest_entry", "last_visit", "bytes_brought")}
-            for one in report["nodes"]
-        ]
-        shown["revocations"] = [{"node": one["node"], "reason": one["reason"]} for one in report["revocations"]]
-    else:
-        shown["revocations"] = [{"node": name} for name in report["revoked"]]
-    for key in ("log", "storage", "under_way", "stations_in_register", "named_by_notice"):
-        shown[key] = report[key]
-    if "forms" in report:
-        shown["missing"] = _missing(report["forms"])
-    return shown
+    @property
+    def entries_read(self) -> int:
+        """How far the log was read."""
+        return self._reporter.reading.entries
 
 
-def _missing(rows: Iterable[Mapping[str, Any]]) -> list[Document]:
-    """Stations that have not returned all their forms: which ones nobody saw yet, and which are under way."""
-    stations: dict[str, Document] = {}
+@dataclass(frozen=True, slots=True)
+class StationLine:
+    """A station with what is known of each of its forms; `state` is complete, begun or missing."""
+
+    tps: str
+    number: int | None
+    village: str
+    area: str
+    forms: tuple[Mapping[str, Any], ...]
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """An island, or a district of the mainland, with its stations; `name` is empty for what is not in the register."""
+
+    name: str
+    district: str
+    island: bool
+    stations: tuple[StationLine, ...]
+
+    @property
+    def key(self) -> str:
+        """What tells it from others."""
+        return f"{self.district}/{self.name}"
+
+    def count(self, state: str) -> int:
+        """How many of its stations are in a state."""
+        return sum(one.state == state for one in self.stations)
+
+
+def areas_of(rows: Iterable[Mapping[str, Any]]) -> list[Area]:
+    """The stations of a report, islands first: the mainland has other ways to tell what is missing."""
+    found: dict[tuple[bool, str, str], dict[str, list[Mapping[str, Any]]]] = {}
     for row in rows:
-        if row["state"] in _HERE or row["state"] == "conflict":
-            continue
-        place = {key: row[key] for key in ("tps", "village", "district", "island")}
-        station = stations.setdefault(row["tps"], {**place, "forms_missing": [], "forms_under_way": []})
-        station["forms_missing" if row["state"] == "missing" else "forms_under_way"].append(row["form"])
-    return list(stations.values())
+        key = (not row["island"], row["island"] or row["district"], row["district"])
+        found.setdefault(key, {}).setdefault(row["tps"], []).append(row)
+    areas = []
+    for (mainland, name, district), stations in sorted(found.items(), key=lambda one: (one[0][1] == "", one[0])):
+        lines = sorted((_line(forms, name) for forms in stations.values()), key=_by_village)
+        areas.append(Area(name, district, not mainland, tuple(lines)))
+    return areas
 
 
-def _numbers(finding: Mapping[str, Any]) -> str:
-    if finding["kind"] == "fork":
-        return str(finding["seq"])
-    first, last = finding["first"], finding["last"]
-    return str(first) if first == last else f"{first}–{last}"
+def _line(forms: list[Mapping[str, Any]], area: str) -> StationLine:
+    here = sum(form["state"] in _HERE for form in forms)
+    state = "complete" if here == len(forms) else "begun" if here else "missing"
+    first = forms[0]
+    return StationLine(first["tps"], first["number"], first["village"], area, tuple(forms), state)
+
+
+def _by_village(one: StationLine) -> tuple[str, int, str]:
+    return one.village, one.number or 0, one.tps
+
+
+def chosen(areas: Iterable[Area], area: str, state: str) -> list[StationLine]:
+    """The stations of an area (all of them where it is empty) in a state: complete, incomplete, or any."""
+    lines = [line for one in areas if area in ("", one.key) for line in one.stations]
+    if state == "incomplete":
+        return [one for one in lines if one.state != "complete"]
+    return [one for one in lines if state != "complete" or one.state == "complete"]
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A form of a station with the flags that it has."""
+
+    tps: str
+    form: str
+    number: int | None
+    place: str
+    flags: tuple[Mapping[str, Any], ...]
+
+
+def doubts_of(report: Mapping[str, Any]) -> list[Doubt]:
+    """The flags of a report by station and form, each said once; without those that it tells in lists of their own."""
+    rows = {(row["tps"], row["form"]): row for row in report.get("forms", ())}
+    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for flag in report.get("flags", ()):
+        said = found.setdefault((flag["tps"], flag["form"]), [])
+        same = any((one["flag"], one["values"]) == (flag["flag"], flag["values"]) for one in said)
+        if not same and flag["flag"] not in _TOLD_APART:
+            said.append(flag)
+    return [
+        Doubt(tps, form, rows[tps, form]["number"], _place(rows[tps, form]), tuple(flags))
+        for (tps, form), flags in found.items()
+        if flags
+    ]
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    return ", ".join(filter(None, (row["village"], row["island"] or row["district"])))

@@ -190,7 +190,7 @@ def _environment() -> Environment:
         "spaced": _spaced,
         "script_safe": _script_safe,
     }
-    environment.globals |= {"runs": _runs, "reason": _reason, "together": _together, "shapes": _SHAPES}
+    environment.globals |= {"runs": _runs, "reason": reason, "together": _together, "shapes": _SHAPES}
     return environment
 
 
@@ -266,7 +266,7 @@ class _Known(dict[str, str]):
         return "…"
 
 
-def _reason(flag: Mapping[str, Any], language: str) -> str:
+def reason(flag: Mapping[str, Any], language: str) -> str:
     """Why a flag is there, in a sentence."""
     reasons = texts(language)["reasons"]
     values = {
