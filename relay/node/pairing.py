@@ -78,7 +78,7 @@ class Pairing:
         self._file = folder / "pairing.json"
         self._lock_file = folder / "pairing.lock"
         self._clock = clock
-        self._boot = _this_boot() if boot is None else boot
+        self._boot = this_boot() if boot is None else boot
 
     def offer(self, *, sheet: bool = False) -> Offer:
         """Make an offer: for `PAIRING_SECONDS`, or with `sheet` until it is used. Of too many the oldest one ends."""
@@ -222,7 +222,8 @@ def _hashed(secret: str) -> str:
     return sha256(b"relay pairing\0" + secret.encode("utf-8", "replace")).hex()
 
 
-def _this_boot() -> str:
+def this_boot() -> str:
+    """What tells this boot of the device from others; empty where the kernel does not say."""
     try:
         return _BOOT.read_text(encoding="ascii").strip()
     except OSError:

@@ -83,6 +83,12 @@ def report(home: Home, as_json: bool) -> None:
         colour = "green" if one["state"] == "done" and not one["troubles"] else "yellow"
         state = paint(f"{told(one['state']):10}", colour)
         click.echo(f"{one['tps']:16} {one['place']:24.24} {one['device']:20} {state} {took}")
+        for person in one["people"]:
+            did = ", ".join(
+                f"{told(kind)} {_minutes(seconds)}" for kind, seconds in person["seconds"].items() if seconds
+            )
+            if did:
+                click.echo(f"{'':17}{told(person['who'] or 'without a phone')}: {did}")
         for trouble in one["troubles"]:
             click.echo(f"{'':17}{told_in_parts(trouble)}")
     if document["missing"]:
@@ -100,4 +106,4 @@ async def _report(home: Home) -> dict[str, Any]:
 
 
 def _minutes(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02} min"
+    return f"{round(seconds) // 60}:{round(seconds) % 60:02} min"

@@ -1,7 +1,7 @@
-"""What one device's walk through the drill left behind: its steps, how long each took, what went wrong.
+"""What a polling station's drill left behind: its steps, who did each, how long it took, what went wrong.
 
 Pure: values in, JSON out and back. The record travels to the receiver as a package of the drill's own form, so that it
-tells of a whole way there: it is signed only after the receipts of the others have come back. Times are seconds on the
+tells of a whole way there: it is signed only after the station's receipts have come back. Times are seconds on the
 device's monotonic clock (promise 9).
 """
 
@@ -16,21 +16,28 @@ from relay.limits import MAX_DRILL_RECORD, MAX_DRILL_STEPS, MAX_TEXT
 
 FORM = "DRILL-DONE"
 """The form of the package that carries the record."""
-FILE = "drill.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: `login`, `package <form> <tps>` or `receipt <form> <tps>`; its seconds; what went wrong."""
+    """One step: `login`, or `pictures <form> <tps>` and the like (see `steps`). `trouble`: parts, with `; ` between."""
 
     name: str
     seconds: float
     trouble: str = ""
+    who: str = ""
+
+    @property
+    def kind(self) -> str:
+        """What was done, whatever for."""
+        return self.name.partition(" ")[0]
 
 
 def write_record(steps: tuple[Step, ...]) -> bytes:
     """The record as a file."""
-    document = [{"step": one.name, "seconds": round(one.seconds, 1), "trouble": one.trouble} for one in steps]
+    document = [
+        {"step": one.name, "seconds": round(one.seconds, 1), "trouble": one.trouble, "who": one.who} for one in steps
+    ]
     return json.dumps({"steps": document}, indent=1).encode()
 
 
@@ -42,7 +49,10 @@ def read_record(text: bytes) -> tuple[Step, ...]:
         steps = json.loads(text)["steps"]
         if not isinstance(steps, list) or len(steps) > MAX_DRILL_STEPS:
             raise Malformed("The drill's record has too many steps")
-        return tuple(Step(_text(one["step"]), _seconds(one["seconds"]), _text(one["trouble"])) for one in steps)
+        return tuple(
+            Step(_text(one["step"]), _seconds(one["seconds"]), _text(one["trouble"]), _text(one["who"]))
+            for one in steps
+        )
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise Malformed("The drill's record cannot be read") from error
 

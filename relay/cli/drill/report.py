@@ -42,9 +42,9 @@ async def gather(custody: Custody) -> list[StationReport]:
         if bundle.form == FORM and bundle.state is State.DELIVERED and bundle.files:
             path = await custody.store.object_path(bundle.files[0].sha256)
             try:
-                records[bundle.device] = read_record(read_plain(path, MAX_DRILL_RECORD)) if path else ()
+                records[bundle.tps] = read_record(read_plain(path, MAX_DRILL_RECORD)) if path else ()
             except RelayError as error:
-                records[bundle.device] = error
+                records[bundle.tps] = error
     return report(custody.admission.stations.values(), custody.admission.forms, bundles, records)
 
 
@@ -54,7 +54,7 @@ def report(
     bundles: Iterable[Bundle],
     records: Mapping[str, tuple[Step, ...] | RelayError],
 ) -> list[StationReport]:
-    """Put together what came from where. `records` are by device; one that could not be read is its error."""
+    """Put together what came from where. `records` are by station; one that could not be read is its error."""
     expected = tuple(form for form in forms if form != FORM)
     sent: dict[str, list[Bundle]] = {}
     for bundle in bundles:
@@ -71,22 +71,25 @@ def _station(
 ) -> StationReport:
     place = station.island or f"{station.village}, {station.district}"
     devices = dict.fromkeys(one.device for one in bundles)
-    record = next((records[device] for device in devices if device in records), None)
+    record = records.get(station.tps)
     here = tuple(form for form in expected if any(one.form == form for one in bundles))
-    steps = tuple(one for one in record if _concerns(one, station.tps)) if isinstance(record, tuple) else ()
+    steps = record if isinstance(record, tuple) else ()
     troubles = list(_troubles(expected, bundles)) if bundles else []
     if isinstance(record, RelayError):
         troubles.append(record.what)
-    troubles += [f"{step.name}: {step.trouble}" for step in steps if step.trouble]
+    troubles += [f"{step.name}: {trouble}" for step in steps if step.trouble for trouble in step.trouble.split("; ")]
     state = "missing" if not bundles else "done" if steps and here == expected else "under-way"
     seconds = sum(step.seconds for step in steps) if state == "done" else None
     return StationReport(station.tps, place, ", ".join(devices), state, here, seconds, steps, tuple(troubles))
 
 
-def _concerns(step: Step, tps: str) -> bool:
-    """Whether a step is of this station: its own, or one that a device makes once for all its stations."""
-    kind, _, rest = step.name.partition(" ")
-    return not rest or kind not in ("package", "receipt") or rest.rpartition(" ")[2] == tps
+def sums(steps: Iterable[Step]) -> dict[str, dict[str, float]]:
+    """Who did what for how many seconds: by person, the kinds of steps in their order."""
+    people: dict[str, dict[str, float]] = {}
+    for step in steps:
+        kinds = people.setdefault(step.who, {})
+        kinds[step.kind] = kinds.get(step.kind, 0.0) + step.seconds
+    return people
 
 
 def _troubles(expected: tuple[str, ...], bundles: list[Bundle]) -> Iterable[str]:
@@ -126,7 +129,14 @@ def describe(election: str, stations: list[StationReport]) -> dict[str, Any]:
                 "state": one.state,
                 "forms": list(one.forms),
                 "seconds": None if one.seconds is None else round(one.seconds, 1),
-                "steps": [{"step": step.name, "seconds": step.seconds, "trouble": step.trouble} for step in one.steps],
+                "people": [
+                    {"who": who, "seconds": {kind: round(seconds, 1) for kind, seconds in kinds.items()}}
+                    for who, kinds in sums(one.steps).items()
+                ],
+                "steps": [
+                    {"step": step.name, "seconds": step.seconds, "trouble": step.trouble, "who": step.who}
+                    for step in one.steps
+                ],
                 "troubles": list(one.troubles),
             }
             for one in stations

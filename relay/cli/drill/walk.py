@@ -1,22 +1,23 @@
-"""One operator's way through the drill: pair a phone, hand in each form, see each receipt, hand in the record.
+"""A device's way through the drill: its people pair their phones, send each form, see each receipt.
 
-The walk looks at the node's store and pairing while the operator works on the page (or, with samples, does the work
-itself), and says what comes next. What was done before stays done: it goes on after an interruption.
+The walk looks at the node's store while they work on the page, each at a pace of one's own (or, with samples, does the
+work itself), says what comes next, and hands in a record for each station that is through. What happened is in the
+diary: a walk that was interrupted goes on from there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from relay.cli.drill.record import FILE, FORM, Step, read_record, write_record
-from relay.errors import BadInput, RelayError, Unreachable
-from relay.limits import MAX_DRILL_RECORD, MAX_TEXT
+from relay.cli.drill.record import FORM, write_record
+from relay.cli.drill.steps import steps_of
+from relay.errors import BadInput, Unreachable
 from relay.node.capture import Submission, capture
+from relay.node.diary import Diary
 from relay.node.home import Home, Member
 from relay.node.pairing import Pairing
 from relay.records.identifiers import is_drill
@@ -42,7 +43,7 @@ def check_drill(member: Member) -> None:
 
 @dataclass(slots=True)
 class Walk:
-    """The walk of one device. `patience` is how many seconds it waits for one step; `samples`: make pictures up."""
+    """The walk of one device. `patience` is how many seconds without news it waits; `samples`: make pictures up."""
 
     home: Home
     member: Member
@@ -50,55 +51,70 @@ class Walk:
     say: Say
     patience: float
     samples: bool
-    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def diary(self) -> Diary:
+        """What happened here so far."""
+        return Diary(self.home.path)
 
     async def run(self) -> None:
-        """Go through every step that is not done yet. Raises `Unreachable` where one does not come to pass."""
-        self._recall()
-        todo = [(tps, form) for tps in sorted(self.member.identity.tps) for form in self._forms()]
-        if not self.samples:
-            with self._step("login") as new:
-                if new:
-                    self.say("Pair your phone: open this node's page and type the code that `relay pair` shows.")
-                    await self._until(self._paired, "no phone was paired")
-        for tps, form in todo:
-            with self._step(f"package {form} {tps}") as new:
-                if new:
-                    self.say(f"Photograph {form} of polling station {tps}, type its numbers, and send it.")
-                    await self._hand_in(tps, form)
-        for tps, form in todo:
-            with self._step(f"receipt {form} {tps}") as new:
-                if new:
-                    self.say(f"Wait until {form} of {tps} is delivered: a boat or the uplink takes it on.")
-                    await self._until(lambda tps=tps, form=form: self._delivered(tps, form), "no receipt came back")  # type: ignore[misc]
-        await self._hand_in_record()
+        """Go on until every station of this device is through. Raises `Unreachable` where nothing happens any more."""
+        self.diary.note("started")
+        if self.samples:
+            await self._hand_in_samples()
+        elif not Pairing(self.home.path).phones():
+            self.say("Pair your phone: open this node's page and type the code that `relay pair` shows.")
+            await self._until(self._paired, "login: no phone was paired")
+        seen: set[tuple[str, str, str]] = set()
+        for tps, form in self._todo():
+            if not await self._own(tps, form):
+                self.say(f"Photograph {form} of polling station {tps}, type its numbers, and send it.")
+        while await self._look(seen):
+            await self._until(lambda: self._has_news(seen), await self._awaited())
         self.say("The drill is done here. Thank you.")
+
+    def _todo(self) -> list[tuple[str, str]]:
+        return [(tps, form) for tps in sorted(self.member.identity.tps) for form in self._forms()]
 
     def _forms(self) -> list[str]:
         return [form for form in self.custody.admission.forms if form != FORM]
 
-    @contextmanager
-    def _step(self, name: str) -> Iterator[bool]:
-        """Time one step and note it; yields whether it is still to be done."""
-        new = not any(step.name == name and not step.trouble for step in self.steps)
-        began = time.monotonic()
-        try:
-            yield new
-        except RelayError as error:
-            self._note(Step(name, time.monotonic() - began, error.what[:MAX_TEXT]))
-            raise
-        if new:
-            self._note(Step(name, time.monotonic() - began))
+    async def _happened(self) -> set[tuple[str, str, str]]:
+        """What the store shows of the packages of this device: sent, delivered."""
+        found: set[tuple[str, str, str]] = set()
+        for one in await self.custody.store.bundles():
+            if one.own and one.form != FORM:
+                found.add(("package", one.tps, one.form))
+                if one.state is State.DELIVERED:
+                    found.add(("delivered", one.tps, one.form))
+        return found
 
-    def _note(self, step: Step) -> None:
-        self.steps.append(step)
-        write_durably(self.home.path / FILE, write_record(tuple(self.steps)))
+    async def _has_news(self, seen: set[tuple[str, str, str]]) -> bool:
+        return not await self._happened() <= seen
 
-    def _recall(self) -> None:
-        file = self.home.path / FILE
-        if file.is_file():
-            with file.open("rb") as content:
-                self.steps = list(read_record(content.read(MAX_DRILL_RECORD + 1)))
+    async def _look(self, seen: set[tuple[str, str, str]]) -> bool:
+        """Write down and say what is new, hand in what is through; whether anything is still to be done."""
+        written = {(one.what, one.tps, one.form) for one in self.diary.read()}
+        for what, tps, form in sorted(await self._happened() - seen, reverse=True):
+            seen.add((what, tps, form))
+            if (what, tps, form) not in written:
+                self.diary.note(what, tps=tps, form=form)
+            if what == "package" and ("delivered", tps, form) not in await self._happened():
+                self.say(f"Wait until {form} of {tps} is delivered: a boat or the uplink takes it on.")
+            elif what == "delivered":
+                self.say(f"{form} of {tps} is delivered.")
+        left = False
+        for tps in sorted(self.member.identity.tps):
+            if all(("delivered", tps, form) in seen for form in self._forms()):
+                await self._hand_in_record(tps)
+            else:
+                left = True
+        return left
+
+    async def _awaited(self) -> str:
+        happened = await self._happened()
+        unsent = next((f"{form} {tps}" for tps, form in self._todo() if ("package", tps, form) not in happened), "")
+        return f"package {unsent}: nothing was sent" if unsent else "receipt: no receipt came back"
 
     async def _paired(self) -> bool:
         return bool(Pairing(self.home.path).phones())
@@ -107,21 +123,17 @@ class Walk:
         bundles = await self.custody.store.bundles()
         return [one for one in bundles if one.own and (one.tps, one.form) == (tps, form)]
 
-    async def _handed_in(self, tps: str, form: str) -> bool:
-        return bool(await self._own(tps, form))
+    async def _hand_in_samples(self) -> None:
+        for tps, form in self._todo():
+            if not await self._own(tps, form):
+                await self._submit(tps, form, await asyncio.to_thread(self._sample, tps, form), samples=True)
 
-    async def _delivered(self, tps: str, form: str) -> bool:
-        return any(one.state is State.DELIVERED for one in await self._own(tps, form))
-
-    async def _hand_in(self, tps: str, form: str) -> None:
-        if self.samples and not await self._own(tps, form):
-            await self._submit(tps, form, await asyncio.to_thread(self._sample, tps, form), samples=True)
-        await self._until(lambda: self._handed_in(tps, form), "nothing was sent")
-
-    async def _hand_in_record(self) -> None:
-        for tps in sorted(self.member.identity.tps)[:1]:
-            if not await self._own(tps, FORM):
-                await self._submit(tps, FORM, (self.home.path / FILE,), samples=False)
+    async def _hand_in_record(self, tps: str) -> None:
+        if await self._own(tps, FORM):
+            return
+        file = self.home.path / f"drill-{tps}.json"
+        write_durably(file, write_record(steps_of(self.diary.read(), tps, self._forms())))
+        await self._submit(tps, FORM, (file,), samples=False)
 
     async def _submit(self, tps: str, form: str, files: tuple[Path, ...], *, samples: bool) -> None:
         from relay.cli.demo.election import example_tally
@@ -144,15 +156,16 @@ class Walk:
             write_durably(files[-1], form_picture(tps, form, page, tally, heading, page))
         return tuple(files)
 
-    async def _until(self, done: Callable[[], object], otherwise: str) -> None:
-        """Look again and again until it is so. Raises `Unreachable` when patience ends."""
+    async def _until(self, done: Callable[[], Awaitable[bool]], otherwise: str) -> None:
+        """Look again and again until it is so. Raises `Unreachable` when patience ends; `otherwise` is `STEP: WHY`."""
         try:
             async with asyncio.timeout(self.patience):
-                while not await done():  # type: ignore[misc]
+                while not await done():
                     await asyncio.sleep(_EVERY)
                     if await self.custody.store.refresh() is not Seen.NOTHING:
                         await self.custody.load()
         except TimeoutError:
-            raise Unreachable(
-                f"After {self.patience:.0f} s {otherwise}", "Run `relay drill walk` again to go on from here."
-            ) from None
+            step, _, why = otherwise.partition(": ")
+            trouble = f"After {self.patience:.0f} s {why}"
+            self.diary.note("gave-up", form=step, detail=trouble)
+            raise Unreachable(trouble, "Run `relay drill walk` again to go on from here.") from None

@@ -12,9 +12,11 @@ from relay.errors import NotHeld, RelayError
 from relay.limits import MAX_FORM
 from relay.net.sockets import listen
 from relay.node.daemon import Daemon
+from relay.node.diary import Diary
 from relay.node.drafts import Drafts
 from relay.node.pairing import Attempts, Pairing
 from relay.records.identifiers import is_drill
+from relay.web.diary import Onlooker
 from relay.web.operator.certificate import names, page_certificate, page_context
 from relay.web.operator.guard import PREFIX, Guard, is_operators, see_other
 from relay.web.operator.pages import OperatorPages
@@ -29,6 +31,7 @@ class Operator:
         self._drafts = Drafts(daemon.home, daemon.member, daemon.custody)
         self._pairing = Pairing(daemon.home.path)
         self._attempts = Attempts()
+        self._diary = Diary(daemon.home.path)
         self._pages = OperatorPages(daemon, self._drafts)
 
     async def load(self) -> None:
@@ -39,6 +42,8 @@ class Operator:
         """Serve the page within `app`, behind its guard."""
         guard = Guard(self._pairing, known_as)
         pairing = PairingPages(self._pairing, guard, self._attempts)
+        if app[DRILL]:
+            app.middlewares.append(Onlooker(self._diary, self._drafts, self._pairing).middleware)
         app.middlewares.append(guard.middleware)
         app.middlewares.append(self._explained())
         app.add_routes(
