@@ -311,6 +311,8 @@ MAX_HANDED = 4_096
 MAX_HANDOVERS = 256
 """Packages that neighbours took, remembered for the pages."""
 HANDOVER_SECONDS = 2.0
+PACKAGE_BYTES = 6 * MIB
+"""A package as people have to reckon with: two photographs of a form."""
 
 # The administrator's page
 MIN_PASSWORD = 12

@@ -160,6 +160,8 @@ def _ports(home: Home, config: Config, member: Member) -> Iterator[Finding]:
         yield Finding("ok", "ports", f"the daemon runs, on {config.listen}")
         return
     endpoints = {"listen": config.listen, "console": config.console}
+    if config.board is not None:
+        endpoints["board"] = config.board
     if member.identity.role is Role.RECEIVER:
         endpoints["public"] = config.public
     elif member.identity.role is Role.OPERATOR and config.operator is not None:

@@ -44,6 +44,7 @@ class Config:
 
     listen: str = "[::]:8470"
     console: str = "127.0.0.1:8471"
+    board: str | None = None
     public: str = "0.0.0.0:8480"
     operator: str | None = None
     operator_certificate: str | None = None
@@ -166,6 +167,7 @@ _time = _amount(_TIME_UNITS, 'a number of seconds or a text such as "90 days"')
 _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "listen": _address,
     "console": _address,
+    "board": _address,
     "public": _address,
     "operator": _address,
     "operator_certificate": _file,

@@ -28,6 +28,8 @@ NodeId = NewType("NodeId", bytes)
 
 HASH_SIZE = 32
 DRILL_PREFIX = "drill-"
+DRILL_FORM = "DRILL-DONE"
+"""The form of the package by which a drill is reported; nobody fills it in."""
 
 _CODE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62})")
 _URI = re.compile(

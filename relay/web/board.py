@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from relay.limits import CONTACT_SECONDS
+from relay.limits import CONTACT_SECONDS, DISK_RESERVE, PACKAGE_BYTES
 from relay.node.daemon import Daemon
 from relay.node.handover import Handover, read_handovers
 from relay.node.health import bytes_free
 from relay.store.interface import Bundle, PeerNote, State
 from relay.sync.alarm import read_alarms
+from relay.trust.roles import Role
+from relay.web.amounts import size
 from relay.web.pages import render, static
 
 REFRESH = 5
@@ -64,6 +66,7 @@ class Board:
         bundles = await store.bundles()
         notes = await store.notes()
         peers = await store.peers()
+        counts = await store.counts()
         response = render(
             request,
             "board.html",
@@ -71,10 +74,13 @@ class Board:
             node=self._daemon.member.identity.name,
             cargo=cargo(bundles, now),
             delivered=sum(one.state is State.DELIVERED for one in bundles),
-            near=in_contact(peers, now),
+            near=[one for one in in_contact(peers, now) if one.role != Role.RECEIVER],
+            reached=any(one.role == Role.RECEIVER for one in in_contact(peers, now)),
             last=last_contact(read_handovers(notes)),
             alarms=read_alarms(notes),
             free=bytes_free(self._daemon.home.path),
+            room=room(bytes_free(self._daemon.home.path), counts.bytes_held, self._daemon.config.storage_limit),
+            size=size,
             now=now,
         )
         response.headers["Refresh"] = str(REFRESH)
@@ -87,6 +93,12 @@ def cargo(bundles: Sequence[Bundle], now: int) -> Cargo:
     claims = [one.captured_at for one in waiting if 0 <= now - one.captured_at < _OLDEST]
     partial = sum(one.state is State.PARTIAL for one in waiting)
     return Cargo(len(waiting), len({one.tps for one in waiting}), partial, min(claims, default=None))
+
+
+def room(free: int, held: int, limit: int | None) -> int:
+    """For how many packages more there is room: on the disk, and within `storage_limit`."""
+    left = free - DISK_RESERVE if limit is None else min(free - DISK_RESERVE, limit - held)
+    return max(0, left) // PACKAGE_BYTES
 
 
 def last_contact(handovers: Iterable[Handover]) -> LastContact | None:

@@ -4,6 +4,7 @@ operator's device, the operator's page for whoever sits at the device itself.
 It listens on the device itself (127.0.0.1) unless config.toml says otherwise. Requests that come under a foreign host
 name are refused, so that no page on the internet can read it through a visitor's browser (DNS rebinding). An
 operator's device answers itself only, whatever it listens on: its page for others is `relay.web.operator`'s, with TLS.
+Where config.toml has `board`, the carrier's board is served there besides, to whoever asks, and nothing else.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from relay.records.identifiers import is_drill
 from relay.trust.roles import Role
 from relay.web.admin import AdminPages
 from relay.web.admin_report import AdminReport
+from relay.web.amounts import size
 from relay.web.board import Board
 from relay.web.metrics import metrics_page
-from relay.web.operator.guard import check_host, check_nearby
+from relay.web.operator.guard import check_host, check_nearby, see_other
 from relay.web.operator.service import Operator, phones_service
 from relay.web.pages import DRILL, HEADERS, Handler, language, render, serving, style, texts
 
@@ -56,7 +58,21 @@ async def console_service(daemon: Daemon) -> AsyncIterator[None]:
             operator.add_to(app)
             await stack.enter_async_context(phones_service(daemon, operator))
         await stack.enter_async_context(serving(app, listening))
+        if daemon.config.board is not None:
+            await stack.enter_async_context(serving(_board_alone(daemon), listen(daemon.config.board)))
         yield
+
+
+def _board_alone(daemon: Daemon) -> web.Application:
+    """The board for a screen that is not this device: on any Wi-Fi, so nothing else is served beside it."""
+    app = web.Application(middlewares=[only_by_address], client_max_size=MAX_FORM)
+    app[DRILL] = is_drill(daemon.member.identity.election)
+    app.add_routes([web.get("/", lambda _request: _to_board()), *Board(daemon).routes()])
+    return app
+
+
+async def _to_board() -> web.StreamResponse:
+    return see_other("/board")
 
 
 @web.middleware
@@ -77,7 +93,7 @@ async def _page(daemon: Daemon, request: web.Request) -> web.Response:
     node = await describe_node(daemon.home, daemon.member, daemon.custody)
     bundles = [describe_bundle(bundle) for bundle in await daemon.custody.store.bundles()]
     meanings = texts("operator/texts.json")[language(request)]  # what flags mean, as operators read it
-    return render(request, "console.html", node=node, bundles=bundles, meanings=meanings)
+    return render(request, "console.html", node=node, bundles=bundles, meanings=meanings, size=size)
 
 
 async def _status(daemon: Daemon) -> web.Response:

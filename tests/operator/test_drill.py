@@ -109,6 +109,7 @@ def test_two_people_are_taken_through_and_each_is_told_of(tmp_path: Path, phones
         scene.pair(second)
         marked(first, "list")
         coloured(first)
+        expect(first.get_by_text("DRILL-DONE")).to_have_count(0)
         picture_of(first, "drill-operator-id")
         picture_in_english(first, "drill-operator-en")
 

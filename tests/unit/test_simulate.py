@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from relay.cli.language import told
 from relay.cli.simulate.chance import Contact, Night, draw_night
 from relay.cli.simulate.command import simulate
 from relay.cli.simulate.flow import NEVER, play
@@ -243,6 +244,23 @@ def test_the_picture_is_a_plain_svg() -> None:
     told = [element.text or "" for element in root.iter() if element.tag.endswith("title")]
     assert any(line.startswith("KM Bahari at Pulau Long, 17:00 to 17:20: ") for line in told)
     assert not any(key.rpartition("}")[2] in ("href", "onload") for element in root.iter() for key in element.attrib)
+
+
+def test_the_picture_speaks_the_language_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "id_ID.UTF-8")
+    result = forecast(parse_plan(EXAMPLE.read_bytes()), 20, 1)
+    picture = draw(result, told)
+    for said in (
+        "20 malam diundi",
+        "→ penerima",
+        "Di penerima:",
+        "terlambat: ",
+        "KM Bahari di Pulau Long, 17:00 sampai",
+    ):
+        assert said in picture
+    for english in ("nights drawn", "receiver", ">late", " at ", "missed", "too short"):
+        assert english not in picture, english
+    assert "nights drawn" in draw(result)
 
 
 def test_the_command_tells_writes_and_prints(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 
 from relay.errors import Malformed
 from relay.limits import MAX_DRILL_RECORD, MAX_DRILL_STEPS, MAX_TEXT
+from relay.records.identifiers import DRILL_FORM
 
-FORM = "DRILL-DONE"
+FORM = DRILL_FORM
 """The form of the package that carries the record."""
 
 

@@ -37,7 +37,7 @@ def simulate(file: Path, draws: int, seed: int, picture: Path | None, as_json: b
     with counting(told("nights"), draws) as step:
         result = forecast(plan, draws, seed, step)
     if picture is not None:
-        write_durably(picture, draw(result).encode())
+        write_durably(picture, draw(result, told).encode())
     if as_json:
         print_json(describe(result))
     else:

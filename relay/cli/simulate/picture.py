@@ -7,7 +7,7 @@ each station's packages are in: a bar for 80 nights of 100, a mark for half of t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from xml.sax.saxutils import escape
 
 from relay.cli.simulate.flow import NEVER
@@ -24,14 +24,15 @@ _STYLE = (
 )
 
 
-def draw(result: Forecast) -> str:
-    """The SVG document."""
-    return "\n".join(_Drawing(result).lines()) + "\n"
+def draw(result: Forecast, told: Callable[[str], str] = str) -> str:
+    """The SVG document, in the language of `told`."""
+    return "\n".join(_Drawing(result, told).lines()) + "\n"
 
 
 class _Drawing:
-    def __init__(self, result: Forecast) -> None:
+    def __init__(self, result: Forecast, told: Callable[[str], str]) -> None:
         self._result = result
+        self.told = told
         plan = result.plan
         moments = [plan.deadline, *(call.start for call in plan.calls), *(call.end for call in plan.calls)]
         for station in result.stations:
@@ -54,8 +55,8 @@ class _Drawing:
         yield f'<style>{_STYLE}</style><rect width="{_WIDTH}" height="{height}" fill="#fff"/>'
         yield f'<text class="title" x="16" y="28">{_text(plan.title)}</text>'
         day = f"{plan.day.isoformat()}, " if plan.day else ""
-        said = f"{day}{self._result.draws} nights drawn; any station late in {_text(_share(self._result.risk))} of them"
-        yield f'<text class="small" x="16" y="48">{said}</text>'
+        said = self.told(f"{self._result.draws} nights drawn; any station late in {_share(self._result.risk)} of them")
+        yield f'<text class="small" x="16" y="48">{_text(day + said)}</text>'
         yield from self._grid()
         yield from self._timetable()
         yield from self._stations()
@@ -83,7 +84,8 @@ class _Drawing:
             yield f'<line class="row" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>'
             yield f'<text x="{_LEFT - 12}" y="{y + 5}" text-anchor="end">{_text(place.name)}</text>'
             if place.uplink:
-                yield f'<text class="small" x="{_WIDTH - _RIGHT + 8}" y="{y + 4}">→ receiver</text>'
+                said = _text(self.told("→ receiver"))
+                yield f'<text class="small" x="{_WIDTH - _RIGHT + 8}" y="{y + 4}">{said}</text>'
             if place.stations and place.counted.high > place.counted.low:
                 x, end = self._x(place.counted.low), self._x(place.counted.high)
                 yield f'<rect x="{x}" y="{y - 4}" width="{end - x}" height="8" fill="#999" opacity=".45"/>'
@@ -101,20 +103,20 @@ class _Drawing:
         for one in calls:
             y, x, end = self._rows[one.call.place], self._x(one.call.start), self._x(one.call.end)
             thick = round(4 + 18 * (one.moved / most if most else 0), 1)
-            told = (
+            said = self.told(
                 f"{boat} at {one.call.place}, {moment_of(one.call.start)} to {moment_of(one.call.end)}: "
                 f"{one.moved / 1e6:.1f} MB; missed {_share(one.call.missed)}, too short {_share(one.cut)}"
             )
             yield (
                 f'<rect x="{x}" y="{y - thick / 2}" width="{max(2.0, round(end - x, 1))}" height="{thick}" rx="2" '
-                f'fill="{colour}" opacity="{max(0.25, 1 - one.call.missed):.2f}"><title>{_text(told)}</title></rect>'
+                f'fill="{colour}" opacity="{max(0.25, 1 - one.call.missed):.2f}"><title>{_text(said)}</title></rect>'
             )
         first = calls[0].call
         x, y = self._x(first.start), self._rows[first.place] - 16
         yield f'<text class="small" x="{x}" y="{y}" style="fill:{colour}">{_text(boat)}</text>'
 
     def _stations(self) -> Iterator[str]:
-        yield f'<text class="small" x="16" y="{self._middle + 22}">At the receiver:</text>'
+        yield f'<text class="small" x="16" y="{self._middle + 22}">{_text(self.told("At the receiver:"))}</text>'
         for index, one in enumerate(self._result.stations):
             y = self._middle + 44 + index * _STATION
             yield f'<text x="{_LEFT - 12}" y="{y + 5}" text-anchor="end">{_text(one.tps)}</text>'
@@ -125,7 +127,8 @@ class _Drawing:
                 x = self._x(one.arrival.median)
                 yield f'<line x1="{x}" x2="{x}" y1="{y - 9}" y2="{y + 9}" stroke="#0b3c5d" stroke-width="3"/>'
             style = "late" if one.risk >= 0.05 else "small"
-            yield f'<text class="{style}" x="{_WIDTH - _RIGHT + 8}" y="{y + 5}">late: {_text(_share(one.risk))}</text>'
+            late = _text(self.told(f"late: {_share(one.risk)}"))
+            yield f'<text class="{style}" x="{_WIDTH - _RIGHT + 8}" y="{y + 5}">{late}</text>'
 
 
 def _share(value: float) -> str:

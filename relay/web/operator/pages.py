@@ -17,7 +17,7 @@ from relay.node.daemon import Daemon
 from relay.node.drafts import AlreadySent, Draft, Drafts
 from relay.node.handover import holders
 from relay.node.report import describe_node
-from relay.records.identifiers import RecordId, StatementId, parse_hash
+from relay.records.identifiers import DRILL_FORM, RecordId, StatementId, parse_hash
 from relay.records.statement import Package, read_statement
 from relay.records.tally import reserve
 from relay.store.interface import Bundle
@@ -67,7 +67,7 @@ class OperatorPages:
         cards = view.station_cards(
             self._daemon.member.identity.tps,
             self._admission.stations,
-            self._admission.forms,
+            [form for form in self._admission.forms if form != DRILL_FORM],
             self._drafts.under_way(),
             await self._store.bundles(),
         )
