@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -197,7 +197,7 @@ async def test_a_report_that_is_asked_again_reads_what_is_new_and_says_the_same(
     kept = Reporter(Home(receiver.folder), receiver.member, receiver.custody)
     made = [make_statement(fleet.election, device.node, tps=f"tps-{number}") for number in (1, 2, 3)]
     contradicting = make_statement(fleet.election, other.node, make_file(b"x"), tps="tps-3")
-    steps = [
+    steps: list[Callable[[], Awaitable[object]]] = [
         lambda: receiver.take(made[0], made[2]),
         lambda: receiver.take(made[1]),
         lambda: receiver.take(contradicting),
