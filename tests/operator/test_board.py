@@ -8,13 +8,13 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from relay.limits import CONTACT_SECONDS, MAX_HANDED
+from relay.limits import CONTACT_SECONDS, DISK_RESERVE, MAX_HANDED, PACKAGE_BYTES
 from relay.node import handover
 from relay.node.handover import NOTE, Handover, holders, keep_handovers, new_handovers, read_handovers
 from relay.records.identifiers import NodeId, ObjectId, RecordId, StatementId
 from relay.store.interface import Bundle, BundleFile, PeerNote, State
 from relay.sync.handover import Handed
-from relay.web.board import Cargo, LastContact, cargo, in_contact, last_contact
+from relay.web.board import Cargo, LastContact, cargo, in_contact, last_contact, room
 from tests.fleet import Fleet
 
 NOW = 1_732_700_000
@@ -50,6 +50,13 @@ def test_the_last_contact() -> None:
     ]
     assert last_contact(reversed(lines)) == LastContact("KM Dua", "carrier", 2, NOW - 10)
     assert last_contact([]) is None
+
+
+def test_the_room_that_is_left() -> None:
+    """In packages: what the disk has beyond its reserve, or what the configuration allows."""
+    assert room(DISK_RESERVE + 10 * PACKAGE_BYTES, 0, None) == 10
+    assert room(DISK_RESERVE - 1, 0, None) == room(DISK_RESERVE * 9, 5, 4) == 0
+    assert room(DISK_RESERVE * 1_000, PACKAGE_BYTES, 4 * PACKAGE_BYTES) == 3
 
 
 def test_who_is_near() -> None:
