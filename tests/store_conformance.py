@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NoReturn, Protocol
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,7 +22,10 @@ from relay.limits import MAX_RECORD
 from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, receipt_id, sha256
 from relay.records.statement import FileEntry, chunk_size_for
 from relay.store.interface import LogBatch, LogState, Outcome, PeerNote, Seen, State, Store
-from relay.trust.admission import Admitted
+from relay.sync.arrival import Arrival
+from relay.sync.claims import Claims, Way
+from relay.sync.custody import Custody
+from relay.trust.admission import Admission, Admitted
 from relay.trust.roles import Role
 from tests.factory import (
     Election,
@@ -96,6 +100,11 @@ async def only_bundle(store: Store, statement: Admitted) -> tuple[State, int]:
     return bundle.state, bundle.held
 
 
+def full(*_arguments: object) -> NoReturn:
+    """What every way to the disk says when there is no room."""
+    raise StoreError("The disk is full", "Free some space.")
+
+
 async def noticed(store: Store) -> Seen:
     """What a process sees of others as soon as it sees anything."""
     async with asyncio.timeout(10):
@@ -111,6 +120,10 @@ class StoreConformance:
     def cast(self) -> Cast:
         """A new election with its nodes."""
         return Cast()
+
+    def fill_disk(self, store: Any, patch: pytest.MonkeyPatch) -> None:
+        """Have chunks no longer find room where they go when they are committed: by `full`, within `store`."""
+        raise NotImplementedError
 
     # -- records
 
@@ -382,6 +395,52 @@ class StoreConformance:
             await store.commit_chunks()
             assert (await only_bundle(store, statement))[0] is State.WAITING
             assert await store.read_chunk(object_of(content), 0) == content[:CHUNK]
+
+    async def test_promise_5_a_failed_commit_is_told_to_all_whose_chunks_it_took(
+        self, opener: Opener, cast: Cast, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A commit takes whatever is staged: of two visitors, the one who did not ask for it hears of it as well."""
+        store = await opener()
+        mine, theirs = cast.content(), cast.content()
+        await store.add([cast.statement(mine), cast.statement(theirs)])
+        first = await store.stage_chunk(object_of(mine), 0, mine[:CHUNK])
+        await store.commit_chunks(first)
+        second = await store.stage_chunk(object_of(mine), 1, mine[CHUNK : 2 * CHUNK])
+        await stage_all(store, theirs)
+        with monkeypatch.context() as patch:
+            self.fill_disk(store, patch)
+            with pytest.raises(StoreError):
+                await store.commit_chunks()
+        await store.commit_chunks()  # of one who had staged nothing
+        with pytest.raises(StoreError, match="lost"):
+            await store.commit_chunks(second)
+        (holding,) = await store.holdings([object_of(mine), object_of(theirs)])
+        assert (holding.object, holding.chunks) == (object_of(mine), 1)
+        again = await store.stage_chunk(object_of(mine), 1, mine[CHUNK : 2 * CHUNK])
+        await store.commit_chunks(again)
+        (holding,) = await store.holdings([object_of(mine)])
+        assert holding.chunks == 0b11
+
+    async def test_promise_5_a_visitor_whose_chunks_another_ones_commit_lost_is_told(
+        self, opener: Opener, cast: Cast, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = await opener()
+        contents = [cast.content(9), cast.content(9)]
+        await store.add([cast.statement(*contents)])
+        custody, claims = Custody(Admission(cast.election.root), store), Claims()
+        mine, theirs = (Arrival(custody, claims, Way(name, fetched=False), time.monotonic) for name in ("a", "b"))
+        await mine.take(object_of(contents[0]), 0, contents[0])
+        await theirs.take(object_of(contents[1]), 0, contents[1])
+        with monkeypatch.context() as patch:
+            self.fill_disk(store, patch)
+            with pytest.raises(StoreError):
+                await theirs.finish()
+        with pytest.raises(StoreError):
+            await mine.finish()
+        for content in contents:
+            await mine.take(object_of(content), 0, content)
+        await mine.finish()
+        assert len(await store.holdings([object_of(content) for content in contents])) == 2
 
     async def test_what_was_staged_survives_other_work(self, opener: Opener, cast: Cast) -> None:
         """Revocations, adoptions and other processes come between staging and committing."""

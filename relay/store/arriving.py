@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from relay.errors import StoreError
 from relay.records.identifiers import ObjectId, StatementId
 from relay.store.interface import Want
 from relay.store.layouts import Layout, want_of
@@ -16,6 +17,9 @@ Page = Callable[[int, int], Awaitable[Sequence[ObjectId]]]
 class SharedCommits:
     """Commits one at a time: callers that come while one runs share the next one, and its failure.
 
+    A commit takes whatever is staged when it begins, also what its callers know nothing of. Commits are numbered, so
+    that whoever staged something hears of the failure of the commit that took it, whoever asked for that one.
+
     A commit runs to its end even if every caller is cancelled, as a visit is when the link is lost.
     """
 
@@ -23,19 +27,35 @@ class SharedCommits:
         self._commit = commit
         self._running: asyncio.Task[list[StatementId]] | None = None
         self._next: asyncio.Task[list[StatementId]] | None = None
+        self.number = 1
+        """Of the commit that takes what is staged now."""
+        self._failed = 0
+        """The number of the last one that failed."""
 
-    async def join(self) -> list[StatementId]:
-        """Have everything committed that is staged by now; what that commit reports."""
+    async def join(self, since: int = 0) -> list[StatementId]:
+        """Have everything committed that is staged by now; what that commit reports.
+
+        Raises `StoreError` where an earlier one failed that may have taken what the caller staged: `since` is the
+        least number that there was when it staged, 0 if it staged nothing before.
+        """
         if self._next is None:
             self._next = asyncio.ensure_future(self._run_after(self._running))
             self._next.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return await asyncio.shield(self._next)
+        completed = await asyncio.shield(self._next)
+        if since and self._failed >= since:
+            raise StoreError("What was staged is lost: a commit failed", "It is taken again when it comes again.")
+        return completed
 
     async def _run_after(self, before: asyncio.Task[list[StatementId]] | None) -> list[StatementId]:
         if before is not None:
             await asyncio.wait([before])
         self._running, self._next = self._next, None
-        return await self._commit()
+        number, self.number = self.number, self.number + 1
+        try:
+            return await self._commit()
+        except BaseException:
+            self._failed = number
+            raise
 
 
 async def gather_wants(

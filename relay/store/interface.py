@@ -246,14 +246,19 @@ class Store(Protocol):
     async def read_chunk(self, object_id: ObjectId, index: int) -> bytes | None:
         """The content of one held chunk, or None."""
 
-    async def stage_chunk(self, object_id: ObjectId, index: int, data: bytes) -> bool:
-        """Write a chunk whose hash a wanted object's statement names; False when none does, or it is held already.
+    async def stage_chunk(self, object_id: ObjectId, index: int, data: bytes) -> int:
+        """Write a chunk whose hash a wanted object's statement names; 0 when none does, or it is held already.
 
-        Not yet durable: `commit_chunks` makes it so. Raises `Malformed` when the content matches no statement.
+        Not yet durable: a commit makes it so, whose number is returned. Raises `Malformed` when the content matches no
+        statement.
         """
 
-    async def commit_chunks(self) -> list[StatementId]:
-        """Sync staged chunks, complete objects whose hash is right, commit; bundles that became complete by it."""
+    async def commit_chunks(self, since: int = 0) -> list[StatementId]:
+        """Sync staged chunks, complete objects whose hash is right, commit; bundles that became complete by it.
+
+        Others' commits take whatever is staged, too. Who acknowledges chunks gives the least number that staging them
+        returned as `since`: `StoreError` if any commit from that one on failed.
+        """
 
     async def adopt(self, object_id: ObjectId, source: Path) -> bool:
         """Take a whole file in as an object (a copy; hash checked as it is read); False when it is held already."""

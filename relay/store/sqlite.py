@@ -303,19 +303,19 @@ class SqliteStore:
         """See `Store`."""
         return await self._transfers.read(object_id, index)
 
-    async def stage_chunk(self, object_id: ObjectId, index: int, data: bytes) -> bool:
+    async def stage_chunk(self, object_id: ObjectId, index: int, data: bytes) -> int:
         """See `Store`."""
         if self._room < len(data):
-            return False
+            return 0
         self._room -= len(data)
         taken = await self._transfers.stage(object_id, index, data)
         self._room += 0 if taken else len(data)
         return taken
 
-    async def commit_chunks(self) -> list[StatementId]:
+    async def commit_chunks(self, since: int = 0) -> list[StatementId]:
         """See `Store`."""
         try:
-            return await self._transfers.commit()
+            return await self._transfers.commit(since)
         finally:
             await self._measure_room()
 

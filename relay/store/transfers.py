@@ -61,7 +61,7 @@ class _Arrived:
     layouts: list[_Layout]
     index: int
     data: bytes
-    done: asyncio.Future[bool]
+    done: asyncio.Future[int]
 
 
 class Transfers:
@@ -82,12 +82,12 @@ class Transfers:
             if not any(one.staged or one.committing or one.writing for one in layouts):
                 del self._layouts[object_id]
 
-    async def stage(self, object_id: ObjectId, index: int, data: bytes) -> bool:
+    async def stage(self, object_id: ObjectId, index: int, data: bytes) -> int:
         """See `Store.stage_chunk`."""
         layouts = await self._wanted_layouts(object_id)
         if not layouts:
-            return False
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            return 0
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         done.add_done_callback(lambda future: future.cancelled() or future.exception())  # the caller may be gone
         for layout in layouts:
             layout.writing += 1
@@ -96,9 +96,9 @@ class Transfers:
             self._writing = asyncio.create_task(self._write_arrived())
         return await asyncio.shield(done)
 
-    async def commit(self) -> list[StatementId]:
+    async def commit(self, since: int = 0) -> list[StatementId]:
         """See `Store.commit_chunks`."""
-        return await self._commits.join()
+        return await self._commits.join(since)
 
     async def wants(self, limit: int, skip: frozenset[ObjectId]) -> list[Want]:
         """See `Store.wants`; whether there is room is the caller's question."""
@@ -158,9 +158,21 @@ class Transfers:
                         chunk.done.cancel()
                     raise
                 for chunk, outcome in zip(chunks, outcomes, strict=True):
-                    _note(chunk, outcome)
+                    self._note(chunk, outcome)
         finally:
             self._writing = None
+
+    def _note(self, chunk: _Arrived, outcome: list[_Layout] | Exception) -> None:
+        """Stage a chunk that was written, and tell who brought it."""
+        for layout in chunk.layouts:
+            layout.writing -= 1
+        if isinstance(outcome, Exception):
+            chunk.done.set_exception(outcome)
+            return
+        new = any(layout.missing >> chunk.index & 1 for layout in outcome)
+        for layout in outcome:
+            layout.staged |= 1 << chunk.index
+        chunk.done.set_result(self._commits.number if new else 0)
 
     def _write(self, chunks: Sequence[_Arrived]) -> list[list[_Layout] | Exception]:
         """For each chunk the layouts that it was written to, or what is wrong with it. In a thread."""
@@ -268,19 +280,6 @@ class Transfers:
         for layout in useless:
             await asyncio.to_thread(self._content.remove_partial, layout.object, layout.name)
         return settled, [*batch.completed, *useless]
-
-
-def _note(chunk: _Arrived, outcome: list[_Layout] | Exception) -> None:
-    """Stage a chunk that was written, and tell who brought it."""
-    for layout in chunk.layouts:
-        layout.writing -= 1
-    if isinstance(outcome, Exception):
-        chunk.done.set_exception(outcome)
-        return
-    new = any(layout.missing >> chunk.index & 1 for layout in outcome)
-    for layout in outcome:
-        layout.staged |= 1 << chunk.index
-    chunk.done.set_result(new)
 
 
 _WANTED = """

@@ -31,6 +31,8 @@ class Arrival:
         self._who = who
         self._clock = clock
         self._wrong = 0
+        self._staged = 0
+        """The number of the commit that takes the first chunk that came since the last one of ours; 0 if none did."""
         self._begun = clock()
         self._commit: asyncio.Task[None] | None = None
 
@@ -48,6 +50,7 @@ class Arrival:
             return
         if taken:
             self.taken += 1
+            self._staged = self._staged or taken
             self._custody.content += 1
             self._claims.claim(object_id, self._who, self._clock())
             self._keep_up()
@@ -76,6 +79,7 @@ class Arrival:
         self._commit = asyncio.create_task(self._commit_staged())
 
     async def _commit_staged(self) -> None:
-        if await self._custody.store.commit_chunks():
+        since, self._staged = self._staged, 0
+        if await self._custody.store.commit_chunks(since):
             self.rung += 1
             self._custody.news.ring()

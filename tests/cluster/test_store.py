@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from relay.store.cluster.store import ClusterStore
 from relay.store.interface import Store
 from tests.cluster.postgres import Postgres
 from tests.cluster.swift import Swift
-from tests.store_conformance import Opener, StoreConformance
+from tests.store_conformance import Opener, StoreConformance, full
 
 
 @pytest.fixture
@@ -67,3 +68,7 @@ def run_in_new_store(
 
 class TestClusterStore(StoreConformance):
     """Every promise of a receiver's store."""
+
+    def fill_disk(self, store: Any, patch: pytest.MonkeyPatch) -> None:
+        """See `StoreConformance`."""
+        patch.setattr(store._bucket, "put", full)

@@ -17,6 +17,7 @@ from relay.errors import Malformed
 from relay.limits import MAX_FILE, MAX_PEERS, STATEMENTS_MARGIN
 from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, receipt_id, sha256
 from relay.records.statement import chunk_size_for
+from relay.store.arriving import SharedCommits
 from relay.store.interface import (
     Bundle,
     Counts,
@@ -59,8 +60,7 @@ class MemoryStore:
         self._seen = -1
         self._staged: dict[Layout, Chunks] = {}
         self._committing: dict[Layout, Chunks] = {}
-        self._running: asyncio.Task[list[StatementId]] | None = None
-        self._next: asyncio.Task[list[StatementId]] | None = None
+        self._commits = SharedCommits(self._commit_staged)
 
     @classmethod
     def open(
@@ -256,12 +256,12 @@ class MemoryStore:
             return None
         return self.handle.disk.content[object_id, layout.name].get(index)
 
-    async def stage_chunk(self, object_id: ObjectId, index: int, data: bytes) -> bool:
+    async def stage_chunk(self, object_id: ObjectId, index: int, data: bytes) -> int:
         """See `Store`."""
         await self.handle.give_way()
         layouts = self._catalogue.wanted(object_id, self._rules)
         if not layouts or self._room() < len(data):
-            return False
+            return 0
         digest = hashed(data)
         fitting = [one for one in layouts if one.fits(index, len(data), digest)]
         if not fitting:
@@ -272,15 +272,12 @@ class MemoryStore:
                 await self.handle.give_way()
                 taken |= bool(self._missing(layout) >> index & 1)
                 self._staged.setdefault(layout, {})[index] = data
-        return taken
+        return self._commits.number if taken else 0
 
-    async def commit_chunks(self) -> list[StatementId]:
-        """See `Store`. Callers that come while a commit runs share the next one, and its failure."""
+    async def commit_chunks(self, since: int = 0) -> list[StatementId]:
+        """See `Store`."""
         self.handle.check()
-        if self._next is None:
-            self._next = asyncio.ensure_future(self._commit_after(self._running))
-            self._next.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return await asyncio.shield(self._next)
+        return await self._commits.join(since)
 
     async def adopt(self, object_id: ObjectId, source: Path) -> bool:
         """See `Store`."""
@@ -392,10 +389,7 @@ class MemoryStore:
             return Outcome.KNOWN if item.id in catalogue.rows else Outcome.OVER_QUOTA
         return catalogue.add(item, rules, int(self._clock()))
 
-    async def _commit_after(self, before: asyncio.Task[list[StatementId]] | None) -> list[StatementId]:
-        if before is not None:
-            await asyncio.wait([before])
-        self._running, self._next = self._next, None
+    async def _commit_staged(self) -> list[StatementId]:
         staged, self._staged = self._staged, {}  # whatever happens now: what failed once is not believed later
         if not staged:
             return []

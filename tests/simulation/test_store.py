@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from tests.factory import object_of
 from tests.simulation.catalogue import Rules
 from tests.simulation.disk import Dead, Disk
 from tests.simulation.store import MemoryStore
-from tests.store_conformance import CHUNK, CarrierConformance, Cast, Opener, stage_all
+from tests.store_conformance import CHUNK, CarrierConformance, Cast, Opener, full, stage_all
 
 
 @pytest.fixture
@@ -47,6 +48,10 @@ def opener(disk: Disk, tmp_path: Path) -> Opener:
 
 class TestMemoryStore(CarrierConformance):
     """What every store has to do."""
+
+    def fill_disk(self, store: Any, patch: pytest.MonkeyPatch) -> None:
+        """See `StoreConformance`."""
+        patch.setattr(store, "_sync", full)
 
     @pytest.fixture
     def run_in_new_store(self) -> Callable[[Callable[[Store], Awaitable[None]]], None]:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from relay.store.interface import State, Store
 from relay.store.schema import VERSION
 from relay.store.sqlite import SqliteStore
 from tests.factory import object_of
-from tests.store_conformance import CHUNK, CarrierConformance, Cast, Opener, only_bundle, stage_all
+from tests.store_conformance import CHUNK, CarrierConformance, Cast, Opener, full, only_bundle, stage_all
 
 
 async def open_store(
@@ -97,6 +98,10 @@ def run_in_new_store() -> Callable[[Callable[[Store], Awaitable[None]]], None]:
 
 class TestSqliteStore(CarrierConformance):
     """The conformance tests."""
+
+    def fill_disk(self, store: Any, patch: pytest.MonkeyPatch) -> None:
+        """See `StoreConformance`."""
+        patch.setattr(store._content, "sync_partial", full)
 
 
 @pytest.fixture

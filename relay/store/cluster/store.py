@@ -234,13 +234,13 @@ class ClusterStore:
         """See `Store`."""
         return await self._transfers.read(object_id, index)
 
-    async def stage_chunk(self, object_id: ObjectId, index: int, data: bytes) -> bool:
+    async def stage_chunk(self, object_id: ObjectId, index: int, data: bytes) -> int:
         """See `Store`."""
         return await self._transfers.stage(object_id, index, data)
 
-    async def commit_chunks(self) -> list[StatementId]:
+    async def commit_chunks(self, since: int = 0) -> list[StatementId]:
         """See `Store`."""
-        completed = await self._transfers.commit()
+        completed = await self._transfers.commit(since)
         if completed:
             await self._database.commit(lambda db: self._watch.tell(db, Seen.NEWS))
         return completed

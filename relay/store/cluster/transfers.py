@@ -71,11 +71,11 @@ class Transfers:
             if not any(one.staged or one.committing for one in layouts):
                 del self._layouts[object_id]
 
-    async def stage(self, object_id: ObjectId, index: int, data: bytes) -> bool:
+    async def stage(self, object_id: ObjectId, index: int, data: bytes) -> int:
         """See `Store.stage_chunk`."""
         layouts = await self._wanted_layouts(object_id)
         if not layouts:
-            return False
+            return 0
         digest = await asyncio.to_thread(sha256, data)
         fitting = [one for one in layouts if one.fits(index, len(data), digest)]
         if not fitting:
@@ -88,11 +88,11 @@ class Transfers:
                 layout.staged[index] = data
                 self._staged_bytes += len(data)
                 taken = True
-        return taken
+        return self._commits.number if taken else 0
 
-    async def commit(self) -> list[StatementId]:
+    async def commit(self, since: int = 0) -> list[StatementId]:
         """See `Store.commit_chunks`."""
-        return await self._commits.join()
+        return await self._commits.join(since)
 
     async def finish(self) -> list[StatementId]:
         """Put together what a receiver that ended had all chunks of; the bundles that became complete."""
