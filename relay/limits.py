@@ -187,6 +187,8 @@ LEAD_SECONDS = 1.0
 """How often a receiver that does not lead asks whether it should."""
 PUBLISH_SECONDS = 5.0
 """How long a visitor's question waits for what is committed to be published."""
+SHELF_PATIENCE_SECONDS = 3.0
+"""How long a receiver that begins to sequence waits for what is published."""
 MAX_UNPUBLISHED = 64 * MIB
 """Bytes of tiles that wait in memory while they cannot be published; of more, the store is asked again."""
 LEADER_SILENT_SECONDS = 6.0
@@ -199,6 +201,10 @@ MOVED_AT_ONCE = 8
 """Objects that are copied at a time when a store is moved."""
 DATABASE_SECONDS = 10.0
 """How long PostgreSQL may take to take a connection, and to answer."""
+TRANSACTION_IDLE_SECONDS = 5.0
+"""A receiver that is silent in the middle of a transaction for so long has lost it."""
+LOCK_SECONDS = 8.0
+"""How long a transaction waits for another one's lock: longer than one that hangs may hold it."""
 DATABASE_CONNECTIONS = 8
 """Of one receiver to PostgreSQL, besides the one on which it watches."""
 BUCKET_SECONDS = 20.0

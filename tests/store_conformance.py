@@ -513,6 +513,19 @@ class StoreConformance:
         assert path is not None
         assert path.read_bytes() == content
 
+    async def test_promise_3_false_chunks_that_come_one_by_one_complete_nothing(
+        self, opener: Opener, cast: Cast
+    ) -> None:
+        store = await opener()
+        content, forged = cast.content(), cast.content()
+        lie = cast.lie(replace(make_file(forged), sha256=object_of(content)))
+        await store.add([lie])
+        for index in range(4):
+            await store.stage_chunk(object_of(content), index, forged[index * CHUNK : (index + 1) * CHUNK])
+            assert await store.commit_chunks() == []
+        assert (await only_bundle(store, lie))[0] is State.PARTIAL
+        assert await store.unlogged(10) == []
+
     async def test_a_false_size_does_not_keep_the_truth_out(self, opener: Opener, cast: Cast) -> None:
         store = await opener()
         content = cast.content()

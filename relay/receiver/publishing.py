@@ -10,14 +10,14 @@ writes it and however often. A full tile never changes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from relay.errors import Malformed, StoreError
 from relay.limits import LOG_BATCH
 from relay.log.checkpoint import Checkpoint, parse_checkpoint
 from relay.log.edge import Edge
-from relay.log.growth import Tail
+from relay.log.growth import Growth, Tail
 from relay.log.merkle import HASH_SIZE
 from relay.log.note import parse_note
 from relay.log.tiles import ENTRIES, HEIGHT, MAX_LEVEL, WIDTH, TileId, decode_entries, tile_reader, tiles_to_write
@@ -45,31 +45,15 @@ class Publisher:
     async def catch_up(self, state: LogState, store: Store) -> Tail:
         """Write what the store has committed and the shelf lacks; the log's tail.
 
-        Raises `StoreError` when more is published than the store knows, since going on would make a second log; and
-        when the store's entries are not those that its checkpoint signs.
+        Raises `StoreError` as `check_age` does, and when the store's entries are not those that its checkpoint signs.
         """
         shown = await self.published()
-        if shown is not None and shown.size > state.size:
-            raise StoreError(
-                f"The published log has {shown.size} entries and the store only {state.size}",
-                "The store is older than what was published: restore its newest copy before this receiver runs again.",
-            )
+        check_age(state, shown)
         tail = await self._tail(shown) if shown is not None else Tail()
-        while tail.edge.size < state.size:
-            entries = await store.log_statements(tail.edge.size, min(LOG_BATCH, state.size - tail.edge.size))
-            if not entries:
-                raise StoreError(
-                    f"The store lacks entry {tail.edge.size} of its log", "Restore its newest copy, then start again."
-                )
-            growth = await asyncio.to_thread(tail.grow, entries)
+        async for growth in growth_of(store, tail, state.size):
             await self.write(growth.tiles)
             tail = growth.tail
-        signed = checkpoint_of(state.checkpoint)
-        if signed is not None and signed.root != await asyncio.to_thread(tail.edge.root):
-            raise StoreError(
-                "The store's entries are not those that its log's checkpoint signs",
-                "Restore the store's newest copy before this receiver runs again.",
-            )
+        await check_root(state, tail)
         await self.publish_checkpoint(state.checkpoint)
         return tail
 
@@ -144,6 +128,57 @@ class Publisher:
         except (StoreError, Malformed):
             pass
         return Tail()
+
+
+async def committed_tail(state: LogState, store: Store) -> Tail | None:
+    """The log's tail as the store has it, without what is published; None where it keeps no edge.
+
+    Raises `StoreError` when its entries are not those that its checkpoint signs.
+    """
+    raw = await store.log_edge()
+    if not raw:
+        return None
+    edge = Edge.from_bytes(raw)
+    last = edge.size % WIDTH
+    tail = Tail(edge, tuple(await store.log_statements(edge.size - last, last) if last else ()))
+    if not tail.is_sound():
+        return None
+    async for growth in growth_of(store, tail, state.size):
+        tail = growth.tail
+    await check_root(state, tail)
+    return tail
+
+
+async def growth_of(store: Store, tail: Tail, size: int) -> AsyncIterator[Growth]:
+    """How the log grew from a tail to `size` entries, batch by batch. Raises `StoreError`: the store lacks some."""
+    while tail.edge.size < size:
+        entries = await store.log_statements(tail.edge.size, min(LOG_BATCH, size - tail.edge.size))
+        if not entries:
+            raise StoreError(
+                f"The store lacks entry {tail.edge.size} of its log", "Restore its newest copy, then start again."
+            )
+        growth = await asyncio.to_thread(tail.grow, entries)
+        tail = growth.tail
+        yield growth
+
+
+async def check_root(state: LogState, tail: Tail) -> None:
+    """Raises `StoreError` when the store's entries are not those that its checkpoint signs."""
+    signed = checkpoint_of(state.checkpoint)
+    if signed is not None and signed.root != await asyncio.to_thread(tail.edge.root):
+        raise StoreError(
+            "The store's entries are not those that its log's checkpoint signs",
+            "Restore the store's newest copy before this receiver runs again.",
+        )
+
+
+def check_age(state: LogState, shown: Checkpoint | None) -> None:
+    """Raises `StoreError` when more is published than the store knows, since going on would make a second log."""
+    if shown is not None and shown.size > state.size:
+        raise StoreError(
+            f"The published log has {shown.size} entries and the store only {state.size}",
+            "The store is older than what was published: restore its newest copy before this receiver runs again.",
+        )
 
 
 def checkpoint_of(raw: bytes) -> Checkpoint | None:

@@ -11,13 +11,14 @@ import asyncio
 import logging
 
 from relay.errors import StoreError
-from relay.limits import LOG_BATCH, MAX_UNPUBLISHED
+from relay.limits import JUDGED_AT_ONCE, LOG_BATCH, MAX_UNPUBLISHED, SHELF_PATIENCE_SECONDS
 from relay.log.checkpoint import Checkpoint, sign_checkpoint
+from relay.log.edge import Edge
 from relay.log.growth import Growth, Tail
 from relay.log.tiles import TileId
 from relay.log.tree import Frontier
 from relay.node.home import Member
-from relay.receiver.publishing import CHECKPOINT, Publisher
+from relay.receiver.publishing import CHECKPOINT, Publisher, check_age, committed_tail
 from relay.records.identifiers import Kind, StatementId
 from relay.records.receipt import Inclusion, sign_receipt
 from relay.store.interface import LogBatch, LogState
@@ -44,14 +45,20 @@ class Sequencer:
         """The checkpoint that was published last, with the cosignatures it had."""
 
     async def start(self) -> LogState:
-        """Take the log up where the store has it, and publish what the shelf lacks. Signs the empty log once."""
+        """Take the log up where the store has it, and publish what the shelf lacks; that is left to `publish` where the
+        store keeps what is needed to go on: its shelf may be away. Signs the empty log once."""
         store = self._custody.store
+        state = await store.log_state()
+        if not state.checkpoint:
+            state = LogState(state.size, state.frontier, self._sign(Frontier.from_bytes(state.frontier)))
+            await store.append(LogBatch(state.size, (), (), state, Edge().to_bytes() if not state.size else b""))
+        self._tail = await committed_tail(state, store)
+        if self._tail is not None:
+            await self._look_at_shelf(state)
+            self._unpublished = _Unpublished.unknown(state.checkpoint)
+            return state
         async with self._publishing:
             self._unpublished = _Unpublished()
-            state = await store.log_state()
-            if not state.checkpoint:
-                state = LogState(state.size, state.frontier, self._sign(Frontier.from_bytes(state.frontier)))
-                await store.append(LogBatch(state.size, (), (), state))
             self._tail = await self._publisher.catch_up(state, store)
             await self._show(state.checkpoint)
         return state
@@ -74,7 +81,7 @@ class Sequencer:
         statements = tuple(statement for statement, _ in pending)
         receipts = await self._receipts(statements, growth, grown.root())
         new = LogState(grown.size, grown.to_bytes(), self._sign(grown))
-        await store.append(LogBatch(growth.first, statements, receipts, new))
+        await store.append(LogBatch(growth.first, statements, receipts, new, growth.tail.edge.to_bytes()))
         self._tail = growth.tail
         self._unpublished.add(growth, new.checkpoint)
         logger.info("logged entries %d to %d", growth.first, grown.size - 1)
@@ -111,6 +118,17 @@ class Sequencer:
             if await self._publisher.shelf.read(CHECKPOINT) != self._shown:
                 await self._publisher.publish_checkpoint(self._shown)
 
+    async def _look_at_shelf(self, state: LogState) -> None:
+        """Raises `StoreError` for a store that is older than its shelf. A shelf that is away is looked at later, before
+        anything is published."""
+        try:
+            async with asyncio.timeout(SHELF_PATIENCE_SECONDS):
+                shown = await self._publisher.published()
+        except (StoreError, TimeoutError):
+            logger.warning("the published log cannot be looked at: entries are made all the same, and published later")
+            return
+        check_age(state, shown)
+
     async def _receipts(self, statements: tuple[StatementId, ...], growth: Growth, root: bytes) -> tuple[Admitted, ...]:
         identity = self._member.identity
         size = growth.tail.edge.size
@@ -127,6 +145,8 @@ class Sequencer:
                 identity.certificate,
                 self._member.key,
             )
+            if place % JUDGED_AT_ONCE == 0:
+                await asyncio.sleep(0)  # visitors get their turn
             # Admitting our own receipt checks the proof and the signature before anything is committed.
             receipts.append(self._custody.admission.admit(Kind.RECEIPT, raw))
         return tuple(receipts)
@@ -158,6 +178,13 @@ class _Unpublished:
         self.checkpoint = b""
         self.too_much = False
         """More than is kept in memory: it is read from the store again."""
+
+    @classmethod
+    def unknown(cls, checkpoint: bytes) -> _Unpublished:
+        """Whatever the shelf lacks of the log with this checkpoint."""
+        one = cls()
+        one.checkpoint, one.too_much = checkpoint, True
+        return one
 
     def add(self, growth: Growth, checkpoint: bytes) -> None:
         """Note one batch."""

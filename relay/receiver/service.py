@@ -6,9 +6,10 @@ store decides, and only that one sequences, publishes and asks witnesses. A lead
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from relay.errors import Malformed, StoreError
 from relay.limits import LEAD_SECONDS, LOG_IDLE_SECONDS, PUBLISH_SECONDS
@@ -67,6 +68,8 @@ async def receiver_service(daemon: Daemon) -> AsyncIterator[None]:
     await sequencing.begin()
     daemon.work.append(sequencing.run())
     daemon.work.append(sequencing.publish())
+    daemon.work.append(sequencing.stay())
+    daemon.work.append(sequencing.finish())
     daemon.work.append(_notice_growth(daemon, log))
     identity = daemon.member.identity
     origin = f"{identity.election}/{identity.name}"
@@ -103,6 +106,24 @@ class _Sequencing:
                 self._leading = False
             await news.wait(heard, LOG_IDLE_SECONDS if self._leading else LEAD_SECONDS)
 
+    async def stay(self) -> None:
+        """Give signs of life, for ever: a leader that is silent for long is followed, and a batch may take long."""
+        while True:
+            with suppress(StoreError):  # who needs the store says so
+                await self._custody.store.leads()
+            await asyncio.sleep(LEAD_SECONDS)
+
+    async def finish(self) -> None:
+        """Complete what was left unfinished, now and then, for ever. The log does not wait for it: the content may be
+        in a place that is away."""
+        while True:
+            try:
+                if self._leading and await self._custody.store.finish():
+                    self._custody.news.ring()
+            except StoreError as error:
+                logger.error("%s", error)
+            await asyncio.sleep(LOG_IDLE_SECONDS)
+
     async def publish(self) -> None:
         """Publish what was sequenced, for ever. Entries do not wait for it: a shelf may be away for a while."""
         while True:
@@ -125,6 +146,7 @@ class _Sequencing:
         if leads and not self._leading:
             await self._sequencer.start()
             logger.info("this receiver sequences now")
+            self._log.grown.ring()  # there may be something to publish
         self._leading = leads
         return leads
 

@@ -136,12 +136,14 @@ class LogState:
 
 @dataclass(frozen=True, slots=True)
 class LogBatch:
-    """Entries to append in one commit: the statements in order from index `first`, their receipts, the new state."""
+    """Entries to append in one commit: the statements in order from index `first`, their receipts, the new state, and
+    the edge of the tree then (`relay.log.edge`; a store that sequences without its shelf keeps it)."""
 
     first: int
     statements: tuple[StatementId, ...]
     receipts: tuple[Admitted, ...]
     state: LogState
+    edge: bytes = b""
 
 
 class Seen(StrEnum):
@@ -288,12 +290,19 @@ class Store(Protocol):
     async def notes(self) -> dict[str, str]:
         """All such lines."""
 
+    async def finish(self) -> list[StatementId]:
+        """Complete objects of which every chunk is held: left by a process that ended, or by a place for content that
+        was away. The bundles that became complete by it. Cheap where there are none."""
+
     # -- the receiver's log
     async def unlogged(self, limit: int) -> list[tuple[StatementId, bytes]]:
         """Complete statements that have no entry, in the order in which they became complete, with their bytes."""
 
     async def log_state(self) -> LogState:
         """The log as last committed."""
+
+    async def log_edge(self) -> bytes:
+        """The edge of the last batch that gave one; empty where this store keeps none."""
 
     async def append(self, batch: LogBatch) -> None:
         """Commit entries, receipts and state at once; raises `StoreError` if the log is not as the batch assumes."""

@@ -427,6 +427,10 @@ class SqliteStore:
 
     # -- the receiver's log
 
+    async def finish(self) -> list[StatementId]:
+        """See `Store`. A commit completes what it fills."""
+        return []
+
     async def unlogged(self, limit: int) -> list[tuple[StatementId, bytes]]:
         """See `Store`."""
         rows = await self._database.rows(
@@ -440,6 +444,10 @@ class SqliteStore:
         """See `Store`."""
         row = await self._database.row("SELECT size, frontier, checkpoint FROM log_state")
         return LogState(*row) if row else LogState(0, b"", b"")
+
+    async def log_edge(self) -> bytes:
+        """See `Store`. The shelf is a folder beside this one, which has it."""
+        return b""
 
     async def append(self, batch: LogBatch) -> None:
         """See `Store`."""

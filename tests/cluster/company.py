@@ -94,12 +94,28 @@ class Company:
 
     def leader(self) -> NodeBox | None:
         """The receiver that holds the leader's lock at the moment, as PostgreSQL has it."""
-        held = self.ask(
-            "SELECT a.client_port FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.granted AND "
-            "l.locktype = 'advisory' AND a.datname = current_database() AND l.database = a.datid AND "
-            f"l.classid = {LEADER >> 32} AND l.objid = {LEADER & 0xFFFFFFFF}"
+        return next(
+            self._connected(
+                "SELECT a.client_port FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.granted AND "
+                "l.locktype = 'advisory' AND a.datname = current_database() AND l.database = a.datid AND "
+                f"l.classid = {LEADER >> 32} AND l.objid = {LEADER & 0xFFFFFFFF}"
+            ),
+            None,
         )
-        return next((box for box in self.boxes for port in held if _has_socket(box, int(port))), None)
+
+    def waiting_for(self, table: str) -> list[NodeBox]:
+        """The receivers that wait, in the middle of a transaction, for a lock of this table."""
+        return list(
+            self._connected(
+                "SELECT a.client_port FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
+                f"WHERE NOT l.granted AND l.relation = '{table}'::regclass"
+            )
+        )
+
+    def _connected(self, sql: str) -> Iterator[NodeBox]:
+        """The receivers whose connections to PostgreSQL have one of the client ports that this gives."""
+        held = self.ask(sql)
+        return (box for box in self.boxes if any(_has_socket(box, int(port)) for port in held))
 
     def known_leader(self) -> NodeBox:
         """The receiver that leads, as soon as one does."""
@@ -152,7 +168,7 @@ class Company:
         size = self.size()
         eventually(lambda: self.published() >= size, PUBLISHED_SECONDS, f"{size} entries are published")
         options: list[str | Path] = ["--root", self._root, "--state", self.folder / "audited", "--jobs", "1", "--json"]
-        url = f"http://127.0.0.1:{self.public[-1]}"
+        url = f"http://127.0.0.1:{self._open_to_all()}"
         outcome = self._strangers.run([*RELAY, "audit", url, *options], within=60, check=False)
         report: dict[str, Any] = outcome.json()
         assert report["ok"], report
@@ -194,9 +210,14 @@ class Company:
         box.join(enrolment)
         return certificate
 
+    def _open_to_all(self) -> int:
+        """The public port of a receiver that runs."""
+        ports = zip(self.boxes, self.public, strict=True)
+        return next(port for box, port in ports if box.daemon is not None and box.daemon.poll() is None)
+
     def published(self) -> int:
         """The size of the published log; -1 where nobody says."""
-        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self.public[-1]}/checkpoint") as response:
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self._open_to_all()}/checkpoint") as response:
             return parse_checkpoint(parse_note(response.read())).size
         return -1
 

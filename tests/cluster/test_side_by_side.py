@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -175,6 +175,41 @@ async def test_promise_6_any_order_at_any_receiver(opened: Open, cast: Company, 
         assert path.read_bytes() == content
 
 
+# -- a bucket that is away
+
+
+async def test_an_object_that_cannot_be_put_together_yet_keeps_nothing_from_the_log(
+    opened: Open, cast: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other = await opened(), await opened()
+    content = cast.content()
+    photograph, tally = cast.statement(content), cast.statement()
+    await store.add([photograph])
+    await stage_all(store, content, [0, 1])
+    await store.commit_chunks()
+
+    async def away(*_arguments: object) -> None:
+        raise StoreError("The bucket is away", "Wait.")
+
+    with monkeypatch.context() as patch:
+        for one in (store, other):
+            patch.setattr(one._bucket, "get", away)
+        first = [await store.stage_chunk(object_of(content), at, part) for at, part in list(parts_of(content))[2:]]
+        assert await store.commit_chunks(first[0]) == []  # the chunks are safe
+        await store.add([tally])
+        for one in (store, other):
+            assert await one.finish() == []
+            assert [statement for statement, _ in await one.unlogged(10)] == [tally.id]
+    assert await other.finish() == [photograph.id]
+    assert await log_all(cast, store) == [tally.id, photograph.id]
+
+
+def parts_of(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """The chunks of a content."""
+    for index in range(-(-len(content) // CHUNK)):
+        yield index, content[index * CHUNK : (index + 1) * CHUNK]
+
+
 # -- an end between two steps
 
 
@@ -192,6 +227,8 @@ async def test_promise_5_an_end_before_the_pieces_are_put_together(
     with pytest.raises(_Killed):
         await dying.commit_chunks()
     assert not await other.wants(10)
+    assert await log_all(cast, other) == []
+    assert await other.finish() == [statement.id]
     assert await log_all(cast, other) == [statement.id]
     path = await other.object_path(object_of(content))
     assert path is not None

@@ -350,6 +350,14 @@ class MemoryStore:
         rows.sort(key=lambda one: one[0])
         return [(row.id, row.statement.raw) for _, row in rows[:limit]]
 
+    async def finish(self) -> list[StatementId]:
+        """See `Store`."""
+        return []
+
+    async def log_edge(self) -> bytes:
+        """See `Store`."""
+        return b""
+
     async def log_state(self) -> LogState:
         """See `Store`."""
         await self.handle.give_way()

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from relay.errors import StoreError
-from relay.limits import DATABASE_CONNECTIONS, DATABASE_SECONDS
+from relay.limits import DATABASE_CONNECTIONS, DATABASE_SECONDS, LOCK_SECONDS, TRANSACTION_IDLE_SECONDS
 from relay.store.cluster.schema import prepare
 
 T = TypeVar("T")
@@ -29,8 +29,21 @@ _TROUBLE = (
     TimeoutError,
 )
 _ADVICE = "Check that PostgreSQL runs and that `database` in config.toml is right; relay goes on when it is back."
-_ALIVE = {"tcp_keepalives_idle": "2", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
+_ALIVE = {
+    "tcp_keepalives_idle": "2",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": str(int(LOCK_SECONDS * 1_000)),
+}
 """A server that can no longer reach us ends our session, and with it our locks, within eight seconds."""
+_PROMPT = {
+    "idle_in_transaction_session_timeout": str(int(TRANSACTION_IDLE_SECONDS * 1_000)),
+    "lock_timeout": str(int(LOCK_SECONDS * 1_000)),
+}
+"""A process that hangs in the middle of a transaction, whose kernel goes on answering, loses it and its locks; who
+waits for these waits a little longer than that."""
+_OLDEST = 14
+"""`idle_session_timeout` came with it: without that, nobody follows a leader that hangs."""
 
 
 class Database:
@@ -50,10 +63,11 @@ class Database:
                 max_size=DATABASE_CONNECTIONS,
                 timeout=DATABASE_SECONDS,
                 command_timeout=DATABASE_SECONDS,
-                server_settings={"application_name": "relay", **_ALIVE},
+                server_settings={"application_name": "relay", **_ALIVE, **_PROMPT},
             )
             try:
                 async with pool.acquire() as connection:
+                    _check_version(connection)
                     await prepare(connection)
             except BaseException:
                 pool.terminate()
@@ -130,6 +144,15 @@ def explained() -> Iterator[None]:
         raise StoreError("The disk of the database is full", "Give PostgreSQL more room.") from error
     except (*_TROUBLE, ValueError) as error:  # a ValueError is a URL that names no database
         raise StoreError(f"The database does not do as it is asked ({_in_words(error)})", _ADVICE) from error
+
+
+def _check_version(connection: Any) -> None:
+    found = connection.get_server_version().major
+    if found < _OLDEST:
+        raise StoreError(
+            f"The database is PostgreSQL {found}, and receivers that share one need {_OLDEST} or newer",
+            "Upgrade PostgreSQL; nothing was changed.",
+        )
 
 
 def _in_words(error: BaseException) -> str:

@@ -126,10 +126,13 @@ _COMPLETE = """
         SELECT due.statement, nextval('completions') AS place FROM (
             SELECT c.statement FROM bundles c JOIN unnest($1::bytea[]) WITH ORDINALITY AS a (statement, place)
                 ON a.statement = c.statement
-            WHERE c.remaining = 0 AND c.completed IS NULL ORDER BY a.place) due) n
+            WHERE c.remaining = 0 AND c.completed IS NULL AND NOT EXISTS (
+                SELECT 1 FROM files f JOIN objects o ON o.id = f.object WHERE f.statement = c.statement AND NOT o.whole)
+            ORDER BY a.place) due) n
     WHERE b.statement = n.statement RETURNING b.statement
 """
-"""In the order in which they were given."""
+"""In the order in which they were given. That every byte is there is not enough: promise 3 counts objects that are
+whole."""
 
 
 async def _add_to_slot(db: Any, item: Admitted) -> Outcome:

@@ -75,7 +75,12 @@ CREATE TABLE log_state (
 INSERT INTO log_state VALUES (1, 0, ''::bytea, ''::bytea);
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+_SECOND = """
+-- edge: of the tree (relay.log.edge), with the last entries all that the next ones need.
+ALTER TABLE log_state ADD COLUMN edge bytea NOT NULL DEFAULT ''::bytea;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND)
 """Script `i` leads from version `i` to `i + 1`. What was released is never edited."""
 
 VERSION = len(MIGRATIONS)

@@ -302,18 +302,28 @@ class ClusterStore:
         """See `Store`."""
         return {row[0]: row[1] for row in await self._database.rows("SELECT key, value FROM notes")}
 
+    async def finish(self) -> list[StatementId]:
+        """See `Store`."""
+        completed = await self._transfers.finish()
+        if completed:
+            await self._database.commit(lambda db: self._watch.tell(db, Seen.NEWS))
+        return completed
+
     # -- the receiver's log
 
     async def unlogged(self, limit: int) -> list[tuple[StatementId, bytes]]:
-        """See `Store`. Whoever asks is about to sequence: what another receiver left unfinished is finished first."""
-        if await self._transfers.finish():
-            await self._database.commit(lambda db: self._watch.tell(db, Seen.NEWS))
+        """See `Store`."""
         return [(StatementId(row[0]), row[1]) for row in await self._database.rows(_UNLOGGED, limit)]
 
     async def log_state(self) -> LogState:
         """See `Store`."""
         row = await self._database.row("SELECT size, frontier, checkpoint FROM log_state")
         return LogState(int(row[0]), row[1], row[2])
+
+    async def log_edge(self) -> bytes:
+        """See `Store`."""
+        row = await self._database.row("SELECT edge FROM log_state")
+        return bytes(row[0])
 
     async def append(self, batch: LogBatch) -> None:
         """See `Store`."""
@@ -336,10 +346,11 @@ class ClusterStore:
             await records.add_receipts(db, receipts, int(self._clock()))
             state = batch.state
             await db.execute(
-                "UPDATE log_state SET size = $1, frontier = $2, checkpoint = $3",
+                "UPDATE log_state SET size = $1, frontier = $2, checkpoint = $3, edge = coalesce($4, edge)",
                 state.size,
                 state.frontier,
                 state.checkpoint,
+                batch.edge or None,
             )
             await self._watch.tell(db, Seen.NEWS)
 

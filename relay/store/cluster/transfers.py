@@ -2,20 +2,22 @@
 
 A staged chunk is in this process's memory. `commit` puts it in the bucket and then says so in the catalogue: an object
 that is whole at once goes where it will be published; of others, the chunks go there as a piece. Whoever brings the
-last chunk of such an object puts the pieces together. A process may end between any two of these steps: what is in
-the bucket and not in the catalogue is garbage, and what the catalogue says is full and not whole is put together by
-`finish`. Guards promises 3 and 5.
+last chunk of such an object puts the pieces together. A process may end between any two of these steps, and the bucket
+may go away: what is in the bucket and not in the catalogue is garbage, and what the catalogue says is full and not
+whole is put together by `finish`. Guards promises 3 and 5.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from relay.errors import Malformed
+from relay.errors import Malformed, StoreError
 from relay.limits import MAX_STAGED
 from relay.records.identifiers import HASH_SIZE, ObjectId, StatementId, sha256
 from relay.store.arriving import SharedCommits, gather_wants
@@ -26,6 +28,8 @@ from relay.store.interface import Holding, Want
 from relay.store.layouts import Layout, bytes_of, chunk_count, pack_bits, span, unpack_bits, want_of
 from relay.store.pictures import picture_type
 from relay.store.shelf import FOR_EVER
+
+logger = logging.getLogger(__name__)
 
 _MOST_CACHED = 4_096
 
@@ -96,8 +100,7 @@ class Transfers:
 
     async def finish(self) -> list[StatementId]:
         """Put together what a receiver that ended had all chunks of; the bundles that became complete."""
-        rows = await self._database.rows(_FILLED)
-        return await self._assemble([_layout(row) for row in rows]) if rows else []
+        return await self._assemble([_layout(row) for row in await self._database.rows(_FILLED)])
 
     async def wants(self, limit: int, skip: frozenset[ObjectId]) -> list[Want]:
         """See `Store.wants`."""
@@ -152,7 +155,7 @@ class Transfers:
 
         freed = await self._database.commit(work)
         self._layouts.pop(object_id, None)
-        await self._bucket.remove(freed)
+        await self._tidy(freed)
         return True
 
     async def _wanted(self, size: int, offset: int) -> list[ObjectId]:
@@ -188,10 +191,8 @@ class Transfers:
                 layout.committing = {}
         for layout in (*batch.whole, *batch.refuted):
             self._layouts.pop(layout.object, None)
-        await self._bucket.remove(freed)
-        if filled:
-            completed += await self._assemble(filled)
-        return completed
+        await self._tidy(freed)
+        return completed + await self._assemble(filled)
 
     async def _put(self, staged: Sequence[_Layout]) -> _Batch:
         """Put what was staged into the bucket: whole objects where they belong, pieces beside."""
@@ -215,32 +216,35 @@ class Transfers:
         return batch
 
     async def _assemble(self, layouts: Sequence[_Layout]) -> list[StatementId]:
-        """Put together objects of which all chunks are in the bucket."""
+        """Put together objects of which all chunks are in the bucket, as far as it answers: their chunks are safe, and
+        `finish` goes on."""
         completed: list[StatementId] = []
-        for layout in layouts:
-            content = await self._content(layout)
-            batch, damaged = _Batch(), False
-            if await asyncio.to_thread(sha256, content) == layout.object:
-                await self._put_whole(layout.object, content)
-                batch.whole.append(layout)
-            elif await asyncio.to_thread(_all_right, layout, content):
-                batch.refuted.append(layout)
-            else:
-                damaged = True  # a piece is gone, or not what was put: the bucket's fault, and not the signer's
+        with _tolerated():
+            for layout in layouts:
+                completed += await self._assemble_one(layout)
+        return completed
 
-            async def work(
-                db: Any, layout: _Layout = layout, batch: _Batch = batch, damaged: bool = damaged
-            ) -> tuple[list[StatementId], list[str]]:
-                if damaged:
-                    await db.execute("SELECT 1 FROM objects WHERE id = $1 FOR UPDATE", layout.object)
-                    return [], await _drop_pieces(db, [layout.object])
-                done, _, freed = await _record(db, batch)
-                return done, freed
+    async def _assemble_one(self, layout: _Layout) -> list[StatementId]:
+        content = await self._content(layout)
+        batch, damaged = _Batch(), False
+        if await asyncio.to_thread(sha256, content) == layout.object:
+            await self._put_whole(layout.object, content)
+            batch.whole.append(layout)
+        elif await asyncio.to_thread(_all_right, layout, content):
+            batch.refuted.append(layout)
+        else:
+            damaged = True  # a piece is gone, or not what was put: the bucket's fault, and not the signer's
 
-            done, freed = await self._database.commit(work)
-            completed += done
-            self._layouts.pop(layout.object, None)
-            await self._bucket.remove(freed)
+        async def work(db: Any) -> tuple[list[StatementId], list[str]]:
+            if damaged:
+                await db.execute("SELECT 1 FROM objects WHERE id = $1 FOR UPDATE", layout.object)
+                return [], await _drop_pieces(db, [layout.object])
+            done, _, freed = await _record(db, batch)
+            return done, freed
+
+        completed, freed = await self._database.commit(work)
+        self._layouts.pop(layout.object, None)
+        await self._tidy(freed)
         return completed
 
     async def _content(self, layout: _Layout) -> bytes:
@@ -255,8 +259,22 @@ class Transfers:
                 at += length
         return bytes(content)
 
+    async def _tidy(self, pieces: Sequence[str]) -> None:
+        """Take away pieces that the catalogue has forgotten. Those that stay take room and do no harm."""
+        with _tolerated():
+            await self._bucket.remove(pieces)
+
     async def _put_whole(self, object_id: ObjectId, content: bytes) -> None:
         await self._bucket.put(object_path(object_id), content, picture_type(content), FOR_EVER)
+
+
+@contextmanager
+def _tolerated() -> Iterator[None]:
+    """Within it, trouble is only told of: nothing that was said depends on what is done there."""
+    try:
+        yield
+    except StoreError as error:
+        logger.warning("%s", error)
 
 
 def object_path(object_id: ObjectId) -> str:
@@ -356,8 +374,9 @@ _LAYOUTS = """
 """
 _FILLED = """
     SELECT l.object, l.layout, l.size, l.hashes, l.held FROM layouts l JOIN objects o ON o.id = l.object
-    WHERE l.held_bytes = l.size AND NOT l.refuted AND NOT o.whole LIMIT 100
+    WHERE l.held_bytes = l.size AND NOT l.refuted AND NOT o.whole ORDER BY random() LIMIT 100
 """
+"""In any order: one that cannot be put together keeps no other one from it for ever."""
 _HELD = """
     SELECT o.id, CASE WHEN o.whole THEN o.size ELSE l.size END, o.whole, l.held, l.layout FROM objects o
     LEFT JOIN LATERAL (
