@@ -68,7 +68,7 @@ async def receiver_service(daemon: Daemon) -> AsyncIterator[None]:
     await sequencing.begin()
     daemon.work.append(sequencing.run())
     daemon.work.append(sequencing.publish())
-    daemon.work.append(sequencing.stay())
+    daemon.work.append(give_signs_of_life(store))
     daemon.work.append(sequencing.finish())
     daemon.work.append(_notice_growth(daemon, log))
     identity = daemon.member.identity
@@ -105,13 +105,6 @@ class _Sequencing:
                 logger.error("%s", error)  # nothing was acknowledged: what is complete is taken up again
                 self._leading = False
             await news.wait(heard, LOG_IDLE_SECONDS if self._leading else LEAD_SECONDS)
-
-    async def stay(self) -> None:
-        """Give signs of life, for ever: a leader that is silent for long is followed, and a batch may take long."""
-        while True:
-            with suppress(StoreError):  # who needs the store says so
-                await self._custody.store.leads()
-            await asyncio.sleep(LEAD_SECONDS)
 
     async def finish(self) -> None:
         """Complete what was left unfinished, now and then, for ever. The log does not wait for it: the content may be
@@ -165,6 +158,15 @@ class _NoticeBoard:
         if keys and keys != self._shown:
             await self._publisher.publish_notices(await self._store.load(Kind.NOTICE))
             self._shown = keys
+
+
+async def give_signs_of_life(store: Store) -> None:
+    """Tell the store that this process is there, for ever: one that leads and is silent is followed by another, and a
+    batch may take long."""
+    while True:
+        with suppress(StoreError):  # who needs the store says so
+            await store.leads()
+        await asyncio.sleep(LEAD_SECONDS)
 
 
 async def _notice_growth(daemon: Daemon, log: ReceiverLog) -> None:

@@ -217,7 +217,10 @@ class Company:
 
     def published(self) -> int:
         """The size of the published log; -1 where nobody says."""
-        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self._open_to_all()}/checkpoint") as response:
+        with (
+            suppress(OSError),
+            urllib.request.urlopen(f"http://127.0.0.1:{self._open_to_all()}/checkpoint") as response,
+        ):
             return parse_checkpoint(parse_note(response.read())).size
         return -1
 

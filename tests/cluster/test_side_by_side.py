@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from relay.errors import StoreError
+from relay.receiver import service
 from relay.records.identifiers import RecordId, StatementId
+from relay.store.cluster import watch
 from relay.store.cluster.bucket import Bucket
 from relay.store.cluster.store import ClusterStore
 from relay.store.interface import LogBatch, LogState, State
@@ -173,6 +175,32 @@ async def test_promise_6_any_order_at_any_receiver(opened: Open, cast: Company, 
         path = await stores[2].object_path(object_of(content))
         assert path is not None
         assert path.read_bytes() == content
+
+
+# -- who leads
+
+
+async def led(store: ClusterStore, seconds: float) -> bool:
+    """Whether a store comes to lead within so many seconds."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not await store.leads():
+                await store.changed(0.1)
+    except TimeoutError:
+        return False
+    return True
+
+
+async def test_a_leader_whose_batch_takes_long_goes_on_leading(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "LEADER_SILENT_SECONDS", 2.5)
+    monkeypatch.setattr(service, "LEAD_SECONDS", 0.2)
+    store, other = await opened(), await opened()
+    alive = asyncio.create_task(service.give_signs_of_life(store))
+    assert await led(store, 5)
+    assert not await led(other, 6)
+    alive.cancel()
+    assert await led(other, 10)
+    assert not await store.leads()
 
 
 # -- a bucket that is away
