@@ -211,6 +211,11 @@ BUCKET_SECONDS = 20.0
 """How long the S3 service may take for one call."""
 BUCKET_RETRY_SECONDS = 10.0
 """After so long a call that fails is not tried again."""
+BUNDLES_PAGE = 512
+"""Bundles without receipt that are listed at a time."""
+COUNTED_AT_ONCE = 10_000
+"""Bundles of a shared store that are counted whenever somebody asks; the sums of more are `COUNTS_SECONDS` old."""
+COUNTS_SECONDS = 10.0
 MAX_STAGED = 64 * MIB
 """Bytes of chunks that a receiver on a bucket keeps in memory until their visit commits."""
 MAX_CACHED_OBJECTS = 256

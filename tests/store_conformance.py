@@ -243,6 +243,18 @@ class StoreConformance:
         counts = await store.counts()
         assert (counts.partial, counts.waiting, counts.delivered, counts.bytes_held) == (1, 1, 1, 5)
 
+    async def test_what_has_no_receipt_is_listed_by_page(self, opener: Opener, cast: Cast) -> None:
+        store = await opener(keeps_all=True)
+        left = [cast.statement(cast.content(9), b"x"), cast.statement(), cast.statement(b"y")]
+        delivered, revoked = cast.statement(), cast.statement(node=cast.other)
+        await store.add([*left, delivered, revoked, cast.receipt(delivered)])
+        await store.withhold([cast.other.identity.node])
+        ids = sorted(one.id for one in left)
+        first = await store.undelivered(b"", 2)
+        assert [one.id for one in first] == ids[:2]
+        assert [one.id for one in await store.undelivered(ids[1], 2)] == ids[2:]
+        assert first[0] == await store.bundle(StatementId(ids[0]))
+
     async def test_the_head_of_a_chain(self, opener: Opener, cast: Cast) -> None:
         store = await opener()
         first, second = cast.statement(b"a"), cast.statement(b"b")

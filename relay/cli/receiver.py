@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 
@@ -122,9 +123,15 @@ async def _move(home: Home, config: Config) -> None:
             target = await open_cluster(home.store_folder, config, home.member().identity)
             try:
                 with shares() as progress:
-                    await Move(custody.store, target, custody.admission, progress).run()
+                    await Move(custody.store, target, custody.admission, _place_of(config), progress).run()
             finally:
                 await target.close()
+
+
+def _place_of(config: Config) -> str:
+    """Where a shared store is, without the password that its URL may have."""
+    url = urlsplit(config.database or "")
+    return f"{url.hostname or 'localhost'}{url.path} {config.bucket}"
 
 
 @receiver.command(name="open")

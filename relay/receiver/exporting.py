@@ -28,7 +28,8 @@ from relay.receiver.publishing import Publisher
 from relay.records.identifiers import Kind, RecordId, StatementId, receipt_id, statement_id
 from relay.records.statement import FileEntry, read_statement
 from relay.store.durable import copy_durably, explained, make_folder, write_durably
-from relay.store.interface import LogState, State
+from relay.store.interface import LogState
+from relay.store.listing import undelivered
 from relay.store.shelf import FolderShelf
 from relay.sync.custody import Custody
 from relay.trust.enrolment import Enrolment, pem_block, write_enrolment
@@ -111,11 +112,10 @@ class Exporter:
 
     async def _write_under_way(self) -> None:
         store = self._custody.store
-        for bundle in await store.bundles():
-            if bundle.state is not State.DELIVERED:
-                for _, _, raw in await store.read([bundle.id], MAX_RECORD):
-                    self._put(f"statement/{bundle.id.hex()}", raw)
-                    await self._write_objects(read_statement(raw).package.files)
+        async for bundle in undelivered(store):
+            for _, _, raw in await store.read([bundle.id], MAX_RECORD):
+                self._put(f"statement/{bundle.id.hex()}", raw)
+                await self._write_objects(read_statement(raw).package.files)
 
     async def _write_objects(self, files: tuple[FileEntry, ...]) -> None:
         for entry in files:

@@ -1,13 +1,17 @@
 """Moving a receiver's store into another one: the log entry by entry, then what is under way, then all else.
 
-Every step is one that the store takes in daily work, so a move that was cut goes on where it was. What was admitted
-once is not judged anew: a device that was revoked since has its place in the log. Promises 3 to 7 hold throughout.
+Every step is one that the store takes in daily work, so a move that was cut goes on where it was. Everything is judged
+again by the election's root, and by no revocation: a device that was revoked since has its place in the log. Promises 1
+and 3 to 7 hold throughout.
+
+Both stores are marked, so that the log stays one: the target until all is there, the source for ever after. No receiver
+sequences on a store that bears a mark (`check_place`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from relay.errors import StoreError
@@ -15,28 +19,34 @@ from relay.limits import LOG_BATCH, MAX_RECORD, MOVED_AT_ONCE
 from relay.log.merkle import leaf_hash
 from relay.log.tree import Frontier
 from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId, receipt_id
-from relay.records.receipt import read_receipt
-from relay.records.statement import FileEntry, read_statement
-from relay.store.interface import LogBatch, LogState, State, Store
+from relay.records.statement import read_statement
+from relay.store.interface import LogBatch, LogState, Store
+from relay.store.listing import undelivered
 from relay.store.recordset import item_of, kind_end
 from relay.trust.admission import Admission, Admitted
-from relay.trust.certificates import read_certificate
+
+MOVED, MOVING = "moved", "moving"
+"""Notes of a store: where it was moved to; that what is moved here is not all here yet."""
 
 Progress = Callable[[str, int, int], None]
 """Told what is moved: how many entries of how many."""
 
 
 class Move:
-    """From `source` to `target`, whose receivers are all stopped. `admission` is what the source's custody loaded."""
+    """From `source` to `target`, whose receivers are all stopped. `admission` is what the source's custody loaded;
+    `place` says where the target is, to people."""
 
-    def __init__(self, source: Store, target: Store, admission: Admission, progress: Progress) -> None:
+    def __init__(self, source: Store, target: Store, admission: Admission, place: str, progress: Progress) -> None:
         self._source = source
         self._target = target
         self._admission = admission
+        self._judge = Admission(admission.root.certificate)
+        self._place = place
         self._progress = progress
 
     async def run(self) -> LogState:
         """Move everything; the log as it is there then. Raises `StoreError`: the target holds another log, say."""
+        await self._begin()
         for kind in (Kind.NOTICE, Kind.CHECKPOINT):
             await self._target.add([self._admission.admit(kind, raw) for raw in await self._source.load(kind)])
         await self._source.withhold(())  # what a revoked device sent is moved as well, and withheld again there
@@ -46,10 +56,27 @@ class Move:
         for peer in await self._source.peers():
             await self._target.note_peer(peer)
         for key, value in (await self._source.notes()).items():
-            await self._target.set_note(key, value)
+            if key not in (MOVED, MOVING):
+                await self._target.set_note(key, value)
         await self._source.withhold(self._admission.revoked)
         await self._target.withhold(self._admission.revoked)
+        await self._source.set_note(MOVED, self._place)
+        await self._target.set_note(MOVING, "")
         return state
+
+    async def _begin(self) -> None:
+        """Mark the target, unless it holds a log that is none of ours, or is at work."""
+        moved = (await self._source.notes()).get(MOVED)
+        if moved and moved != self._place:
+            raise StoreError(f"This store was moved to {moved} already", "Go on there: two of them would be two logs.")
+        if not await self._target.leads():
+            raise StoreError("A receiver runs on the other store", "Stop every receiver there, then move again.")
+        source, target = await self._source.log_state(), await self._target.log_state()
+        begun = bool((await self._target.notes()).get(MOVING)) or not target.size
+        if not begun and (target.size, target.frontier) != (source.size, source.frontier):
+            raise StoreError("The other store holds another log", "Move into an empty database and bucket.")
+        if begun:
+            await self._target.set_note(MOVING, "1")
 
     async def _move_log(self) -> LogState:
         source, target = await self._source.log_state(), await self._target.log_state()
@@ -79,10 +106,10 @@ class Move:
             raise StoreError("The other store holds another log", "Move into an empty database and bucket.")
 
     async def _append(self, first: int, raws: Sequence[bytes], grown: Frontier, source: LogState) -> None:
-        statements = [_statement(raw) for raw in raws]
+        statements = [self._judge.admit(Kind.STATEMENT, raw) for raw in raws]
         ids = tuple(StatementId(one.id) for one in statements)
-        for one in statements:
-            await self._move_objects(read_statement(one.raw).package.files)
+        for raw in raws:
+            await self._move_objects(file.sha256 for file in read_statement(raw).package.files)
         await self._target.add(statements)
         receipts = await self._receipts(ids)
         state = source if grown.size == source.size else LogState(grown.size, grown.to_bytes(), b"")
@@ -93,28 +120,26 @@ class Move:
         found = {one: raw for _, one, raw in await self._source.read(wanted, len(wanted) * MAX_RECORD)}
         if len(found) != len(wanted):
             raise StoreError("Receipts of the log are not in the store", "Restore its newest backup, then move again.")
-        return tuple(_receipt(one, found[one]) for one in wanted)
+        return tuple(self._judge.admit(Kind.RECEIPT, found[one]) for one in wanted)
 
-    async def _move_objects(self, files: Sequence[FileEntry]) -> None:
+    async def _move_objects(self, wanted: Iterable[ObjectId]) -> None:
         async def one(object_id: ObjectId) -> None:
             path = await self._source.object_path(object_id)
             if path is not None:
                 await self._target.adopt(object_id, path)
 
-        objects = iter({file.sha256 for file in files})
+        objects = iter(set(wanted))
         while batch := list(islice(objects, MOVED_AT_ONCE)):
             await asyncio.gather(*map(one, batch))
 
     async def _move_under_way(self) -> None:
         """Bundles without an entry, with as much of their content as is here."""
-        for bundle in await self._source.bundles():
-            if bundle.state is State.DELIVERED:
-                continue
+        async for bundle in undelivered(self._source):
             for _, _, raw in await self._source.read([bundle.id], MAX_RECORD):
-                await self._target.add([_statement(raw)])
+                await self._target.add([self._judge.admit(Kind.STATEMENT, raw)])
             for holding in await self._source.holdings([file.sha256 for file in bundle.files]):
                 if holding.complete:
-                    await self._move_objects([one for one in _files(raw) if one.sha256 == holding.object])
+                    await self._move_objects([holding.object])
                     continue
                 for index in _indices(holding.chunks):
                     data = await self._source.read_chunk(holding.object, index)
@@ -129,22 +154,24 @@ class Move:
         while batch := list(islice(ids, LOG_BATCH)):
             held = set(await self._target.offered(batch))
             left = [one for one in batch if one not in held]
-            for _, record, raw in await self._source.read(left, len(left) * MAX_RECORD):
-                await self._target.add([_receipt(record, raw)])
+            for _, _, raw in await self._source.read(left, len(left) * MAX_RECORD):
+                await self._target.add([self._judge.admit(Kind.RECEIPT, raw)])
 
 
-def _statement(raw: bytes) -> Admitted:
-    statement = read_statement(raw)
-    return Admitted(Kind.STATEMENT, statement.id, raw, statement, read_certificate(statement.envelope.certificate).node)
-
-
-def _receipt(record: RecordId, raw: bytes) -> Admitted:
-    receipt = read_receipt(raw)
-    return Admitted(Kind.RECEIPT, record, raw, receipt, read_certificate(receipt.envelope.certificate).node)
-
-
-def _files(raw: bytes) -> Sequence[FileEntry]:
-    return read_statement(raw).package.files
+async def check_place(store: Store) -> None:
+    """Raises `StoreError` for a store on which nobody may sequence: it was moved, or what is moved there is not all
+    there yet. Going on would make a second log."""
+    notes = await store.notes()
+    if moved := notes.get(MOVED):
+        raise StoreError(
+            f"This receiver's store was moved to {moved}",
+            "Put database and bucket into config.toml, as `relay receiver move` said: this store is only a copy now.",
+        )
+    if notes.get(MOVING):
+        raise StoreError(
+            "The move into this store is not finished",
+            "Run the same `relay receiver move` again, then start the receivers.",
+        )
 
 
 def _indices(bits: int) -> Iterator[int]:

@@ -18,6 +18,7 @@ from relay.log.growth import Growth, Tail
 from relay.log.tiles import TileId
 from relay.log.tree import Frontier
 from relay.node.home import Member
+from relay.receiver.moving import check_place
 from relay.receiver.publishing import CHECKPOINT, Publisher, check_age, committed_tail
 from relay.records.identifiers import Kind, StatementId
 from relay.records.receipt import Inclusion, sign_receipt
@@ -48,6 +49,7 @@ class Sequencer:
         """Take the log up where the store has it, and publish what the shelf lacks; that is left to `publish` where the
         store keeps what is needed to go on: its shelf may be away. Signs the empty log once."""
         store = self._custody.store
+        await check_place(store)
         state = await store.log_state()
         if not state.checkpoint:
             state = LogState(state.size, state.frontier, self._sign(Frontier.from_bytes(state.frontier)))

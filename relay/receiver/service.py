@@ -15,6 +15,7 @@ from relay.errors import Malformed, StoreError
 from relay.limits import LEAD_SECONDS, LOG_IDLE_SECONDS, PUBLISH_SECONDS
 from relay.log.tree import consistency_proof
 from relay.node.daemon import Daemon
+from relay.receiver.moving import check_place
 from relay.receiver.publishing import Publisher
 from relay.receiver.sequencing import Sequencer
 from relay.receiver.witnessing import Witnessing
@@ -89,6 +90,7 @@ class _Sequencing:
 
     async def begin(self) -> None:
         """Take up the log before anybody is answered, if this receiver leads: what keeps it from that, ends it."""
+        await check_place(self._custody.store)
         if await self._custody.store.leads():
             await self._sequencer.start()
             self._leading = True

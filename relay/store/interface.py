@@ -225,8 +225,11 @@ class Store(Protocol):
     async def bundle(self, statement: StatementId) -> Bundle | None:
         """One bundle, or None."""
 
+    async def undelivered(self, after: bytes, limit: int) -> list[Bundle]:
+        """Shown bundles without receipt, by ascending id, greater than `after`: `bundles` may be a whole election."""
+
     async def counts(self) -> Counts:
-        """Bundles by state; cheap."""
+        """Bundles by state; cheap. Of very many it may be some seconds old."""
 
     async def chain_head(self, node: NodeId) -> tuple[int, StatementId] | None:
         """Sequence number and id of the newest statement of a device's chain that is held, or None."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from relay.limits import BUNDLES_PAGE
 from relay.records.identifiers import NodeId, ObjectId, StatementId
-from relay.store.interface import Bundle, BundleFile, State
+from relay.store.interface import Bundle, BundleFile, State, Store
 
 SELECT = """
     SELECT b.statement, b.tps, b.form, b.device, b.node, b.seq, b.completed, b.entry, b.size, b.remaining, b.own,
@@ -14,6 +15,15 @@ SELECT = """
     FROM bundles b LEFT JOIN files f ON f.statement = b.statement
 """
 ORDER = " ORDER BY b.tps, b.form, b.device, b.seq, b.statement, f.place"
+
+
+async def undelivered(store: Store) -> AsyncIterator[Bundle]:
+    """Every shown bundle without receipt, read page by page."""
+    after = b""
+    while page := await store.undelivered(after, BUNDLES_PAGE):
+        for bundle in page:
+            yield bundle
+        after = page[-1].id
 
 
 async def gather(rows: AsyncIterator[Any]) -> list[Bundle]:

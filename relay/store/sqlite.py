@@ -268,6 +268,12 @@ class SqliteStore:
         found = await catalogue.bundles(self._database, "b.statement = ? AND b.withheld = 0", (statement,))
         return found[0] if found else None
 
+    async def undelivered(self, after: bytes, limit: int) -> list[Bundle]:
+        """See `Store`."""
+        page = "SELECT statement FROM bundles WHERE entry IS NULL AND withheld = 0 AND statement > ? "
+        where = f"b.statement IN ({page} ORDER BY statement LIMIT ?)"
+        return sorted(await catalogue.bundles(self._database, where, (after, limit)), key=lambda one: one.id)
+
     async def counts(self) -> Counts:
         """See `Store`."""
         return Counts(**{row[0]: int(row[1]) for row in await self._database.rows("SELECT name, value FROM counters")})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.errors import StoreError
+from relay.errors import Refused, StoreError
 from relay.receiver.moving import Move
 from relay.receiver.publishing import Publisher
 from relay.receiver.sequencing import Sequencer
@@ -57,9 +57,9 @@ async def laden(fleet: Fleet) -> tuple[Ship, bytes, StatementId]:
     return receiver, half, revoked
 
 
-async def moved(receiver: Ship, target: Store) -> None:
+async def moved(receiver: Ship, target: Store, place: str = "there") -> None:
     """Move the whole store."""
-    await Move(receiver.store, target, receiver.custody.admission, lambda _what, _done, _total: None).run()
+    await Move(receiver.store, target, receiver.custody.admission, place, lambda _what, _done, _total: None).run()
 
 
 async def test_promise_6_everything_is_there_and_the_log_goes_on(fleet: Fleet, target: ClusterStore) -> None:
@@ -115,6 +115,119 @@ async def test_a_move_that_was_cut_goes_on(fleet: Fleet, target: ClusterStore, m
     await moved(receiver, target)
     assert await target.log_state() == await receiver.store.log_state()
     await moved(receiver, target)  # and once more, with nothing left to do
+
+
+def sequencer_on(receiver: Ship, store: Store) -> Sequencer:
+    """The receiver's sequencer, as it starts on a store."""
+    return Sequencer(Custody(receiver.custody.admission, store), receiver.member, Publisher(store.shelf))
+
+
+async def test_promise_6_nobody_sequences_on_what_was_moved_or_is_half_there(
+    fleet: Fleet, target: ClusterStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver, _, _ = await laden(fleet)
+
+    async def cut(*_arguments: object) -> None:
+        raise StoreError("The power went", "Start again.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Move, "_move_under_way", cut)
+        with pytest.raises(StoreError, match="power"):
+            await moved(receiver, target)
+    with pytest.raises(StoreError, match="not finished"):
+        await sequencer_on(receiver, target).start()
+    await sequencer_on(receiver, receiver.store).start()  # it may go on where it was
+    await moved(receiver, target)
+    await sequencer_on(receiver, target).start()
+    with pytest.raises(StoreError, match="moved to there"):
+        await sequencer_on(receiver, receiver.store).start()
+    with pytest.raises(StoreError, match="moved to there already"):
+        await moved(receiver, target, "elsewhere")
+
+
+async def test_nothing_is_moved_under_a_receiver_that_runs(
+    fleet: Fleet, target: ClusterStore, database: str, bucket: str, swift: Swift, tmp_path: Path
+) -> None:
+    receiver, _, _ = await laden(fleet)
+    place = Bucket.open(bucket, swift.endpoint, swift.region)
+    running = await ClusterStore.open(database, place, tmp_path / "other", own=None)
+    assert await running.leads()
+    with pytest.raises(StoreError, match="runs on the other store"):
+        await moved(receiver, target)
+    await running.close()
+
+
+async def test_promise_1_what_is_moved_is_judged_again(
+    fleet: Fleet, target: ClusterStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver, _, _ = await laden(fleet)
+    good = receiver.store.log_statements
+
+    async def damaged(first: int, count: int) -> list[bytes]:
+        raws = await good(first, count)
+        return [*raws[:-1], raws[-1][:-1] + bytes([raws[-1][-1] ^ 1])]
+
+    monkeypatch.setattr(receiver.store, "log_statements", damaged)
+    with pytest.raises(Refused, match="signature"):
+        await moved(receiver, target)
+    assert (await target.log_state()).size == 0
+
+
+async def test_a_tile_that_the_bucket_lost_is_written_again(
+    fleet: Fleet, target: ClusterStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver, _, _ = await laden(fleet)
+    await moved(receiver, target)
+    await published(receiver, target)
+    lost = "tile/entries/000.p/5"
+    before = await target.shelf.read(lost)
+    assert before
+    for limit in (16, 0):
+        monkeypatch.setattr("relay.store.cluster.bucket._ASKED_ONE_BY_ONE", limit)
+        assert await target.shelf.holds([lost])
+        await target._bucket.remove([f"public/{lost}"])
+        assert not await target.shelf.holds([lost])
+        await published(receiver, target)
+        assert await target.shelf.read(lost) == before
+
+
+async def published(receiver: Ship, store: Store) -> None:
+    """A receiver that starts on a store, and publishes what is missing."""
+    sequencer = sequencer_on(receiver, store)
+    await sequencer.start()
+    await sequencer.publish()
+
+
+async def test_promise_5_a_leader_starts_without_the_bucket(
+    fleet: Fleet, target: ClusterStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver, half, _ = await laden(fleet)
+    await moved(receiver, target)
+    await published(receiver, target)
+    for index in (0, 2):
+        await target.stage_chunk(object_of(half), index, half[index * CHUNK : (index + 1) * CHUNK])
+    await target.commit_chunks()
+    sequencer = sequencer_on(receiver, target)
+    assert await sequencer.sequence() == 1  # which leaves the edge in the database
+
+    async def away(*_arguments: object, **_options: object) -> None:
+        raise StoreError("The bucket is away", "Wait.")
+
+    island = await fleet.launch("seberang")
+    statement = await island.submit(form="form-q")
+    records = [(kind, raw) for kind, _, raw in await island.store.read([statement], 1 << 20)]
+    again = sequencer_on(receiver, target)
+    with monkeypatch.context() as patch:
+        for call in ("get", "put", "has", "names"):
+            patch.setattr(target._bucket, call, away)
+        await Custody(receiver.custody.admission, target).take(records)
+        assert await again.sequence() == 1
+        with pytest.raises(StoreError, match="away"):
+            await again.publish()
+    await again.publish()
+    shown = await Publisher(target.shelf).published()
+    assert shown is not None
+    assert shown.size == 7
 
 
 async def test_another_log_is_not_mixed_in(fleet: Fleet, target: ClusterStore) -> None:

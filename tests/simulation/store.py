@@ -182,6 +182,11 @@ class MemoryStore:
         row = self._catalogue.rows.get(statement)
         return self._catalogue.bundle(row) if row is not None and not row.withheld else None
 
+    async def undelivered(self, after: bytes, limit: int) -> list[Bundle]:
+        """See `Store`."""
+        left = [one for one in await self.bundles() if one.entry is None and one.id > after]
+        return sorted(left, key=lambda one: one.id)[:limit]
+
     async def counts(self) -> Counts:
         """See `Store`."""
         states = [one.state for one in await self.bundles()]

@@ -27,6 +27,8 @@ from relay.store.shelf import FRESH
 PUBLIC = "public/"
 _BINARY = "application/octet-stream"
 _TRIES = 3
+_CONTENT = "object/"
+_ASKED_ONE_BY_ONE = 16
 
 
 class Bucket:
@@ -93,6 +95,14 @@ class Bucket:
             return bytes(await obstore.get_range_async(self._store, path, start=offset, length=length))
         return None
 
+    async def names(self, prefix: str) -> set[str]:
+        """The paths of all that is there below a folder. Raises `StoreError`."""
+        found: set[str] = set()
+        with _explained(prefix):
+            async for some in obstore.list(self._store, prefix, chunk_size=1_000):
+                found.update(one["path"] for one in some)
+        return found
+
     async def has(self, path: str) -> bool:
         """Whether anything is there. Raises `StoreError`."""
         with _explained(path), suppress(NotFoundError, FileNotFoundError):
@@ -138,9 +148,15 @@ class BucketShelf:
             content = await asyncio.to_thread(source.read_bytes)
             await self._bucket.put(PUBLIC + path, content, content_type, cache)
 
-    async def holds(self, paths: Sequence[str]) -> bool:  # noqa: ARG002
-        """See `relay.store.shelf.Shelf`. A bucket loses nothing, and asking after thousands of files takes long."""
-        return True
+    async def holds(self, paths: Sequence[str]) -> bool:
+        """See `relay.store.shelf.Shelf`. A bucket loses nothing, but somebody may have tidied. Content is believed: it
+        was put before the catalogue named it, and is hashed whenever it is read. For many files a folder is listed."""
+        asked = [PUBLIC + path for path in paths if not path.startswith(_CONTENT)]
+        if len(asked) <= _ASKED_ONE_BY_ONE:
+            return all(await asyncio.gather(*map(self._bucket.has, asked)))
+        folders = {path.split("/")[1] for path in asked}
+        there: set[str] = set().union(*[await self._bucket.names(f"{PUBLIC}{folder}") for folder in folders])
+        return there.issuperset(asked)
 
     async def settle(self) -> None:
         """See `relay.store.shelf.Shelf`. What was put is durable."""

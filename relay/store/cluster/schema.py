@@ -78,6 +78,7 @@ INSERT INTO log_state VALUES (1, 0, ''::bytea, ''::bytea);
 _SECOND = """
 -- edge: of the tree (relay.log.edge), with the last entries all that the next ones need.
 ALTER TABLE log_state ADD COLUMN edge bytea NOT NULL DEFAULT ''::bytea;
+CREATE INDEX layouts_filling ON layouts (held_bytes) WHERE held_bytes > 0;
 """
 
 MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND)

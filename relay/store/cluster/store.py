@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from relay.errors import Malformed, StoreError
-from relay.limits import MAX_CACHED_OBJECTS, MAX_FILE, MAX_PEERS
+from relay.limits import COUNTED_AT_ONCE, COUNTS_SECONDS, MAX_CACHED_OBJECTS, MAX_FILE, MAX_PEERS
 from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, sha256
 from relay.records.receipt import Receipt
 from relay.store import listing
@@ -61,6 +61,7 @@ class ClusterStore:
         self._transfers = Transfers(database, bucket)
         self._shelf = BucketShelf(bucket)
         self._members = RecordSet()
+        self._summed, self._summed_until = (0, 0), 0.0
 
     @staticmethod
     async def open(
@@ -205,10 +206,26 @@ class ClusterStore:
         found = await listing.gather(self._database.stream(sql, statement))
         return found[0] if found else None
 
+    async def undelivered(self, after: bytes, limit: int) -> list[Bundle]:
+        """See `Store`."""
+        page = "SELECT statement FROM bundles WHERE entry IS NULL AND NOT withheld AND statement > $1"
+        sql = f"{listing.SELECT} WHERE b.statement IN ({page} ORDER BY statement LIMIT $2) {listing.ORDER}"
+        found = await listing.gather(self._database.stream(sql, after, limit))
+        return sorted(found, key=lambda one: one.id)
+
     async def counts(self) -> Counts:
         """See `Store`."""
-        row = await self._database.row(_COUNTS)
-        return Counts(int(row[0]), int(row[1]), int(row[2]), int(row[3]))
+        delivered, size = await self._sums()
+        row = await self._database.row(_UNDER_WAY)
+        return Counts(int(row[0]), int(row[1]), delivered, size + int(row[2]))
+
+    async def _sums(self) -> tuple[int, int]:
+        """Delivered bundles, and bytes of whole objects: the counts that take long where there are many."""
+        now = time.monotonic()
+        if self._summed[0] < COUNTED_AT_ONCE or now >= self._summed_until:
+            row = await self._database.row(_SUMS)
+            self._summed, self._summed_until = (int(row[0]), int(row[1])), now + COUNTS_SECONDS
+        return self._summed
 
     async def chain_head(self, node: NodeId) -> tuple[int, StatementId] | None:
         """See `Store`."""
@@ -393,13 +410,14 @@ _READ = """
         FROM unnest($1::bytea[]) WITH ORDINALITY AS a (id, place) JOIN records r ON r.id = a.id) found
     WHERE before = 0 OR size <= $2 ORDER BY place
 """
-_COUNTS = """
-    SELECT count(*) FILTER (WHERE entry IS NULL AND completed IS NULL),
-        count(*) FILTER (WHERE entry IS NULL AND completed IS NOT NULL),
-        count(*) FILTER (WHERE entry IS NOT NULL),
+_UNDER_WAY = """
+    SELECT count(*) FILTER (WHERE completed IS NULL), count(*) FILTER (WHERE completed IS NOT NULL),
+        (SELECT coalesce(sum(held_bytes), 0) FROM layouts WHERE held_bytes > 0)
+    FROM bundles WHERE entry IS NULL AND NOT withheld
+"""
+_SUMS = """
+    SELECT (SELECT count(*) FROM bundles WHERE entry IS NOT NULL),
         (SELECT coalesce(sum(size), 0) FROM objects WHERE whole)
-            + (SELECT coalesce(sum(held_bytes), 0) FROM layouts WHERE held_bytes > 0)
-    FROM bundles WHERE NOT withheld
 """
 _UNLOGGED = """
     SELECT b.statement, r.raw FROM bundles b JOIN records r ON r.id = b.statement
