@@ -189,6 +189,10 @@ PUBLISH_SECONDS = 5.0
 """How long a visitor's question waits for what is committed to be published."""
 SHELF_PATIENCE_SECONDS = 3.0
 """How long a receiver that begins to sequence waits for what is published."""
+METRICS_SECONDS = 5.0
+"""How long a node's store may take for its metrics; Prometheus waits for ten seconds."""
+READY_SECONDS = 1.0
+"""For so long it stands what was said of a receiver's readiness; and how long its store may take to answer."""
 MAX_UNPUBLISHED = 64 * MIB
 """Bytes of tiles that wait in memory while they cannot be published; of more, the store is asked again."""
 LEADER_SILENT_SECONDS = 6.0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from relay.errors import BadInput
 from relay.node.home import Home, Member
 from relay.receiver.exporting import Bagged, Exporter
 from relay.receiver.reporting import Reporter, describe_receiver
+from relay.receiver.service import SEQUENCING
 from relay.trust.roles import Role
 
 _SHOWN = 20
@@ -77,7 +79,9 @@ def export(home: Home, folder: Path, as_json: bool) -> None:
 async def _status(home: Home) -> dict[str, Any]:
     member = _receiver(home)
     async with home.custody() as custody:
-        return await describe_receiver(home, member, custody)
+        document = await describe_receiver(home, member, custody)
+        word = (await custody.store.notes()).get(SEQUENCING)
+        return {**document, "sequencing": json.loads(word) if word else None}
 
 
 async def _report(home: Home) -> dict[str, Any]:
@@ -123,10 +127,19 @@ def _status_lines(document: dict[str, Any]) -> list[str]:
         *lines,
         _line("daemon", told(running[0]), running[1]),
         _line("log", told(f"{log['size']} entries, cosigned by {cosigned}")),
+        *_sequencing(document.get("sequencing")),
         _line("under way", told(f"{partial} partial, {whole} complete and not logged yet")),
         _line("storage", told(f"{storage['bytes_held'] >> 20} MiB in use, {storage['bytes_free'] >> 20} MiB free")),
         _line("revoked", ", ".join(document["revoked"]) or told("nobody")),
     ]
+
+
+def _sequencing(word: dict[str, Any] | None) -> list[str]:
+    """Which receiver sequences, and how far it is: as it said last."""
+    if word is None:
+        return []
+    said = f"{word['published']} entries published by {word['at']}, {word['site']} on the site"
+    return [_line("published", told(said))]
 
 
 def _line(label: str, text: str, colour: str = "") -> str:

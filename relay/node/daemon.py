@@ -32,6 +32,7 @@ from relay.node.config import Config
 from relay.node.contacts import Contacts
 from relay.node.health import bytes_free, notify, watchdog_seconds
 from relay.node.home import Home, Member
+from relay.node.measures import Measures
 from relay.node.retention import free_delivered
 from relay.node.witness import Witness
 from relay.records.identifiers import sha256
@@ -59,6 +60,8 @@ class Daemon:
         self.member = member
         self.custody = custody
         self.log: LogReader | None = None
+        self.measures: Measures | None = None
+        """A receiver's, for its metrics."""
         self.watch: Watch = Witness(member, time.time)
         self.work: list[Coroutine[None, None, None]] = []
         """What extensions want to have run for ever, beside the daemon's own."""

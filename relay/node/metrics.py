@@ -6,32 +6,56 @@ its own sake, and nothing global is kept. docs/monitoring.md lists the names; do
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
+from itertools import accumulate
 from typing import Any
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 
 from relay import __version__
+from relay.errors import StoreError
+from relay.limits import METRICS_SECONDS
 from relay.node.home import Home, Member
+from relay.node.measures import BOUNDS, Measures
 from relay.node.report import describe_node
 from relay.sync.custody import Custody
 from relay.trust.roles import Role
 
+_REACHABLE = "Whether the store answers."
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-async def metrics(home: Home, member: Member, custody: Custody) -> bytes:
-    """The node's metrics, in Prometheus's text format."""
-    node = await describe_node(home, member, custody)
-    families = [*_of_node(node, custody), *_of_carrying(node)]
-    if member.identity.role is Role.RECEIVER:
-        families += _of_log(custody, member, (await custody.store.log_state()).size)
+async def metrics(home: Home, member: Member, custody: Custody, measures: Measures | None = None) -> bytes:
+    """The node's metrics, in Prometheus's text format. Without its store it tells of that, and what it knows itself."""
+    families = [*_of_store(custody)]
+    try:
+        async with asyncio.timeout(METRICS_SECONDS):
+            families += await _of_all_that_is_stored(home, member, custody)
+    except (StoreError, TimeoutError):
+        families.append(_gauge("relay_store_reachable", _REACHABLE, 0))
+    if measures is not None:
+        families += _of_receiving(measures)
     registry = CollectorRegistry(auto_describe=False)
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     registry.register(_Ready(families))
     return generate_latest(registry)
+
+
+async def _of_all_that_is_stored(home: Home, member: Member, custody: Custody) -> list[Metric]:
+    node = await describe_node(home, member, custody)
+    families = [*_of_node(node, custody), *_of_carrying(node), _gauge("relay_store_reachable", _REACHABLE, 1)]
+    if member.identity.role is Role.RECEIVER:
+        families += _of_log(custody, member, (await custody.store.log_state()).size)
+    return families
 
 
 class _Ready:
@@ -79,6 +103,30 @@ def _of_carrying(node: Mapping[str, Any]) -> Iterator[Metric]:
         yield _gauge(
             "relay_uplink_reachable", "Whether a receiver was reached when last tried.", node["uplink"]["reachable"]
         )
+
+
+def _of_store(custody: Custody) -> Iterator[Metric]:
+    failures = CounterMetricFamily(
+        "relay_store_failures", "Calls that the store's services did not answer as they should.", labels=["service"]
+    )
+    for service, count in sorted(custody.store.troubles.items()):
+        failures.add_metric([service], count)
+    yield failures
+
+
+def _of_receiving(measures: Measures) -> Iterator[Metric]:
+    yield _gauge("relay_receiver_leads", "Whether this receiver sequences and publishes.", measures.leads)
+    if measures.leads:
+        yield _gauge("relay_log_published_entries", "Entries of the log that are published.", measures.published)
+        yield _gauge("relay_site_entries", "Entries that the public site has taken in.", measures.site)
+    sums = list(accumulate(measures.receipts.counts))
+    bounds = [*map(str, BOUNDS), "+Inf"]
+    yield HistogramMetricFamily(
+        "relay_receipt_seconds",
+        "From the last byte of a package to its receipt: the slowest of each batch.",
+        buckets=list(zip(bounds, sums, strict=True)),
+        sum_value=measures.receipts.total,
+    )
 
 
 def _of_log(custody: Custody, member: Member, size: int) -> Iterator[Metric]:

@@ -19,7 +19,7 @@ from relay.log.tiles import TileId
 from relay.log.tree import Frontier
 from relay.node.home import Member
 from relay.receiver.moving import check_place
-from relay.receiver.publishing import CHECKPOINT, Publisher, check_age, committed_tail
+from relay.receiver.publishing import CHECKPOINT, Publisher, check_age, checkpoint_of, committed_tail
 from relay.records.identifiers import Kind, StatementId
 from relay.records.receipt import Inclusion, sign_receipt
 from relay.store.interface import LogBatch, LogState
@@ -44,6 +44,12 @@ class Sequencer:
         self._publishing = asyncio.Lock()
         self._shown = b""
         """The checkpoint that was published last, with the cosignatures it had."""
+
+    @property
+    def published(self) -> int:
+        """How many entries are published."""
+        shown = checkpoint_of(self._shown)
+        return shown.size if shown else 0
 
     async def start(self) -> LogState:
         """Take the log up where the store has it, and publish what the shelf lacks; that is left to `publish` where the

@@ -7,7 +7,10 @@ store decides, and only that one sequences, publishes and asks witnesses. A lead
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -15,6 +18,7 @@ from relay.errors import Malformed, StoreError
 from relay.limits import LEAD_SECONDS, LOG_IDLE_SECONDS, PUBLISH_SECONDS
 from relay.log.tree import consistency_proof
 from relay.node.daemon import Daemon
+from relay.node.measures import Measures
 from relay.receiver.moving import check_place
 from relay.receiver.publishing import Publisher
 from relay.receiver.sequencing import Sequencer
@@ -22,9 +26,14 @@ from relay.receiver.witnessing import Witnessing
 from relay.records.identifiers import Kind
 from relay.store.interface import Store
 from relay.store.recordset import kind_end
+from relay.store.shelf import Shelf
 from relay.sync.signal import Signal
 
 logger = logging.getLogger(__name__)
+
+SEQUENCING = "sequencing"
+"""The note in which the receiver that leads says where it is, and how far."""
+SITE = "site.json"
 
 
 class ReceiverLog:
@@ -72,6 +81,7 @@ async def receiver_service(daemon: Daemon) -> AsyncIterator[None]:
     daemon.work.append(give_signs_of_life(store))
     daemon.work.append(sequencing.finish())
     daemon.work.append(_notice_growth(daemon, log))
+    daemon.measures = sequencing.measures
     identity = daemon.member.identity
     origin = f"{identity.election}/{identity.name}"
     daemon.work.append(Witnessing(daemon.custody, log, origin, daemon.config.witnesses).run())
@@ -86,6 +96,9 @@ class _Sequencing:
         self._sequencer = sequencer
         self._log = log
         self._board = _NoticeBoard(daemon.custody.store, Publisher(daemon.custody.store.shelf))
+        self._place = f"{socket.gethostname()} {daemon.config.listen}"
+        self._said = ""
+        self.measures = Measures()
         self._leading = False
 
     async def begin(self) -> None:
@@ -100,9 +113,13 @@ class _Sequencing:
         news = self._custody.news
         while True:
             heard = news.count
+            since = time.monotonic()
             try:
-                while await self._lead() and await self._sequencer.sequence():
+                # What came while one batch was under way waits for the next one.
+                while await self._lead() and (began := time.monotonic()) and await self._sequencer.sequence():
                     self._log.grown.ring()
+                    self.measures.receipts.note(time.monotonic() - since)
+                    since = began
             except StoreError as error:
                 logger.error("%s", error)  # nothing was acknowledged: what is complete is taken up again
                 self._leading = False
@@ -115,9 +132,23 @@ class _Sequencing:
             try:
                 if self._leading and await self._custody.store.finish():
                     self._custody.news.ring()
+                await self._tell()
             except StoreError as error:
                 logger.error("%s", error)
             await asyncio.sleep(LOG_IDLE_SECONDS)
+
+    async def _tell(self) -> None:
+        """Measure what is to be told, and leave word of it to commands, and to the other receivers."""
+        self.measures.leads = self._leading
+        if not self._leading:
+            return
+        self.measures.published = self._sequencer.published
+        with suppress(StoreError):  # the shelf is away: what was known stands
+            self.measures.site = await site_entries(self._custody.store.shelf)
+        word = json.dumps({"at": self._place, "published": self.measures.published, "site": self.measures.site})
+        if word != self._said:
+            await self._custody.store.set_note(SEQUENCING, word)
+            self._said = word
 
     async def publish(self) -> None:
         """Publish what was sequenced, for ever. Entries do not wait for it: a shelf may be away for a while."""
@@ -139,11 +170,20 @@ class _Sequencing:
         """Whether this receiver leads; who comes to it takes the log up anew."""
         leads = await self._custody.store.leads()
         if leads and not self._leading:
+            self._said = ""
             await self._sequencer.start()
             logger.info("this receiver sequences now")
             self._log.grown.ring()  # there may be something to publish
         self._leading = leads
         return leads
+
+
+async def site_entries(shelf: Shelf) -> int:
+    """How many entries the site says that it has taken in; 0 where there is none."""
+    try:
+        return int(json.loads(await shelf.read(SITE) or b"{}").get("entries", 0))
+    except ValueError:
+        return 0
 
 
 class _NoticeBoard:

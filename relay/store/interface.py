@@ -11,7 +11,7 @@ commits. `StoreError` tells of a full disk, a locked or a foreign store.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -173,6 +173,10 @@ class Store(Protocol):
     @property
     def shelf(self) -> Shelf:
         """Where a receiver's published files go."""
+
+    @property
+    def troubles(self) -> Mapping[str, int]:
+        """How often each service that the store needs failed, since it was opened."""
 
     async def leads(self) -> bool:
         """Whether this process is the one that sequences: one at a time, decided by the store, soon another one when

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -127,6 +127,11 @@ class SqliteStore:
     def shelf(self) -> FolderShelf:
         """See `Store`."""
         return self._shelf
+
+    @property
+    def troubles(self) -> Mapping[str, int]:
+        """See `Store`. It needs none."""
+        return {}
 
     async def leads(self) -> bool:
         """See `Store`. There is one daemon on a folder, which its lock sees to."""

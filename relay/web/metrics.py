@@ -11,6 +11,6 @@ from relay.web.pages import HEADERS
 
 async def metrics_page(daemon: Daemon) -> web.Response:
     """The node's metrics."""
-    body = await metrics(daemon.home, daemon.member, daemon.custody)
+    body = await metrics(daemon.home, daemon.member, daemon.custody, daemon.measures)
     headers = {**HEADERS, "Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"}
     return web.Response(body=body, headers=headers)

@@ -1,7 +1,8 @@
 """The receiver's public side, read-only over plain HTTP: the log's files, objects, statements, receipts, and the site.
 
     /checkpoint  /tile/…             C2SP tlog-tiles            /object/<sha256>        content
-    /statement/<id>  /receipt/<id>   COSE, as in the log        everything else         pages (`relay.web.site`)
+    /statement/<id>  /receipt/<id>   COSE, as in the log        /ready                  for balancers
+    everything else                  pages (`relay.web.site`)
 
 Everything that is named by its hash never changes and may be cached for ever; the checkpoint and pages may not. Any web
 server can do the same from the folder of published files: nothing here decides anything.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -23,6 +25,7 @@ from relay.net.server import problem
 from relay.net.sockets import listen
 from relay.node.daemon import Daemon
 from relay.receiver.publishing import CHECKPOINT
+from relay.receiver.readiness import Readiness
 from relay.records.identifiers import ObjectId, RecordId, StatementId, parse_hash, receipt_id, sha256
 from relay.store.shelf import FOR_EVER, FRESH, FolderShelf
 from relay.web.pages import HEADERS, Handler, serving
@@ -58,11 +61,13 @@ class PublicSite:
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
         self._store = daemon.custody.store
+        self._readiness = Readiness(self._store, time.monotonic)
 
     def routes(self) -> list[web.RouteDef]:
         """Its paths."""
         return [
             web.get("/", self.page),
+            web.get("/ready", self.ready),
             web.get("/checkpoint", self.checkpoint),
             web.get("/tile/{rest:.+}", self.tile),
             web.get("/object/{digest}", self.object),
@@ -83,6 +88,12 @@ class PublicSite:
         if response is None:
             raise web.HTTPNotFound(text="There is no such page.")
         return response
+
+    async def ready(self, _request: web.Request) -> web.StreamResponse:
+        """For balancers: 200 while this receiver takes packages in, 503 while its store is away."""
+        ready = await self._readiness.ready()
+        headers = {"Cache-Control": "no-store"}
+        return web.Response(status=200 if ready else 503, text="ready" if ready else "not ready", headers=headers)
 
     async def checkpoint(self, request: web.Request) -> web.StreamResponse:
         """The newest signed checkpoint, with the cosignatures that witnesses and boats brought."""

@@ -14,11 +14,11 @@ import signal
 import ssl
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
 
 import asyncpg
 import pytest
@@ -34,12 +34,10 @@ from tests.cluster.balancer import why_not
 from tests.cluster.company import NAME, START_SECONDS, Company, company
 from tests.cluster.postgres import Postgres
 from tests.cluster.swift import Swift
-from tests.cluster.traffic import PHOTO, crew, traffic
+from tests.cluster.traffic import PHOTO, crew, grown, traffic, until
 from tests.factory import object_of
 from tests.fleet import Ship, each
-from tests.processes import POLL_SECONDS, eventually
-
-T = TypeVar("T")
+from tests.processes import POLL_SECONDS
 
 BUCKET_AWAY_SECONDS = 60.0
 """How long the S3 service is away."""
@@ -64,17 +62,6 @@ def receivers(built: Company, postgres: Postgres, swift: Swift) -> Company:
     built.start()
     built.known_leader()
     return built
-
-
-async def until(predicate: Callable[[], T], within: float, what: str) -> T:
-    """`eventually`, while the boats sail on."""
-    return await asyncio.to_thread(eventually, predicate, within, what)
-
-
-async def grown(receivers: Company, by: int = 10) -> None:
-    """Wait until the log has grown."""
-    size = await asyncio.to_thread(receivers.size)
-    await until(lambda: receivers.size() >= size + by, 30, f"the log grows from {size} entries")
 
 
 async def taken_over(receivers: Company, old: NodeBox) -> None:
@@ -104,6 +91,15 @@ def fetch(port: int, path: str) -> bytes:
         content: bytes = response.read()
         return content
     return b""
+
+
+def ready(port: int) -> int:
+    """What a receiver answers to a balancer that asks whether it is ready."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready") as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 def site_entries(port: int) -> int:
@@ -237,9 +233,11 @@ async def test_promise_5_the_database_goes_and_comes_back(
         try:
             cut = running.account.cut
             await until(lambda: running.account.cut > cut, 20, "a boat notices")
+            await until(lambda: {ready(port) for port in receivers.public} == {503}, 10, "no receiver is ready")
         finally:
             await asyncio.to_thread(postgres.start)
         await grown(receivers)
+        await until(lambda: {ready(port) for port in receivers.public} == {200}, 10, "all receivers are ready")
     assert onlookers.sizes == sorted(onlookers.sizes)
     assert [box.daemon for box in receivers.boxes] == processes
     assert all(one is not None and one.poll() is None for one in processes)

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from relay.errors import StoreError
 from relay.records.identifiers import NodeId
 from relay.store.cluster.bucket import Bucket
 from relay.store.cluster.store import ClusterStore
 from relay.store.interface import Store
 from tests.cluster.postgres import Postgres
 from tests.cluster.swift import Swift
-from tests.store_conformance import Opener, StoreConformance, full
+from tests.store_conformance import Cast, Opener, StoreConformance, full
 
 
 @pytest.fixture
@@ -64,6 +65,35 @@ def run_in_new_store(
         asyncio.run(whole())
 
     return run
+
+
+async def test_calls_that_fail_are_counted(opener: Opener, swift: Swift) -> None:
+    store = await opener()
+    assert dict(store.troubles) == {"database": 0, "bucket": 0}
+    swift.stop()
+    try:
+        with pytest.raises(StoreError):
+            await store.shelf.read("checkpoint")
+    finally:
+        swift.start()
+    assert store.troubles["bucket"] == 1
+    with pytest.raises(StoreError):
+        await store.undelivered(b"", -1)
+    assert store.troubles["database"] == 1
+
+
+async def test_the_counts_of_very_many_are_some_seconds_old(opener: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.store.cluster.store.COUNTED_AT_ONCE", 1)
+    cast = Cast()
+    store = await opener()
+    statements = [cast.statement() for _ in range(3)]
+    await store.add(statements)
+    for number, statement in enumerate(statements[:2]):
+        await store.add([cast.receipt(statement, number)])
+        counts = await store.counts()
+        assert (counts.delivered, counts.waiting) == (1, 2 - number)
+    monkeypatch.setattr("relay.store.cluster.store.COUNTED_AT_ONCE", 1_000)
+    assert (await store.counts()).delivered == 2
 
 
 class TestClusterStore(StoreConformance):

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import TypeVar
 
 import aiohttp
 
@@ -32,7 +33,9 @@ from relay.trust.roles import Role
 from relay.trust.witness import log_key
 from tests.cluster.company import STATIONS, Company
 from tests.fleet import Ship
-from tests.processes import POLL_SECONDS
+from tests.processes import POLL_SECONDS, eventually
+
+T = TypeVar("T")
 
 PHOTO = 300_000
 """Bytes: five chunks."""
@@ -199,6 +202,17 @@ async def traffic(company: Company, boats: int = 3) -> AsyncIterator[tuple[Traff
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
         await judge(company, running, onlookers, ships)
+
+
+async def until(predicate: Callable[[], T], within: float, what: str) -> T:
+    """`eventually`, while the boats sail on."""
+    return await asyncio.to_thread(eventually, predicate, within, what)
+
+
+async def grown(company: Company, by: int = 10, within: float = 30.0) -> None:
+    """Wait until the log has grown."""
+    size = await asyncio.to_thread(company.size)
+    await until(lambda: company.size() >= size + by, within, f"the log grows from {size} entries")
 
 
 async def judge(company: Company, running: Traffic, onlookers: Onlookers, ships: Sequence[Ship]) -> None:

@@ -8,7 +8,7 @@ it honest.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
@@ -88,6 +88,11 @@ class MemoryStore:
     def shelf(self) -> DiskShelf:
         """See `Store`."""
         return DiskShelf(self.handle)
+
+    @property
+    def troubles(self) -> Mapping[str, int]:
+        """See `Store`. It needs none."""
+        return {}
 
     async def leads(self) -> bool:
         """See `Store`."""

@@ -16,8 +16,12 @@ from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from relay.cli.logs import JsonLines
+from relay.errors import StoreError
+from relay.limits import READY_SECONDS
 from relay.node.home import Home
+from relay.node.measures import Measures
 from relay.node.metrics import metrics
+from relay.receiver.readiness import Readiness
 from relay.records.identifiers import Kind
 from tests.factory import make_file, make_statement
 from tests.fleet import Fleet, Ship
@@ -32,9 +36,9 @@ async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
     await fleet.close()
 
 
-async def told(ship: Ship) -> dict[str, float]:
+async def told(ship: Ship, measures: Measures | None = None) -> dict[str, float]:
     """The samples of a node, by name and labels."""
-    text = (await metrics(Home(ship.folder), ship.member, ship.custody)).decode()
+    text = (await metrics(Home(ship.folder), ship.member, ship.custody, measures)).decode()
     samples: dict[str, float] = {}
     for family in text_string_to_metric_families(text):
         assert family.documentation
@@ -72,6 +76,55 @@ async def test_a_receiver_tells_of_its_log(fleet: Fleet) -> None:
     assert samples["relay_bundles{state=delivered}"] == 1
 
 
+async def test_a_receiver_tells_of_its_own_work(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    measures = Measures(leads=True, published=7, site=5)
+    for seconds in (0.05, 0.4, 99):
+        measures.receipts.note(seconds)
+    samples = await told(receiver, measures)
+    assert samples["relay_receiver_leads"] == 1
+    assert (samples["relay_log_published_entries"], samples["relay_site_entries"]) == (7, 5)
+    assert [samples[f"relay_receipt_seconds_bucket{{le={le}}}"] for le in ("0.1", "0.25", "0.5", "30.0", "+Inf")] == [
+        *(1, 1, 2, 2, 3)
+    ]
+    measures.leads = False
+    samples = await told(receiver, measures)
+    assert samples["relay_receiver_leads"] == 0
+    assert "relay_log_published_entries" not in samples
+
+
+async def test_a_store_that_is_away_is_told_of(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    receiver = await fleet.receiver()
+    assert (await told(receiver))["relay_store_reachable"] == 1
+
+    async def away() -> None:
+        raise StoreError("The database is away", "Wait.")
+
+    monkeypatch.setattr(receiver.store, "counts", away)
+    samples = await told(receiver, Measures())
+    assert samples["relay_store_reachable"] == 0
+    assert samples["relay_receiver_leads"] == 0
+    assert "process_resident_memory_bytes" in samples
+
+
+async def test_a_receiver_is_ready_while_its_store_answers(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    receiver = await fleet.receiver()
+    now = 0.0
+    readiness = Readiness(receiver.store, lambda: now)
+    assert await readiness.ready()
+
+    async def away() -> None:
+        raise StoreError("The database is away", "Wait.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(receiver.store, "log_state", away)
+        assert await readiness.ready()  # what was said stands for a moment
+        now = READY_SECONDS
+        assert not await readiness.ready()
+    now = 2 * READY_SECONDS
+    assert await readiness.ready()
+
+
 async def test_nothing_global_is_kept(fleet: Fleet) -> None:
     boat = await fleet.carrier("km-bahari")
     before = {family.name for family in REGISTRY.collect()}
@@ -86,7 +139,9 @@ async def test_alerts_and_docs_speak_of_metrics_that_there_are(fleet: Fleet) -> 
     await device.submit(fleet.content())
     await device.visit(receiver)
     await device.store.set_note("uplink", json.dumps({"url": "https://receiver", "reachable": False}))
-    names = {re.sub(r"\{.*", "", name) for ship in (receiver, device) for name in await told(ship)}
+    measures = Measures(leads=True)
+    names = {re.sub(r"\{.*", "", name) for ship in (receiver, device) for name in await told(ship, measures)}
+    names.add("relay_store_failures_total")  # of a shared store: tests/cluster/test_store.py
     for file in ("alerts.rules.yml", "monitoring.md"):
         spoken = set(re.findall(r"\b(?:relay_[a-z_]+|process_[a-z_]+)\b", (DOCS / file).read_text()))
         absent = {name for name in spoken - names if not name.endswith("_") and "last_seen" not in name}
@@ -97,10 +152,12 @@ def test_the_alerts_are_rules_that_prometheus_takes() -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed (Debian: prometheus)")
-    command = [promtool, "check", "rules", str(DOCS / "alerts.rules.yml")]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "11 rules found" in done.stdout
+    for command, file in (("check", "alerts.rules.yml"), ("test", "alerts.tests.yml")):
+        done = subprocess.run(
+            [promtool, command, "rules", str(DOCS / file)], check=False, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "SUCCESS" in done.stdout
 
 
 def test_a_line_of_the_log_for_programs() -> None:

@@ -36,6 +36,8 @@ class Bucket:
 
     def __init__(self, store: Any) -> None:
         self._store = store
+        self.failures = 0
+        """Calls that it did not answer as it should."""
 
     @classmethod
     def open(cls, name: str, endpoint: str | None, region: str | None) -> Bucket:
@@ -72,7 +74,7 @@ class Bucket:
     async def put(self, path: str, content: bytes, content_type: str = _BINARY, cache: str = FRESH) -> None:
         """Put content there, in place of what was. Raises `StoreError`."""
         attributes: Any = {"Content-Type": content_type, "Cache-Control": cache}
-        with _explained(path):
+        with self._explained(path):
             for left in reversed(range(_TRIES)):
                 try:
                     await obstore.put_async(self._store, path, content, attributes=attributes, use_multipart=False)
@@ -84,28 +86,28 @@ class Bucket:
 
     async def get(self, path: str) -> bytes | None:
         """What is there, or None. Raises `StoreError`."""
-        with _explained(path), suppress(NotFoundError, FileNotFoundError):
+        with self._explained(path), suppress(NotFoundError, FileNotFoundError):
             found = await obstore.get_async(self._store, path)
             return bytes(await found.bytes_async())
         return None
 
     async def get_range(self, path: str, offset: int, length: int) -> bytes | None:
         """A part of what is there, or None. Raises `StoreError`."""
-        with _explained(path), suppress(NotFoundError, FileNotFoundError):
+        with self._explained(path), suppress(NotFoundError, FileNotFoundError):
             return bytes(await obstore.get_range_async(self._store, path, start=offset, length=length))
         return None
 
     async def names(self, prefix: str) -> set[str]:
         """The paths of all that is there below a folder. Raises `StoreError`."""
         found: set[str] = set()
-        with _explained(prefix):
+        with self._explained(prefix):
             async for some in obstore.list(self._store, prefix, chunk_size=1_000):
                 found.update(one["path"] for one in some)
         return found
 
     async def has(self, path: str) -> bool:
         """Whether anything is there. Raises `StoreError`."""
-        with _explained(path), suppress(NotFoundError, FileNotFoundError):
+        with self._explained(path), suppress(NotFoundError, FileNotFoundError):
             await obstore.head_async(self._store, path)
             return True
         return False
@@ -114,10 +116,19 @@ class Bucket:
         """Take these away, if they are there. Raises `StoreError`."""
 
         async def one(path: str) -> None:
-            with _explained(path), suppress(NotFoundError, FileNotFoundError):
+            with self._explained(path), suppress(NotFoundError, FileNotFoundError):
                 await obstore.delete_async(self._store, path)
 
         await asyncio.gather(*map(one, paths))
+
+    @contextmanager
+    def _explained(self, path: str) -> Iterator[None]:
+        try:
+            with _explained(path):
+                yield
+        except StoreError:
+            self.failures += 1
+            raise
 
 
 class BucketShelf:

@@ -52,6 +52,8 @@ class Database:
     def __init__(self, url: str, pool: Any) -> None:
         self.url = url
         self._pool = pool
+        self.failures = 0
+        """Calls that it did not answer as it should."""
 
     @classmethod
     async def open(cls, url: str) -> Database:
@@ -88,7 +90,7 @@ class Database:
         It is done again when another transaction stood in its way. Raises `StoreError`; then nothing was changed, or,
         when the connection was lost during the commit itself, all of it.
         """
-        with explained():
+        with self._explained():
             for left in reversed(range(_TRIES)):
                 try:
                     async with self._pool.acquire() as connection, connection.transaction():
@@ -100,20 +102,29 @@ class Database:
 
     async def rows(self, sql: str, *parameters: object) -> list[Any]:
         """All rows of a query."""
-        with explained():
+        with self._explained():
             return list(await self._pool.fetch(sql, *parameters))
 
     async def row(self, sql: str, *parameters: object) -> Any:
         """The first row of a query, or None."""
-        with explained():
+        with self._explained():
             return await self._pool.fetchrow(sql, *parameters)
 
     async def stream(self, sql: str, *parameters: object) -> AsyncIterator[Any]:
         """The rows of a query, some at a time."""
-        with explained():
+        with self._explained():
             async with self._pool.acquire() as connection, connection.transaction(readonly=True):
                 async for row in connection.cursor(sql, *parameters, prefetch=2_000):
                     yield row
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            with explained():
+                yield
+        except StoreError as error:
+            self.failures += isinstance(error.__cause__, _TROUBLE)
+            raise
 
 
 @asynccontextmanager

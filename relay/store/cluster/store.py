@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,11 @@ class ClusterStore:
     def shelf(self) -> BucketShelf:
         """See `Store`."""
         return self._shelf
+
+    @property
+    def troubles(self) -> Mapping[str, int]:
+        """See `Store`."""
+        return {"database": self._database.failures, "bucket": self._bucket.failures}
 
     async def leads(self) -> bool:
         """See `Store`."""
