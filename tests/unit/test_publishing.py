@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -23,6 +24,7 @@ from relay.log.tiles import ENTRIES, WIDTH, TileId, decode_entries, parse_path, 
 from relay.log.tree import Frontier, consistency_proof, inclusion_proof
 from relay.receiver import sequencing
 from relay.receiver.publishing import Publisher
+from relay.records.receipt import sign_receipt
 from relay.store.interface import LogBatch, LogState, Store
 from relay.store.shelf import FolderShelf
 from tests.fleet import Fleet, Ship
@@ -270,6 +272,32 @@ async def test_batches_are_bounded(fleet: Fleet, monkeypatch: pytest.MonkeyPatch
     assert receiver.log is not None
     await submit_some(fleet, receiver, 5)
     assert [await receiver.log.sequencer.sequence() for _ in range(4)] == [2, 2, 1, 0]
+
+
+async def test_visitors_get_their_turn_while_receipts_are_signed(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequencing, "JUDGED_AT_ONCE", 4)
+    receiver = await fleet.receiver()
+    assert receiver.log is not None
+    await submit_some(fleet, receiver, 20)
+    turns = 0
+    signed_at: list[int] = []
+
+    async def visitor() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def sign(*arguments: Any) -> bytes:
+        signed_at.append(turns)
+        return sign_receipt(*arguments)
+
+    monkeypatch.setattr(sequencing, "sign_receipt", sign)
+    visiting = asyncio.create_task(visitor())
+    assert await receiver.log.sequencer.sequence() == 20
+    visiting.cancel()
+    assert len(signed_at) == 20
+    assert len(set(signed_at)) >= 5
 
 
 async def test_what_could_not_be_published_is_published_later(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
