@@ -82,6 +82,15 @@ async def test_calls_that_fail_are_counted(opener: Opener, swift: Swift) -> None
     assert store.troubles["database"] == 1
 
 
+async def test_a_bucket_that_is_not_there_is_trouble(opener: Opener, swift: Swift) -> None:
+    """A service that has just started may say so for a moment: nothing may end by it, and nothing count as lost."""
+    await opener()
+    nowhere = Bucket.open("nowhere", swift.endpoint, swift.region)
+    for call in (nowhere.put("public/checkpoint", b"x"), nowhere.get("public/checkpoint"), nowhere.names("public")):
+        with pytest.raises(StoreError):
+            await call
+
+
 async def test_the_counts_of_very_many_are_some_seconds_old(opener: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.store.cluster.store.COUNTED_AT_ONCE", 1)
     cast = Cast()

@@ -28,6 +28,8 @@ PUBLIC = "public/"
 _BINARY = "application/octet-stream"
 _TRIES = 3
 _CONTENT = "object/"
+_NOTHING_THERE = (NotFoundError, FileNotFoundError)
+_NO_BUCKET = "NoSuchBucket"
 _ASKED_ONE_BY_ONE = 16
 
 
@@ -86,14 +88,14 @@ class Bucket:
 
     async def get(self, path: str) -> bytes | None:
         """What is there, or None. Raises `StoreError`."""
-        with self._explained(path), suppress(NotFoundError, FileNotFoundError):
+        with suppress(*_NOTHING_THERE), self._explained(path):
             found = await obstore.get_async(self._store, path)
             return bytes(await found.bytes_async())
         return None
 
     async def get_range(self, path: str, offset: int, length: int) -> bytes | None:
         """A part of what is there, or None. Raises `StoreError`."""
-        with self._explained(path), suppress(NotFoundError, FileNotFoundError):
+        with suppress(*_NOTHING_THERE), self._explained(path):
             return bytes(await obstore.get_range_async(self._store, path, start=offset, length=length))
         return None
 
@@ -107,7 +109,7 @@ class Bucket:
 
     async def has(self, path: str) -> bool:
         """Whether anything is there. Raises `StoreError`."""
-        with self._explained(path), suppress(NotFoundError, FileNotFoundError):
+        with suppress(*_NOTHING_THERE), self._explained(path):
             await obstore.head_async(self._store, path)
             return True
         return False
@@ -116,7 +118,7 @@ class Bucket:
         """Take these away, if they are there. Raises `StoreError`."""
 
         async def one(path: str) -> None:
-            with self._explained(path), suppress(NotFoundError, FileNotFoundError):
+            with suppress(*_NOTHING_THERE), self._explained(path):
                 await obstore.delete_async(self._store, path)
 
         await asyncio.gather(*map(one, paths))
@@ -175,12 +177,13 @@ class BucketShelf:
 
 @contextmanager
 def _explained(path: str) -> Iterator[None]:
-    """Within it, trouble with the service is a `StoreError`; that nothing is there passes."""
+    """Within it, trouble with the service is a `StoreError`; that nothing is there passes. That there is no bucket is
+    trouble: a service that just started may say so, and nothing is lost by it."""
     try:
         yield
-    except (NotFoundError, FileNotFoundError):
-        raise
     except (BaseError, OSError, ValueError) as error:
+        if isinstance(error, _NOTHING_THERE) and _NO_BUCKET not in str(error):
+            raise
         text = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise StoreError(
             f"The bucket does not take or give {path[:100]} ({text})",
