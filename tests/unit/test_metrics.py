@@ -141,6 +141,7 @@ async def test_alerts_and_docs_speak_of_metrics_that_there_are(fleet: Fleet) -> 
     await device.store.set_note("uplink", json.dumps({"url": "https://receiver", "reachable": False}))
     measures = Measures(leads=True)
     names = {re.sub(r"\{.*", "", name) for ship in (receiver, device) for name in await told(ship, measures)}
+    names |= {name.removesuffix("_bucket") for name in names}
     names.add("relay_store_failures_total")  # of a shared store: tests/cluster/test_store.py
     for file in ("alerts.rules.yml", "monitoring.md"):
         spoken = set(re.findall(r"\b(?:relay_[a-z_]+|process_[a-z_]+)\b", (DOCS / file).read_text()))
