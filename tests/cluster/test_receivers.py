@@ -157,7 +157,7 @@ async def test_promises_5_and_6_a_receiver_is_killed(receivers: Company, whose: 
     left = receivers.public[receivers.boxes.index(others(receivers, victim)[0])]
     entries = site_entries(left)
     if entries < receivers.size():  # the site follows at its own pace
-        await until(lambda: site_entries(left) > entries, 30, "the receiver that is left keeps the site")
+        await until(lambda: site_entries(left) > entries, 90, "the receiver that is left keeps the site")
 
 
 async def test_promise_6_a_leader_that_hung_is_followed_and_does_no_harm_when_it_goes_on(receivers: Company) -> None:
