@@ -209,7 +209,7 @@ class StoreConformance:
         assert await store.withhold([cast.island.identity.node]) == 1
         assert [one.id for one in await store.bundles()] == [delivered.id]
         assert await store.bundle(StatementId(pending.id)) is None
-        assert [(one.id, one.held) for one in await store.undelivered()] == [(pending.id, CHUNK)]
+        assert [(one.id, one.held) for one in await store.undelivered(b"", 10)] == [(pending.id, CHUNK)]
         assert await store.offered([pending.id]) == []
         assert await store.wants(10) == []
         assert await store.awaiting_receipt(b"", 10) == []

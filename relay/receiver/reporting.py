@@ -20,6 +20,7 @@ from relay.receiver.reading import Reading
 from relay.receiver.results import Logged
 from relay.records.identifiers import NodeId
 from relay.records.statement import read_statement
+from relay.store.listing import undelivered
 from relay.sync.alarm import read_alarms
 from relay.sync.custody import Custody
 from relay.trust.witness import SignedCheckpoint
@@ -111,7 +112,7 @@ class Reporter:
         """Statements that came and have no entry yet. Those of revoked signers are here, too, and stay here."""
         store, revoked = self._custody.store, self._custody.admission.revoked
         found: list[_UnderWay] = []
-        for bundle in await store.undelivered():
+        async for bundle in undelivered(store):
             for _, _, raw in await store.read([bundle.id], MAX_RECORD):
                 statement = read_statement(raw)
                 logged = self.reading.logged(statement, -1)

@@ -223,14 +223,12 @@ class Store(Protocol):
     async def bundles(self) -> list[Bundle]:
         """Every bundle shown by this node, ordered by station, form, device and sequence."""
 
-    async def undelivered(self) -> list[Bundle]:
-        """Every bundle without a receipt, in the order of `bundles`; those that are withheld, too."""
-
     async def bundle(self, statement: StatementId) -> Bundle | None:
         """One bundle, or None."""
 
     async def undelivered(self, after: bytes, limit: int) -> list[Bundle]:
-        """Shown bundles without receipt, by ascending id, greater than `after`: `bundles` may be a whole election."""
+        """Bundles without receipt, withheld ones too, by ascending id greater than `after`: `bundles` may be a
+        whole election."""
 
     async def counts(self) -> Counts:
         """Bundles by state; cheap. Of very many it may be some seconds old."""

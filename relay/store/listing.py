@@ -18,7 +18,7 @@ ORDER = " ORDER BY b.tps, b.form, b.device, b.seq, b.statement, f.place"
 
 
 async def undelivered(store: Store) -> AsyncIterator[Bundle]:
-    """Every shown bundle without receipt, read page by page."""
+    """Every bundle without receipt, those that are withheld too, read page by page."""
     after = b""
     while page := await store.undelivered(after, BUNDLES_PAGE):
         for bundle in page:

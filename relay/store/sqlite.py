@@ -264,10 +264,6 @@ class SqliteStore:
         """See `Store`."""
         return await catalogue.bundles(self._database)
 
-    async def undelivered(self) -> list[Bundle]:
-        """See `Store`."""
-        return await catalogue.bundles(self._database, "b.entry IS NULL")
-
     async def bundle(self, statement: StatementId) -> Bundle | None:
         """See `Store`."""
         found = await catalogue.bundles(self._database, "b.statement = ? AND b.withheld = 0", (statement,))
@@ -275,7 +271,7 @@ class SqliteStore:
 
     async def undelivered(self, after: bytes, limit: int) -> list[Bundle]:
         """See `Store`."""
-        page = "SELECT statement FROM bundles WHERE entry IS NULL AND withheld = 0 AND statement > ? "
+        page = "SELECT statement FROM bundles WHERE entry IS NULL AND statement > ? "
         where = f"b.statement IN ({page} ORDER BY statement LIMIT ?)"
         return sorted(await catalogue.bundles(self._database, where, (after, limit)), key=lambda one: one.id)
 

@@ -175,12 +175,6 @@ class MemoryStore:
         found = [self._catalogue.bundle(row) for row in self._catalogue.rows.values() if not row.withheld]
         return sorted(found, key=lambda one: (one.tps, one.form, one.device, one.seq, one.id))
 
-    async def undelivered(self) -> list[Bundle]:
-        """See `Store`."""
-        await self.handle.give_way()
-        found = [self._catalogue.bundle(row) for row in self._catalogue.rows.values() if row.entry is None]
-        return sorted(found, key=lambda one: (one.tps, one.form, one.device, one.seq, one.id))
-
     async def bundle(self, statement: StatementId) -> Bundle | None:
         """See `Store`."""
         await self.handle.give_way()
@@ -189,7 +183,9 @@ class MemoryStore:
 
     async def undelivered(self, after: bytes, limit: int) -> list[Bundle]:
         """See `Store`."""
-        left = [one for one in await self.bundles() if one.entry is None and one.id > after]
+        await self.handle.give_way()
+        rows = [row for row in self._catalogue.rows.values() if row.entry is None and row.id > after]
+        left = [self._catalogue.bundle(row) for row in rows]
         return sorted(left, key=lambda one: one.id)[:limit]
 
     async def counts(self) -> Counts:

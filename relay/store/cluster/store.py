@@ -175,10 +175,7 @@ class ClusterStore:
 
     async def awaiting_receipt(self, after: bytes, limit: int) -> list[StatementId]:
         """See `Store`."""
-        sql = (
-            "SELECT statement FROM bundles WHERE entry IS NULL AND NOT withheld AND statement > $1 "
-            "ORDER BY statement LIMIT $2"
-        )
+        sql = "SELECT statement FROM bundles WHERE entry IS NULL AND statement > $1 ORDER BY statement LIMIT $2"
         return [StatementId(row[0]) for row in await self._database.rows(sql, after, limit)]
 
     async def withhold(self, revoked: Iterable[NodeId]) -> int:
@@ -200,10 +197,6 @@ class ClusterStore:
         """See `Store`."""
         sql = f"{listing.SELECT} WHERE NOT b.withheld {listing.ORDER}"
         return await listing.gather(self._database.stream(sql))
-
-    async def undelivered(self) -> list[Bundle]:
-        """See `Store`."""
-        return await listing.gather(self._database.stream(f"{listing.SELECT} WHERE b.entry IS NULL {listing.ORDER}"))
 
     async def bundle(self, statement: StatementId) -> Bundle | None:
         """See `Store`."""
