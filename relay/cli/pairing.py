@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import io
 import sys
 from ipaddress import ip_address
@@ -12,6 +11,7 @@ import click
 
 from relay.cli.language import told
 from relay.cli.options import home_option, json_option, message, print_json
+from relay.cli.sheet import Sheet
 from relay.errors import BadInput, NotHeld
 from relay.limits import PAIRING_SECONDS
 from relay.node.config import Config
@@ -27,6 +27,7 @@ _ANY = ("::", "0.0.0.0")  # noqa: S104 - compared, not bound
 @home_option
 @click.option("--sheet", type=click.Path(path_type=Path), help="Write a sheet to print (HTML); valid until it is used.")
 @click.option("--address", help="The address under which phones reach this device.")
+@click.option("--ssid", default="", metavar="NAME", help="The name of the box's Wi-Fi, for the sheet.")
 @click.option("--list", "listing", is_flag=True, help="List the paired phones.")
 @click.option("--unpair", metavar="ID", help="Forget a phone.")
 @click.option("--withdraw", is_flag=True, help="End every code that was not used.")
@@ -35,6 +36,7 @@ def pair(
     home: Home,
     sheet: Path | None,
     address: str | None,
+    ssid: str,
     listing: bool,
     unpair: str | None,
     withdraw: bool,
@@ -53,10 +55,10 @@ def pair(
     elif withdraw:
         pairing.withdraw()
     else:
-        _offer(home, pairing, sheet, address, as_json)
+        _offer(home, pairing, sheet, address, ssid, as_json)
 
 
-def _offer(home: Home, pairing: Pairing, sheet: Path | None, address: str | None, as_json: bool) -> None:
+def _offer(home: Home, pairing: Pairing, sheet: Path | None, address: str | None, ssid: str, as_json: bool) -> None:
     config = home.config()
     pages, mark = _pages(home, config, address)
     offer = pairing.offer(sheet=sheet is not None)
@@ -65,7 +67,10 @@ def _offer(home: Home, pairing: Pairing, sheet: Path | None, address: str | None
         document = {"link": links[0], "links": links, "code": offer.spoken, "fingerprint": mark}
         print_json({**document, "seconds": None if sheet else PAIRING_SECONDS})
     if sheet is not None:
-        write_durably(sheet, _sheet(home.member().identity.name, links[0], pages[0], offer, mark).encode(), mode=0o600)
+        printed = Sheet(home.member().identity.name, pages[0], offer, ssid, mark).html(links[0])
+        write_durably(sheet, printed.encode(), mode=0o600)
+        if len(pages) > 1:
+            message(f"The sheet says {pages[0]}. Choose another one with --address: {', '.join(pages[1:])}")
         message(f"Whoever has {sheet} can pair one phone: keep it like a key. `relay pair --withdraw` ends it.")
     elif not as_json:
         _show(links, pages, offer, mark)
@@ -128,29 +133,3 @@ def _terminal_code(link: str) -> str:
         out, compact=sys.stdout.encoding.lower().startswith("utf"), border=2
     )
     return out.getvalue()
-
-
-def _sheet(name: str, link: str, page: str, offer: Offer, mark: str) -> str:
-    """A page to print, in Indonesian: the code to scan, the code to type, and what to do."""
-    import segno
-
-    picture = segno.make(link, error="m", micro=False).svg_inline(scale=6, border=2)
-    warned = (
-        "<li>Peramban memberi peringatan satu kali, karena kotak ini tidak dikenal di internet. "
-        "Pilih <b>Lanjutan</b>, lalu <b>Lanjutkan</b>."
-        f"<br><small>Sidik jari sertifikat (SHA-256): {mark}</small></li>"
-        if mark
-        else ""
-    )
-    return f"""<!doctype html>
-<html lang="id"><meta charset="utf-8"><title>Pasangkan ponsel: {html.escape(name)}</title>
-<style>body {{ font: 16pt/1.5 sans-serif; max-width: 17cm; margin: 1.5cm auto; }} h1 {{ margin: 0; }}
-code {{ font-size: 26pt; letter-spacing: .1em; }} svg {{ display: block; }}
-small {{ font-size: 9pt; overflow-wrap: anywhere; }}</style>
-<h1>Pasangkan ponsel</h1><p>Kotak <b>{html.escape(name)}</b></p>
-{picture}
-<ol><li>Sambungkan ponsel ke Wi-Fi kotak ini.</li><li>Pindai kode ini dengan kamera ponsel.</li>{warned}
-<li>Tekan <b>Pasangkan</b>.</li></ol>
-<p>Tanpa kamera: buka <b>{html.escape(page)}/operator</b> dan ketik<br><code>{offer.spoken}</code></p>
-<p><small>Berlaku untuk satu ponsel. Simpan lembar ini seperti kunci.</small></p></html>
-"""

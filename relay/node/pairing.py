@@ -81,13 +81,21 @@ class Pairing:
         self._boot = this_boot() if boot is None else boot
 
     def offer(self, *, sheet: bool = False) -> Offer:
-        """Make an offer: for `PAIRING_SECONDS`, or with `sheet` until it is used. Of too many the oldest one ends."""
+        """Make an offer: for `PAIRING_SECONDS`, or with `sheet` until it is used.
+
+        Of too many on screens the oldest one ends; of too many sheets none does: raises `BadInput`, since each of them
+        lies somewhere on paper.
+        """
         made = Offer(_secret(LONG), _secret(SHORT))
         with self._changing() as state:
             entry = {"link": _hashed(made.link), "short": _hashed(made.short), "sheet": sheet, "boot": self._boot}
             entry["until"] = self._clock() + PAIRING_SECONDS
             offers = [one for one in state["offers"] if self._stands(one) and one["sheet"] == sheet]
             others = [one for one in state["offers"] if self._stands(one) and one["sheet"] != sheet]
+            if sheet and len(offers) >= MAX_OFFERS:
+                raise BadInput(
+                    f"{MAX_OFFERS} printed sheets wait to be used", "Use one, or end them all: relay pair --withdraw"
+                )
             state["offers"] = [*others, *offers[-(MAX_OFFERS - 1) :], entry]
         return made
 

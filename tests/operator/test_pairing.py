@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.cli.sheet import Sheet
 from relay.errors import BadInput, StoreError
 from relay.limits import (
     MAX_OFFERS,
@@ -17,7 +18,7 @@ from relay.limits import (
     PAIRING_MAX_WAIT_SECONDS,
     PAIRING_SECONDS,
 )
-from relay.node.pairing import LONG, SHORT, Attempts, Pairing, normal
+from relay.node.pairing import LONG, SHORT, Attempts, Offer, Pairing, normal
 
 
 class Clock:
@@ -92,6 +93,16 @@ def test_the_oldest_of_too_many_offers_ends(pairing: Pairing) -> None:
     assert pairing.redeem(sheet.link, "x", 0) is not None
 
 
+def test_no_printed_sheet_ends_another_one(pairing: Pairing) -> None:
+    """Each of them lies somewhere, to be used some day; one too many is refused until one is used."""
+    sheets = [pairing.offer(sheet=True) for _ in range(MAX_OFFERS)]
+    with pytest.raises(BadInput, match="sheets wait"):
+        pairing.offer(sheet=True)
+    assert pairing.redeem(sheets[0].link, "x", 0) is not None
+    pairing.offer(sheet=True)
+    assert all(pairing.redeem(sheet.link, "x", 0) is not None for sheet in sheets[1:])
+
+
 def test_there_are_so_many_phones_and_no_more(pairing: Pairing) -> None:
     """The offer stands, and works once one is unpaired."""
     tokens = [pairing.redeem(pairing.offer().link, str(n), n) for n in range(MAX_PHONES)]
@@ -145,3 +156,16 @@ def test_a_crowd_is_one_guesser() -> None:
     assert tried <= PAIRING_GUESSES * (now / PAIRING_GUESSES_SECONDS + 1)
     chance = tried / now * PAIRING_SECONDS / 32**SHORT
     assert chance < 1e-8
+
+
+def test_a_sheet_says_it_in_both_languages() -> None:
+    """Every step, the address and the code; the Wi-Fi and the certificate where they are known."""
+    offer = Offer("K" * 26, "K7QM2XD9")
+    plain = Sheet("pulau-long", "http://10.55.0.1:8472", offer).html("http://10.55.0.1:8472/operator/pair?code=K")
+    assert plain.count("<section") == 2 and 'lang="en"' in plain and 'lang="id"' in plain
+    assert "http://10.55.0.1:8472/operator" in plain and "K7QM-2XD9" in plain
+    assert "SHA-256" not in plain and "memberi peringatan" not in plain
+    whole = Sheet("<box>", "https://10.55.0.1:8472", offer, "<relay>", "AA:BB").html("x")
+    for said in ("Wi-Fi <b>&lt;relay&gt;</b>", "&lt;box&gt;", "AA:BB", "memberi peringatan", "The browser warns once"):
+        assert said in whole
+    assert "<box>" not in whole and "<relay>" not in whole
