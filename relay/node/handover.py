@@ -78,7 +78,11 @@ def new_handovers(
         for peer in peers
         if peer.node.hex() in nodes
         for bundle in bundles
-        if bundle.files
-        and (bundle.id.hex(), peer.node.hex()) not in written
-        and all(handed.whole(peer.node.hex(), file.sha256, file.size) for file in bundle.files)
+        if (bundle.id.hex(), peer.node.hex()) not in written and _has_all(peer.node.hex(), bundle, handed)
     ]
+
+
+def _has_all(node: str, bundle: Bundle, handed: Handed) -> bool:
+    if not bundle.files:
+        return handed.knows(node, bundle.id)
+    return all(handed.whole(node, file.sha256, file.size) for file in bundle.files)

@@ -1,4 +1,4 @@
-"""What went to whom: the chunks of each object that a neighbour got from this node.
+"""What went to whom: the statements, and the chunks of each object, that a neighbour got from this node.
 
 Counted where chunks leave, on both sides of a visit, in memory and bounded. It tells people where a package is; nothing
 is freed, skipped or believed because of it (promise 4 is the receipt's).
@@ -7,17 +7,18 @@ is freed, skipped or believed because of it (promise 4 is the receipt's).
 from __future__ import annotations
 
 from relay.limits import MAX_HANDED
-from relay.records.identifiers import ObjectId
+from relay.records.identifiers import ObjectId, RecordId
 from relay.records.statement import chunk_size_for
 
 
 class Handed:
-    """Chunks by neighbour (its node id in hex) and object."""
+    """Statements and chunks by neighbour (its node id in hex)."""
 
     def __init__(self) -> None:
         self._chunks: dict[tuple[str, ObjectId], int] = {}
+        self._statements: dict[tuple[str, RecordId], None] = {}
         self.count = 0
-        """How many chunks went, so that it is seen when there is news."""
+        """How often something went, so that it is seen when there is news."""
 
     def went(self, node: str, object_id: ObjectId, index: int) -> None:
         """A chunk was handed to a neighbour."""
@@ -27,9 +28,20 @@ class Handed:
         if len(self._chunks) > MAX_HANDED:
             del self._chunks[next(iter(self._chunks))]
 
+    def told(self, node: str, statement: RecordId) -> None:
+        """A statement was handed to a neighbour: of a package without files, all there is."""
+        self._statements[node, statement] = None
+        self.count += 1
+        if len(self._statements) > MAX_HANDED:
+            del self._statements[next(iter(self._statements))]
+
     def nodes(self) -> set[str]:
         """The neighbours that got something."""
-        return {node for node, _ in self._chunks}
+        return {node for node, _ in (*self._chunks, *self._statements)}
+
+    def knows(self, node: str, statement: RecordId) -> bool:
+        """Whether a neighbour got a statement."""
+        return (node, statement) in self._statements
 
     def whole(self, node: str, object_id: ObjectId, size: int) -> bool:
         """Whether a neighbour got every chunk of an object of `size` bytes."""

@@ -92,7 +92,11 @@ class Host:
     async def get_records(self, ids: Sequence[RecordId]) -> list[tuple[Kind, bytes]]:
         """Those of the records that are held and may travel, as many as fit one message."""
         offered = await self._store.offered(ids)
-        return [(kind, raw) for kind, _, raw in await self._store.read(offered, RECORDS_BATCH)]
+        records = await self._store.read(offered, RECORDS_BATCH)
+        for kind, record, _ in records:
+            if kind is Kind.STATEMENT:
+                self._custody.handed.told(self._who.peer, record)
+        return [(kind, raw) for kind, _, raw in records]
 
     async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> list[str]:
         """Judge and keep what a visitor brings."""

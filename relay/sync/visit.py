@@ -148,6 +148,9 @@ class Visit:
                 waiting = waiting[RECORDS_PAGE:]
                 continue
             await self._peer.put_records([(kind, raw) for kind, _, raw in records])
+            for kind, record, _ in records:
+                if kind is Kind.STATEMENT:
+                    self._custody.handed.told(report.peer.node.hex(), record)
             report.records_out += len(records)
             report.bytes_out += sum(len(raw) for _, _, raw in records)
             waiting = waiting[waiting.index(records[-1][1]) + 1 :]
