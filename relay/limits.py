@@ -313,6 +313,8 @@ MAX_DRAFTS = 64
 MAX_SENT_DRAFTS = 1_024
 MAX_PICTURES = 16
 MAX_PICTURE = 32 * MIB
+MAX_REMOVED = 64
+"""Pictures that were taken out of a draft, remembered so that no phone brings them back."""
 MAX_DRAFT = 64 * KIB
 """Bytes of what was typed into a draft."""
 MAX_UPLOAD_BLOCK = 4 * MIB

@@ -25,6 +25,7 @@ from relay.node.drafts import (
     shelf,
     signing,
 )
+from relay.node.drafts.draft import DamagedPicture, PictureRemoved, UnusablePicture
 from relay.node.home import Home
 from relay.records.identifiers import sha256
 from relay.records.notice import Register, Station
@@ -108,16 +109,59 @@ async def test_parts_that_come_twice_write_nothing_twice(desk: Desk) -> None:
 
 
 async def test_what_is_damaged_or_no_picture_is_dropped(desk: Desk) -> None:
-    """And can be taken again."""
+    """What is damaged is awaited once more, what is no picture is not."""
     draft = await desk.drafts.begin("tps-1", "form-1")
-    for content, digest in ((b"GIF89a" + bytes(100), None), (JPEG, sha256(b"other"))):
+    for content, digest in ((JPEG, sha256(b"other")), (b"GIF89a" + bytes(100), sha256(b"other"))):
         await desk.drafts.append(draft.id, "33" * 8, len(content), 0, content)
-        with pytest.raises(BadInput):
+        with pytest.raises(DamagedPicture):
             await desk.drafts.finish(draft.id, "33" * 8, digest)
-        assert desk.drafts.get(draft.id).pictures == ()
+        assert [(one.received, one.whole) for one in (await desk.restart()).get(draft.id).pictures] == [(0, False)]
+        await desk.drafts.append(draft.id, "33" * 8, len(content), 0, content)
+        if content == JPEG:
+            assert (await desk.drafts.finish(draft.id, "33" * 8, sha256(JPEG))).whole
+            await desk.drafts.discard(draft.id)
+            draft = await desk.drafts.begin("tps-1", "form-1")
+    with pytest.raises(UnusablePicture):
+        await desk.drafts.finish(draft.id, "33" * 8)
+    assert desk.drafts.get(draft.id).pictures == ()
     assert list((desk.home.path / "drafts" / draft.id).iterdir()) == [
         desk.home.path / "drafts" / draft.id / "draft.json"
     ]
+
+
+async def test_announced_pictures_are_lacking_until_they_are_here(desk: Desk) -> None:
+    """In their order, after a power cut, and until somebody removes them: then no phone brings them back."""
+    draft = await desk.drafts.begin("tps-1", "form-1")
+    names = ["66" * 8, "77" * 8]
+    for _ in range(2):
+        await desk.drafts.announce(draft.id, [(name, len(JPEG)) for name in names])
+    assert [(one.id, one.number) for one in (await desk.restart()).get(draft.id).pictures] == [
+        (names[0], 1),
+        (names[1], 2),
+    ]
+    with pytest.raises(BadInput, match="in full"):
+        await desk.drafts.send(draft.id, NOW)
+    await desk.drafts.append(draft.id, names[1], len(JPEG), 0, JPEG)
+    await desk.drafts.finish(draft.id, names[1])
+    with pytest.raises(BadInput, match="in full"):
+        await desk.drafts.send(draft.id, NOW)
+    await desk.drafts.remove(draft.id, names[0])
+    await desk.restart()
+    await desk.drafts.announce(draft.id, [(names[0], len(JPEG))])
+    with pytest.raises(PictureRemoved):
+        await desk.drafts.append(draft.id, names[0], len(JPEG), 0, JPEG)
+    await desk.drafts.send(draft.id, NOW)
+
+
+async def test_an_announcement_is_taken_whole_or_not_at_all(desk: Desk) -> None:
+    """And is bounded as pictures are."""
+    draft = await desk.drafts.begin("tps-1", "form-1")
+    for name, size in (("zz" * 8, 5), ("44" * 8, 0), ("44" * 8, MAX_PICTURE + 1)):
+        with pytest.raises(BadInput):
+            await desk.drafts.announce(draft.id, [("66" * 8, 5), (name, size)])
+    with pytest.raises(BadInput, match="at most"):
+        await desk.drafts.announce(draft.id, [(f"{n:016x}", 5) for n in range(MAX_PICTURES + 1)])
+    assert desk.drafts.get(draft.id).pictures == ()
 
 
 async def test_pictures_are_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

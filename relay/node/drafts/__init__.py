@@ -19,5 +19,17 @@ from relay.node.drafts.draft import (
     Picture,
     picture_kind,
 )
+from relay.node.drafts.table import standing
 
-__all__ = ["OPEN", "SENDING", "SENT", "AlreadySent", "Draft", "Drafts", "OffsetConflict", "Picture", "picture_kind"]
+__all__ = [
+    "OPEN",
+    "SENDING",
+    "SENT",
+    "AlreadySent",
+    "Draft",
+    "Drafts",
+    "OffsetConflict",
+    "Picture",
+    "picture_kind",
+    "standing",
+]

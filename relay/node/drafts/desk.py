@@ -34,6 +34,7 @@ class Drafts:
         # What others do for the desk, under one name:
         self.under_way = self._table.under_way
         self.get = self._table.get
+        self.announce = self._pictures.announce
         self.append = self._pictures.append
         self.finish = self._pictures.finish
         self.remove = self._pictures.remove

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from relay.errors import BadInput, NotHeld, RelayError
-from relay.limits import MAX_DRAFT, MAX_PAIRS_TYPED, MAX_REASON, MAX_TALLY_VALUE
+from relay.limits import MAX_DRAFT, MAX_PAIRS_TYPED, MAX_REASON, MAX_REMOVED, MAX_TALLY_VALUE
 from relay.records.identifiers import RecordId, StatementId
 from relay.records.tally import COUNTS, Tally
 
@@ -57,6 +57,8 @@ class Draft:
     state: str = OPEN
     captured_at: int = 0
     statement: str = ""
+    removed: tuple[str, ...] = ()
+    """Ids of pictures that somebody took out, lately: a phone that still holds one does not bring it back."""
 
     @property
     def wrong(self) -> tuple[str, ...]:
@@ -106,6 +108,11 @@ class Draft:
         """This draft without a picture."""
         return replace(self, pictures=tuple(one for one in self.pictures if one.id != picture.id))
 
+    def removing(self, picture_id: str) -> Self:
+        """This draft without a picture that somebody does not want in it."""
+        removed = (*self.removed, picture_id)[-MAX_REMOVED:]
+        return replace(self, pictures=tuple(one for one in self.pictures if one.id != picture_id), removed=removed)
+
     def typing(self, changes: Mapping[str, str]) -> Self:
         """This draft with what was typed: names of counts, `pair-1`…, `pairs`, `reason`. Others are passed over."""
         counts, votes = dict(self.counts), dict(self.votes)
@@ -127,6 +134,28 @@ class OffsetConflict(RelayError):
     def __init__(self, offset: int) -> None:
         super().__init__("The picture goes on at another place", "Send what follows the offset.")
         self.offset = offset
+
+
+class UnusablePicture(BadInput):
+    """What a phone holds can be no picture of a draft, however often it is sent."""
+
+    kind = "unusable-picture"
+
+
+class DamagedPicture(BadInput):
+    """A picture arrived otherwise than it was sent: it can be sent again."""
+
+    kind = "damaged-picture"
+
+
+class PictureRemoved(RelayError):
+    """Somebody took this picture out of the draft."""
+
+    kind = "picture-removed"
+    status = 410
+
+    def __init__(self) -> None:
+        super().__init__("This picture was removed from the draft", "Take it again if it is needed.")
 
 
 class AlreadySent(RelayError):
@@ -178,7 +207,7 @@ def from_json(text: bytes) -> Draft:
     """A draft that was kept. Raises `ValueError`, `KeyError` or `TypeError` for what is none."""
     document: dict[str, Any] = json.loads(text)
     pictures = tuple(Picture(**one) for one in document.pop("pictures"))
-    draft = Draft(**document, pictures=pictures)
+    draft = Draft(**{**document, "pictures": pictures, "removed": tuple(document.get("removed", ()))})
     if not is_id(draft.id) or draft.state not in (OPEN, SENDING, SENT):
         raise ValueError(draft.id)
     return draft

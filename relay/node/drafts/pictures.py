@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
 from relay.errors import BadInput, StoreError
 from relay.limits import MAX_PICTURE, MAX_PICTURES
-from relay.node.drafts.draft import Draft, OffsetConflict, Picture, is_id, picture_kind
+from relay.node.drafts.draft import (
+    DamagedPicture,
+    Draft,
+    OffsetConflict,
+    Picture,
+    PictureRemoved,
+    UnusablePicture,
+    is_id,
+    picture_kind,
+)
 from relay.node.drafts.table import Table
 from relay.records.statement import Package
 from relay.sync.custody import Custody
@@ -22,17 +32,31 @@ class Pictures:
         self._table = table
         self._shelf = table.shelf
 
-    async def append(self, draft_id: str, picture_id: str, size: int, offset: int, data: bytes) -> Picture:
-        """Add a part to a picture of `size` bytes in all, durably. The first part makes it; the last one ends it.
+    async def announce(self, draft_id: str, pictures: Sequence[tuple[str, int]]) -> None:
+        """Note ids and sizes of pictures that a phone holds, in their order, before any byte of them is here.
 
-        Raises `OffsetConflict` when the part does not begin where the last one ended, and `BadInput` for what is too
-        large or one too many.
+        So a draft is known to lack them, whatever becomes of the phone. Those it has already stay as they are. Raises
+        `BadInput` for what can be none; then nothing is noted.
+        """
+        async with self._table.changing:
+            before = draft = self._table.open(draft_id)
+            for picture_id, size in pictures:
+                if picture_id not in draft.removed and draft.find(picture_id) is None:
+                    draft = _adding(draft, picture_id, size)
+            if draft is not before:
+                await self._table.keep(draft)
+
+    async def append(self, draft_id: str, picture_id: str, size: int, offset: int, data: bytes) -> Picture:
+        """Add a part to a picture of `size` bytes in all, durably. The first part makes one that was not announced.
+
+        Raises `OffsetConflict` when the part does not begin where the last one ended, `BadInput` for what is too large
+        or one too many, and `PictureRemoved`.
         """
         async with self._table.changing:
             draft = self._table.open(draft_id)
-            picture = draft.find(picture_id)
-            if picture is None:
-                picture, draft = await self._new(draft, picture_id, size)
+            if draft.find(picture_id) is None:
+                draft = await self._table.keep(_adding(draft, picture_id, size))
+            picture = draft.get(picture_id)
             if picture.size != size or picture.whole or offset != picture.received:
                 raise OffsetConflict(picture.received)
             if offset + len(data) > size:
@@ -43,7 +67,11 @@ class Pictures:
             return picture
 
     async def finish(self, draft_id: str, picture_id: str, digest: bytes | None = None) -> Picture:
-        """Declare a picture whole; with `digest`, its SHA-256 is checked. A wrong one is dropped: raises `BadInput`."""
+        """Declare a picture whole; with `digest`, its SHA-256 is checked.
+
+        What arrived damaged is awaited anew: raises `DamagedPicture`. What is none is dropped: raises
+        `UnusablePicture`.
+        """
         async with self._table.changing:
             draft = self._table.open(draft_id)
             picture = draft.get(picture_id)
@@ -52,13 +80,14 @@ class Pictures:
             if picture.received != picture.size:
                 raise OffsetConflict(picture.received)
             head, found = await asyncio.to_thread(self._shelf.head_and_hash, draft, picture)
+            if digest is not None and digest != found:
+                self._shelf.drop(draft, picture)
+                self._table.note(draft.putting(replace(picture, received=0)))
+                raise DamagedPicture("The picture was damaged on its way", "It is sent again by itself.")
             kind = picture_kind(head)
-            if not kind or (digest is not None and digest != found):
-                await self._drop(draft, picture)
-                raise BadInput(
-                    "What arrived is no picture" if not kind else "The picture was damaged on its way",
-                    "Take the picture again.",
-                )
+            if not kind:
+                await self._drop(draft.dropping(picture), picture)
+                raise UnusablePicture("What arrived is no picture", "Take the picture again.")
             picture = replace(picture, kind=kind)
             await asyncio.to_thread(self._shelf.complete, draft, picture)
             await self._table.keep(draft.putting(picture))
@@ -69,7 +98,7 @@ class Pictures:
         async with self._table.changing:
             draft = self._table.open(draft_id)
             if picture := draft.find(picture_id):
-                await self._drop(draft, picture)
+                await self._drop(draft.removing(picture_id), picture)
 
     async def bring(self, draft: Draft, package: Package, custody: Custody) -> Draft:
         """Copy the pictures of an earlier package that are still held."""
@@ -86,17 +115,19 @@ class Pictures:
                     draft = await self._table.keep(draft.adding(picture))
         return draft
 
-    async def _new(self, draft: Draft, picture_id: str, size: int) -> tuple[Picture, Draft]:
-        if not is_id(picture_id):
-            raise BadInput("A picture's id is 16 hexadecimal digits", "Reload the page.")
-        if not 0 < size <= MAX_PICTURE:
-            raise BadInput(f"A picture has at most {MAX_PICTURE >> 20} MiB", "Take it with a smaller resolution.")
-        if len(draft.pictures) >= MAX_PICTURES:
-            raise BadInput(f"A form has at most {MAX_PICTURES} pictures", "Remove one first.")
-        number = max((one.number for one in draft.pictures), default=0) + 1
-        picture = Picture(picture_id, size, number)
-        return picture, await self._table.keep(draft.adding(picture))
+    async def _drop(self, without: Draft, picture: Picture) -> None:
+        await self._table.keep(without)
+        self._shelf.drop(without, picture)
 
-    async def _drop(self, draft: Draft, picture: Picture) -> None:
-        await self._table.keep(draft.dropping(picture))
-        self._shelf.drop(draft, picture)
+
+def _adding(draft: Draft, picture_id: str, size: int) -> Draft:
+    if picture_id in draft.removed:
+        raise PictureRemoved
+    if not is_id(picture_id):
+        raise BadInput("A picture's id is 16 hexadecimal digits", "Reload the page.")
+    if not 0 < size <= MAX_PICTURE:
+        raise UnusablePicture(f"A picture has at most {MAX_PICTURE >> 20} MiB", "Take it with a smaller resolution.")
+    if len(draft.pictures) >= MAX_PICTURES:
+        raise BadInput(f"A form has at most {MAX_PICTURES} pictures", "Remove one first.")
+    number = max((one.number for one in draft.pictures), default=0) + 1
+    return draft.adding(Picture(picture_id, size, number))

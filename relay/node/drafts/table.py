@@ -83,7 +83,12 @@ class Table:
 
 def newest(bundles: Iterable[Bundle], tps: str, form: str) -> Bundle | None:
     """The package of a form that no other one supersedes; of several the last one of the list."""
-    own = [one for one in bundles if (one.tps, one.form) == (tps, form)]
-    superseded = {one.supersedes for one in own}
-    heads = [one for one in own if one.id not in superseded]
+    heads = standing(bundles, tps, form)
     return heads[-1] if heads else None
+
+
+def standing(bundles: Iterable[Bundle], tps: str, form: str) -> tuple[Bundle, ...]:
+    """The packages of a form that no other one supersedes: one, unless there is a conflict."""
+    listed = [one for one in bundles if (one.tps, one.form) == (tps, form)]
+    superseded = {one.supersedes for one in listed}
+    return tuple(one for one in listed if one.id not in superseded)
