@@ -25,15 +25,8 @@ from relay.receiver.password import has_password, is_right
 from relay.records.identifiers import sha256
 from relay.web.admin_report import AdminReport, areas_of, chosen, doubts_of
 from relay.web.amounts import size
-from relay.web.operator.guard import (
-    PAGE_HEADERS,
-    check_nearby,
-    check_origin,
-    page_token,
-    read_form,
-    same_token,
-    see_other,
-)
+from relay.web.operator.answers import PAGE_HEADERS, see_other
+from relay.web.operator.guard import check_nearby, check_origin, page_token, read_form, same_token
 from relay.web.operator.view import moment
 from relay.web.pages import LANGUAGES, Handler, render, static
 from relay.web.site.pages import reason

@@ -44,6 +44,7 @@ class Island:
     def __init__(self, world: World, box: NodeBox, port: int, console: int) -> None:
         self.world = world
         self.box = box
+        self.port = port
         self.url = f"https://127.0.0.1:{port}"
         self.console = f"http://127.0.0.1:{console}"
 
@@ -52,9 +53,9 @@ class Island:
         offer: dict[str, str] = self.box.relay("pair", "--json").json()
         return offer
 
-    def pair(self, page: Page) -> Page:
-        """Scan the code and tap: the page then shows the list of forms."""
-        page.goto(self.offer()["link"])
+    def pair(self, page: Page, url: str = "") -> Page:
+        """Scan the code and tap: the page then shows the list of forms. `url` is another way to the box."""
+        page.goto(self.offer()["link"].replace(self.url, url or self.url))
         page.get_by_role("button", name="Pasangkan").click()
         page.wait_for_url("**/operator")
         return page
@@ -99,7 +100,7 @@ def phones(browser: Browser) -> Iterator[Phones]:
     def make(lang: str = "id-ID", *, scripts: bool = True, wide: bool = False) -> BrowserContext:
         context = browser.new_context(
             viewport={"width": 1280, "height": 800} if wide else PHONE_SIZE,  # type: ignore[arg-type]
-            device_scale_factor=1 if wide else 2,
+            device_scale_factor=1 if wide else 1.5,
             is_mobile=not wide,
             has_touch=not wide,
             user_agent=AGENT,
@@ -135,6 +136,14 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
+def with_boat(island: Island) -> tuple[NodeBox, NodeBox]:
+    """A receiver that is off, and a boat that comes by."""
+    receiver = island.world.box("receiver", "receiver")
+    boat = island.world.box("km-sinar-laut", "carrier", peers=[island.world.ports["pulau-long"]], receivers=[receiver])
+    boat.start()
+    return receiver, boat
+
+
 def begin(page: Page, form: str = FORM, tps: str = TPS) -> None:
     """Begin a form at the list."""
     station = page.locator(f"section[aria-labelledby='tps-{tps}']")
@@ -155,19 +164,25 @@ SHOTS = os.environ.get("RELAY_SCREENSHOTS")
 """A folder for pictures of the pages, such as docs/images; where it is not named, none are taken."""
 
 
-def picture_of(page: Page, name: str) -> None:
-    """Keep what is on the screen. Few colours, and three quarters of a phone's pixels: small files."""
+def picture_of(page: Page, name: str, *, whole: bool = True) -> None:
+    """Keep what the page shows, as it is: the whole of it, or the screen."""
     if SHOTS:
         page.evaluate("[...document.images].forEach((one) => { one.loading = 'eager' })")
         page.evaluate("Promise.all([...document.images].map((one) => one.decode().catch(() => 0)))")
-        shot = Image.open(io.BytesIO(page.screenshot(full_page=True, animations="disabled"))).convert("RGB")
+        shot = Image.open(io.BytesIO(page.screenshot(full_page=whole, animations="disabled"))).convert("RGB")
         shot = shot.crop((0, 0, shot.width, min(shot.height, 4_800 if shot.width < 1_000 else 1_600)))
-        if shot.width < 1_000:
-            shot = shot.resize((shot.width * 3 // 4, shot.height * 3 // 4), Image.Resampling.LANCZOS)
-        shot.quantize(128, dither=Image.Dither.NONE).save(Path(SHOTS) / f"{name}.png", optimize=True)
+        shot.save(Path(SHOTS) / f"{name}.png", optimize=True)
 
 
-def picture_in_english(page: Page, name: str) -> None:
+def pictures_of(page: Page, name: str, *, whole: bool = True) -> None:
+    """Keep what an address shows, in both languages: fetched anew, so that both show the same."""
+    if SHOTS:
+        page.reload()
+    picture_of(page, f"{name}-id", whole=whole)
+    picture_in_english(page, f"{name}-en", whole=whole)
+
+
+def picture_in_english(page: Page, name: str, *, whole: bool = True) -> None:
     """Keep what an English phone with the same pairing shows under the same address."""
     browser = page.context.browser
     if SHOTS and browser is not None:
@@ -176,13 +191,14 @@ def picture_in_english(page: Page, name: str) -> None:
             storage_state=page.context.storage_state(),
             viewport=size,
             device_scale_factor=scale,
+            is_mobile=scale > 1,
             locale="en-GB",
             user_agent=AGENT,
             ignore_https_errors=True,
         )
         other = context.new_page()
         other.goto(page.url)
-        picture_of(other, name)
+        picture_of(other, name, whole=whole)
         context.close()
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from playwright.sync_api import Page, Route, expect
 
 from tests.operator.conftest import TALLY, Island, Phones, begin, type_tally
+from tests.operator.wifi import Wifi
+from tests.processes import eventually
 
 PARTS = "**/pictures/*"
 
@@ -20,14 +22,53 @@ def test_the_connection_is_cut_in_the_middle_of_an_upload(island: Island, phone:
     expect(phone.locator("#offline")).to_be_visible()
     expect(phone.locator(".pictures li")).to_contain_text("Menunggu sambungan")
     phone.unroute(PARTS)
-    phone.context.set_offline(True)
-    phone.context.set_offline(False)
     expect(phone.locator(".pictures img[alt='Halaman 1']")).to_be_visible()
     expect(phone.locator("#offline")).to_be_hidden()
     arrived = sorted(set(offsets))
     assert arrived == list(range(0, photos[0].stat().st_size, 256 * 1024))
     assert offsets.count(0) == 1
     assert send(phone, island) == [photos[0].stat().st_size]
+
+
+def test_the_connection_is_cut_in_the_middle_of_a_part(island: Island, phones: Phones, photos: list[Path]) -> None:
+    """Half a part is no part: the box kept what was whole, and goes on from there."""
+    with Wifi(island.port) as wifi:
+        phone = island.pair(phones().new_page(), wifi.url)
+        begin(phone)
+        offsets = watch_parts(phone)
+        wifi.narrow(together=600_000)
+        phone.locator("#camera").set_input_files(photos[0])
+        stalled(phone, wifi)
+        wifi.cut()
+        expect(phone.locator("#offline")).to_be_visible()
+        expect(phone.locator(".pictures li")).to_contain_text("Menunggu sambungan")
+        wifi.wide()
+        expect(phone.locator(".pictures img[alt='Halaman 1']")).to_be_visible()
+        expect(phone.locator("#offline")).to_be_hidden()
+        assert offsets == sorted(set(offsets)) and offsets[0] == 0
+        assert send(phone, island) == [photos[0].stat().st_size]
+    assert "Traceback" not in island.box.log
+
+
+def test_the_box_dies_in_the_middle_of_an_upload(island: Island, phones: Phones, photos: list[Path]) -> None:
+    """SIGKILL while a part is on its way; started again, it has every part that it had acknowledged."""
+    with Wifi(island.port) as wifi:
+        phone = island.pair(phones().new_page(), wifi.url)
+        begin(phone)
+        offsets = watch_parts(phone)
+        wifi.narrow(together=600_000)
+        phone.locator("#camera").set_input_files(photos[0])
+        stalled(phone, wifi)
+        before = list(offsets)
+        island.box.kill()
+        expect(phone.locator("#offline")).to_be_visible()
+        island.box.start()
+        wifi.wide()
+        expect(phone.locator(".pictures img[alt='Halaman 1']")).to_be_visible()
+        assert before and offsets == sorted(set(offsets)), "what was acknowledged is sent no second time"
+        assert send(phone, island) == [photos[0].stat().st_size]
+    (bundle,) = island.box.list()
+    assert island.box.cat(bundle["objects"][0]["sha256"]) == photos[0].read_bytes()
 
 
 def test_the_answer_to_a_part_is_lost(island: Island, phone: Page, photos: list[Path]) -> None:
@@ -72,7 +113,6 @@ def test_a_phone_dies_and_another_one_goes_on(island: Island, phone: Page, phone
     cut_after(phone, 1)
     phone.locator("#camera").set_input_files(photos[1])
     expect(phone.locator("#offline")).to_be_visible()
-    phone.unroute(PARTS)
     phone.goto(phone.url.replace("/pictures", "/numbers"))
     phone.locator("#voters").fill("101")
     expect(phone.locator("#kept")).to_have_text("Tersimpan di kotak")
@@ -167,9 +207,15 @@ def test_what_is_no_picture_is_not_taken(island: Island, phone: Page, tmp_path: 
     false = tmp_path / "foto.jpg"
     false.write_bytes(b"<html>" * 50_000)
     phone.locator("#gallery").set_input_files(false)
-    expect(phone.locator("#said")).to_have_text("Foto ini tidak dapat dipakai. Ambil lagi.")
+    expect(phone.locator("#said")).to_contain_text("Foto ini tidak dapat dipakai. Ambil lagi.")
+    expect(phone.locator("#said")).to_be_visible()
     phone.reload()
     expect(phone.locator(".pictures li")).to_have_count(0)
+
+
+def stalled(page: Page, wifi: Wifi) -> None:
+    """Wait until a part is stuck half-way; what the page heard before is heard here, too."""
+    eventually(lambda: page.evaluate("true") and wifi.stalled.is_set(), 15, "a part is under way")
 
 
 def watch_parts(page: Page) -> list[int]:

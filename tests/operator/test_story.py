@@ -5,38 +5,56 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.world import OTHER_FORM
-from tests.operator.conftest import FORM, TALLY, Island, Phones, begin, picture_in_english, picture_of, type_tally
+from tests.operator.conftest import (
+    FORM,
+    TALLY,
+    Island,
+    Phones,
+    begin,
+    picture_in_english,
+    picture_of,
+    pictures_of,
+    type_tally,
+    with_boat,
+)
 from tests.processes import eventually
 
 
+@pytest.mark.timeout(400)
 def test_an_operator_sends_a_form_and_sees_it_delivered(
     island: Island, phone: Page, phones: Phones, photos: list[Path]
 ) -> None:
     """From the list to the log entry, by way of a boat; then a correction; and what the boat's board says meanwhile."""
-    picture_of(phone, "operator-list-id")
+    pictures_of(phone, "operator-list")
     begin(phone)
     phone.locator("#camera").set_input_files(photos[0])
     expect(phone.locator(".pictures img[alt='Halaman 1']")).to_be_visible()
     phone.locator("#gallery").set_input_files([photos[1]])
     expect(phone.locator(".pictures img[alt='Halaman 2']")).to_be_visible()
-    picture_of(phone, "operator-pictures-id")
+    pictures_of(phone, "operator-pictures")
     phone.get_by_role("link", name="Lanjut: ketik angka").click()
     type_tally(phone, {**TALLY, "valid": 1})
     expect(phone.locator("[data-rule=valid-is-not-sum-of-votes]")).to_be_visible()
     expect(phone.locator("[data-rule=voters-is-not-ballots-used]")).to_be_hidden()
-    picture_of(phone, "operator-numbers-id")
+    expect(phone.locator("#kept")).to_have_text("Tersimpan di kotak")
+    pictures_of(phone, "operator-numbers")
+    phone.locator("#voters").fill("10l")
+    phone.get_by_role("button", name="Lanjut: periksa").click()
+    expect(phone.get_by_role("alert")).to_contain_text("Perlu dibetulkan")
+    pictures_of(phone, "operator-wrong")
     type_tally(phone, TALLY)
     expect(phone.locator("[data-rule=valid-is-not-sum-of-votes]")).to_be_hidden()
     phone.get_by_role("button", name="Lanjut: periksa").click()
     phone.wait_for_url("**/review")
     expect(phone.get_by_text("Semua angka cocok.")).to_be_visible()
-    picture_of(phone, "operator-review-id")
+    pictures_of(phone, "operator-review")
     phone.get_by_role("button", name="Tanda tangani dan kirim").click()
     phone.wait_for_url("**/packages/*")
-    picture_of(phone, "operator-signed-id")
+    pictures_of(phone, "operator-signed", whole=False)
     (bundle,) = island.box.list()
     assert (bundle["form"], bundle["state"], bundle["flags"]) == (FORM, "waiting", [])
     assert [one["size"] for one in bundle["objects"]] == [photo.stat().st_size for photo in photos]
@@ -48,22 +66,17 @@ def test_an_operator_sends_a_form_and_sees_it_delivered(
 
 def with_boat_and_receiver(island: Island, phone: Page, phones: Phones) -> None:
     """A boat comes by, then it reaches the receiver: the phone's page follows by itself."""
-    world = island.world
-    receiver = world.box("receiver", "receiver")
-    boat = world.box("km-sinar-laut", "carrier", peers=[world.ports["pulau-long"]], receivers=[receiver])
-    boat.start()
+    receiver, boat = with_boat(island)
     expect(phone.get_by_text("Di km-sinar-laut")).to_be_visible(timeout=30_000)
-    picture_of(phone, "operator-carried-id")
-    picture_in_english(phone, "operator-carried-en")
+    pictures_of(phone, "operator-carried", whole=False)
     board = phones(wide=True).new_page()
     board.goto(f"http://{_setting(boat, 'console')}/board")
     expect(board.locator(".figure")).to_have_text("1")
     picture_of(board, "board-loaded-id")
     picture_in_english(board, "board-loaded-en")
     receiver.start()
-    expect(phone.locator(".entry")).to_have_text("nomor log 0", timeout=30_000)
-    picture_of(phone, "operator-delivered-id")
-    picture_in_english(phone, "operator-delivered-en")
+    expect(phone.locator(".entry")).to_have_text("No. log: 0", timeout=30_000)
+    pictures_of(phone, "operator-delivered", whole=False)
     expect(board.get_by_text("Kosong", exact=True)).to_be_visible(timeout=30_000)  # it reloads by itself
     expect(board.get_by_text("1 paket kepada receiver")).to_be_visible(timeout=30_000)
     picture_of(board, "board-empty-id")
@@ -79,8 +92,8 @@ def with_boat_and_receiver(island: Island, phone: Page, phones: Phones) -> None:
 
 def correct(island: Island, phone: Page) -> None:
     """A correction begins with what was sent, and needs a reason."""
-    phone.get_by_text("Perbaiki paket ini").first.click()
-    phone.get_by_role("button", name="Perbaiki paket ini").click()
+    phone.get_by_text("Koreksi paket ini").first.click()
+    phone.get_by_role("button", name="Koreksi paket ini").click()
     phone.wait_for_url("**/pictures")
     expect(phone.locator(".pictures img")).to_have_count(2)
     phone.get_by_role("link", name="Lanjut: ketik angka").click()
@@ -88,12 +101,11 @@ def correct(island: Island, phone: Page) -> None:
     phone.locator("#pair-1").fill("57")
     phone.get_by_role("button", name="Lanjut: periksa").click()
     phone.wait_for_url("**/review")
+    pictures_of(phone, "operator-correction")
     phone.locator("form[data-busy]").evaluate("form => { form.noValidate = true }")
     phone.get_by_role("button", name="Tanda tangani dan kirim").click()
-    expect(phone.get_by_role("alert")).to_contain_text("Tulis alasan perbaikan.")
+    expect(phone.get_by_role("alert")).to_contain_text("Tulis alasan koreksi.")
     phone.locator("#reason").fill("Suara pasangan 1 salah ketik")
-    picture_of(phone, "operator-correction-id")
-    picture_in_english(phone, "operator-correction-en")
     phone.get_by_role("button", name="Tanda tangani dan kirim").click()
     phone.wait_for_url("**/packages/*")
     expect(phone.get_by_text("Suara pasangan 1 salah ketik")).to_be_visible()
@@ -106,44 +118,38 @@ def correct(island: Island, phone: Page) -> None:
     assert second["supersedes"] == first["id"]
     assert "valid-is-not-sum-of-votes" in second["flags"]
     phone.get_by_role("link", name="Daftar formulir").click()
-    expect(phone.get_by_text("nomor log 1")).to_be_visible()
+    expect(phone.get_by_text("No. log: 1")).to_be_visible()
 
 
 def test_the_page_speaks_english(island: Island, phones: Phones, photos: list[Path]) -> None:
     """The switch is remembered; every page is looked at."""
     page = phones().new_page()
     page.goto(island.offer()["link"])
-    picture_of(page, "operator-pair-id")
+    pictures_of(page, "operator-pair")
     page.get_by_role("link", name="English").click()
     page.goto(f"{island.url}/operator")
     expect(page.get_by_role("heading", name="Pair this phone")).to_be_visible()
     page.locator("#code").fill("AAAA-AAAA")
     page.get_by_role("button", name="Pair").click()
     expect(page.get_by_role("alert")).to_contain_text("not valid")
-    picture_of(page, "operator-pair-en")
     page.goto(island.offer()["link"])
     page.get_by_role("button", name="Pair").click()
     expect(page.get_by_role("heading", name="Your polling stations")).to_be_visible()
-    picture_of(page, "operator-list-en")
     page.locator("li", has_text=OTHER_FORM).first.get_by_role("button", name="Begin").click()
     page.locator("#gallery").set_input_files(photos[0])
     expect(page.locator(".pictures img[alt='Page 1']")).to_be_visible()
-    picture_of(page, "operator-pictures-en")
     page.get_by_role("link", name="Next: type the numbers").click()
     page.locator("#voters").fill("12x")
     page.get_by_role("button", name="Next: review").click()
-    expect(page.get_by_role("alert")).to_contain_text("To be corrected")
-    picture_of(page, "operator-numbers-en")
+    expect(page.get_by_role("alert")).to_contain_text("To be put right")
     page.get_by_role("link", name="Voters who came").click()
     expect(page.locator("#voters")).to_be_focused()
     page.locator("#voters").fill("12")
     page.get_by_role("button", name="Next: review").click()
     page.wait_for_url("**/review")
     expect(page.get_by_text("Not every number was typed.")).to_be_visible()
-    picture_of(page, "operator-review-en")
     page.get_by_role("button", name="Sign and send").click()
     page.wait_for_url("**/packages/*")
-    picture_of(page, "operator-signed-en")
     assert island.box.list()[0]["flags"] == ["incomplete"]
 
 
@@ -162,7 +168,7 @@ def test_without_javascript(island: Island, phones: Phones, photos: list[Path]) 
     expect(page.locator("#pair-3")).to_be_visible()
     type_tally(page, {**TALLY, "invalid": 77})
     page.get_by_role("button", name="Lanjut: periksa").click()
-    expect(page.locator(".box.warn")).to_contain_text("tidak sama dengan suara sah + tidak sah")
+    expect(page.locator(".box.warn:visible")).to_contain_text("tidak sama dengan suara sah + tidak sah")
     page.get_by_role("button", name="Tanda tangani dan kirim").click()
     expect(page).to_have_url(re.compile("/packages/"))
     assert island.box.list()[0]["flags"] == ["used-is-not-valid-plus-invalid"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import re
 import ssl
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 from playwright.sync_api import expect
 
+from relay.limits import MAX_OFFERS
 from tests.boxes import NodeBox
 from tests.e2e.world import OTHER_TPS
 from tests.operator.conftest import FORM, TPS, Island, Phones, make_island
@@ -34,6 +36,7 @@ READS = (
 WRITES = (
     ("POST", "/operator/begin"),
     ("POST", "/operator/unpair"),
+    ("POST", "/operator/drafts/{draft}/announce"),
     ("POST", "/operator/drafts/{draft}/pictures"),
     ("PATCH", "/operator/drafts/{draft}/pictures/00112233445566aa"),
     ("POST", "/operator/drafts/{draft}/pictures/{picture}/remove"),
@@ -257,6 +260,29 @@ def test_a_rebound_name_reads_nothing(scene: Scene, host: str) -> None:
         assert client.post("/operator/pair", {"code": "x"}, Host=host, Origin=origin).status in (400, 403)
 
 
+@pytest.mark.parametrize(("lang", "said"), [("id-ID", "Tidak berhasil"), ("en-GB", "That did not work")])
+def test_who_is_refused_reads_why(scene: Scene, lang: str, said: str) -> None:
+    """A page in their language, with our headers; to a program a problem in it; from a console as well."""
+    token = {"token": "0" * 64, "tps": TPS, "form": FORM}
+    for client in (scene.phone, Client(scene.island.console)):
+        answers = [client.ask("GET", "/operator/pair", Host="evil.example", Accept_Language=lang)]
+        answers.append(
+            client.post("/operator/pair", {"code": "x"}, Origin="https://evil.example", Accept_Language=lang)
+        )
+        if client is scene.phone:
+            answers.append(client.post("/operator/begin", token, Accept_Language=lang))
+            answers.append(client.post("/operator/begin", {"x": "y" * 70_000}, Accept_Language=lang))
+            answers.append(client.ask("PUT", "/operator", Accept_Language=lang))
+        for answer in answers:
+            assert said in answer.body, answer
+            assert "default-src 'none'" in answer.headers["content-security-policy"]
+            assert not any(secret in answer.body for secret in scene.secrets())
+    answer = Client(scene.island.url).ask("GET", "/operator", Accept="application/json", Accept_Language=lang)
+    problem = json.loads(answer.body)
+    assert (problem["type"], problem["status"]) == ("relay:problem/not-paired", 401)
+    assert ("dipasangkan" in problem["title"]) == (lang == "id-ID")
+
+
 def test_codes_cannot_be_guessed(tmp_path: Path) -> None:
     """Wrong codes slow down whoever tries them, the right one included; a scanned link still pairs."""
     for island in make_island(tmp_path):
@@ -298,6 +324,23 @@ def test_an_unpaired_phone_is_out_at_once(tmp_path: Path, phones: Phones) -> Non
         page.get_by_role("button", name="Lepaskan ponsel ini").click()
         expect(page.get_by_role("heading", name="Pasangkan ponsel ini")).to_be_visible()
         assert island.box.relay("pair", "--list", "--json").json() == []
+
+
+def test_a_sheet_has_the_address_that_was_named(scene: Scene, tmp_path: Path) -> None:
+    """And the Wi-Fi; of too many sheets the next one is refused, and none of the earlier ones ends."""
+    box, file = scene.island.box, tmp_path / "sheet.html"
+    named = ("pair", "--sheet", file, "--address", "10.55.0.1", "--ssid", "relay-pulau-long")
+    for _ in range(MAX_OFFERS):
+        box.relay(*named)
+    text = file.read_text()
+    assert f"https://10.55.0.1:{scene.island.port}/operator" in text and "<b>relay-pulau-long</b>" in text
+    refused = box.relay(*named, check=False)
+    assert refused.status == 1 and "relay pair --withdraw" in refused.stderr
+    assert file.read_text() == text
+    code = re.search("<code>(.*)</code>", text)
+    assert code is not None
+    assert Client(scene.island.url).post("/operator/pair", {"code": code[1]}).status == 303
+    box.relay("pair", "--withdraw")
 
 
 def test_a_link_alone_pairs_nothing(scene: Scene) -> None:

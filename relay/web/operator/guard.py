@@ -14,33 +14,43 @@ Four checks stand before every handler, in this order:
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
 from ipaddress import IPv6Address, ip_address
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from relay.errors import BadInput, Refused
 from relay.limits import MAX_FORM
 from relay.node.pairing import Pairing, Phone
 from relay.records.identifiers import sha256
-from relay.web.pages import HEADERS, LANGUAGES, Handler
+from relay.web.operator.answers import PREFIX, TOKEN, Barred, see_other
+from relay.web.pages import LANGUAGES, Handler
 
-PREFIX = "/operator"
-OPEN_PATHS = frozenset({f"{PREFIX}/pair", f"{PREFIX}/operator.css", f"{PREFIX}/operator.js", "/style.css"})
+FILES = ("operator.css", "operator.js", "pictures.js")
+OPEN_PATHS = frozenset({f"{PREFIX}/pair", *(f"{PREFIX}/{name}" for name in FILES), "/style.css"})
 TOKEN_HEADER = "Relay-Token"  # noqa: S105 - the name of a header
 PHONE: web.RequestKey[Phone] = web.RequestKey("phone", Phone)
-TOKEN: web.RequestKey[str] = web.RequestKey("token", str)
 FORM: web.RequestKey[dict[str, str]] = web.RequestKey("form", dict)
 
-PAGE_HEADERS: Mapping[str, str] = {
-    **HEADERS,
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' blob: data:; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    # Not `no-referrer`: with that, browsers send `Origin: null` with our own forms.
-    "Referrer-Policy": "same-origin",
-}
 _SAFE = ("GET", "HEAD")
 _YEAR = 365 * 86_400
+
+
+class NotPaired(Refused):
+    """A phone that is not paired, or no longer."""
+
+    kind = "not-paired"
+    status = 401
+
+    def __init__(self) -> None:
+        super().__init__("not-paired", "This phone is not paired", "Pair it: the box shows a code.")
+
+
+class TooLarge(BadInput):
+    """A body over its limit."""
+
+    kind = "too-large"
+    status = 413
 
 
 class Guard:
@@ -87,12 +97,7 @@ class Guard:
             return None
         if request.method in _SAFE and "text/html" in request.headers.get("Accept", ""):
             return see_other(f"{PREFIX}/pair")
-        raise web.HTTPUnauthorized(text="This phone is not paired.")
-
-
-def see_other(path: str) -> web.Response:
-    """Go on there with a GET: what was posted is not posted again by a reload."""
-    return web.Response(status=303, headers={**PAGE_HEADERS, "Location": path, "Cache-Control": "no-store"})
+        raise Barred(request, NotPaired())
 
 
 def is_operators(path: str) -> bool:
@@ -125,7 +130,8 @@ def check_host(request: web.Request, names: frozenset[str] = frozenset()) -> Non
         ip_address(plain)
     except ValueError:
         if plain.lower() not in names | {"localhost"}:
-            raise web.HTTPForbidden(text="Open this page by the address of the box.") from None
+            refused = Refused("foreign-host", "This page has no such name", "Open it by the address of the box.")
+            raise Barred(request, refused) from None
 
 
 def check_nearby(request: web.Request) -> None:
@@ -133,7 +139,7 @@ def check_nearby(request: web.Request) -> None:
     address = ip_address((request.remote or "").partition("%")[0])
     plain = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     if not (plain or address).is_loopback:
-        raise web.HTTPForbidden(text="This page is for the device itself.")
+        raise Barred(request, Refused("another-device", "This page is for the device itself", "Open it there."))
 
 
 def check_origin(request: web.Request) -> None:
@@ -141,11 +147,15 @@ def check_origin(request: web.Request) -> None:
     site = request.headers.get("Sec-Fetch-Site", "")
     if request.method in _SAFE:
         if site in ("cross-site", "same-site") and request.headers.get("Sec-Fetch-Mode") != "navigate":
-            raise web.HTTPForbidden(text="Another site asked for this.")
+            raise Barred(request, _another_site())
         return
     ours = f"{request.scheme}://{request.host}"
     if request.headers.get("Origin", "") != ours or site not in ("", "same-origin", "none"):
-        raise web.HTTPForbidden(text="Another site asked for this.")
+        raise Barred(request, _another_site())
+
+
+def _another_site() -> Refused:
+    return Refused("another-site", "Another site asked for this", "Open the page of the box itself and try again.")
 
 
 async def check_token(request: web.Request) -> None:
@@ -168,7 +178,7 @@ def _takes_files(path: str) -> bool:
 def check_given_token(request: web.Request, given: str) -> None:
     """Refuse a change whose token is not the page's."""
     if not same_token(given, request[TOKEN]):
-        raise web.HTTPForbidden(text="The page is too old: reload it.")
+        raise Barred(request, Refused("old-page", "The page is too old", "Go back, reload it and try again."))
 
 
 def same_token(given: str, expected: str) -> bool:
@@ -184,9 +194,9 @@ async def read_form(request: web.Request) -> dict[str, str]:
     async for part in request.content.iter_chunked(8192):
         body += part
         if len(body) > MAX_FORM:
-            raise web.HTTPRequestEntityTooLarge(MAX_FORM, len(body))
+            raise Barred(request, TooLarge("That is too long for a form", "Shorten it."))
     try:
         pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=200)
     except ValueError as error:
-        raise web.HTTPBadRequest(text="This is no form.") from error
+        raise Barred(request, BadInput("What arrived is no form", "Reload the page.")) from error
     return dict(reversed(pairs))

@@ -11,10 +11,10 @@ from typing import Any
 
 from aiohttp import web
 
-from relay.errors import NotHeld, RelayError
+from relay.errors import NotHeld
 from relay.limits import MAX_PAIRS_TYPED
 from relay.node.daemon import Daemon
-from relay.node.drafts import AlreadySent, Draft, Drafts
+from relay.node.drafts import Draft, Drafts, standing
 from relay.node.handover import holders
 from relay.node.report import describe_node
 from relay.records.identifiers import DRILL_FORM, RecordId, StatementId, parse_hash
@@ -24,7 +24,8 @@ from relay.store.interface import Bundle
 from relay.trust.roles import Role
 from relay.web.board import in_contact
 from relay.web.operator import uploads, view
-from relay.web.operator.guard import FORM, PAGE_HEADERS, PHONE, PREFIX, TOKEN, see_other
+from relay.web.operator.answers import PAGE_HEADERS, PREFIX, TOKEN, see_other
+from relay.web.operator.guard import FORM, PHONE
 from relay.web.pages import render
 
 
@@ -44,6 +45,7 @@ class OperatorPages:
             web.get(PREFIX, self.home),
             web.get(f"{PREFIX}/", self.home),
             web.post(f"{PREFIX}/begin", self.begin),
+            web.post(f"{draft}/announce", self.announce),
             web.get(f"{draft}/pictures", self.pictures),
             web.post(f"{draft}/pictures", self.upload_form),
             web.get(f"{draft}/pictures/{{picture}}", self.picture, allow_head=False),
@@ -96,6 +98,10 @@ class OperatorPages:
             raise NotHeld("The picture has not arrived in full", "Wait for it.")
         return _file(path, uploads.MEDIA_TYPES[picture.kind])
 
+    async def announce(self, request: web.Request) -> web.StreamResponse:
+        """See `uploads`."""
+        return await uploads.announce(self._drafts, request)
+
     async def offset(self, request: web.Request) -> web.StreamResponse:
         """See `uploads`."""
         return await uploads.tell_offset(self._drafts, request)
@@ -121,9 +127,12 @@ class OperatorPages:
         return self._step(request, "numbers")
 
     async def save_numbers(self, request: web.Request) -> web.StreamResponse:
-        """Keep what was typed. The script saves while one types and needs no page for it."""
+        """Keep what was typed since the page was shown: what another phone typed meanwhile stays.
+
+        The script saves while one types and needs no page for it.
+        """
         typed = request[FORM]
-        draft = await self._drafts.save(request.match_info["draft"], typed)
+        draft = await self._drafts.save(request.match_info["draft"], view.changed(typed))
         if request.headers.get("Accept") == "application/json":
             return web.Response(status=204, headers={"Cache-Control": "no-store"})
         stay = draft.wrong or "apply" in typed
@@ -157,6 +166,7 @@ class OperatorPages:
         bundle, package = await self._own_package(request)
         bundles = await self._store.bundles()
         later = [one for one in bundles if one.supersedes == bundle.id]
+        stand = standing(bundles, bundle.tps, bundle.form)
         station = self._admission.stations.get(bundle.tps)
         held = [await self._store.object_path(file.sha256) is not None for file in bundle.files]
         return self._page(
@@ -169,6 +179,7 @@ class OperatorPages:
             sealed=package.sealed,
             reason=package.reason,
             later=later[-1].id.hex() if later else "",
+            rivals=[one for one in stand if one.id != bundle.id] if bundle.id in {one.id for one in stand} else [],
             mine=bundle.tps in self._daemon.member.identity.tps,
             holders=holders(await self._store.notes(), bundle.id),
             when=view.moment(bundle.captured_at),
@@ -243,15 +254,6 @@ class OperatorPages:
             election=self._daemon.member.identity.election,
             **values,
         )
-
-    def trouble(self, request: web.Request, error: RelayError) -> web.StreamResponse:
-        """A page that says what is wrong, for a phone; to the script a status and a line."""
-        page = "text/html" in request.headers.get("Accept", "") and TOKEN in request
-        if page and isinstance(error, AlreadySent) and error.statement:
-            return see_other(f"{PREFIX}/packages/{error.statement}")
-        if not page:
-            return web.Response(status=error.status, text=f"{error.what}. {error.advice}")
-        return self._page(request, "trouble", status=error.status, error=error)
 
 
 def _hindrance(draft: Draft) -> str:

@@ -13,7 +13,8 @@ from aiohttp import web
 from relay.errors import BadInput
 from relay.limits import MAX_PHONE_NAME
 from relay.node.pairing import LONG, SHORT, Attempts, Pairing, normal
-from relay.web.operator.guard import PAGE_HEADERS, PREFIX, Guard, cookie_name, read_form, see_other, set_session
+from relay.web.operator.answers import PAGE_HEADERS, PREFIX, see_other
+from relay.web.operator.guard import Guard, cookie_name, read_form, set_session
 from relay.web.pages import render
 
 logger = logging.getLogger(__name__)

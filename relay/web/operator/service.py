@@ -6,22 +6,24 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiohttp import web
-from aiohttp.typedefs import Middleware
 
-from relay.errors import NotHeld, RelayError
+from relay.errors import NotHeld, RelayError, Unreachable
 from relay.limits import MAX_FORM
 from relay.net.sockets import listen
 from relay.node.daemon import Daemon
 from relay.node.diary import Diary
-from relay.node.drafts import Drafts
+from relay.node.drafts import AlreadySent, Drafts
 from relay.node.pairing import Attempts, Pairing
 from relay.records.identifiers import is_drill
 from relay.web.diary import Onlooker
+from relay.web.operator.answers import PREFIX, explained, see_other
 from relay.web.operator.certificate import names, page_certificate, page_context
-from relay.web.operator.guard import PREFIX, Guard, is_operators, see_other
+from relay.web.operator.guard import FILES, Guard, is_operators
 from relay.web.operator.pages import OperatorPages
 from relay.web.operator.pairing import PairingPages
 from relay.web.pages import DRILL, Handler, serving, static, style
+
+_KINDS = {"css": "text/css", ".js": "text/javascript"}
 
 
 class Operator:
@@ -42,36 +44,37 @@ class Operator:
         """Serve the page within `app`, behind its guard."""
         guard = Guard(self._pairing, known_as)
         pairing = PairingPages(self._pairing, guard, self._attempts)
+        app.middlewares.append(_in_words)
         if app[DRILL]:
             app.middlewares.append(Onlooker(self._diary, self._drafts, self._pairing).middleware)
         app.middlewares.append(guard.middleware)
-        app.middlewares.append(self._explained())
         app.add_routes(
             [
                 web.get(f"{PREFIX}/pair", pairing.show),
                 web.post(f"{PREFIX}/pair", pairing.pair),
                 web.post(f"{PREFIX}/unpair", pairing.unpair),
-                web.get(f"{PREFIX}/operator.css", static("operator/operator.css", "text/css")),
-                web.get(f"{PREFIX}/operator.js", static("operator/operator.js", "text/javascript")),
+                *(web.get(f"{PREFIX}/{name}", static(f"operator/{name}", _KINDS[name[-3:]])) for name in FILES),
                 *self._pages.routes(),
             ]
         )
 
-    def _explained(self) -> Middleware:
-        @web.middleware
-        async def explained(request: web.Request, handler: Handler) -> web.StreamResponse:
-            try:
-                return await handler(request)
-            except RelayError as error:
-                if not is_operators(request.path):
-                    raise
-                return self._pages.trouble(request, error)
-            except web.HTTPNotFound:
-                if not is_operators(request.path):
-                    raise
-                return self._pages.trouble(request, NotHeld("There is no such page", "Begin at the list of forms."))
 
-        return explained
+@web.middleware
+async def _in_words(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Tell what went wrong on the operator's pages."""
+    try:
+        return await handler(request)
+    except (RelayError, web.HTTPNotFound, web.HTTPMethodNotAllowed) as error:
+        if not is_operators(request.path):
+            raise
+        if isinstance(error, AlreadySent) and error.statement and "text/html" in request.headers.get("Accept", ""):
+            return see_other(f"{PREFIX}/packages/{error.statement}")
+        if isinstance(error, RelayError):
+            return explained(request, error)
+        return explained(request, NotHeld("There is no such page", "Begin at the list of forms."))
+    except (ConnectionError, TimeoutError):  # phones sleep and walk away
+        request.protocol.force_close()
+        return explained(request, Unreachable("The phone left in the middle of a request", "Try again."))
 
 
 @asynccontextmanager

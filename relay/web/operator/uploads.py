@@ -3,10 +3,13 @@
 After the IETF's resumable uploads for HTTP (draft-ietf-httpbis-resumable-upload), for one picture whose id the phone
 chose:
 
+    POST  …/announce        pictures=<id>:<size> …, in their order, before any byte of them: the draft then knows that
+                            it lacks them, and is not signed without them
     HEAD  …/pictures/<id>   204 with Upload-Offset and Upload-Complete, or 404: nothing of it is here
     PATCH …/pictures/<id>   Upload-Offset: where this part begins, Upload-Length: of the whole, Upload-Complete: ?1 with
                             the last one, which may bring Repr-Digest: sha-256=:…: (RFC 9530)
-                            204 with the new Upload-Offset, once that is on the disk; 409 with the right one
+                            204 with the new Upload-Offset, once that is on the disk; 409 with the right one;
+                            410 once somebody removed it
 
 A part that comes twice is a conflict that tells where to go on: nothing is written twice. A browser without JavaScript
 posts an ordinary form instead.
@@ -27,13 +30,23 @@ from aiohttp.multipart import MultipartReader
 from relay.errors import BadInput
 from relay.limits import MAX_PICTURE, MAX_PICTURES, MAX_UPLOAD_BLOCK, MIB, UPLOAD_STALL_SECONDS
 from relay.node.drafts import Drafts, OffsetConflict, Picture, picture_kind
-from relay.web.operator.guard import check_given_token
+from relay.web.operator.guard import FORM, TooLarge, check_given_token
 
-__all__ = ["MEDIA_TYPES", "picture_kind", "take_form", "take_part", "tell_offset"]
+__all__ = ["MEDIA_TYPES", "announce", "picture_kind", "take_form", "take_part", "tell_offset"]
 
 MEDIA_TYPES: Final = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "heic": "image/heic"}
 _NUMBER = re.compile(r"[0-9]{1,10}", re.ASCII)
 _DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/]{43}=):")
+
+
+async def announce(drafts: Drafts, request: web.Request) -> web.StreamResponse:
+    """POST: which pictures a phone holds."""
+    pictures = []
+    for one in request[FORM].get("pictures", "").split():
+        picture_id, _, size = one.partition(":")
+        pictures.append((picture_id, _whole(size, "A picture's size")))
+    await drafts.announce(request.match_info["draft"], pictures)
+    return web.Response(status=204, headers={"Cache-Control": "no-store"})
 
 
 async def tell_offset(drafts: Drafts, request: web.Request) -> web.StreamResponse:
@@ -103,7 +116,7 @@ async def _body(request: web.Request) -> bytes:
         async for part in request.content.iter_chunked(64 * 1024):
             body += part
             if len(body) > MAX_UPLOAD_BLOCK:
-                raise web.HTTPRequestEntityTooLarge(MAX_UPLOAD_BLOCK, len(body))
+                raise TooLarge("That is too long for one part of a picture", "Reload the page.")
     return bytes(body)
 
 
@@ -117,7 +130,10 @@ def _progress(picture: Picture) -> dict[str, str]:
 
 
 def _number(request: web.Request, name: str) -> int:
-    text = request.headers.get(name, "")
+    return _whole(request.headers.get(name, ""), name)
+
+
+def _whole(text: str, name: str) -> int:
     if not _NUMBER.fullmatch(text):
         raise BadInput(f"{name} is no whole number", "Reload the page.")
     return int(text)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from relay.node.drafts import Draft
+from relay.node.drafts import Draft, standing
 from relay.records.notice import Station
 from relay.records.tally import COUNTS, Tally, check_tally
 from relay.store.interface import Bundle, State
@@ -29,11 +29,14 @@ SECTION_OF = {
 
 @dataclass(frozen=True, slots=True)
 class FormLine:
-    """One form of a station: nothing done yet, a draft under way, or a package."""
+    """One form of a station: nothing done yet, a draft under way, or its packages that no other one supersedes.
+
+    More than one contradict each other.
+    """
 
     form: str
     draft: Draft | None
-    bundle: Bundle | None
+    bundles: tuple[Bundle, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +58,17 @@ def station_cards(
 ) -> list[StationCard]:
     """One card for each of one's own stations, with every form that it must return."""
     under_way = {(draft.tps, draft.form): draft for draft in drafts}
-    newest = newest_packages(bundles)
     cards = []
     for tps in sorted(own):
-        lines = [FormLine(form, under_way.get((tps, form)), newest.get((tps, form))) for form in forms]
+        lines = [FormLine(form, under_way.get((tps, form)), standing(bundles, tps, form)) for form in forms]
         station = stations.get(tps)
         cards.append(StationCard(tps, station.number if station else None, place_of(station), tuple(lines)))
     return cards
 
 
-def newest_packages(bundles: Iterable[Bundle]) -> dict[tuple[str, str], Bundle]:
-    """By station and form the package that no other one supersedes."""
-    listed = list(bundles)
-    superseded = {(one.tps, one.form, one.supersedes) for one in listed}
-    return {(one.tps, one.form): one for one in listed if (one.tps, one.form, one.id) not in superseded}
+def changed(form: Mapping[str, str]) -> dict[str, str]:
+    """The fields of a form that are no longer what `was-` and their name says that they were."""
+    return {name: text for name, text in form.items() if form.get(f"was-{name}") != text}
 
 
 def place_of(station: Station | None) -> str:

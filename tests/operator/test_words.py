@@ -1,0 +1,51 @@
+"""The operator's words: both languages say the same things, none is said nowhere, and one word means one thing."""
+
+from __future__ import annotations
+
+import json
+import re
+import string
+from pathlib import Path
+
+from relay.trust.roles import Role
+from relay.web.operator.view import SECTION_OF
+
+WEB = Path(__file__).parents[2] / "relay" / "web"
+TEXTS: dict[str, dict[str, str]] = json.loads((WEB / "templates/operator/texts.json").read_text(encoding="utf-8"))
+MADE_UP = {
+    *(f"flag_{flag}" for flag in (*SECTION_OF, "incomplete", "negative-number")),
+    *(f"role_{role}" for role in Role),
+    *(f"step_{step}" for step in ("pictures", "numbers", "review")),
+    *(f"part_{part}" for part in ("voters", "ballots")),
+}
+"""Keys that templates put together."""
+
+
+def test_every_text_is_said_somewhere() -> None:
+    folders = (WEB / "operator", WEB / "templates" / "operator")
+    said = "\n".join(
+        file.read_text(encoding="utf-8")
+        for folder in folders
+        for file in sorted(folder.iterdir())
+        if file.suffix in (".py", ".html")
+    )
+    keys = set(re.findall(r"\w+", said)) | MADE_UP | {"registered_voters"}
+    assert [key for key in TEXTS["id"] if key not in keys] == [], "remove them"
+    uses = set(re.findall(r"\bt\.(\w+)", said)) - {"get"}
+    assert [key for key in uses if key not in TEXTS["id"]] == [], "say them"
+
+
+def test_both_languages_say_the_same_with_the_same_values() -> None:
+    assert list(TEXTS["id"]) == list(TEXTS["en"])
+    for key, text in TEXTS["id"].items():
+        assert _holes(text) == _holes(TEXTS["en"][key]), key
+
+
+def test_a_correction_has_one_name() -> None:
+    """Koreksi; what is mistyped before it is sent is something else."""
+    assert [text for text in TEXTS["id"].values() if "erbaik" in text] == []
+    assert [text for text in TEXTS["id"].values() if "nomor log" in text] == []
+
+
+def _holes(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name}
