@@ -11,6 +11,8 @@ from tests.operator.wifi import Wifi
 from tests.processes import eventually
 
 PARTS = "**/pictures/*"
+AGAIN = 20_000
+"""Milliseconds: more than a phone waits before it tries again, and what it then has to send."""
 
 
 def test_the_connection_is_cut_in_the_middle_of_an_upload(island: Island, phone: Page, photos: list[Path]) -> None:
@@ -43,7 +45,7 @@ def test_the_connection_is_cut_in_the_middle_of_a_part(island: Island, phones: P
         expect(phone.locator("#offline")).to_be_visible()
         expect(phone.locator(".pictures li")).to_contain_text("Menunggu sambungan")
         wifi.wide()
-        expect(phone.locator(".pictures img[alt='Halaman 1']")).to_be_visible()
+        expect(phone.locator(".pictures img[alt='Halaman 1']")).to_be_visible(timeout=AGAIN)
         expect(phone.locator("#offline")).to_be_hidden()
         assert offsets == sorted(set(offsets)) and offsets[0] == 0
         assert send(phone, island) == [photos[0].stat().st_size]
@@ -64,7 +66,7 @@ def test_the_box_dies_in_the_middle_of_an_upload(island: Island, phones: Phones,
         expect(phone.locator("#offline")).to_be_visible()
         island.box.start()
         wifi.wide()
-        expect(phone.locator(".pictures img[alt='Halaman 1']")).to_be_visible()
+        expect(phone.locator(".pictures img[alt='Halaman 1']")).to_be_visible(timeout=AGAIN)
         assert before and offsets == sorted(set(offsets)), "what was acknowledged is sent no second time"
         assert send(phone, island) == [photos[0].stat().st_size]
     (bundle,) = island.box.list()

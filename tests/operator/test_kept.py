@@ -56,7 +56,7 @@ def test_two_pictures_on_a_slow_way_are_both_signed(island: Island, phones: Phon
         expect(other.get_by_role("alert")).to_contain_text("belum tersalin penuh")
         assert island.box.list() == []
         wifi.wide()
-        expect(phone.locator("#held")).to_be_hidden()
+        expect(phone.locator("#held")).to_be_hidden(timeout=20_000)
         expect(phone.locator("#copying")).to_be_hidden()
         expect(other.locator("#live-pictures img")).to_have_count(2)
         phone.get_by_role("button", name="Tanda tangani dan kirim").click()
