@@ -26,7 +26,8 @@ from relay.web.admin_report import AdminReport
 from relay.web.amounts import size
 from relay.web.board import Board
 from relay.web.metrics import metrics_page
-from relay.web.operator.guard import check_host, check_nearby, see_other
+from relay.web.operator.answers import see_other
+from relay.web.operator.guard import check_host, check_nearby
 from relay.web.operator.service import Operator, phones_service
 from relay.web.pages import DRILL, HEADERS, Handler, language, render, serving, style, texts
 

@@ -12,7 +12,8 @@ from relay.limits import MAX_TEXT
 from relay.node.diary import Diary
 from relay.node.drafts import Drafts
 from relay.node.pairing import Pairing
-from relay.web.operator.guard import FORM, PHONE, PREFIX, cookie_name
+from relay.web.operator.answers import PREFIX
+from relay.web.operator.guard import FORM, PHONE, cookie_name
 from relay.web.pages import Handler
 
 _DRAFT = re.compile(rf"{PREFIX}/drafts/([0-9a-f]{{16}})(?:/|$)")

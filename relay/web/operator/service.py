@@ -44,9 +44,9 @@ class Operator:
         """Serve the page within `app`, behind its guard."""
         guard = Guard(self._pairing, known_as)
         pairing = PairingPages(self._pairing, guard, self._attempts)
-        app.middlewares.append(_in_words)
         if app[DRILL]:
             app.middlewares.append(Onlooker(self._diary, self._drafts, self._pairing).middleware)
+        app.middlewares.append(_in_words)
         app.middlewares.append(guard.middleware)
         app.add_routes(
             [
