@@ -41,8 +41,8 @@ EVERY_DAY = (3, 19)
 """Seeds that are run every time: both contact plans, crashes, cut links, wrong clocks, pirates."""
 
 WITH_PIRATES = (16, 14)
-WITH_FLOODS = (16,)
-WITH_REVOCATIONS = (25,)
+WITH_FLOODS = (14,)
+WITH_REVOCATIONS = (26,)
 
 
 @pytest.mark.parametrize("seed", EVERY_DAY)
