@@ -19,14 +19,14 @@ class RelayError(Exception):
 
     def __init__(self, what: str, advice: str) -> None:
         super().__init__(what)
-        self.what = _on_one_line(what)
-        self.advice = _on_one_line(advice)
+        self.what = on_one_line(what)
+        self.advice = on_one_line(advice)
 
     def __str__(self) -> str:
         return f"{self.what}. {self.advice}"
 
 
-def _on_one_line(text: str) -> str:
+def on_one_line(text: str) -> str:
     """A text without line ends and control characters: it may quote a stranger, and goes to logs and terminals."""
     return text if text.isprintable() else "".join(one if one.isprintable() else " " for one in text)
 

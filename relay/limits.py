@@ -143,6 +143,9 @@ QUOTA_BYTES = 1 * GIB
 """Bytes of undelivered bundles that a node carries for one signer."""
 QUOTA_STATEMENTS = 1_000
 
+CHAIN_SECONDS = 0.05
+"""How often a capture asks whether another one is done with the device's chain."""
+
 # Contacts
 SILENCE_SECONDS = 2.0
 """How long the higher node id waits to be visited before it visits."""

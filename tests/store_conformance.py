@@ -272,7 +272,37 @@ class StoreConformance:
         assert await store.commit_chunks() == [statement.id]
         assert await only_bundle(store, statement) == (State.WAITING, len(content))
 
+    async def test_a_false_size_never_counts_as_complete(self, opener: Opener, cast: Cast) -> None:
+        """Whether the object is whole before the statement that lies about it comes, or after."""
+        store = await opener(keeps_all=True)
+        content = cast.content()
+        truth = cast.statement(content)
+        lie = FileEntry("x.jpg", "image/jpeg", 5, object_of(content), (bytes(32),))
+        before = cast.lie(lie)
+        await store.add([truth, before])
+        await stage_all(store, content)
+        assert await store.commit_chunks() == [truth.id]
+        after = cast.lie(lie)
+        await store.add([after])
+        assert [one for one, _ in await store.unlogged(10)] == [truth.id]
+        for one in (before, after):
+            assert await only_bundle(store, one) == (State.PARTIAL, 0)
+        assert await store.wants(10) == []
+
     # -- wants
+
+    async def test_signers_take_turns(self, opener: Opener, cast: Cast) -> None:
+        """Whoever names a thousand small objects that never come holds nobody else's up."""
+        store = await opener()
+        small = [[f"{statement} {place}".encode() for place in range(4)] for statement in range(5)]
+        large, larger = cast.content(2 * CHUNK), cast.content(3 * CHUNK)
+        await store.add([cast.statement(*contents, node=cast.other) for contents in small])
+        await store.add([cast.statement(larger), cast.statement(large)])
+        order = [want.object for want in await store.wants(100)]
+        assert len(order) == 22
+        assert (order.index(object_of(large)), order.index(object_of(larger))) == (4, 9)
+        assert [want.object for want in await store.wants(3, frozenset(order[:3]))] == order[3:6]
+        assert [want.object for want in await store.wants(9)] == order[:9]
 
     async def test_whole_packages_before_many_halves(self, opener: Opener, cast: Cast) -> None:
         store = await opener()

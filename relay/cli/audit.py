@@ -114,6 +114,7 @@ def _document(report: Report, scope: Scope, seconds: float) -> dict[str, Any]:
             "object_bytes": report.object_bytes,
         },
         "revoked_signers": report.revoked,
+        "missized_objects": report.missized,
         "chain_findings": report.findings_total,
         "chains": [_finding(one) for one in report.findings],
         "seconds": round(seconds, 3),
@@ -146,6 +147,8 @@ def _lines(document: dict[str, Any]) -> list[str]:
     lines.append(f"  {told(f'its checkpoint is cosigned by: {witnesses}')}")
     for name, count in document["revoked_signers"].items():
         lines.append(_warning(f"{count} entries were signed by {name}, revoked since"))
+    if document["missized_objects"]:
+        lines.append(_warning(f"{document['missized_objects']} objects have another size than their signer gave"))
     for one in document["chains"]:
         if "gap" in one:
             what = f"no. {one['first']} to {one['last']} of device {one['gap'][:16]} exist and are not in the log"

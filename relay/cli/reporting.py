@@ -20,7 +20,7 @@ import click
 from relay.cli.language import told
 from relay.cli.options import home_option, json_option, message, print_json
 from relay.cli.terminal import paint, shares
-from relay.errors import BadInput
+from relay.errors import BadInput, on_one_line
 from relay.node.home import Home, Member
 from relay.receiver.exporting import Bagged, Exporter
 from relay.receiver.reporting import Reporter, describe_receiver
@@ -204,4 +204,4 @@ def _part(title: str, lines: list[str]) -> list[str]:
     if not lines:
         return []
     more = [f"    {told(f'… and {len(lines) - _SHOWN} more: --json has all')}"] if len(lines) > _SHOWN else []
-    return [f"  {told(title)} ({len(lines)})", *(f"    {line}" for line in lines[:_SHOWN]), *more]
+    return [f"  {told(title)} ({len(lines)})", *(f"    {on_one_line(line)}" for line in lines[:_SHOWN]), *more]

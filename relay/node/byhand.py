@@ -57,7 +57,7 @@ async def export_to(custody: Custody, folder: Path, progress: Progress = lambda 
         for entry in bundle.files:
             source = await store.object_path(entry.sha256)
             target = folder / OBJECTS / entry.sha256.hex()
-            if source is None or _has_size(target, entry.size):
+            if source is None or _has_size(target, source.stat().st_size):
                 continue
             _make(target.parent)
             copy_durably(source, target)

@@ -12,15 +12,15 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
-from relay.errors import BadInput
+from relay.errors import BadInput, RelayError, StoreError
 from relay.limits import MAX_FILE, MAX_FILES, MAX_NAME, MAX_REASON, MIB, SEALING_OVERHEAD
 from relay.node.home import Home, Member
 from relay.records.encoding import encode
-from relay.records.identifiers import Kind, StatementId, is_file_name
+from relay.records.identifiers import Kind, StatementId, is_file_name, sha256
 from relay.records.statement import FileEntry, Package, check_size, describe_file, sign_statement
 from relay.records.tally import Tally, check_tally
 from relay.store.durable import explained
@@ -63,7 +63,9 @@ async def capture(
     submission: Submission,
     progress: Progress = lambda _what, _size: None,
 ) -> Captured:
-    """Sign a submission and store it durably. Raises `BadInput` or `StoreError`; then nothing was kept."""
+    """Sign a submission and store it durably. Raises `BadInput` or `StoreError`: nothing was kept, unless it names the
+    statement that is."""
+    submission = replace(submission, reason=" ".join(submission.reason.split()))
     check_station(member, custody, submission)
     await _check_superseded(custody, submission)
     if not submission.files and submission.tally is None:
@@ -71,18 +73,20 @@ async def capture(
     if len(submission.files) > MAX_FILES:
         raise BadInput(f"{len(submission.files)} files are too many", f"A package holds at most {MAX_FILES}.")
     flags = _flags(custody, submission)
-    entries = _describe_all(submission.files, progress)
-    check_size(entries)
     sealing_key = custody.admission.sealing_key
     if custody.admission.sealed and sealing_key is None:
         raise BadInput("Packages are to be sealed, and no notice has the key", "Ask the election office for it.")
+    most = MAX_FILE if sealing_key is None else MAX_FILE - SEALING_OVERHEAD
+    entries = await _describe_all(submission.files, most, progress)
+    check_size(entries)
+    sealed_tally = await asyncio.to_thread(_seal_tally, submission, member, sealing_key)
     if sealing_key is None:
         for entry, path in zip(entries, submission.files, strict=True):
             await custody.store.adopt(entry.sha256, path)
             progress("kept", entry.size)
     else:
         entries = await _seal_files(home, custody, submission, entries, sealing_key, progress)
-    with home.chain_lock():
+    async with home.chain_turn():
         head = await custody.store.chain_head(member.identity.node)
         package = Package(
             election=member.identity.election,
@@ -93,7 +97,7 @@ async def capture(
             captured_at=submission.captured_at,
             files=entries,
             tally=submission.tally if sealing_key is None else None,
-            sealed_tally=_seal_tally(submission, member, sealing_key),
+            sealed_tally=sealed_tally,
             sealed=sealing_key is not None,
             flags=flags if sealing_key is None else (),
             supersedes=submission.supersedes,
@@ -105,11 +109,24 @@ async def capture(
         raise verdict.refusal
     if verdict.outcome is not Outcome.NEW or verdict.id is None:
         raise BadInput("The package was not kept", "Free space on this device and submit again.")
+    statement = StatementId(verdict.id)
     if sealing_key is None:
-        # Content that was held already may have been freed before the statement named it: bring it once more.
-        for entry, path in zip(entries, submission.files, strict=True):
+        await _bring_again(custody, statement, entries, submission.files)
+    return Captured(statement, flags)
+
+
+async def _bring_again(
+    custody: Custody, statement: StatementId, entries: Sequence[FileEntry], paths: Sequence[Path]
+) -> None:
+    """Content that was held already may have been freed before the statement named it: bring it once more."""
+    try:
+        for entry, path in zip(entries, paths, strict=True):
             await custody.store.adopt(entry.sha256, path)
-    return Captured(StatementId(verdict.id), flags)
+    except RelayError as error:
+        raise StoreError(
+            f"Package {statement.hex()} is signed and kept, and not all of its content is ({error.what})",
+            "Mend that, then submit the same files with --supersedes and this id.",
+        ) from error
 
 
 async def _seal_files(
@@ -124,16 +141,24 @@ async def _seal_files(
     subject = f"{custody.admission.election}/{submission.tps}/{submission.form}"
     sealed_entries: list[FileEntry] = []
     for entry, path in zip(entries, submission.files, strict=True):
-        content = await asyncio.to_thread(_read_whole, path)
-        sealed = await asyncio.to_thread(seal, content, sealing_key, subject)
         with explained(home.path), tempfile.NamedTemporaryFile(dir=home.path, prefix=".sealed-") as file:
-            file.write(sealed)
-            file.flush()
-            sealed_entries.append(describe_file(entry.name, entry.media_type, [sealed], len(sealed)))
+            sealed_entries.append(await asyncio.to_thread(_seal_one, entry, path, sealing_key, subject, file))
             await custody.store.adopt(sealed_entries[-1].sha256, Path(file.name))
         progress("kept", entry.size)
     check_size(sealed_entries)
     return tuple(sealed_entries)
+
+
+def _seal_one(entry: FileEntry, path: Path, sealing_key: bytes, subject: str, target: IO[bytes]) -> FileEntry:
+    """Seal one file, as it was described, into `target`; the entry of what lies there. In a thread."""
+    with explained(path), path.open("rb") as file:
+        content = file.read(entry.size + 1)
+    if len(content) != entry.size or sha256(content) != entry.sha256:
+        raise _changed(path)
+    sealed = seal(content, sealing_key, subject)
+    target.write(sealed)
+    target.flush()
+    return describe_file(entry.name, entry.media_type, [sealed], len(sealed))
 
 
 def _seal_tally(submission: Submission, member: Member, sealing_key: bytes | None) -> bytes | None:
@@ -141,11 +166,6 @@ def _seal_tally(submission: Submission, member: Member, sealing_key: bytes | Non
         return None
     subject = f"{member.identity.election}/{submission.tps}/{submission.form}"
     return seal(encode(submission.tally.to_map()), sealing_key, subject)
-
-
-def _read_whole(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(MAX_FILE - SEALING_OVERHEAD)
 
 
 def check_station(member: Member, custody: Custody, submission: Submission) -> None:
@@ -163,8 +183,16 @@ def check_station(member: Member, custody: Custody, submission: Submission) -> N
         )
     if admission.forms and submission.form not in admission.forms:
         raise BadInput(f"Form {submission.form[:80]!r} is not of this election", f"Use {', '.join(admission.forms)}.")
+    _check_reason(submission)
+
+
+def _check_reason(submission: Submission) -> None:
     if len(submission.reason) > MAX_REASON:
         raise BadInput("The reason is too long", f"Use at most {MAX_REASON} characters.")
+    if not submission.reason.isprintable():
+        raise BadInput("The reason has characters that cannot be printed", "Type it again, in letters and digits.")
+    if submission.reason and submission.supersedes is None:
+        raise BadInput("A reason is for a correction", "Say with --supersedes what it corrects, or leave --reason out.")
 
 
 def _listed(codes: frozenset[str]) -> str:
@@ -191,18 +219,19 @@ def _flags(custody: Custody, submission: Submission) -> tuple[str, ...]:
     return check_tally(submission.tally, station.registered_voters if station else None)
 
 
-def _describe_all(paths: Sequence[Path], progress: Progress) -> tuple[FileEntry, ...]:
+async def _describe_all(paths: Sequence[Path], most: int, progress: Progress) -> tuple[FileEntry, ...]:
     names: set[str] = set()
     entries: list[FileEntry] = []
     for path in paths:
         name = _free_name(_plain_name(path.name), names)
         names.add(name)
-        entries.append(_describe(path, name))
+        entries.append(await asyncio.to_thread(_describe, path, name, most))
         progress("read", entries[-1].size)
     return tuple(entries)
 
 
-def _describe(path: Path, name: str) -> FileEntry:
+def _describe(path: Path, name: str, most: int) -> FileEntry:
+    """Read a file of at most `most` bytes. In a thread."""
     shown = str(path)[:200]
     try:
         # A named pipe must not hold us up.
@@ -213,15 +242,19 @@ def _describe(path: Path, name: str) -> FileEntry:
             size = facts.st_size
             if size == 0:
                 raise BadInput(f"{shown} is empty", "Take the photograph again.")
-            if size > MAX_FILE:
-                raise BadInput(f"{shown} is too large ({size} bytes)", f"A file has at most {MAX_FILE // MIB} MiB.")
+            if size > most:
+                raise BadInput(f"{shown} is too large ({size} bytes)", f"A file has at most {most // MIB} MiB.")
             media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
             entry = describe_file(name, media_type, _blocks(file, size), size)
     except OSError as error:
         raise BadInput(f"{shown} cannot be read ({error.strerror})", "Check the name and its permissions.") from error
     if sum(1 for _ in entry.chunks) != -(-size // entry.chunk_size):
-        raise BadInput(f"{shown} changed while it was read", "Submit it again when it is complete.")
+        raise _changed(path)
     return entry
+
+
+def _changed(path: Path) -> BadInput:
+    return BadInput(f"{str(path)[:200]} changed while it was read", "Submit it again when it is complete.")
 
 
 def _blocks(file: BinaryIO, size: int) -> Iterator[bytes]:

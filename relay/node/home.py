@@ -10,6 +10,7 @@ The private key never leaves the folder. `Home` reads and writes; what the files
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import secrets
@@ -28,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from relay.errors import BadInput, Refused, StoreError
-from relay.limits import MAX_CONFIG, MAX_REQUEST
+from relay.limits import CHAIN_SECONDS, MAX_CONFIG, MAX_REQUEST
 from relay.node.config import Config, parse_config
 from relay.node.stores import open_store
 from relay.records.identifiers import Kind
@@ -146,7 +147,7 @@ class Home:
     @contextmanager
     def daemon_lock(self) -> Iterator[None]:
         """Held while the daemon runs. Raises `StoreError` when another one holds it."""
-        with self._lock("daemon.lock", blocking=False) as held:
+        with self._lock("daemon.lock") as held:
             if not held:
                 raise StoreError(
                     f"Another daemon runs on {self.path}", "Stop it first, or give this one its own --home."
@@ -155,22 +156,27 @@ class Home:
 
     def daemon_runs(self) -> bool:
         """Whether a daemon holds the folder now."""
-        with self._lock("daemon.lock", blocking=False) as held:
+        with self._lock("daemon.lock") as held:
             return not held
 
-    @contextmanager
-    def chain_lock(self) -> Iterator[None]:
-        """Held while a statement is signed, so that two never take the same place in the device's chain."""
-        with self._lock("chain.lock", blocking=True):
-            yield
+    @asynccontextmanager
+    async def chain_turn(self) -> AsyncIterator[None]:
+        """Held while a statement is signed, so that two never take the same place in the device's chain: neither two
+        processes nor two tasks of one. It is asked for again and again: waiting for it would stop the event loop."""
+        while True:
+            with self._lock("chain.lock") as held:
+                if held:
+                    yield
+                    return
+            await asyncio.sleep(CHAIN_SECONDS)
 
     @contextmanager
-    def _lock(self, name: str, *, blocking: bool) -> Iterator[bool]:
+    def _lock(self, name: str) -> Iterator[bool]:
         with _explained(self.path):
             descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 yield False
                 return

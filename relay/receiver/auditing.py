@@ -7,10 +7,11 @@ The other side of `publishing`. In this order, and the first thing that is wrong
 3. Each entry was to be admitted (`relay.trust.auditing`); none stands twice in the log; their hashes are those in the
    published tiles, and lead to the checkpoint's root.
 4. Each entry's receipt is signed, and proves this entry in this log.
-5. Each object that an entry names is there, with its size and hash.
+5. Each object that an entry names is there, with its hash.
 
 What may be true of an honest log is no fault, and is told beside: gaps and forks in device chains, entries of signers
-revoked since, objects of sealed packages whose content nobody here can read. `Source` reads, `Ledger` remembers.
+revoked since, objects of which a signer gave a false size, sealed packages whose content nobody here can read. `Source`
+reads, `Ledger` remembers.
 """
 
 from __future__ import annotations
@@ -81,6 +82,8 @@ class Report:
     receipts: int = 0
     objects: int = 0
     object_bytes: int = 0
+    missized: int = 0
+    """Objects of which their signer gave another size."""
     revoked: dict[str, int] = field(default_factory=dict)
     """Entries of signers revoked since, by name."""
     findings: list[Finding] = field(default_factory=list)
@@ -131,6 +134,7 @@ class Audit:
                 report.receipts = await attachments.check_receipts(head)
             if self._scope.objects:
                 report.objects, report.object_bytes = await attachments.check_objects()
+                report.missized = attachments.missized
             self._remark(report)
         return report
 

@@ -231,9 +231,9 @@ def _read_files(items: object) -> tuple[FileEntry, ...]:
     files = tuple(_read_file(item) for item in items)
     if len({entry.name for entry in files}) < len(files):
         raise Malformed("Two files of a package have the same name")
-    layouts: dict[ObjectId, tuple[bytes, ...]] = {}
-    if any(layouts.setdefault(entry.sha256, entry.chunks) != entry.chunks for entry in files):
-        raise Malformed("Two files of a package share a hash and differ in their chunks")
+    layouts: dict[ObjectId, tuple[int, tuple[bytes, ...]]] = {}
+    if any(layouts.setdefault(one.sha256, (one.size, one.chunks)) != (one.size, one.chunks) for one in files):
+        raise Malformed("Two files of a package share a hash and differ in their size or their chunks")
     return files
 
 
@@ -305,6 +305,8 @@ def _read_flags(document: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _read_reason(document: Mapping[str, Any]) -> str:
     reason = document.get("reason", "")
-    if not isinstance(reason, str) or len(reason) > MAX_REASON:
-        raise Malformed(f"A package's reason is not a text of at most {MAX_REASON} characters")
+    if not isinstance(reason, str) or len(reason) > MAX_REASON or not reason.isprintable():
+        raise Malformed(f"A package's reason is not a printable line of at most {MAX_REASON} characters")
+    if reason and "supersedes" not in document:
+        raise Malformed("A package gives a reason and corrects nothing")
     return reason

@@ -10,8 +10,9 @@ from relay.records.identifiers import ObjectId, StatementId
 from relay.store.interface import Want
 from relay.store.layouts import Layout, want_of
 
-Page = Callable[[int, int], Awaitable[Sequence[ObjectId]]]
-"""Objects that are wanted, best first: at most so many, from such a place on."""
+Page = Callable[[bool, int, int], Awaitable[Sequence[ObjectId | None]]]
+"""Objects of bundles that are wanted, best first (None: a bundle has none that is not whole): of superseded ones or of
+others, and of each signer from which of its bundles on how many."""
 
 
 class SharedCommits:
@@ -64,20 +65,22 @@ async def gather_wants(
     limit: int,
     skip: frozenset[ObjectId],
 ) -> list[Want]:
-    """The first `limit` wanted objects of which something is missing, but those in `skip`; looked for page by page."""
+    """The first `limit` wanted objects of which something is missing, but those in `skip`.
+
+    Signers take turns, so that nobody can fill the list: whoever has a thousand small packages under way comes no
+    sooner with the second one than others with their first.
+    """
     wants: dict[ObjectId, Want] = {}
-    offset, size = 0, limit
-    while len(wants) < limit:
-        page = await page_of(size, offset)
-        for object_id in page:
-            if object_id in skip or object_id in wants:
-                continue
-            if want := want_of(await layouts_of(object_id)):
-                wants[want.object] = want
-            if len(wants) == limit:
-                break
-        if len(page) < size:
-            break
-        offset += size
-        size *= 2
+    for superseded in (False, True):
+        turn, turns = 0, 1
+        while page := await page_of(superseded, turn, turns):
+            for object_id in page:
+                if object_id is None or object_id in skip or object_id in wants:
+                    continue
+                if want := want_of(await layouts_of(object_id)):
+                    wants[want.object] = want
+                if len(wants) == limit:
+                    return list(wants.values())
+            turn += turns
+            turns *= 2
     return list(wants.values())

@@ -102,11 +102,12 @@ async def bundles(database: Database, where: str = "b.withheld = 0", parameters:
     return await listing.gather(database.stream(f"{listing.SELECT} WHERE {where} {listing.ORDER}", parameters))
 
 
+# An object that is whole with another size than a statement gives is not what was signed: that bundle stays partial.
 _REMAINING = """
-    SELECT coalesce(sum(CASE state WHEN 1 THEN 0 ELSE size - held END), 0) FROM (
-        SELECT max(f.size) AS size, o.state, coalesce((
+    SELECT coalesce(sum(CASE WHEN whole THEN 0 ELSE size - held END), 0) FROM (
+        SELECT f.size, o.state = 1 AND o.size = f.size AS whole, coalesce((
             SELECT max(held_bytes) FROM layouts l WHERE l.object = o.id AND l.size = f.size AND NOT refuted), 0) AS held
-        FROM files f JOIN objects o ON o.id = f.object WHERE f.statement = ? GROUP BY o.id)
+        FROM files f JOIN objects o ON o.id = f.object WHERE f.statement = ? GROUP BY o.id, f.size)
 """
 
 
@@ -146,9 +147,7 @@ def _add_statement(
         return Outcome.OVER_QUOTA, []
     _insert(db, item, None)
     package = statement.package
-    sizes: dict[ObjectId, int] = {}
-    for entry in package.files:
-        sizes[entry.sha256] = max(entry.size, sizes.get(entry.sha256, 0))
+    sizes = {entry.sha256: entry.size for entry in package.files}
     db.execute(
         "INSERT INTO bundles (statement, node, device, tps, form, seq, supersedes, captured_at, flags, size, "
         "remaining, weight, own, entry, completed) "

@@ -238,7 +238,8 @@ class Store(Protocol):
 
     # -- objects
     async def wants(self, limit: int, skip: frozenset[ObjectId] = frozenset()) -> list[Want]:
-        """Objects this node takes, at most `limit`, best first: bundles not superseded, least remaining, then id.
+        """Objects this node takes, at most `limit`, best first: bundles not superseded; of each signer the one with
+        the least remaining, then of each the next one; among them the least remaining, then by id.
 
         All objects of a bundle stand together, so that whole packages come before many halves. Empty while the
         store is over its limit.

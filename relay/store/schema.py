@@ -42,7 +42,8 @@ CREATE INDEX bundles_by_completion ON bundles (completed);
 CREATE INDEX bundles_underway ON bundles (node, withheld, weight) WHERE entry IS NULL;
 CREATE INDEX bundles_awaiting ON bundles (statement) WHERE entry IS NULL AND withheld = 0;
 CREATE INDEX bundles_withheld ON bundles (withheld) WHERE withheld = 1;
-CREATE INDEX bundles_wanted ON bundles (superseded, remaining, statement) WHERE completed IS NULL AND withheld = 0;
+CREATE INDEX bundles_wanted ON bundles (superseded, node, remaining, statement)
+    WHERE completed IS NULL AND withheld = 0;
 CREATE INDEX bundles_with_content ON bundles (entry) WHERE entry IS NOT NULL AND remaining < size;
 
 -- The files of statements, in order.

@@ -195,9 +195,9 @@ class Transfers:
             self._content.write_chunk(one.object, one.name, offset, chunk.data)
         return lacking
 
-    async def _wanted(self, size: int, offset: int) -> list[ObjectId]:
-        rows = await self._database.rows(_WANTED.format(self._undelivered), (size, offset))
-        return [ObjectId(row[0]) for row in rows]
+    async def _wanted(self, superseded: bool, turn: int, turns: int) -> list[ObjectId | None]:
+        rows = await self._database.rows(_WANTED.format(self._undelivered), (int(superseded), turn, turns))
+        return [row[0] and ObjectId(row[0]) for row in rows]
 
     async def _wanted_layouts(self, object_id: ObjectId) -> list[_Layout]:
         """The layouts by which an object may still come; none where no statement wants it."""
@@ -282,12 +282,25 @@ class Transfers:
         return settled, [*batch.completed, *useless]
 
 
+# Signers are found by leaping over the index, and of each only the bundles whose turn it is: whatever is under way.
 _WANTED = """
-    SELECT f.object FROM bundles b INDEXED BY bundles_wanted
-    CROSS JOIN files f USING (statement) JOIN objects o ON o.id = f.object
-    WHERE b.completed IS NULL AND b.withheld = 0 AND {} AND o.state != 1
-    ORDER BY b.superseded, b.remaining, b.statement, f.place
-    LIMIT ? OFFSET ?
+    WITH RECURSIVE signers (node) AS (
+        SELECT min(node) FROM bundles INDEXED BY bundles_wanted
+            WHERE completed IS NULL AND withheld = 0 AND superseded = ?1
+        UNION ALL SELECT (SELECT min(node) FROM bundles INDEXED BY bundles_wanted
+            WHERE completed IS NULL AND withheld = 0 AND superseded = ?1 AND node > s.node)
+        FROM signers s WHERE s.node IS NOT NULL),
+    due AS (
+        SELECT d.statement, d.remaining,
+            row_number() OVER (PARTITION BY d.node ORDER BY d.remaining, d.statement) AS turn
+        FROM signers s CROSS JOIN bundles d ON d.number IN (
+            SELECT b.number FROM bundles b INDEXED BY bundles_wanted
+            WHERE b.completed IS NULL AND b.withheld = 0 AND b.superseded = ?1 AND b.node = s.node AND {}
+            ORDER BY b.remaining, b.statement LIMIT ?3 OFFSET ?2)
+        WHERE s.node IS NOT NULL)
+    SELECT o.id FROM due d LEFT JOIN files f ON f.statement = d.statement
+    LEFT JOIN objects o ON o.id = f.object AND o.state != 1
+    ORDER BY d.turn, d.remaining, d.statement, f.place
 """
 
 # CROSS JOIN fixes the order of the loops: SQLite would begin with all that is wanted.

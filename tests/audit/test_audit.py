@@ -22,10 +22,10 @@ from relay.net.source import open_source
 from relay.receiver.auditing import Audit, Report, Scope, read_checkpoint, read_notices
 from relay.receiver.chains import Fork, Gap
 from relay.receiver.ledger import Ledger
-from relay.records.identifiers import Kind, StatementId
+from relay.records.identifiers import Kind, ObjectId, StatementId
 from relay.records.notice import Revocation, Revocations, Witnesses
 from relay.records.receipt import Inclusion
-from relay.records.statement import read_statement, sign_statement
+from relay.records.statement import FileEntry, read_statement, sign_statement
 from relay.trust.admission import Admission
 from relay.trust.roles import Role
 from relay.trust.witness import public_bytes, witness_key
@@ -268,6 +268,14 @@ async def test_an_object_altered(log: Published, change: Callable[[bytes], bytes
     path = next(iter(sorted((log.folder / "object").iterdir())))
     log.alter(f"object/{path.name}", change)
     assert path.name in await wrong(log, "wrong-object")
+
+
+async def test_a_false_size_is_its_signers_fault_and_not_the_logs(log: Published) -> None:
+    thief = make_node(log.election, "thief")
+    path = next(iter(sorted((log.folder / "object").iterdir())))
+    lie = FileEntry("x.jpg", "image/jpeg", 5, ObjectId(bytes.fromhex(path.name)), (bytes(32),))
+    log.publish([make_statement(log.election, thief, lie).raw])
+    assert (await audited(log)).missized == 1
 
 
 async def test_an_object_that_is_missing(log: Published) -> None:

@@ -144,6 +144,25 @@ async def test_a_braggart_holds_nobody_up(fleet: Fleet) -> None:
     assert await boat.read(content) == content
 
 
+async def test_a_signer_of_many_objects_that_never_come_holds_nobody_up(fleet: Fleet) -> None:
+    """They are small, and would come first: signers take turns in what a node asks for."""
+    island, liar = await fleet.launch("pulau-long"), await fleet.launch("pulau-batun")
+    boat = await fleet.carrier("km-bahari")
+    for number in range(40):
+        files = [make_file(f"{number} {place}".encode(), f"{place}.jpg") for place in range(32)]
+        await liar.take(make_statement(fleet.election, liar.node, *files))
+    await boat.visit(liar)
+    content = fleet.content()
+    statement = await island.submit(content)
+    for _, _, raw in await island.store.read([statement], 1):
+        await boat.custody.take([(Kind.STATEMENT, raw)])
+    offered = {one.object for one in await boat.host(island).wants(0)}
+    assert object_of(content) in offered
+    fleet.clock.now += 60  # what was offered is claimed by the visitor for a while
+    await boat.visit(island)
+    assert await boat.state(statement) is State.WAITING
+
+
 async def test_a_glutton_gets_each_chunk_once(fleet: Fleet) -> None:
     island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
     content = fleet.content()

@@ -10,6 +10,7 @@ import pytest
 from relay.errors import Malformed
 from relay.limits import MAX_CHUNKS_PER_PACKAGE
 from relay.records.identifiers import sha256
+from relay.records.statement import FileEntry
 from relay.store.interface import State
 from relay.sync import arrival
 from tests.factory import make_file, make_statement, object_of
@@ -98,3 +99,19 @@ async def test_sha256sum_agrees(fleet: Fleet) -> None:
         path = await boat.store.object_path(object_of(content))
         assert isinstance(path, Path)
         assert path.name == sha256(path.read_bytes()).hex() == sha256(content).hex()
+
+
+async def test_an_object_with_a_false_size_is_never_logged(fleet: Fleet) -> None:
+    """Somebody signs for a photograph of another device, and gives it a size that it does not have."""
+    receiver = await fleet.receiver()
+    island, liar = await fleet.launch("pulau-long"), await fleet.launch("pulau-batun")
+    content = fleet.content()
+    honest = await island.submit(content)
+    await island.visit(receiver)
+    lie = make_statement(
+        fleet.election, liar.node, FileEntry("x.jpg", "image/jpeg", 5, object_of(content), (bytes(32),))
+    )
+    assert await liar.take(lie) == ["new"]
+    await liar.visit(receiver)
+    assert await receiver.state(honest) is State.DELIVERED
+    assert await receiver.store.log_statements(0, 9) == [raw for _, _, raw in await receiver.store.read([honest], 1)]

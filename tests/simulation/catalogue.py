@@ -7,6 +7,7 @@ waiting, crashes.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -207,9 +208,7 @@ class Catalogue:
             return Outcome.KNOWN
         if not own and not rules.keeps_all and self._is_over_quota(item.signer, statement.size, rules):
             return Outcome.OVER_QUOTA
-        sizes: dict[ObjectId, int] = {}
-        for file in statement.package.files:
-            sizes[file.sha256] = max(file.size, sizes.get(file.sha256, 0))
+        sizes = {file.sha256: file.size for file in statement.package.files}
         row = Row(statement, item.signer, own, statement.size, sizes, entry=entry)
         self.records[item.id] = Record(item.kind, item.raw, "", 0)
         self.rows[statement.id] = self.open[statement.id] = row
@@ -254,9 +253,14 @@ class Catalogue:
         return [one for one in item.layouts if not one.refuted]
 
     def wanting(self, rules: Rules) -> Iterator[ObjectId]:
-        """Objects of bundles that are to become complete, the best first."""
+        """Objects of bundles that are to become complete, the best first; signers take turns."""
+        turns: Counter[tuple[bool, NodeId]] = Counter()
+        queue: list[tuple[bool, int, int, StatementId, Row]] = []
         rows = [row for row in self.open.values() if self._takes(row, rules)]
-        for row in sorted(rows, key=lambda row: (row.superseded, row.remaining, row.id)):
+        for row in sorted(rows, key=lambda row: (row.remaining, row.id)):
+            turns[row.superseded, row.node] += 1
+            queue.append((row.superseded, turns[row.superseded, row.node], row.remaining, row.id, row))
+        for *_, row in sorted(queue, key=lambda one: one[:4]):
             yield from row.objects
 
     def settle(self, objects: Iterable[ObjectId]) -> list[StatementId]:
@@ -336,7 +340,7 @@ class Catalogue:
     def _remaining(self, object_id: ObjectId, size: int) -> int:
         item = self.objects[object_id]
         if item.whole is not None:
-            return 0
+            return 0 if item.size == size else size
         held = [one.bytes_of(one.held) for one in item.layouts if one.size == size and not one.refuted]
         return size - max(held, default=0)
 

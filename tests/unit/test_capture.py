@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
@@ -9,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from relay.errors import BadInput
-from relay.limits import MAX_FILE, MAX_FILES, MAX_REASON
+from relay.errors import BadInput, StoreError
+from relay.limits import MAX_FILE, MAX_FILES, MAX_REASON, SEALING_OVERHEAD
 from relay.node.capture import Captured, Submission, capture
 from relay.node.home import Home
 from relay.records.encoding import decode
-from relay.records.identifiers import Kind, StatementId
+from relay.records.identifiers import Kind, ObjectId, StatementId
 from relay.records.notice import Receiver, Receivers, Register, Station
 from relay.records.statement import Package, read_statement
 from relay.records.tally import Tally
@@ -89,6 +90,38 @@ async def test_promise_7_a_correction_names_what_it_supersedes(desk: Desk) -> No
     assert await desk.ship.state(first.id) is State.WAITING
 
 
+async def test_a_reason_is_one_line(desk: Desk) -> None:
+    first = await desk.capture()
+    second = await desk.capture(supersedes=first.id, reason=" typed 12\r\nfor\t21 \n")
+    assert (await desk.package(second.id)).reason == "typed 12 for 21"
+
+
+async def test_two_at_once_take_turns_in_the_chain(desk: Desk) -> None:
+    """Neither may stop the event loop while it waits for the other."""
+    captured = await asyncio.gather(*(desk.capture(captured_at=at) for at in range(3)))
+    assert sorted([(await desk.package(one.id)).seq for one in captured]) == [1, 2, 3]
+
+
+async def test_content_that_cannot_be_kept_after_all_is_told_with_the_packages_id(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its statement is durable by then: to say that nothing was kept would have it signed for twice."""
+    store, adopt, calls = desk.ship.store, desk.ship.store.adopt, 0
+
+    async def failing(object_id: ObjectId, source: Path) -> bool:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise StoreError("The disk is full", "Free some space.")
+        return await adopt(object_id, source)
+
+    monkeypatch.setattr(store, "adopt", failing)
+    with pytest.raises(StoreError, match="is signed and kept") as told:
+        await desk.capture()
+    (bundle,) = await store.bundles()
+    assert bundle.id.hex() in str(told.value)
+
+
 async def test_names_are_made_safe_and_different(desk: Desk, tmp_path: Path) -> None:
     paths = []
     for folder, name in enumerate(["a.jpg", "a.jpg", "b\n:\\c.jpg", " .. ", "x" * 250 + ".jpg", "\udcff.jpg"]):
@@ -154,6 +187,8 @@ async def test_promise_10_a_bad_file_is_named_and_nothing_kept(
         ({"tps": "tps-2"}, "not one of this device's"),
         ({"form": "form-9"}, "not of this election"),
         ({"reason": "x" * (MAX_REASON + 1)}, "too long"),
+        ({"reason": "\x1b[2J"}, "cannot be printed"),
+        ({"reason": "mistyped"}, "for a correction"),
         ({"supersedes": StatementId(bytes(32))}, "not on this device"),  # type: ignore[arg-type]
     ],
 )
@@ -191,6 +226,30 @@ async def test_a_sealed_election_seals_files_and_tally(desk: Desk) -> None:
     assert desk.photo.read_bytes() not in path.read_bytes()
     assert open_sealed(path.read_bytes(), private, subject) == desk.photo.read_bytes()
     assert not [file for file in desk.home.path.iterdir() if file.name.startswith(".sealed")]
+
+
+@pytest.mark.parametrize("size", [MAX_FILE, MAX_FILE - SEALING_OVERHEAD + 1])
+async def test_what_sealing_would_make_too_large_is_refused_and_never_cut_short(desk: Desk, size: int) -> None:
+    entry = Receiver("receiver", (), desk.ship.node.identity.certificate, public_sealing_key(make_sealing_key()))
+    await desk.ship.take(desk.fleet.publish(Receivers((entry,), sealed=True)))
+    os.truncate(desk.photo, size)
+    with pytest.raises(BadInput, match="too large"):
+        await desk.capture()
+    assert await desk.ship.store.bundles() == []
+
+
+async def test_a_file_that_changes_before_it_is_sealed_is_refused(desk: Desk) -> None:
+    entry = Receiver("receiver", (), desk.ship.node.identity.certificate, public_sealing_key(make_sealing_key()))
+    await desk.ship.take(desk.fleet.publish(Receivers((entry,), sealed=True)))
+
+    def shorten(what: str, _size: int) -> None:
+        if what == "read":
+            os.truncate(desk.photo, 5)
+
+    submission = Submission("tps-1", "form-1", (desk.photo,), None, 0)
+    with pytest.raises(BadInput, match="changed while"):
+        await capture(desk.home, desk.ship.member, desk.ship.custody, submission, shorten)
+    assert await desk.ship.store.bundles() == []
 
 
 async def test_a_sealed_election_without_its_key_takes_nothing(desk: Desk) -> None:

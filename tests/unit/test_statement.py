@@ -38,6 +38,7 @@ HASHES = st.binary(min_size=32, max_size=32)
 STATEMENTS = HASHES.map(lambda one: StatementId(RecordId(one)))
 CODES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", fullmatch=True)
 NAMES = st.text(st.characters(exclude_categories=("C", "Z"), exclude_characters="/\\:."), min_size=1, max_size=60)
+LINES = st.text(max_size=50).map(lambda text: "".join(one for one in text if one.isprintable()))
 TALLIES = st.builds(
     Tally,
     st.dictionaries(st.sampled_from(COUNTS), st.integers(-MAX_TALLY_VALUE, MAX_TALLY_VALUE)),
@@ -61,6 +62,7 @@ def packages(draw: st.DrawFn) -> Package:
     files = tuple(draw(file_entries(name)) for name in names)
     previous = draw(st.none() | STATEMENTS)
     sealed = draw(st.booleans())
+    supersedes = draw(st.none() | STATEMENTS)
     return Package(
         election=draw(CODES),
         tps=draw(CODES),
@@ -73,8 +75,8 @@ def packages(draw: st.DrawFn) -> Package:
         sealed_tally=draw(st.binary(max_size=50)) if sealed else None,
         sealed=sealed,
         flags=tuple(draw(st.lists(CODES, max_size=3))),
-        supersedes=draw(st.none() | STATEMENTS),
-        reason=draw(st.text(max_size=50)),
+        supersedes=supersedes,
+        reason=draw(LINES) if supersedes else "",
     )
 
 
@@ -177,6 +179,10 @@ def file(document: dict[str, Any]) -> dict[str, Any]:
         pytest.param(lambda d: d.update(reason=""), id="an empty reason is spelled out"),
         pytest.param(lambda d: d.update(reason="x" * (MAX_REASON + 1)), id="reason too long"),
         pytest.param(lambda d: d.update(reason=b"x"), id="reason is bytes"),
+        pytest.param(lambda d: d.update(supersedes=bytes(32), reason="a\r\nb"), id="reason of two lines"),
+        pytest.param(lambda d: d.update(supersedes=bytes(32), reason="\x1b[2J"), id="reason commands a terminal"),
+        pytest.param(lambda d: d.update(supersedes=bytes(32), reason="a\u202eb"), id="reason turns the text around"),
+        pytest.param(lambda d: d.update(reason="mistyped"), id="a reason, and nothing is corrected"),
         pytest.param(lambda d: d.update(flags=[]), id="empty flags are spelled out"),
         pytest.param(lambda d: d.update(flags=["a b"]), id="a flag is no slug"),
         pytest.param(lambda d: d.update(flags=["x"] * 17), id="too many flags"),
@@ -197,6 +203,10 @@ def file(document: dict[str, Any]) -> dict[str, Any]:
         pytest.param(
             lambda d: d.update(files=[file(d), file(d) | {"name": "b", "chunks": [bytes(32)]}]),
             id="one hash, two contents",
+        ),
+        pytest.param(
+            lambda d: d.update(files=[file(d), file(d) | {"name": "b", "size": file(d)["size"] - 1}]),
+            id="one hash, two sizes",
         ),
         pytest.param(lambda d: file(d).pop("chunks"), id="a file without chunks"),
         pytest.param(lambda d: file(d).update(more=1), id="a file with an unknown key"),

@@ -110,12 +110,13 @@ async def _complete(db: Any, statements: Sequence[bytes]) -> list[StatementId]:
     return [StatementId(row[0]) for row in await db.fetch(_COMPLETE, statements)]
 
 
+# An object that is whole with another size than a statement gives is not what was signed: that bundle stays partial.
 _COUNT_REMAINING = """
     UPDATE bundles b SET remaining = (
-        SELECT coalesce(sum(CASE WHEN o.whole THEN 0 ELSE n.size - coalesce((
+        SELECT coalesce(sum(CASE WHEN o.whole AND o.size = n.size THEN 0 ELSE n.size - coalesce((
             SELECT max(l.held_bytes) FROM layouts l
             WHERE l.object = n.object AND l.size = n.size AND NOT l.refuted), 0) END), 0)
-        FROM (SELECT f.object, max(f.size) AS size FROM files f WHERE f.statement = b.statement GROUP BY f.object) n
+        FROM (SELECT DISTINCT f.object, f.size FROM files f WHERE f.statement = b.statement) n
         JOIN objects o ON o.id = n.object)
     WHERE b.statement = ANY($1::bytea[])
 """
@@ -260,8 +261,5 @@ _INSERT_LAYOUT = """
 
 
 def _sizes(statement: Statement) -> dict[ObjectId, int]:
-    """The objects of a statement, each once; of a file that it names twice, the larger size."""
-    sizes: dict[ObjectId, int] = {}
-    for entry in statement.package.files:
-        sizes[entry.sha256] = max(entry.size, sizes.get(entry.sha256, 0))
-    return sizes
+    """The objects of a statement, each once, with their sizes."""
+    return {entry.sha256: entry.size for entry in statement.package.files}

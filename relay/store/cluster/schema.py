@@ -35,7 +35,8 @@ CREATE INDEX bundles_of_chain ON bundles (node, seq);
 CREATE INDEX bundles_superseding ON bundles (supersedes) WHERE supersedes IS NOT NULL;
 CREATE INDEX bundles_to_log ON bundles (completed) WHERE completed IS NOT NULL AND entry IS NULL;
 CREATE INDEX bundles_awaiting ON bundles (statement) WHERE entry IS NULL;
-CREATE INDEX bundles_wanted ON bundles (superseded, remaining, statement) WHERE completed IS NULL;
+CREATE INDEX bundles_wanted ON bundles (superseded, node, remaining, statement)
+    WHERE completed IS NULL AND NOT withheld;
 
 -- The files of statements, in order.
 CREATE TABLE files (

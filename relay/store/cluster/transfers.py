@@ -158,8 +158,8 @@ class Transfers:
         await self._tidy(freed)
         return True
 
-    async def _wanted(self, size: int, offset: int) -> list[ObjectId]:
-        return [ObjectId(row[0]) for row in await self._database.rows(_WANTED, size, offset)]
+    async def _wanted(self, superseded: bool, turn: int, turns: int) -> list[ObjectId | None]:
+        return [row[0] and ObjectId(row[0]) for row in await self._database.rows(_WANTED, superseded, turn, turns)]
 
     async def _wanted_layouts(self, object_id: ObjectId) -> list[_Layout]:
         """The layouts by which an object may still come; none where no statement wants it."""
@@ -361,9 +361,13 @@ def _indices(bits: int) -> list[int]:
 
 
 _WANTED = """
-    SELECT f.object FROM bundles b JOIN files f USING (statement) JOIN objects o ON o.id = f.object
-    WHERE b.completed IS NULL AND NOT b.withheld AND NOT o.whole
-    ORDER BY b.superseded, b.remaining, b.statement, f.place LIMIT $1 OFFSET $2
+    SELECT o.id FROM (
+        SELECT b.statement, b.remaining, row_number() OVER (
+            PARTITION BY b.node ORDER BY b.remaining, b.statement) AS turn
+        FROM bundles b WHERE b.completed IS NULL AND NOT b.withheld AND b.superseded = $1) d
+    LEFT JOIN files f ON f.statement = d.statement LEFT JOIN objects o ON o.id = f.object AND NOT o.whole
+    WHERE d.turn > $2 AND d.turn <= $2 + $3
+    ORDER BY d.turn, d.remaining, d.statement, f.place
 """
 _LAYOUTS = """
     SELECT l.object, l.layout, l.size, l.hashes, l.held FROM layouts l JOIN objects o ON o.id = l.object
