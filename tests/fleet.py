@@ -218,7 +218,8 @@ class Fleet:
             keeps_all=role is Role.RECEIVER,
             clock=self.clock,
         )
-        custody = Custody(Admission(self.election.root), store)
+        log = node.identity.node if role is Role.RECEIVER else None
+        custody = Custody(Admission(self.election.root), store, log=log)
         ship = Ship(node, self.election, custody, self.clock, folder)
         self.ships.append(ship)
         await ship.take(*self.notices)

@@ -38,6 +38,7 @@ from relay.sync.custody import Custody
 from relay.trust.admission import Admission
 from relay.trust.certificates import Identity, make_request, node_id, read_certificate
 from relay.trust.enrolment import Enrolment, pem_block, read_enrolment
+from relay.trust.roles import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,8 @@ class Home:
         config = config or self.config()
         store = await open_store(self.store_folder, self.public_folder, config, member.identity)
         try:
-            custody = Custody(Admission(member.root), store, secrets.randbits(40))
+            log = member.identity.node if member.identity.role is Role.RECEIVER else None
+            custody = Custody(Admission(member.root), store, secrets.randbits(40), log)
             await custody.load()
             yield custody
         finally:

@@ -17,8 +17,9 @@ from itertools import islice
 from relay.errors import Malformed, Refused
 from relay.limits import JUDGED_AT_ONCE, MAX_HEADS, MAX_RECORD, MAX_REFUSALS, TOLD_REFUSALS
 from relay.log.merkle import leaf_hash
-from relay.records.identifiers import Kind, RecordId, sha256
+from relay.records.identifiers import Kind, NodeId, RecordId, sha256
 from relay.records.receipt import Receipt
+from relay.records.statement import Statement
 from relay.store.interface import Outcome, Store
 from relay.store.recordset import item_of, kind_end
 from relay.sync.alarm import raise_alarm
@@ -31,6 +32,8 @@ from relay.trust.witness import SPLIT_VIEW
 logger = logging.getLogger(__name__)
 
 UNASKED = "unasked"
+_RECEIVERS = "receivers"
+"""The note that keeps which receivers notices named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +58,16 @@ class Verdict:
 class Custody:
     """Admission and store of one node, kept in step: a notice that comes into force rules at once.
 
-    Its counts begin at `first`, drawn at random by a daemon: after a restart they are not what they were before.
+    Its counts begin at `first`, drawn at random by a daemon: after a restart they are not what they were before. `log`
+    is a receiver's own node id: whose log this is; None at other nodes.
     """
 
-    def __init__(self, admission: Admission, store: Store, first: int = 0) -> None:
+    def __init__(self, admission: Admission, store: Store, first: int = 0, log: NodeId | None = None) -> None:
         self.admission = admission
         self.store = store
+        self._log = log
+        self._receivers: set[NodeId] = set()
+        """The receivers that notices named: in force now, or known to this node before."""
         self.news = Signal(first)
         """Rings whenever something new was taken, or a bundle became complete."""
         self.content = first
@@ -89,6 +96,10 @@ class Custody:
                 if (kind, sha256(raw)) not in self.refused:
                     logger.warning("left a %s that was kept out of force: %s", kind.name.lower(), error.what)
                     self._remember_refused(kind, sha256(raw))
+        if notices:
+            noted = (await self.store.notes()).get(_RECEIVERS, "")
+            self._receivers.update(NodeId(bytes.fromhex(one)) for one in noted.split())
+            self._know_receivers()
         for signed in self.admission.checkpoints.values():
             await self._hear(head_of_checkpoint(signed.raw))
         if not self._recalled:
@@ -104,6 +115,7 @@ class Custody:
         if self._rules_anew:
             self._rules_anew = False
             try:
+                await self._note_receivers()
                 await self.store.withhold(self.admission.revoked)
             except BaseException:
                 self._rules_anew = True
@@ -136,6 +148,7 @@ class Custody:
             if self.admission.install(item) and kind is Kind.NOTICE:
                 self._rules_anew = True
                 self.refused.clear()
+                self._know_receivers()
             admitted.append((place, item))
         if refused > TOLD_REFUSALS:
             logger.warning("refused %d records more that came with these", refused - TOLD_REFUSALS)
@@ -164,10 +177,40 @@ class Custody:
         if head is not None:
             await self._hear(head)
         if isinstance(item.body, Receipt):
+            self._check_log(item)
             await self._check_leaf(item.body)
+        if isinstance(item.body, Statement) and self._log is not None:
+            self._check_form(item.body)
         if asked is not None and _offered_as(item, raw) not in asked:
             raise Refused(UNASKED, f"A peer sent a {kind.name.lower()} that it was not asked for")
         return item
+
+    def _check_log(self, receipt: Admitted) -> None:
+        """A receipt frees content: so the office has to have named whose log it is of. One that was replaced stays
+        good for what it signed. What stands in another log is not in a receiver's own."""
+        if receipt.signer not in self._receivers:
+            raise Refused(
+                "unknown-log",
+                "A receipt is by a receiver that no notice names",
+                "Ask the election office for the notice that names its receivers.",
+            )
+        if self._log is not None and receipt.signer != self._log:
+            raise Refused("foreign-log", "A receipt is of the log of another receiver")
+
+    def _check_form(self, statement: Statement) -> None:
+        """A receiver logs for good, and whoever reads the log: what the register does not list has no place in it."""
+        forms, form = self.admission.forms, statement.package.form
+        if forms and form not in forms:
+            raise Refused("unknown-form", f"A statement is for form {form}, which the register does not list")
+
+    def _know_receivers(self) -> None:
+        self._receivers |= self.admission.receiver_nodes
+
+    async def _note_receivers(self) -> None:
+        """Keep who was named, for when the notice that did so is replaced."""
+        named = " ".join(sorted(one.hex() for one in self._receivers))
+        if (await self.store.notes()).get(_RECEIVERS, "") != named:
+            await self.store.set_note(_RECEIVERS, named)
 
     async def _check_leaf(self, receipt: Receipt) -> None:
         for _, _, statement in await self.store.read([receipt.statement], MAX_RECORD):

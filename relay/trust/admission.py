@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
@@ -104,6 +105,15 @@ class Admission:
     def receivers(self) -> tuple[Receiver, ...]:
         """The receivers in force."""
         return tuple(self._receivers.values())
+
+    @property
+    def receiver_nodes(self) -> set[NodeId]:
+        """The node ids of the receivers in force; those whose certificate is not this election's are left out."""
+        found: set[NodeId] = set()
+        for receiver in self._receivers.values():
+            with suppress(Malformed, Refused):
+                found.add(self.identify(receiver.certificate).node)
+        return found
 
     @property
     def sealed(self) -> bool:

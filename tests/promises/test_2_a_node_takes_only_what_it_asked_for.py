@@ -7,6 +7,7 @@ import pytest
 
 from relay.errors import Malformed
 from relay.records.identifiers import Kind
+from relay.records.notice import Register
 from relay.store.interface import State
 from tests.factory import make_file, make_statement, object_of
 from tests.fleet import CHUNK, Fleet, each
@@ -171,3 +172,13 @@ async def test_a_glutton_gets_each_chunk_once(fleet: Fleet) -> None:
     await island.visit(glutton)
     assert glutton.taken == 4
     assert glutton.asked < 1_100
+
+
+async def test_a_receiver_takes_no_form_that_the_register_does_not_list(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    island = await fleet.launch("pulau-long")
+    statements = [make_statement(fleet.election, island.node, form=form) for form in ("form-1", "form-9")]
+    assert await receiver.take(*statements) == ["new", "new"], "without a register there is nothing to compare it with"
+    await receiver.take(fleet.publish(Register(("form-1", "form-2"), ())))
+    more = [make_statement(fleet.election, island.node, form=form) for form in ("form-2", "form-9")]
+    assert await receiver.take(*more) == ["new", "unknown-form"]

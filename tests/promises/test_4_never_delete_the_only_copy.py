@@ -6,8 +6,11 @@ import pytest
 
 from relay.errors import StoreError
 from relay.node.retention import free_delivered
-from relay.records.identifiers import StatementId
+from relay.records.identifiers import Kind, StatementId
+from relay.records.notice import Receiver, Receivers
 from relay.store.interface import State
+from relay.sync.custody import Custody
+from relay.trust.admission import Admission
 from relay.trust.roles import Role
 from tests.factory import make_election, make_file, make_node, make_receipt, make_statement, object_of
 from tests.fleet import Fleet, Ship
@@ -129,3 +132,54 @@ async def test_withheld_content_stays(fleet: Fleet) -> None:
         await boat.store.free([object_of(content)])
     await boat.store.withhold([])
     assert await boat.state(statement) is State.WAITING
+
+
+async def test_a_receipt_by_a_receiver_that_no_notice_names_frees_nothing(fleet: Fleet) -> None:
+    """It is enrolled, and its proof is right: of a log that nobody was told of."""
+    await fleet.receiver()
+    impostor = await fleet.launch("impostor", Role.RECEIVER)
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    content = fleet.content()
+    statement = make_statement(fleet.election, island.node, make_file(content))
+    await boat.take(statement)
+    await boat.stage(content, range(4))
+    assert await boat.take(make_receipt(fleet.election, impostor.node, statement)) == ["unknown-log"]
+    assert await free(boat) == 0
+    assert await boat.read(content) == content
+
+
+async def test_receipts_of_a_receiver_that_was_replaced_stay_good(fleet: Fleet) -> None:
+    """For whoever knew the notice that named it, also after a restart."""
+    first = await fleet.receiver("receiver")
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    second = await fleet.launch("replacement", Role.RECEIVER)
+    statement = make_statement(fleet.election, island.node, make_file(fleet.content()))
+    entry = Receiver("replacement", ("https://b.example:8470",), second.node.identity.certificate)
+    replaced = fleet.publish(Receivers((entry,)), version=2)
+    await boat.take(statement, replaced)
+    again = Custody(Admission(fleet.election.root), boat.store)
+    await again.load()
+    boat.custody = again
+    newcomer = await fleet.carrier("km-baru")
+    receipt = make_receipt(fleet.election, first.node, statement)
+    assert await newcomer.take(receipt) == ["new"], "it was handed the notices in the order in which they came"
+    assert await boat.take(receipt) == ["new"]
+    assert await boat.state(StatementId(statement.id)) is State.DELIVERED
+
+
+async def test_at_a_receiver_only_the_receipts_of_its_own_log_count(fleet: Fleet) -> None:
+    receiver, other = await fleet.receiver("receiver"), await fleet.launch("other", Role.RECEIVER)
+    entries = [
+        Receiver(one.name, (f"https://{one.name}.example:8470",), one.node.identity.certificate)
+        for one in (receiver, other)
+    ]
+    await receiver.take(fleet.publish(Receivers(tuple(entries)), version=2))
+    island = await fleet.launch("pulau-long")
+    statement = await island.submit()
+    for _, _, raw in await island.store.read([statement], 1):
+        signed = fleet.election.admission.admit(Kind.STATEMENT, raw)
+        assert await receiver.take(make_receipt(fleet.election, other.node, signed, 7)) == ["foreign-log"]
+    await island.visit(receiver)
+    bundle = await receiver.bundle(statement)
+    assert bundle is not None
+    assert bundle.entry == 0

@@ -198,7 +198,8 @@ class Ship:
 
     async def _started(self, notices: Sequence[Admitted]) -> bool:
         store = MemoryStore.open(self.disk, self._rules, self.traits.storage_limit, self.wall)
-        self.custody = Custody(Admission(self.member.root), store)
+        log = self.member.identity.node if self.is_receiver else None
+        self.custody = Custody(Admission(self.member.root), store, log=log)
         self.home = Quarters()
         self._leave_work()
         self._claims = Claims()
