@@ -142,6 +142,11 @@ DEFAULT_RETENTION = 90 * 86_400
 QUOTA_BYTES = 1 * GIB
 """Bytes of undelivered bundles that a node carries for one signer."""
 QUOTA_STATEMENTS = 1_000
+QUOTA_STATEMENTS_AT_RECEIVER = 1_280
+"""Statements of one signer that a receiver logs altogether: five forms of each of the 64 stations that a certificate
+may name, each with three corrections."""
+QUOTA_BYTES_AT_RECEIVER = 16 * GIB
+"""Bytes of their bundles: 12 MiB of photographs each."""
 
 CHAIN_SECONDS = 0.05
 """How often a capture asks whether another one is done with the device's chain."""

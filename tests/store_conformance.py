@@ -199,6 +199,25 @@ class StoreConformance:
         statements = [cast.statement(cast.content(9)) for _ in range(3)]
         assert await store.add(statements) == [Outcome.NEW] * 3
 
+    async def test_a_receiver_takes_so_much_of_one_signer_altogether(self, opener: Opener, cast: Cast) -> None:
+        """What is in the log already counts: a stolen key may not go on for ever."""
+        store = await opener(keeps_all=True, quota_statements=2)
+        first, *more = (cast.statement() for _ in range(4))
+        other = cast.statement(node=cast.other)
+        assert await store.add([first, first]) == [Outcome.NEW, Outcome.KNOWN]
+        batch = LogBatch(0, (StatementId(first.id),), (cast.receipt(first),), LogState(1, b"", b"checkpoint"))
+        await store.append(batch)
+        said = await store.add([*more, other, first])
+        assert said == [Outcome.NEW, Outcome.OVER_QUOTA, Outcome.OVER_QUOTA, Outcome.NEW, Outcome.KNOWN]
+        assert await store.add([more[0], more[1]]) == [Outcome.KNOWN, Outcome.OVER_QUOTA]
+        assert len(await store.bundles()) == 3
+
+    async def test_a_receivers_quota_counts_bytes(self, opener: Opener, cast: Cast) -> None:
+        first, second = cast.statement(cast.content()), cast.statement(cast.content())
+        store = await opener(keeps_all=True, quota_bytes=getattr(first.body, "size", 0) + 1)
+        assert await store.add([first]) == [Outcome.NEW]
+        assert await store.add([second]) == [Outcome.OVER_QUOTA]
+
     async def test_a_revoked_signer_is_withheld_and_may_come_back(self, opener: Opener, cast: Cast) -> None:
         store = await opener()
         content = cast.content()

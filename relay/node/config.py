@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from relay.errors import BadInput
-from relay.limits import DEFAULT_RETENTION, KIB, MAX_CONFIG, MAX_PEERS, MAX_URL, QUOTA_BYTES, QUOTA_STATEMENTS
+from relay.limits import DEFAULT_RETENTION, KIB, MAX_CONFIG, MAX_PEERS, MAX_URL
 from relay.records.notice import is_receiver_url
+from relay.store.quota import QUOTA, QUOTA_AT_RECEIVER, Quota
 
 _ADVICE = "Correct config.toml (docs/reference/config.md lists the keys) and start again."
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%\w-]+\]|[\w.-]+):\d{1,5}", re.ASCII)
@@ -60,8 +61,16 @@ class Config:
     bucket_region: str | None = None
     storage_limit: int | None = None
     retention: int = DEFAULT_RETENTION
-    quota_bytes: int = field(default=QUOTA_BYTES)
-    quota_statements: int = field(default=QUOTA_STATEMENTS)
+    quota_bytes: int | None = None
+    quota_statements: int | None = None
+
+    def quota(self, *, at_receiver: bool) -> Quota:
+        """What is taken of one signer: the configured amounts, or those of the role."""
+        usual = QUOTA_AT_RECEIVER if at_receiver else QUOTA
+        return Quota(
+            usual.bytes if self.quota_bytes is None else self.quota_bytes,
+            usual.statements if self.quota_statements is None else self.quota_statements,
+        )
 
 
 def parse_config(text: bytes) -> Config:

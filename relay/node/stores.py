@@ -23,11 +23,12 @@ async def open_store(folder: Path, public: Path, config: Config, identity: Ident
                 "config.toml: database and bucket are for receivers", "Remove both: this node has a store of its own."
             )
         return await open_cluster(folder, config, identity)
+    quota = config.quota(at_receiver=identity.role is Role.RECEIVER)
     return await SqliteStore.open(
         folder,
         own=identity.node,
-        quota_bytes=config.quota_bytes,
-        quota_statements=config.quota_statements,
+        quota_bytes=quota.bytes,
+        quota_statements=quota.statements,
         storage_limit=config.storage_limit,
         keeps_all=identity.role is Role.RECEIVER,
         public=public,
@@ -46,4 +47,6 @@ async def open_cluster(folder: Path, config: Config, identity: Identity) -> Stor
             f"A store in PostgreSQL and S3 needs {error.name}", "Install it: pip install 'relay-daemon[cluster]'"
         ) from error
     bucket = Bucket.open(config.bucket, config.bucket_endpoint, config.bucket_region)
-    return await ClusterStore.open(config.database, bucket, folder / "cache", own=identity.node)
+    return await ClusterStore.open(
+        config.database, bucket, folder / "cache", own=identity.node, quota=config.quota(at_receiver=True)
+    )

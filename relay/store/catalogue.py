@@ -33,7 +33,10 @@ Change = tuple[int, bytes, bool]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a store of this node keeps: quotas per signer (of others), its own node, and whether it keeps everything."""
+    """What a store of this node keeps: quotas per signer (of others), its own node, and whether it keeps everything.
+
+    A store that keeps everything counts all statements of a signer, others those without receipt.
+    """
 
     own: NodeId | None
     quota_bytes: int
@@ -143,7 +146,7 @@ def _add_statement(
     receipt = _one(db, "SELECT entry FROM receipts WHERE statement = ?", statement.id)
     if receipt is not None and not own and not rules.keeps_all:
         return Outcome.KNOWN, []
-    if not own and not rules.keeps_all and _over_quota(db, item.signer, statement.size, rules):
+    if receipt is None and not own and _over_quota(db, item.signer, statement.size, rules):
         return Outcome.OVER_QUOTA, []
     _insert(db, item, None)
     package = statement.package
@@ -210,7 +213,8 @@ def _add_file(db: sqlite3.Connection, item: Admitted, place: int, entry: FileEnt
 
 
 def _over_quota(db: sqlite3.Connection, signer: NodeId, size: int, rules: Rules) -> bool:
-    row = _one(db, "SELECT count(*), coalesce(sum(weight), 0) FROM bundles WHERE node = ? AND entry IS NULL", signer)
+    counted = "node = ?" if rules.keeps_all else "node = ? AND entry IS NULL"
+    row = _one(db, f"SELECT count(*), coalesce(sum(weight), 0) FROM bundles WHERE {counted}", signer)
     assert row is not None
     return int(row[0]) + 1 > rules.quota_statements or int(row[1]) + size > rules.quota_bytes
 

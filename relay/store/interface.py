@@ -31,7 +31,8 @@ class Outcome(StrEnum):
     STALE = "stale"
     """A notice or a checkpoint older than the one held."""
     OVER_QUOTA = "over-quota"
-    """Its signer has as much under way as a node carries for one signer; or the store's own limit is reached."""
+    """Its signer has as much under way as a node carries for one signer, or as much altogether as a receiver takes of
+    one; or the store's own limit is reached."""
 
 
 class State(StrEnum):

@@ -36,7 +36,7 @@ CREATE TABLE bundles (
     state TEXT AS (
         CASE WHEN entry IS NOT NULL THEN 'delivered' WHEN completed IS NULL THEN 'partial' ELSE 'waiting' END)
 );
-CREATE INDEX bundles_of_chain ON bundles (node, seq);
+CREATE INDEX bundles_of_chain ON bundles (node, seq, weight);
 CREATE INDEX bundles_superseding ON bundles (supersedes) WHERE supersedes IS NOT NULL;
 CREATE INDEX bundles_by_completion ON bundles (completed);
 CREATE INDEX bundles_underway ON bundles (node, withheld, weight) WHERE entry IS NULL;

@@ -68,6 +68,8 @@ class Custody:
         self._log = log
         self._receivers: set[NodeId] = set()
         """The receivers that notices named: in force now, or known to this node before."""
+        self._over_quota: set[NodeId] = set()
+        """Signers of whom was told that they are over their quota."""
         self.news = Signal(first)
         """Rings whenever something new was taken, or a bundle became complete."""
         self.content = first
@@ -155,6 +157,8 @@ class Custody:
         outcomes = await self.store.add([item for _, item in admitted]) if admitted else []
         for (place, item), outcome in zip(admitted, outcomes, strict=True):
             name = _offered_as(item, records[place][1])
+            if outcome is Outcome.OVER_QUOTA:
+                self._tell_over_quota(item)
             if outcome in (Outcome.STALE, Outcome.OVER_QUOTA):
                 self._remember_refused(item.kind, name)
             verdicts[place] = Verdict(item.kind, item.id, outcome, None, name)
@@ -202,6 +206,11 @@ class Custody:
         forms, form = self.admission.forms, statement.package.form
         if forms and form not in forms:
             raise Refused("unknown-form", f"A statement is for form {form}, which the register does not list")
+
+    def _tell_over_quota(self, item: Admitted) -> None:
+        if item.signer not in self._over_quota and isinstance(item.body, Statement):
+            self._over_quota.add(item.signer)
+            logger.warning("%s signed more than this node takes of one signer", item.body.envelope.issuer)
 
     def _know_receivers(self) -> None:
         self._receivers |= self.admission.receiver_nodes

@@ -14,6 +14,7 @@ from relay.records.identifiers import NodeId
 from relay.store.cluster.bucket import Bucket
 from relay.store.cluster.store import ClusterStore
 from relay.store.interface import Store
+from relay.store.quota import Quota
 from tests.cluster.postgres import Postgres
 from tests.cluster.swift import Swift
 from tests.store_conformance import Cast, Opener, StoreConformance, full
@@ -37,7 +38,9 @@ async def opener(
         keeps_all: bool = True,
     ) -> Store:
         place = Bucket.open(bucket, swift.endpoint, swift.region)
-        stores.append(await ClusterStore.open(database, place, tmp_path / f"cache-{len(stores)}", own=own))
+        quota = Quota(quota_bytes, quota_statements)
+        cache = tmp_path / f"cache-{len(stores)}"
+        stores.append(await ClusterStore.open(database, place, cache, own=own, quota=quota))
         return stores[-1]
 
     yield open_again

@@ -157,7 +157,7 @@ async def test_a_signer_of_many_objects_that_never_come_holds_nobody_up(fleet: F
     statement = await island.submit(content)
     for _, _, raw in await island.store.read([statement], 1):
         await boat.custody.take([(Kind.STATEMENT, raw)])
-    offered = {one.object for one in await boat.host(island).wants(0)}
+    offered = {one.object for one in await boat.host(island).wants([])}
     assert object_of(content) in offered
     fleet.clock.now += 60  # what was offered is claimed by the visitor for a while
     await boat.visit(island)

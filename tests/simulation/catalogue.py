@@ -206,7 +206,7 @@ class Catalogue:
         entry = self.receipts.get(statement.id)
         if entry is not None and not own and not rules.keeps_all:
             return Outcome.KNOWN
-        if not own and not rules.keeps_all and self._is_over_quota(item.signer, statement.size, rules):
+        if entry is None and not own and self._is_over_quota(item.signer, statement.size, rules):
             return Outcome.OVER_QUOTA
         sizes = {file.sha256: file.size for file in statement.package.files}
         row = Row(statement, item.signer, own, statement.size, sizes, entry=entry)
@@ -221,8 +221,8 @@ class Catalogue:
         return Outcome.NEW
 
     def _is_over_quota(self, signer: NodeId, size: int, rules: Rules) -> bool:
-        under_way = [row.weight for row in self.rows.values() if row.node == signer and row.entry is None]
-        return len(under_way) + 1 > rules.quota_statements or sum(under_way) + size > rules.quota_bytes
+        rows = [row for row in self.rows.values() if row.node == signer and (rules.keeps_all or row.entry is None)]
+        return len(rows) + 1 > rules.quota_statements or sum(row.weight for row in rows) + size > rules.quota_bytes
 
     def _mark_superseded(self, row: Row) -> None:
         mine = row.statement.package

@@ -17,6 +17,7 @@ from relay.records.receipt import Receipt
 from relay.records.statement import Statement
 from relay.store.interface import Outcome, Seen
 from relay.store.layouts import layout_name
+from relay.store.quota import Quota
 from relay.trust.admission import Admitted
 
 _MAX_RANK = (1 << 63) - 1
@@ -32,12 +33,15 @@ class Added:
     completed: list[StatementId] = field(default_factory=list)
 
 
-async def add(db: Any, items: Sequence[Admitted], own: NodeId | None, now: int) -> Added:
+async def add(db: Any, items: Sequence[Admitted], own: NodeId | None, quota: Quota, now: int) -> Added:
     """Keep admitted records."""
     added = Added([Outcome.KNOWN] * len(items))
+    over = await _over_quota(db, items, own, quota)
     fresh: dict[bytes, int] = {}
     for place, item in enumerate(items):
-        if isinstance(item.body, Statement | Receipt):
+        if item.id in over:
+            added.outcomes[place] = Outcome.OVER_QUOTA
+        elif isinstance(item.body, Statement | Receipt):
             fresh.setdefault(item.id, place)
         else:
             added.outcomes[place] = await _add_to_slot(db, item)
@@ -134,6 +138,34 @@ _COMPLETE = """
 """
 """In the order in which they were given. That every byte is there is not enough: promise 3 counts objects that are
 whole."""
+
+
+async def _over_quota(db: Any, items: Sequence[Admitted], own: NodeId | None, quota: Quota) -> set[bytes]:
+    """The statements that would take their signers over the quota. Receivers that take statements of one signer at the
+    same instant may take one batch too many: that fills no disk."""
+    statements = {one.id: (one.signer, one.body) for one in items if isinstance(one.body, Statement)}
+    if not statements:
+        return set()
+    rows = await db.fetch("SELECT id FROM records WHERE id = ANY($1::bytea[])", list(statements))
+    known = {row[0] for row in rows}
+    rows = await db.fetch(_TAKEN, list({signer for signer, _ in statements.values()}))
+    taken = {row[0]: (int(row[1]), int(row[2])) for row in rows}
+    over: set[bytes] = set()
+    for name, (signer, statement) in statements.items():
+        if name in known or signer == own:
+            continue
+        count, size = taken.get(signer, (0, 0))
+        if quota.holds(count + 1, size + statement.size):
+            taken[signer] = count + 1, size + statement.size
+        else:
+            over.add(name)
+    return over
+
+
+_TAKEN = """
+    SELECT b.node, count(*), sum(b.size + octet_length(r.raw)) FROM bundles b JOIN records r ON r.id = b.statement
+    WHERE b.node = ANY($1::bytea[]) GROUP BY b.node
+"""
 
 
 async def _add_to_slot(db: Any, item: Admitted) -> Outcome:

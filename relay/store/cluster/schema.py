@@ -1,7 +1,7 @@
 """The catalogue's tables in PostgreSQL, and how a database of another version is met.
 
 The tables are those of the embedded store (`relay.store.schema`), without what a receiver that keeps everything has no
-use for: quotas, freeing, the journal of a reconciliation set.
+use for: freeing, the journal of a reconciliation set.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The cluster's store: PostgreSQL and a bucket, put together. Composes the other modules of this package.
 
-A receiver's store and no other node's: it keeps everything, has no quotas and frees nothing.
+A receiver's store and no other node's: it keeps everything that is within its signers' quotas, and frees nothing.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from relay.store.interface import (
     Seen,
     Want,
 )
+from relay.store.quota import QUOTA_AT_RECEIVER, Quota
 from relay.store.recordset import RecordSet
 from relay.trust.admission import Admitted
 
@@ -49,6 +50,7 @@ class ClusterStore:
         bucket: Bucket,
         watch: Watch,
         own: NodeId | None,
+        quota: Quota,
         cache: Path,
         clock: Callable[[], float],
     ) -> None:
@@ -56,6 +58,7 @@ class ClusterStore:
         self._bucket = bucket
         self._watch = watch
         self._own = own
+        self._quota = quota
         self._cache = cache
         self._clock = clock
         self._transfers = Transfers(database, bucket)
@@ -70,6 +73,7 @@ class ClusterStore:
         cache: Path,
         *,
         own: NodeId | None,
+        quota: Quota = QUOTA_AT_RECEIVER,
         clock: Callable[[], float] = time.time,
     ) -> ClusterStore:
         """Open the store of the database at `url` and `bucket`; make it where there is none. Raises `StoreError`.
@@ -77,7 +81,7 @@ class ClusterStore:
         `cache` is a folder for copies of content. `clock` (seconds since 1970) only marks when receipts came.
         """
         database = await Database.open(url)
-        store = ClusterStore(database, bucket, Watch(url, time.monotonic), own, cache, clock)
+        store = ClusterStore(database, bucket, Watch(url, time.monotonic), own, quota, cache, clock)
         try:
             await store._load_members()
         except BaseException:
@@ -131,7 +135,7 @@ class ClusterStore:
         """See `Store`."""
 
         async def work(db: Any) -> records.Added:
-            added = await records.add(db, records_, self._own, int(self._clock()))
+            added = await records.add(db, records_, self._own, self._quota, int(self._clock()))
             if added.seen is not Seen.NOTHING or added.completed:
                 await self._watch.tell(db, Seen.NEWS if added.seen is Seen.NOTHING else added.seen)
             return added
