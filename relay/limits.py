@@ -279,6 +279,12 @@ LINGERING_SECONDS = 0.5
 """How long a visitor who was answered before the end of its call may go on talking, so that it hears the answer."""
 MAX_LARGE_CALLS_PER_PEER = 3
 """Calls of one visitor that may take some memory or time, at once; a visit makes one."""
+MAX_BODIES = 32 * MIB
+"""Bytes of bodies and answers that calls hold, of all visitors together; of more, the call begun first is ended."""
+MAX_UNSENT = 64 * KIB
+"""Bytes of an answer that wait on one connection, here and in TLS each; the rest of it waits until some were read."""
+RECORDS_AT_WORK = 8
+"""Batches of records that are judged, or gathered, at a time."""
 MAX_CHUNKS_CALL = 4 * MIB
 """Bytes of frames in one call, either way."""
 JUDGED_AT_ONCE = 64

@@ -20,6 +20,7 @@ from aiohttp import web
 from relay.errors import Malformed, Refused, RelayError, Unreachable
 from relay.limits import (
     LINGERING_SECONDS,
+    MAX_BODIES,
     MAX_CALLS_PER_PEER,
     MAX_CHUNK,
     MAX_CHUNKS_CALL,
@@ -31,6 +32,8 @@ from relay.limits import (
     MAX_PAIR,
     MAX_RECONCILE_MESSAGE,
     MAX_RECORDS_MESSAGE,
+    MAX_UNSENT,
+    RECORDS_AT_WORK,
     STALL_SECONDS,
 )
 from relay.net import routes
@@ -47,6 +50,40 @@ logger = logging.getLogger(__name__)
 Handler = Callable[[web.Request, Host], Awaitable[web.StreamResponse]]
 Arrival = Callable[[Identity, bool], None]
 """Told of the beginning and the end of every call: who, and whether it is of a visit (a call for news only waits)."""
+
+
+class _Bodies:
+    """The bytes that calls hold, of all visitors together. Of too many, the call that was begun first is ended: an
+    honest one takes a moment, and who trickles or does not read makes room for others."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, int] = {}
+        self._transports: dict[int, asyncio.Transport | None] = {}
+        self._total = 0
+
+    def add(self, request: web.Request, size: int) -> None:
+        """A call holds so many bytes more."""
+        call = id(request)
+        self._transports.setdefault(call, request.transport)
+        self._held[call] = self._held.get(call, 0) + size
+        self._total += size
+        while self._total > MAX_BODIES and len(self._held) > 1:
+            transport = self._release(next(iter(self._held)))
+            if transport is not None:
+                transport.abort()
+
+    def release(self, request: web.Request) -> None:
+        """A call is over."""
+        self._release(id(request))
+
+    def _release(self, call: int) -> asyncio.Transport | None:
+        self._total -= self._held.pop(call, 0)
+        return self._transports.pop(call, None)
+
+
+_BODIES = web.AppKey("bodies", _Bodies)
+_RECORDS = web.AppKey("records", asyncio.Semaphore)
+"""Turns at batches of records, which take several times their bytes. Nobody waits for a visitor within one."""
 
 
 class SyncServer:
@@ -67,6 +104,7 @@ class SyncServer:
         self._arrival = arrival
         self._most, self._handshakes = most, handshakes
         self._calls: Counter[tuple[bytes, str]] = Counter()
+        self._bodies = _Bodies()
         self._runner: web.AppRunner | None = None
         self._door: Door | None = None
 
@@ -81,6 +119,8 @@ class SyncServer:
     def runner(self) -> web.AppRunner:
         """What answers on connections, wherever they come from. Nothing is ever decompressed."""
         app = web.Application(client_max_size=MAX_RECORDS_MESSAGE)
+        app[_BODIES] = self._bodies
+        app[_RECORDS] = asyncio.Semaphore(RECORDS_AT_WORK)
         for path, handler in _HANDLERS.items():
             app.router.add_post(path, self._guarded(path, handler))
         return web.AppRunner(
@@ -107,7 +147,10 @@ class SyncServer:
                 with self._at_work(request, identity, path):
                     self._arrival(identity, path != routes.NEWS)
                     try:
-                        return await handler(request, self._host_for(identity))
+                        response = await handler(request, self._host_for(identity))
+                        if isinstance(response, web.Response) and isinstance(response.body, bytes):
+                            response = await _send(request, response.body)
+                        return response
                     finally:
                         self._arrival(identity, path != routes.NEWS)
             except RelayError as error:
@@ -136,6 +179,7 @@ class SyncServer:
             with self._door.call(request.transport) if self._door is not None else nullcontext():
                 yield
         finally:
+            self._bodies.release(request)
             for key in bounds:
                 self._calls[key] -= 1
                 if not self._calls[key]:
@@ -182,10 +226,26 @@ async def _body(request: web.Request, limit: int) -> bytes:
         if size > limit:
             raise Malformed(f"A call is over its limit of {limit} bytes")
         parts.append(part)
+        request.app[_BODIES].add(request, len(part))
 
 
 def _reply(body: bytes) -> web.Response:
     return web.Response(body=body, content_type=routes.MEDIA_TYPE)
+
+
+async def _send(request: web.Request, body: bytes) -> web.StreamResponse:
+    """Send an answer while its call counts, part by part: a visitor that does not read holds one part up, and is let
+    go."""
+    if request.transport is not None:
+        request.transport.set_write_buffer_limits(MAX_UNSENT)
+    response = web.StreamResponse(headers={"Content-Type": routes.MEDIA_TYPE})
+    response.content_length = len(body)
+    await response.prepare(request)
+    for start in range(0, len(body), MAX_UNSENT):
+        async with asyncio.timeout(STALL_SECONDS):
+            await response.write(body[start : start + MAX_UNSENT])
+    await response.write_eof()
+    return response
 
 
 async def _hello(request: web.Request, host: Host) -> web.StreamResponse:
@@ -213,12 +273,16 @@ async def _consistency(request: web.Request, host: Host) -> web.StreamResponse:
 
 async def _get_records(request: web.Request, host: Host) -> web.StreamResponse:
     ids = [RecordId(one) for one in messages.decode_ids(await _body(request, MAX_MESSAGE))]
-    return _reply(messages.encode_records(await host.get_records(ids)))
+    async with request.app[_RECORDS]:
+        answer = messages.encode_records(await host.get_records(ids))
+        request.app[_BODIES].add(request, len(answer))
+    return _reply(answer)
 
 
 async def _put_records(request: web.Request, host: Host) -> web.StreamResponse:
-    records = messages.decode_records(await _body(request, MAX_RECORDS_MESSAGE))
-    return _reply(messages.encode_outcomes(await host.put_records(records)))
+    body = await _body(request, MAX_RECORDS_MESSAGE)
+    async with request.app[_RECORDS]:
+        return _reply(messages.encode_outcomes(await host.put_records(messages.decode_records(body))))
 
 
 async def _holdings(request: web.Request, host: Host) -> web.StreamResponse:

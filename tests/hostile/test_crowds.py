@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 
 import pytest
 
@@ -20,13 +22,15 @@ from relay.limits import (
 )
 from relay.net.tls import client_context
 from relay.node.contacts import Contacts
-from relay.node.home import Home
-from relay.records.identifiers import sha256
+from relay.node.home import Home, Member
+from relay.records.encoding import encode
+from relay.records.identifiers import ObjectId, RecordId, StatementId, sha256
+from relay.records.statement import FileEntry, Package, sign_statement
 from relay.sync.claims import Claims
 from relay.sync.messages import SPAN
 from tests.e2e.visitors import as_node
 from tests.e2e.world import FORM, TPS, holds
-from tests.hostile.waters import Waters, connection, head, open_files
+from tests.hostile.waters import Waters, ask, connection, head, open_files
 from tests.processes import eventually
 
 CROWD = 3_000
@@ -101,6 +105,62 @@ def test_members_who_take_all_they_may_at_once_do_not_exhaust_a_node(waters: Wat
             talk.sendall(head("/chunks/get", f"Content-Length: {len(everything)}") + everything)
     boat.start()
     holds(boat, ("waiting", None))
+
+
+def test_a_crowd_of_members_together_holds_no_more_than_one_budget(waters: Waters, crowd: ExitStack) -> None:
+    """Each holds what one visitor may, of calls whose last byte never comes: sixty of them would fill the memory."""
+    island = waters.box("island", "operator", tps=[TPS])
+    boat = waters.box("boat", "carrier", peers=[waters.ports["island"]])
+    island.submit(waters.photo(300_000), tps=TPS, form=FORM)
+    island.start()
+    size = MAX_RECORDS_MESSAGE
+    talks: list[ssl.SSLSocket] = []
+    for pirate in waters.crew(60):
+        for _ in range(MAX_LARGE_CALLS_PER_PEER):
+            talks.append(crowd.enter_context(connection(pirate, waters.ports["island"])))
+            with suppress(ConnectionError, ssl.SSLError):
+                talks[-1].sendall(head("/records/put", f"Content-Length: {size}") + bytes(size - 4_000))
+    boat.start()
+    for _ in range(10):  # so that none of them stalls
+        for talk in talks:
+            with suppress(ConnectionError, ssl.SSLError):
+                talk.sendall(bytes(10))
+    holds(boat, ("waiting", None))
+
+
+def test_a_crowd_of_members_that_do_not_read_holds_no_more_than_one_budget(waters: Waters, crowd: ExitStack) -> None:
+    """Each asks for a megabyte of records, again and again, and never reads."""
+    island = waters.box("island", "operator", tps=[TPS])
+    boat = waters.box("boat", "carrier", peers=[waters.ports["island"]])
+    names = [island.submit(tps=TPS, form=FORM, tally={"voters": place}) for place in range(1)]
+    signer = Home(island.home).member()
+    large = [_large_statement(signer, place) for place in range(20)]
+    stick = waters.folder / "stick" / "statements"
+    stick.mkdir(parents=True)
+    for place, raw in enumerate(large):
+        (stick / f"{place}.cose").write_bytes(raw)
+    island.import_(stick.parent)
+    island.start()
+    ids = encode(b"".join(sha256(raw) for raw in large))
+    status, said = ask(island, waters.ports["island"], "/records/get", ids)
+    assert (status, len(said) > 900_000) == (200, True)
+    for pirate in waters.crew(60):
+        for _ in range(6):
+            talk = crowd.enter_context(connection(pirate, waters.ports["island"]))
+            with suppress(ConnectionError, ssl.SSLError):
+                talk.sendall(head("/records/get", f"Content-Length: {len(ids)}") + ids)
+    boat.start()
+    eventually(lambda: any(one["id"] == names[0] for one in boat.list()), 30, "the boat has the package")
+
+
+def _large_statement(signer: Member, place: int) -> bytes:
+    """A statement of nearly the most bytes that one may have."""
+    digest = sha256(b"large %d" % place)
+    file = FileEntry("a.jpg", "image/jpeg", 1_000 * 65_536, ObjectId(digest), tuple([digest] * 250))
+    files = tuple(replace(file, name=f"{n}.jpg", sha256=ObjectId(sha256(digest + bytes([n])))) for n in range(6))
+    who = signer.identity
+    package = Package(who.election, TPS, FORM, 2 + place, StatementId(RecordId(digest)), 0, files)
+    return sign_statement(package, who.uri, who.certificate, signer.key)
 
 
 async def test_hundreds_of_nodes_that_are_not_there_do_not_crowd_out_one_that_is(waters: Waters) -> None:

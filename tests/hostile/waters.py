@@ -7,8 +7,12 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from relay.limits import MAX_RESIDENT
 from relay.net.client import HttpPeer
@@ -16,18 +20,41 @@ from relay.net.routes import PREFIX
 from relay.net.server import SyncServer
 from relay.net.sockets import listen
 from relay.net.tls import server_context
-from relay.node.home import Home
+from relay.node.home import Home, read_pem_certificate
 from relay.sync.claims import Claims
 from relay.sync.custody import Custody
 from relay.sync.host import Host
 from relay.sync.messages import Hello
-from tests.boxes import NodeBox, free_port
+from relay.trust.certificates import issue, make_request, read_request
+from relay.trust.enrolment import pem_block
+from relay.trust.roles import Role
+from tests.boxes import PASSPHRASE, NodeBox, free_port
 from tests.e2e.visitors import as_node
 from tests.e2e.world import World
 
 
 class Waters(World):
     """A world that looks, at its end, whether every daemon is well."""
+
+    def crew(self, count: int) -> list[NodeBox]:
+        """So many enrolled carriers that only call on others: a key and a certificate each, made here."""
+        office = self.election.folder
+        root_key = load_pem_private_key((office / "root-key.pem").read_bytes(), PASSPHRASE.encode())
+        assert isinstance(root_key, Ed25519PrivateKey)
+        root = read_pem_certificate(office / "root.pem")
+        boxes: list[NodeBox] = []
+        for number in range(count):
+            key = Ed25519PrivateKey.generate()
+            request = read_request(make_request(f"crew-{number}", key))
+            certificate = issue(
+                root, root_key, request, Role.CARRIER, (), number + 1, datetime(2024, 11, 1, tzinfo=UTC)
+            )
+            home = self.folder / f"crew-{number}"
+            home.mkdir()
+            (home / "certificate.pem").write_text(pem_block("CERTIFICATE", certificate))
+            (home / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+            boxes.append(NodeBox(home))
+        return boxes
 
     def __exit__(self, *error: object) -> None:
         boxes = [box for box in self._boxes if box.daemon is not None]
