@@ -21,10 +21,10 @@ from relay.sync.messages import FRAME_HEAD, RECORD_HEAD, Greeting
 from relay.sync.ranges import VERSION
 from relay.trust.enrolment import read_enrolment
 from relay.trust.witness import log_key
-from tests.boxes import RELAY, NodeBox
-from tests.e2e.world import FORM, OTHER_TPS, TPS, holds
+from tests.boxes import RELAY, Election, NodeBox
+from tests.e2e.world import FORM, OTHER_TPS, REGISTER, TPS, holds
 from tests.hostile.waters import Waters, ask, call_on
-from tests.processes import Outcome
+from tests.processes import Outcome, eventually
 
 FILE = describe_file("form.jpg", "image/jpeg", [b"photograph"], 10)
 
@@ -125,6 +125,103 @@ def test_what_a_revoked_node_signed_is_refused_whoever_brings_it(waters: Waters)
     assert {one["tps"] for one in target.list()} == {TPS}
 
 
+def test_records_of_an_election_that_looks_alike_are_refused(waters: Waters) -> None:
+    """Another office calls its election, its receiver and its devices by the same names."""
+    receiver = waters.box("receiver", "receiver")
+    pirate = waters.box("pirate", "carrier")
+    target = waters.box("target", "carrier")
+    target.start()
+    office = Election(waters.folder / "other" / "office", REGISTER, election="hostile-2024")
+    false: dict[str, Member] = {}
+    for name, role, tps in (("island", "operator", [TPS]), ("receiver", "receiver", [])):
+        box = NodeBox(waters.folder / "other" / name)
+        office.admit(box, role, tps=tps)
+        false[name] = member(box)
+    (notice, *_) = read_enrolment(office.revoke("island").read_bytes()).notices
+    lie = statement(false["island"])
+    records = [
+        (Kind.STATEMENT, lie),
+        (Kind.RECEIPT, receipt(false["receiver"], statement_id(lie), leaf_hash(lie))),
+        (Kind.CHECKPOINT, checkpoint(false["receiver"], 3)),
+        (Kind.NOTICE, notice),
+    ]
+    said = bring(pirate, waters.ports["target"], *records)
+    assert not {"new", "known", "stale"} & set(said), said
+    assert said[0] == said[1] == "foreign-certificate"
+    assert bring(pirate, waters.ports["target"], (Kind.CHECKPOINT, checkpoint(member(receiver), 3))) == ["new"]
+
+
+def test_records_under_a_certificate_that_was_copied_are_refused(waters: Waters) -> None:
+    """Certificates are public: they are in every record. Whose is shown has to have the key."""
+    island, receiver = waters.box("island", "operator", tps=[TPS]), waters.box("receiver", "receiver")
+    pirate = waters.box("pirate", "operator", tps=[OTHER_TPS])
+    target = waters.box("target", "carrier")
+    target.start()
+    key = member(pirate).key
+    as_island, as_receiver = replace(member(island), key=key), replace(member(receiver), key=key)
+    lie = statement(as_island)
+    records = [
+        (Kind.STATEMENT, lie),
+        (Kind.RECEIPT, receipt(as_receiver, statement_id(lie), leaf_hash(lie))),
+        (Kind.CHECKPOINT, checkpoint(as_receiver, 3)),
+    ]
+    said = bring(pirate, waters.ports["target"], *records)
+    assert said == ["bad-signature"] * 3
+    assert target.list() == []
+
+
+def test_what_a_revoked_receiver_signed_is_refused(waters: Waters) -> None:
+    receiver = waters.box("receiver", "receiver")
+    island = waters.box("island", "operator", tps=[TPS])
+    boat = waters.box("boat", "carrier")
+    name = StatementId(bytes.fromhex(island.submit(waters.photo(1_000), tps=TPS, form=FORM)))  # type: ignore[arg-type]
+    island.import_(waters.election.revoke("receiver", "stolen"))
+    island.start()
+    thief = member(receiver)
+    records = [
+        (Kind.RECEIPT, receipt(thief, name, leaf_hash(b"it does not matter which"))),
+        (Kind.CHECKPOINT, checkpoint(thief, 3)),
+    ]
+    said = bring(boat, waters.ports["island"], *records)
+    assert said[0] == "revoked"
+    assert said[1] in ("revoked", "unknown-log")
+    holds(island, ("waiting", None))
+
+
+def test_an_old_notice_that_is_replayed_changes_nothing(waters: Waters) -> None:
+    """A thief brings the revocations as they were before his own."""
+    waters.box("first", "operator", tps=[OTHER_TPS])
+    thief = waters.box("thief", "operator", tps=[TPS])
+    boat = waters.box("boat", "carrier")
+    target = waters.box("target", "carrier")
+    before = read_enrolment(waters.election.revoke("first").read_bytes()).notices
+    target.import_(waters.election.revoke("thief", "stolen"))
+    target.start()
+    said = bring(boat, waters.ports["target"], *((Kind.NOTICE, raw) for raw in before))
+    assert "new" not in said
+    assert "stale" in said
+    assert sorted(target.status()["revoked"]) == ["first", "thief"]
+    assert bring(boat, waters.ports["target"], (Kind.STATEMENT, statement(member(thief)))) == ["revoked"]
+
+
+def test_a_receipt_for_a_statement_that_is_not_in_the_log_is_told(waters: Waters) -> None:
+    """The receiver proves it with a tree of its own making; the log that all see has another one of that size."""
+    receiver = waters.box("receiver", "receiver")
+    island = waters.box("island", "operator", tps=[TPS], receivers=[receiver])
+    boat = waters.box("boat", "carrier")
+    island.submit(waters.photo(1_000), tps=TPS, form=FORM)
+    for box in (receiver, island):
+        box.start()
+    holds(island, ("delivered", 0))
+    unlogged = statement(member(island), 9, previous=bytes(32))
+    lie = receipt(member(receiver), statement_id(unlogged), leaf_hash(unlogged))
+    bring(boat, waters.ports["island"], (Kind.RECEIPT, lie))
+    eventually(lambda: island.status()["alarms"], 20, "the island tells of it")
+    (alarm,) = island.status()["alarms"]
+    assert "two different logs" in alarm["what"]
+    assert "receipt" in [one["kind"] for one in alarm["evidence"]]
+
+
 def test_replays_change_nothing(waters: Waters) -> None:
     receiver = waters.box("receiver", "receiver")
     island = waters.box("island", "operator", tps=[TPS], receivers=[receiver])
@@ -220,6 +317,20 @@ def test_huge_counts_and_sizes_are_refused_in_every_message(waters: Waters) -> N
 PATHS = ["../../etc/passwd", "/etc/passwd", "..", ".profile", "a\\b", "C:x"]
 UNPRINTABLE = ["a\x00b", "\x1b[2J", "a\u202egpj.exe", " a", "", "x" * 256]
 NAMES = PATHS + UNPRINTABLE
+
+
+def test_a_reason_that_commands_a_terminal_is_refused(waters: Waters) -> None:
+    island = waters.box("island", "operator", tps=[TPS])
+    target = waters.box("target", "carrier")
+    target.start()
+    signer = member(island)
+    who = signer.identity
+    for place, reason in enumerate(("\x1b]0;owned\x07", "a\r\nERROR b", "a\u202eb")):
+        earlier = statement_id(b"%d" % place)
+        package = Package(who.election, TPS, FORM, 2, earlier, 0, (FILE,), supersedes=earlier, reason=reason)
+        raw = sign_statement(package, who.uri, who.certificate, signer.key)
+        assert bring(island, waters.ports["target"], (Kind.STATEMENT, raw)) == ["malformed"]
+    assert "\x1b" not in target.log
 
 
 def test_names_that_lead_elsewhere_or_cannot_be_printed_are_refused_on_every_way_in(waters: Waters) -> None:
