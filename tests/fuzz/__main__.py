@@ -25,6 +25,7 @@ SLOW = {
     "visit": 40,
     "http": 20,
     "by-hand": 200,
+    "chain": 200,
     "admission": 6,
     "identify": 4,
     "signed-checkpoint": 4,

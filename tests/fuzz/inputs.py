@@ -8,15 +8,19 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 
+from relay.errors import Malformed
+from relay.limits import MAX_RECORD
 from relay.log.checkpoint import Checkpoint, cosign, sign_checkpoint
 from relay.log.note import NoteKey, parse_note
 from relay.log.tiles import TileId, encode_entries
+from relay.log.tree import Frontier
 from relay.net.routes import PREFIX
 from relay.records.cose import header, read_sign1, sign1
-from relay.records.encoding import encode
+from relay.records.encoding import decode, encode
 from relay.records.identifiers import HASH_SIZE, Kind, ObjectId, RecordId, StatementId, authority_uri, sha256
 from relay.records.notice import (
     NOTICE_TYPE,
@@ -40,6 +44,7 @@ from relay.sync.reconcile import Initiator, respond
 from relay.trust.certificates import make_request
 from relay.trust.enrolment import Enrolment, write_enrolment
 from relay.trust.roles import Role
+from relay.trust.sealing import make_sealing_key, public_sealing_key, seal
 from relay.trust.witness import log_key, public_bytes, witness_key
 from tests.factory import ELECTION, Election, Node, make_election, make_file, make_node, make_receipt, make_statement
 
@@ -162,6 +167,40 @@ def as_statement(payload: bytes) -> bytes:
     subject = f"{ELECTION}/tps-1/form-1"
     signer = world().island.identity
     return sign1(header(PACKAGE_TYPE, signer.uri, subject, signer.certificate), payload, _Nobody())
+
+
+def signed_statement(payload: bytes) -> bytes:
+    """A statement with this payload, truly signed by the island, whose claims are those of the payload."""
+    subject = f"{ELECTION}/tps-1/form-1"
+    with suppress(Malformed):
+        document = decode(payload, MAX_RECORD)
+        if isinstance(document, dict):
+            subject = "/".join(str(document.get(key)) for key in ("election", "tps", "form"))
+    signer = world().island
+    return sign1(header(PACKAGE_TYPE, signer.identity.uri, subject, signer.identity.certificate), payload, signer.key)
+
+
+def chains() -> Sequence[bytes]:
+    """A byte that says which kind of store, then payloads, each behind its length in two bytes."""
+    payloads = [len(one).to_bytes(2) + one for one in packages()]
+    return [b"\x00" + b"".join(payloads), b"\x01" + b"".join(reversed(payloads)), b"\x00" + payloads[0] * 2]
+
+
+def frontiers() -> Sequence[bytes]:
+    """Frontiers of small logs."""
+    return [b"", Frontier(5, (sha256(b"a"), sha256(b"b"))).to_bytes()]
+
+
+def consistency_proofs() -> Sequence[bytes]:
+    """Two sizes and a path."""
+    return [encode([1, 2, [sha256(b"a")]]), encode([3, 7, [sha256(bytes([place])) for place in range(4)]])]
+
+
+@cache
+def sealed() -> tuple[bytes, Sequence[bytes]]:
+    """A private sealing key, and what was sealed to it."""
+    private = make_sealing_key()
+    return private, [seal(b"content", public_sealing_key(private), "subject")]
 
 
 def as_notice(payload: bytes) -> bytes:

@@ -14,8 +14,10 @@ from typing import Any
 from relay.errors import RelayError
 from relay.limits import MAX_RECONCILE_MESSAGE, MAX_RECORD
 from relay.log.checkpoint import parse_checkpoint
+from relay.log.merkle import verify_consistency
 from relay.log.note import NoteKey, parse_note
 from relay.log.tiles import decode_entries, encode_entries, parse_path
+from relay.log.tree import Frontier
 from relay.net.frames import read_frames
 from relay.net.interfaces import Interface
 from relay.net.sightings import read_sighting
@@ -35,8 +37,10 @@ from relay.sync.ranges import decode as decode_ranges
 from relay.sync.reconcile import Initiator, respond
 from relay.trust.certificates import read_certificate, read_request
 from relay.trust.enrolment import read_enrolment, write_enrolment
+from relay.trust.sealing import open_sealed
 from relay.trust.witness import log_key, read_signed_checkpoint
 from tests.fuzz import inputs
+from tests.fuzz.chains import live
 from tests.fuzz.visits import Harbour
 
 Run = Callable[[bytes], None]
@@ -275,6 +279,20 @@ def _by_hand(data: bytes) -> None:
     inputs.loop().run_until_complete(_harbour().bring(data))
 
 
+def _chain(data: bytes) -> None:
+    inputs.loop().run_until_complete(live(data))
+
+
+def _consistency(data: bytes) -> None:
+    match decode(data, MAX_RECORD):
+        case [int(old), int(new), list(path)] if all(isinstance(one, bytes) for one in path):
+            verify_consistency(old, bytes(32), new, bytes(32), path)
+
+
+def _sealed(data: bytes) -> None:
+    assert len(open_sealed(data, inputs.sealed()[0], "subject")) < len(data)
+
+
 def _plain(value: object) -> bytes:
     return encode(value)
 
@@ -321,6 +339,10 @@ TARGETS: tuple[Target, ...] = (
     Target("sighting", refusing(_sighting), inputs.sightings),
     Target("visit", refusing(_visit), inputs.calls),
     Target("http", refusing(_http), inputs.requests_over_http),
+    Target("frontier", stable(Frontier.from_bytes, Frontier.to_bytes), inputs.frontiers),
+    Target("consistency", refusing(_consistency), inputs.consistency_proofs),
+    Target("sealed", refusing(_sealed), lambda: inputs.sealed()[1]),
+    Target("chain", refusing(_chain), inputs.chains),
     Target("by-hand", refusing(_by_hand), inputs.records_with_kind),
 )
 """Every target; the last three have a node with a store behind them."""
