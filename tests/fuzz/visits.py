@@ -65,6 +65,9 @@ class _Wire(asyncio.Transport):
     def abort(self) -> None:
         self.closed.set()
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Whatever is written is read at once."""
+
     def pause_reading(self) -> None:
         """Nobody reads."""
 
