@@ -7,8 +7,8 @@ side, freeing what was delivered, and a receiver's sequencing. Its visits go thr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from ssl import SSLContext
@@ -66,8 +66,8 @@ class Quarters:
     def __init__(self) -> None:
         self.path = Path("/nonexistent")
 
-    @contextmanager
-    def chain_lock(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def chain_turn(self) -> AsyncIterator[None]:
         """Nobody else captures on this device: see `Ship.capture`."""
         yield
 
