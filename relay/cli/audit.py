@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from relay.cli.language import told
-from relay.cli.options import json_option, print_json
+from relay.cli.options import json_option, message, print_json
 from relay.cli.terminal import paint, shares
 from relay.errors import BadInput, Refused, RelayError
 from relay.limits import MAX_ENROLMENT
@@ -24,7 +27,8 @@ from relay.node.home import read_pem_certificate
 from relay.receiver.auditing import Audit, Report, Scope, read_checkpoint, read_notices
 from relay.receiver.chains import Finding, Gap
 from relay.receiver.ledger import Ledger
-from relay.records.identifiers import Kind
+from relay.records.identifiers import Kind, sha256
+from relay.store.durable import explained, make_folder
 from relay.trust.admission import Admission
 from relay.trust.enrolment import read_enrolment
 
@@ -35,6 +39,7 @@ _PATH = click.Path(path_type=Path)
 @click.argument("url")
 @click.option("--root", required=True, type=_PATH, help="The election's root.pem.")
 @click.option("--state", type=_PATH, help="File in which the audit remembers what it checked.")
+@click.option("--no-state", is_flag=True, help="Remember nothing.")
 @click.option("--notices", type=_PATH, help="The notices in force, where you have them from the election office.")
 @click.option("--objects/--no-objects", default=True, help="Fetch and hash every photograph.  [default: yes]")
 @click.option("--receipts/--no-receipts", default=True, help="Check the receipt of every entry.  [default: yes]")
@@ -45,6 +50,7 @@ def audit(
     url: str,
     root: Path,
     state: Path | None,
+    no_state: bool,
     notices: Path | None,
     objects: bool,
     receipts: bool,
@@ -54,13 +60,17 @@ def audit(
 ) -> int:
     """Check the whole log that is published at URL, against the election's root; the first thing wrong is named.
 
-    URL is the receiver's public address, or file:///FOLDER. With --state, a later audit proves that the log only grew
-    since, and one that was interrupted goes on.
+    URL is the receiver's public address, or file:///FOLDER. The audit remembers what it checked: a later one proves
+    that the log only grew since, and one that was interrupted goes on.
     """
+    if state is not None and no_state:
+        raise BadInput("--state and --no-state exclude each other", "Give one of them.")
     scope = Scope(not hashes_only, receipts, objects, jobs or len(os.sched_getaffinity(0)))
     began = time.monotonic()
     try:
-        report = asyncio.run(_audit(url, read_pem_certificate(root), state, notices, scope))
+        certificate = read_pem_certificate(root)
+        memory = None if no_state else partial(_state_file, state, certificate)
+        report = asyncio.run(_audit(url, certificate, memory, notices, scope))
     except RelayError as error:
         if not as_json:
             raise
@@ -75,13 +85,30 @@ def audit(
     return 0
 
 
-async def _audit(url: str, root: bytes, state: Path | None, notices: Path | None, scope: Scope) -> Report:
+def _state_file(given: Path | None, root: bytes, origin: str) -> Path:
+    """Where the audit of this log remembers: the file that was given, or one of its own for each root and origin."""
+    if given is not None:
+        return given
+    place = os.environ.get("XDG_STATE_HOME", "")
+    home = Path(place) if place.startswith("/") else Path.home() / ".local" / "state"
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", origin)[:80]
+    state = home / "relay" / f"audit-{name}-{sha256(root + origin.encode()).hex()[:12]}.state"
+    with explained(state):
+        make_folder(state.parent)
+    message(f"What is checked is remembered in {state}" if not state.exists() else f"It goes on from {state}")
+    return state
+
+
+async def _audit(
+    url: str, root: bytes, memory: Callable[[str], Path] | None, notices: Path | None, scope: Scope
+) -> Report:
     admission = Admission(root)
     async with open_source(url) as source:
         for raw in await _notices(source, notices):
             admission.install(admission.admit(Kind.NOTICE, raw))
         signed = await read_checkpoint(source, admission)
-        ledger = Ledger(state, root, signed.checkpoint.origin)
+        origin = signed.checkpoint.origin
+        ledger = Ledger(memory(origin) if memory else None, root, origin)
         try:
             with shares() as progress:
                 return await Audit(source, admission, signed, ledger, scope, progress).run()
@@ -113,6 +140,7 @@ def _document(report: Report, scope: Scope, seconds: float) -> dict[str, Any]:
             "objects": report.objects,
             "object_bytes": report.object_bytes,
         },
+        "not_published_from": report.unpublished,
         "revoked_signers": report.revoked,
         "missized_objects": report.missized,
         "chain_findings": report.findings_total,
@@ -140,6 +168,11 @@ def _lines(document: dict[str, Any]) -> list[str]:
     lines = [paint(right, "green"), f"  {now}"]
     if not checked["signatures"]:
         lines.append(_warning("signatures of entries, receipts and objects were not asked for"))
+    if document["not_published_from"] is not None:
+        first = document["not_published_from"]
+        lines.append(
+            _warning(f"receipts or objects from entry {first} on are not published yet: the next audit checks them")
+        )
     if document["grown_from"]:
         before = f"it begins with the log of {document['grown_from']} entries that was seen before"
         lines.append(f"  {told(before)}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from itertools import takewhile
 from typing import TypeVar
 
 from relay.errors import Malformed, NotHeld, Refused
@@ -35,7 +36,13 @@ def wrong(reason: str, what: str) -> Refused:
 class Attachments:
     """Checks what the entries in `ledger` name, against `source`."""
 
-    def __init__(self, source: Source, admission: Admission, ledger: Ledger, progress: Progress) -> None:
+    def __init__(
+        self, source: Source, admission: Admission, ledger: Ledger, shown: int | None, progress: Progress
+    ) -> None:
+        """`shown`: how many entries the site shows; None where those of all must be there."""
+        self.unpublished: int | None = None
+        """The first entry that is not published yet."""
+        self._shown = shown
         self._source = source
         self._admission = admission
         self._ledger = ledger
@@ -50,19 +57,26 @@ class Attachments:
         total = ledger.count("entries", "entry", ledger.cursor("receipts"))
         while batch := ledger.entry_ids(ledger.cursor("receipts") + 1, AUDIT_COMMIT):
             receipts = await _all_of([self._receipt(entry, statement) for entry, statement in batch])
-            for (entry, _), receipt in zip(batch, receipts, strict=True):
+            there = list(takewhile(lambda receipt: receipt is not None, receipts))
+            for (entry, _), receipt in zip(batch, there, strict=False):
+                assert receipt is not None
                 self._compare(entry, receipt, head, roots)
-            with ledger.step():
-                ledger.move("receipts", batch[-1][0])
-            done += len(batch)
+            done += len(there)
+            self._note("receipts", [entry for entry, _ in batch[: len(there)]])
             self._progress("receipts", done, total)
+            if len(there) < len(batch):
+                self._leave(batch[len(there)][0])
+                break
         return done
 
-    async def _receipt(self, entry: int, statement: StatementId) -> Receipt:
+    async def _receipt(self, entry: int, statement: StatementId) -> Receipt | None:
+        """The receipt of an entry, if its signature is right; None where it is not published yet."""
         path = f"receipt/{statement.hex()}"
         try:
             body = self._admission.admit(Kind.RECEIPT, await self._source.read(path, MAX_RECORD)).body
         except NotHeld as error:
+            if self._may_come(entry):
+                return None
             raise wrong("missing-receipt", f"Entry {entry} has no receipt: {error.what}") from error
         except (Malformed, Refused) as error:
             raise wrong("wrong-receipt", f"The receipt of entry {entry} is not right: {error.what}") from error
@@ -92,22 +106,42 @@ class Attachments:
         ledger, done, moved = self._ledger, 0, 0
         total = ledger.count("objects", "number", ledger.cursor("objects"))
         while batch := ledger.objects(ledger.cursor("objects"), SOURCE_STREAMS):
-            await _all_of([self._check_object(entry, name, size) for _, entry, name, size in batch])
-            with ledger.step():
-                ledger.move("objects", batch[-1][0])
-            done += len(batch)
-            moved += sum(size for *_, size in batch)
+            found = await _all_of([self._check_object(entry, name, size) for _, entry, name, size in batch])
+            there = sum(1 for _ in takewhile(bool, found))
+            done += there
+            moved += sum(size for *_, size in batch[:there])
+            self._note("objects", [number for number, *_ in batch[:there]])
             self._progress("objects", done, total)
+            if there < len(batch):
+                self._leave(batch[there][1])
+                break
         return done, moved
 
-    async def _check_object(self, entry: int, name: bytes, size: int) -> None:
+    def _note(self, what: str, numbers: Sequence[int]) -> None:
+        if numbers:
+            with self._ledger.step():
+                self._ledger.move(what, numbers[-1])
+
+    def _may_come(self, entry: int) -> bool:
+        """Whether the site is not as far as this entry yet."""
+        return self._shown is not None and entry >= self._shown
+
+    def _leave(self, entry: int) -> None:
+        """Leave this entry, and those after it, to the next audit."""
+        self.unpublished = entry if self.unpublished is None else min(entry, self.unpublished)
+
+    async def _check_object(self, entry: int, name: bytes, size: int) -> bool:
+        """Check an object; False where it is not published yet."""
         try:
             digest, found = await self._source.digest(f"object/{name.hex()}", MAX_FILE + 64 * KIB)
         except NotHeld as error:
+            if self._may_come(entry):
+                return False
             raise wrong("missing-object", f"An object of entry {entry} is missing: {error.what}") from error
         if digest != name:
             raise wrong("wrong-object", f"object/{name.hex()} of entry {entry} is not what was signed")
         self.missized += found != size
+        return True
 
 
 async def _all_of(work: Sequence[Coroutine[None, None, T]]) -> list[T]:

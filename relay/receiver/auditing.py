@@ -9,6 +9,10 @@ The other side of `publishing`. In this order, and the first thing that is wrong
 4. Each entry's receipt is signed, and proves this entry in this log.
 5. Each object that an entry names is there, with its hash.
 
+The site is written after the log, and may lag behind it: `site.json` says how far it is. A receipt or an object of an
+entry beyond is not missing but not published yet, which is told, and is checked by the next audit. A checkpoint that is
+older than the one seen before, and its beginning, is an old copy: caches have them, and that is no fault either.
+
 What may be true of an honest log is no fault, and is told beside: gaps and forks in device chains, entries of signers
 revoked since, objects of which a signer gave a false size, sealed packages whose content nobody here can read. `Source`
 reads, `Ledger` remembers.
@@ -17,6 +21,7 @@ reads, `Ledger` remembers.
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -32,6 +37,7 @@ from relay.limits import (
     MAX_CHECKPOINT,
     MAX_ENROLMENT,
     MAX_RECORD,
+    MAX_SITE_DOCUMENT,
 )
 from relay.log.checkpoint import Checkpoint, parse_checkpoint
 from relay.log.merkle import HASH_SIZE, verify_consistency
@@ -49,6 +55,8 @@ from relay.trust.auditing import Fault, Judged, Judgement, judge_bundle
 from relay.trust.enrolment import read_enrolment
 from relay.trust.witness import SignedCheckpoint
 
+STATE = "site.json"
+"""How far the public site is."""
 MAX_BUNDLE = WIDTH * (MAX_RECORD + 2)
 
 _WORTH_PROCESSES = 16 * WIDTH
@@ -84,6 +92,8 @@ class Report:
     object_bytes: int = 0
     missized: int = 0
     """Objects of which their signer gave another size."""
+    unpublished: int | None = None
+    """The first entry whose receipt or objects the site does not show yet; None where it shows all that was asked."""
     revoked: dict[str, int] = field(default_factory=dict)
     """Entries of signers revoked since, by name."""
     findings: list[Finding] = field(default_factory=list)
@@ -100,6 +110,16 @@ async def read_checkpoint(source: Source, admission: Admission) -> SignedCheckpo
     body = admission.admit(Kind.CHECKPOINT, await source.read("checkpoint", MAX_CHECKPOINT)).body
     assert isinstance(body, SignedCheckpoint)
     return body
+
+
+async def read_shown(source: Source) -> int | None:
+    """How many entries of the log its site shows; None where there is no site, and files of every entry are due."""
+    try:
+        state = json.loads(await source.read(STATE, MAX_SITE_DOCUMENT))
+    except (NotHeld, ValueError, RecursionError):
+        return None
+    entries = state.get("entries") if isinstance(state, dict) else None
+    return entries if isinstance(entries, int) else None
 
 
 class Audit:
@@ -129,12 +149,14 @@ class Audit:
         report.growth_from = await self._check_growth(head)
         report.entries = await self._check_entries(head)
         if self._scope.signatures:
-            attachments = Attachments(self._source, self._admission, self._ledger, self._progress)
+            shown = await read_shown(self._source)
+            attachments = Attachments(self._source, self._admission, self._ledger, shown, self._progress)
             if self._scope.receipts:
                 report.receipts = await attachments.check_receipts(head)
             if self._scope.objects:
                 report.objects, report.object_bytes = await attachments.check_objects()
                 report.missized = attachments.missized
+            report.unpublished = attachments.unpublished
             self._remark(report)
         return report
 
@@ -145,16 +167,33 @@ class Audit:
         seen = parse_checkpoint(parse_note(raw)) if raw else None
         if seen is not None:
             if seen.size > head.size:
+                await self._check_old_copy(head, seen)
                 raise Refused(
-                    "shrunken-log",
-                    f"The log shows {head.size} entries, and showed {seen.size} before",
-                    "An old copy is served, or entries were taken away: keep the state file as evidence.",
+                    "old-copy",
+                    f"An old copy is served: {head.size} entries, the beginning of the {seen.size} seen before",
+                    "Nothing is wrong with it: ask again in a few minutes, or past the cache that serves it.",
                 )
             proof = await self._consistency(seen.size, head.size) if seen.size < head.size else ()
             verify_consistency(seen.size, seen.root, head.size, head.root, proof)
         with self._ledger.step():
             self._ledger.note_checkpoint(self._signed.raw)
         return seen.size if seen else 0
+
+    async def _check_old_copy(self, head: Checkpoint, seen: Checkpoint) -> None:
+        """Prove that the log seen before begins with the smaller one that is served now."""
+        if head.size <= self._ledger.tip.size:
+            if self._ledger.root_of(head.size) != head.root:
+                raise wrong("split-view", f"The log of {head.size} entries is not the beginning of the one seen before")
+            return
+        try:
+            proof = await self._consistency(head.size, seen.size)
+        except NotHeld as error:
+            raise Refused(
+                "shrunken-log",
+                f"The log shows {head.size} entries, and showed {seen.size} before",
+                "An old copy is served, or entries were taken away: keep the state file as evidence.",
+            ) from error
+        verify_consistency(head.size, head.root, seen.size, seen.root, proof)
 
     async def _consistency(self, old: int, new: int) -> Sequence[bytes]:
         held: dict[TileId, bytes] = {}

@@ -304,7 +304,59 @@ async def test_a_log_that_shrank(log: Published, tmp_path: Path) -> None:
     log.publish([log.say().raw])
     await audited(log, state=state)
     log.put("checkpoint", checkpoint)
+    (log.folder / TileId(0, 2, 19).path).unlink()
     assert "shows 530 entries, and showed 531 before" in await wrong(log, "shrunken-log", state=state)
+
+
+@pytest.mark.parametrize(("more", "full"), [(1, False), (300, True)])
+async def test_an_old_copy_is_no_fault(log: Published, tmp_path: Path, more: int, full: bool) -> None:
+    state = tmp_path / "audit.state"
+    checkpoint = (log.folder / "checkpoint").read_bytes()
+    log.publish([log.say().raw for _ in range(more)])
+    newest = (log.folder / "checkpoint").read_bytes()
+    await audited(log, state=state)
+    log.put("checkpoint", checkpoint)
+    if full:  # what was hashed here is enough to prove it
+        shutil.rmtree(log.folder / "tile")
+    assert "530 entries, the beginning of the" in await wrong(log, "old-copy", state=state)
+    log.sign(530, bytes(32))
+    await wrong(log, "split-view" if full else "inconsistent-log", state=state)
+    log.put("checkpoint", newest)
+    if not full:
+        assert (await audited(log, state=state)).growth_from == 531  # the old one is not what is remembered
+
+
+# -- a site that is behind its log
+
+
+async def test_what_the_site_does_not_show_yet_is_left_to_the_next_audit(log: Published, tmp_path: Path) -> None:
+    state = tmp_path / "audit.state"
+    away = [f"receipt/{name.hex()}" for name in log.device.chain[530 - 3 :]]
+    objects = [f"object/{one.name}" for one in sorted((log.folder / "object").iterdir())]
+    kept = {path: (log.folder / path).read_bytes() for path in (*away, *objects)}
+    for path in kept:
+        (log.folder / path).unlink()
+    log.put("site.json", b'{"entries":0}')
+    report = await audited(log, state=state)
+    assert (report.receipts, report.objects, report.unpublished) == (527, 0, 0)
+    for path in objects:
+        log.put(path, kept[path])
+    log.put("site.json", b'{"entries":527}')
+    report = await audited(log, state=state)
+    assert (report.receipts, report.objects, report.unpublished) == (0, 6, 527)
+    log.put("site.json", b'{"entries":528}')
+    assert "Entry 527 " in await wrong(log, "missing-receipt", state=state)
+    for path in away:
+        log.put(path, kept[path])
+    report = await audited(log, state=state)
+    assert (report.receipts, report.objects, report.unpublished) == (3, 0, None)
+
+
+@pytest.mark.parametrize("site", [b"{}", b"[]", b"{", b'{"entries":"0"}'])
+async def test_a_site_that_does_not_say_how_far_it_is_excuses_nothing(log: Published, site: bytes) -> None:
+    log.put("site.json", site)
+    (log.folder / f"receipt/{log.device.chain[529].hex()}").unlink()
+    await wrong(log, "missing-receipt")
 
 
 @pytest.mark.parametrize("more", [0, 1, 300])
@@ -399,6 +451,20 @@ def test_the_command(log: Published, tmp_path: Path) -> None:
     refused = CliRunner().invoke(audit, [log.url, *options, "--json"], standalone_mode=False)
     assert refused.return_value == 1
     assert json.loads(refused.stdout)["reason"] == "bad-signature"
+
+
+def test_the_command_remembers_by_itself(log: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    options = [log.url, "--root", str(log.root_file), "--jobs", "1"]
+    first = CliRunner().invoke(audit, [*options, "--no-state"])
+    assert first.exit_code == 0 and not (tmp_path / "state").exists()
+    told = [json.loads(CliRunner().invoke(audit, [*options, "--json"]).stdout)["grown_from"] for _ in range(2)]
+    assert told == [0, 530]
+    (state,) = (tmp_path / "state" / "relay").iterdir()
+    assert state.name.startswith("audit-test-2024-receiver-")
+    assert str(state) in CliRunner().invoke(audit, options).stderr
+    both = CliRunner().invoke(audit, [*options, "--state", "x", "--no-state"])
+    assert isinstance(both.exception, BadInput)
 
 
 @pytest.mark.parametrize("url", ["ftp://somewhere/log", "/a/folder", "https://", "file://host/folder"])

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from relay.limits import SITE_MARKS, SITE_NEWEST, SITE_NOTES, SITE_WHOLE_FORMS
+from relay.receiver.auditing import STATE
 from relay.receiver.chains import Finding, Gap, Link, findings
 from relay.receiver.results import Logged, judge, shows_at
 from relay.records.identifiers import NodeId, RecordId, StatementId
@@ -29,7 +30,6 @@ from relay.web.site.downloads import table
 from relay.web.site.pages import JSON, Look
 from relay.web.site.regions import WHOLE, Document, Region, Regions, add_up, fingerprint, station_row
 
-STATE = "site.json"
 NEWEST = "newest.json"
 STRAYS = "strays.json"
 ISLANDS = "islands.json"
