@@ -12,6 +12,9 @@ from typing import Any
 
 from tests.site.election import BATUN, BUPATI, GUBERNUR, KETAPANG, LONG, PublicElection, picture, tally_of
 
+OLD_CHECKPOINT = "old-checkpoint"
+"""Beside the receiver: what the log signed when it had one entry."""
+
 
 async def tell_story(folder: Path, photographs: Sequence[bytes] = ()) -> Path:
     """Pulau Long corrects itself and has photographs, two devices of Pulau Batun contradict each other, from Pulau
@@ -23,6 +26,7 @@ async def tell_story(folder: Path, photographs: Sequence[bytes] = ()) -> Path:
         wrong = tally_of(LONG, BUPATI, election.stations, valid=999)
         first = await election.submit(LONG, BUPATI, wrong, photographs=photographs)
         await election.publish()
+        (folder / OLD_CHECKPOINT).write_bytes((election.public / "checkpoint").read_bytes())
         await election.submit(LONG, BUPATI, photographs=photographs, supersedes=first, reason="Suara sah salah ketik")
         await election.submit(LONG, GUBERNUR, photographs=[picture("C.HASIL-KWK-GUBERNUR")])
         await election.submit(BATUN, BUPATI)

@@ -22,6 +22,7 @@ from relay.records.identifiers import sha256
 from relay.trust.certificates import make_root
 from tests.factory import ELECTION, ISSUED_AT, make_election, make_node
 from tests.site.election import BUPATI, KETAPANG, LONG
+from tests.site.story import OLD_CHECKPOINT
 
 STEPS = ("statement", "root", "certificate", "signature", "shown", "receipt", "checkpoint", "inclusion")
 FORM_PAGE = f"tps/{LONG}/{BUPATI}.html"
@@ -254,14 +255,60 @@ def test_a_checkpoint_signed_with_another_key(page: Any, address: str) -> None:
     assert outcomes(page, address)["checkpoint"] == "wrong"
 
 
-def test_a_log_that_shrinks_between_visits(page: Any, address: str) -> None:
-    page.goto(address + FORM_PAGE)
-    page.locator(f"{CURRENT} >> [data-verdict][data-outcome=ok]").wait_for()
-    page.evaluate(
-        "for (const key of Object.keys(localStorage)) if (key.startsWith('relay log')) "
-        "localStorage.setItem(key, JSON.stringify({size: 9999, root: '00'}))"
+def remembered(page: Any) -> dict[str, Any]:
+    """What the browser remembers of the log."""
+    found: dict[str, Any] = json.loads(
+        page.evaluate(
+            "localStorage.getItem(Object.keys(localStorage).find((key) => key.startsWith('relay log')))",
+        )
     )
-    assert outcomes(page, address)["checkpoint"] == "wrong"
+    return found
+
+
+def remember(page: Any, size: int, root: str) -> None:
+    """Let the browser remember something else of the log."""
+    page.evaluate(
+        "(text) => { for (const key of Object.keys(localStorage)) if (key.startsWith('relay log')) "
+        "localStorage.setItem(key, text); }",
+        json.dumps({"size": size, "root": root}),
+    )
+
+
+@pytest.mark.parametrize("more", [-255, -256, -1, 0, 1, 9_000])
+def test_a_log_that_is_not_the_one_seen_before(page: Any, address: str, more: int) -> None:
+    outcomes(page, address)
+    remember(page, remembered(page)["size"] + more, "00" * 32)
+    found = outcomes(page, address)
+    assert (found["checkpoint"], found["verdict"]) == ("wrong", "bad")
+
+
+def old_copy(published: Path) -> Alter:
+    """What a cache serves that kept the checkpoint of the first entry."""
+    content = (published.parents[1] / OLD_CHECKPOINT).read_bytes()
+    return lambda _content: content
+
+
+def test_an_old_copy_of_the_checkpoint_is_no_fault(page: Any, address: str, published: Path) -> None:
+    outcomes(page, address)
+    size = remembered(page)["size"]
+    alter(page, "**/checkpoint", old_copy(published))
+    assert outcomes(page, address)["verdict"] == "ok"  # what is remembered covers the entry
+    assert page.locator("li[data-step=checkpoint] >> text=salinan lama").count()
+    assert remembered(page)["size"] == size
+
+
+def test_a_checkpoint_that_is_behind_a_fresh_page_is_not_yet_there(page: Any, address: str, published: Path) -> None:
+    alter(page, "**/checkpoint", old_copy(published))
+    found = outcomes(page, address)
+    assert (found["checkpoint"], found["inclusion"], found["verdict"]) == ("ok", "pending", "pending")
+    page.unroute("**/checkpoint")
+    assert outcomes(page, address)["verdict"] == "ok"  # its growth since is proved
+    assert page.locator("li[data-step=checkpoint] >> text=1 entri yang pernah").count()
+
+
+def test_a_checkpoint_that_is_behind_is_asked_for_again(page: Any, address: str, published: Path) -> None:
+    page.route("**/checkpoint", lambda route: route.fulfill(body=old_copy(published)(b"")), times=1)
+    assert outcomes(page, address)["verdict"] == "ok"
 
 
 def test_another_root(page: Any, address: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from relay.errors import RelayError
+from relay.log.growth import Tail
 from relay.log.merkle import leaf_hash, root_from_inclusion
 from relay.log.tiles import TileId
 from relay.log.tree import inclusion_proof
@@ -151,6 +152,38 @@ def test_proofs_lead_to_the_same_roots(script: Any) -> None:
     longer = [[leaf, index, size, [*path, leaf]] for leaf, index, size, path in inputs]
     shorter = [[leaf, index, size, path[1:]] for leaf, index, size, path in inputs if path]
     assert set(run(script, "path", longer)) | set(run(script, "path", shorter)) == {None}
+
+
+def test_growth_is_proved_by_tiles(page: Any, address: str) -> None:
+    """Trees of every shape, and those that do not begin with what was seen."""
+    page.goto(f"{address}check.html")
+    tail, roots, tiles = Tail(), [sha256(b"")], {}
+    for number in range(1, 601):
+        growth = tail.grow([number.to_bytes(2)])
+        tail = growth.tail
+        roots.append(tail.edge.root())
+        tiles |= {tile.path: content.hex() for tile, content in growth.tiles if tile.level >= 0}
+    dice = random.Random(3)
+    pairs = [(0, 1), (1, 1), (1, 2), (255, 257), (256, 257), (256, 512), (300, 512), (511, 600), (600, 600)]
+    pairs += [tuple(sorted((dice.randint(1, 600), dice.randint(1, 600)))) for _ in range(60)]
+    inputs = [[old, roots[old].hex(), new, roots[new].hex()] for old, new in pairs]
+    inputs += [[old, roots[old - 1].hex(), new, roots[new].hex()] for old, new in pairs if old]
+    inputs += [[old, roots[old].hex(), new, roots[new - 1].hex()] for old, new in pairs if old]
+    found = page.evaluate(
+        """async ([inputs, tiles]) => {
+          const verify = await import("/static/verify.js");
+          const bytes = (text) => Uint8Array.from(text.match(/../g) ?? [], (pair) => parseInt(pair, 16));
+          const outcome = async ([old, oldRoot, now, nowRoot]) => {
+            const [before, after] = [{ size: old, root: bytes(oldRoot) }, { size: now, root: bytes(nowRoot) }];
+            try { await verify.checkGrowth(before, after, async (path) => bytes(tiles[path])); return true; }
+            catch (fault) { if (fault instanceof verify.Fault) return fault.key; return `crash: ${fault}`; }
+          };
+          return Promise.all(inputs.map(outcome));
+        }""",
+        [inputs, tiles],
+    )
+    assert found[: len(pairs)] == [True] * len(pairs)
+    assert set(found[len(pairs) :]) == {"rolled-back"}
 
 
 def test_tiles_are_asked_for_by_their_paths(page: Any, address: str) -> None:

@@ -11,12 +11,13 @@ const words = JSON.parse(data.textContent);
 const up = new URL(data.dataset.up || "./", document.baseURI);
 const STEPS = ["statement", "root", "certificate", "signature", "shown", "receipt", "checkpoint", "inclusion"];
 const OWN_ROOT = "relay own root";
+const PAUSES = [0, 1_000, 3_000];
 const MAX_PHOTOGRAPH = 72 * 1024 * 1024;
 
-async function get(path, limit) {
+async function get(path, limit, cache = "no-cache") {
   let response;
   try {
-    response = await fetch(new URL(path, up), { cache: "no-cache", credentials: "omit", redirect: "error" });
+    response = await fetch(new URL(path, up), { cache, credentials: "omit", redirect: "error" });
   } catch {
     throw new Fault("fetch", { path });
   }
@@ -175,34 +176,54 @@ async function check(article) {
   });
   await step("receipt", ["statement", "root"], async () =>
     verify.checkReceipt(await get(`receipt/${id}`, verify.MAX_RECORD), held.statement, entry, root));
-  await step("checkpoint", ["root"], async () => {
-    const der = verify.fromPem(await get("receiver.pem", 16_384));
-    const receiver = await verify.openCertificate(der, root, "receiver");
-    const checkpoint = await verify.openCheckpoint(await get("checkpoint", verify.MAX_NOTE), receiver);
-    remember(`relay log ${receiver.election}/${receiver.name} ${root.fingerprint}`, checkpoint);
-    return checkpoint;
-  });
+  await step("checkpoint", ["root"], () => newestHead(entry));
   await step("inclusion", ["statement", "checkpoint"], () =>
-    verify.checkInclusion(held.statement, entry, held.checkpoint, (path) => get(path, 8_192)));
-  return { done, statement: held.statement, trusted: done.signature === "ok" };
+    verify.checkInclusion(held.statement, entry, held.checkpoint, getTile));
+  const { note } = held.checkpoint ?? {};
+  return { done, note, statement: held.statement, trusted: done.signature === "ok" };
 }
 
-/** A log never shrinks, and of one size there is one root. */
-function remember(name, checkpoint) {
-  let known = null;
-  try {
-    known = JSON.parse(localStorage.getItem(name));
-  } catch {
-    // nothing is remembered
+const getTile = (path) => get(path, 8_192);
+
+/** The newest head of the log that covers an entry. A cache may serve an older one beside a fresh page: it is asked
+ * again, past the browser's own. */
+async function newestHead(entry) {
+  const receiver = await verify.openCertificate(verify.fromPem(await get("receiver.pem", 16_384)), root, "receiver");
+  const name = `relay log ${receiver.election}/${receiver.name} ${root.fingerprint}`;
+  let head = null;
+  for (const pause of PAUSES) {
+    await new Promise((resolve) => setTimeout(resolve, pause));
+    const raw = await get("checkpoint", verify.MAX_NOTE, pause ? "reload" : "no-cache");
+    head = await remember(name, await verify.openCheckpoint(raw, receiver));
+    if (entry < head.size) break;
   }
-  const now = { size: checkpoint.size, root: hex(checkpoint.root) };
-  if (known && (known.size > now.size || (known.size === now.size && known.root !== now.root))) {
-    throw new Fault("rolled-back");
+  return head;
+}
+
+/** A log only grows: of the head that was seen before and this one, the larger must begin with the smaller, which its
+ * tiles prove. The larger one is what counts, also where an old copy is served. */
+async function remember(name, now) {
+  const known = recall(name);
+  if (known && known.size > now.size) {
+    await verify.checkGrowth(now, known, getTile);
+    return { ...known, note: say(words.old_copy, { size: now.size, seen: known.size }) };
   }
+  if (known) await verify.checkGrowth(known, now, getTile);
   try {
-    localStorage.setItem(name, JSON.stringify(now));
+    localStorage.setItem(name, JSON.stringify({ size: now.size, root: hex(now.root) }));
   } catch {
     // storage is refused
+  }
+  return { ...now, note: known?.size && known.size < now.size ? say(words.grown, { seen: known.size }) : "" };
+}
+
+function recall(name) {
+  try {
+    const { size, root: digits } = JSON.parse(localStorage.getItem(name));
+    if (!Number.isSafeInteger(size) || size < 0 || !/^[0-9a-f]{64}$/.test(digits)) return null;
+    return { size, root: Uint8Array.from(digits.match(/../g), (pair) => parseInt(pair, 16)) };
+  } catch {
+    return null; // nothing is remembered
   }
 }
 
@@ -213,14 +234,17 @@ function boxes(article) {
   return [verdict, verdict.querySelector("[role=status]")];
 }
 
-function tell(article, { done, photographs }) {
+function tell(article, { done, note, photographs }) {
   const [verdict, status] = boxes(article);
   const steps = { ...done, ...(photographs ? { photographs } : {}) };
-  const wrong = Object.entries(steps).filter(([, outcome]) => outcome instanceof Fault && outcome.key !== "earlier");
+  const faults = Object.entries(steps).filter(([, outcome]) => outcome instanceof Fault && outcome.key !== "earlier");
+  const wrong = faults.filter(([, fault]) => fault.key !== "behind");
+  const pending = faults.length > wrong.length;
   const hasPhotographs = article.querySelector("[data-photos]") !== null;
-  verdict.className = `verdict ${wrong.length ? "bad" : "ok"}`;
-  verdict.dataset.outcome = wrong.length ? "bad" : "ok";
-  const told = wrong.length ? words.bad : photographs === "ok" ? words.good_all : words.good;
+  verdict.className = `verdict ${wrong.length ? "bad" : pending ? "unable" : "ok"}`;
+  verdict.dataset.outcome = wrong.length ? "bad" : pending ? "pending" : "ok";
+  const good = photographs === "ok" ? words.good_all : words.good;
+  const told = wrong.length ? words.bad : pending ? words.pending : good;
   status.replaceChildren(element("strong", "", told));
   for (const [name, fault] of wrong) {
     status.append(element("br"), `${words.steps[name]}: `, say(words.faults[fault.key] ?? "", fault.values));
@@ -233,10 +257,13 @@ function tell(article, { done, photographs }) {
     const outcome = steps[name];
     const line = element("li", "", `${words.steps[name]}: `);
     line.dataset.step = name;
-    line.dataset.outcome = outcome === "ok" ? "ok" : outcome ? "wrong" : "unknown";
+    const behind = outcome?.key === "behind";
+    line.dataset.outcome = outcome === "ok" ? "ok" : behind ? "pending" : outcome ? "wrong" : "unknown";
     if (outcome === "ok") line.append(element("span", "ok-word", words.ok));
+    else if (behind) line.append(element("span", "quiet", words.faults.behind));
     else if (outcome) line.append(element("span", "wrong", words.wrong), ` ${say(words.faults[outcome.key], outcome.values)}`);
     else line.append(element("span", "quiet", words.unknown));
+    if (name === "checkpoint" && outcome === "ok" && note) line.append(" ", element("span", "quiet", note));
     list.append(line);
   }
   details.append(list);

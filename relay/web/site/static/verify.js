@@ -491,6 +491,30 @@ async function rangeHash(read, start, end) {
   return nodeHash(await rangeHash(read, start, start + split), await rangeHash(read, start + split, end));
 }
 
+/** The hashes over leaves 0 to `old` and 0 to `end`, from one and the same set of hashes (RFC 9162 §2.1.4). */
+async function bothHashes(read, start, end, old) {
+  if (old === end) {
+    const hash = await rangeHash(read, start, end);
+    return [hash, hash];
+  }
+  const split = start + 2 ** Math.ceil(Math.log2(end - start) - 1);
+  if (old <= split) {
+    const [before, now] = await bothHashes(read, start, split, old);
+    return [before, await nodeHash(now, await rangeHash(read, split, end))];
+  }
+  const left = await rangeHash(read, start, split);
+  const [before, now] = await bothHashes(read, split, end, old);
+  return [await nodeHash(left, before), await nodeHash(left, now)];
+}
+
+/** Check that the log with the checkpoint `now` begins with the one with the checkpoint `old`, by the tiles of `now`. */
+export async function checkGrowth(old, now, fetchTile) {
+  if (old.size === 0) return;
+  const known = old.size === now.size ? [old.root, old.root]
+    : await bothHashes(treeReader(now.size, fetchTile), 0, now.size, old.size);
+  if (!same(known[0], old.root) || !same(known[1], now.root)) throw new Fault("rolled-back");
+}
+
 /** Check that a statement is entry `entry` of the log with this checkpoint, by the published tiles. */
 export async function checkInclusion(statement, entry, checkpoint, fetchTile) {
   if (entry >= checkpoint.size) throw new Fault("behind");
