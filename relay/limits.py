@@ -44,8 +44,10 @@ MAX_CHUNKS_PER_PACKAGE = 1_024
 MAX_PROOF_PATH = 63
 MAX_CHECKPOINT = 16 * KIB
 MAX_COSIGNATURES = 32
-MAX_VERIFIER_KEY = 512
-"""Characters of a verifier key; one of ours takes about 100."""
+MAX_VERIFIER_KEY = 4_096
+"""Characters of a verifier key; an Ed25519 one takes about 100, one of another type is refused by its name."""
+MAX_WITNESSES = 32
+"""Independent witnesses of an election."""
 
 # Enrolment and register
 MAX_ENROLMENT = 16 * MIB

@@ -133,6 +133,7 @@ def _document(report: Report, scope: Scope, seconds: float) -> dict[str, Any]:
         "root": report.root.hex(),
         "grown_from": report.growth_from,
         "cosigned_by": report.cosigned_by,
+        "cosigned_entries": report.cosigned,
         "checked": {
             "entries": report.entries,
             "signatures": scope.signatures,
@@ -176,8 +177,9 @@ def _lines(document: dict[str, Any]) -> list[str]:
     if document["grown_from"]:
         before = f"it begins with the log of {document['grown_from']} entries that was seen before"
         lines.append(f"  {told(before)}")
-    witnesses = ", ".join(document["cosigned_by"]) or "nobody yet"
-    lines.append(f"  {told(f'its checkpoint is cosigned by: {witnesses}')}")
+    witnesses = ", ".join(document["cosigned_by"])
+    seen = f"its first {document['cosigned_entries']} entries are cosigned by: {witnesses}"
+    lines.append(f"  {told(seen if witnesses else 'nobody cosigned it yet')}")
     for name, count in document["revoked_signers"].items():
         lines.append(_warning(f"{count} entries were signed by {name}, revoked since"))
     if document["missized_objects"]:

@@ -132,7 +132,7 @@ def seal(folder: Path, name: str, public_key: Path, output: Path) -> None:
 @click.argument("vkey")
 @click.option("-o", "--output", required=True, type=_PATH, help="Where to write the notices.")
 def witness(folder: Path, vkey: str, output: Path) -> None:
-    """Make an independent witness known, by its verifier key (C2SP signed-note, cosignature/v1)."""
+    """Make an independent witness known, by its verifier key (C2SP signed-note) as its owner gives it."""
     office, enrolment = office_acts.add_witness(_load(folder), vkey, _root_key(folder))
     _save(folder, office)
     write_durably(output, write_enrolment(enrolment))

@@ -126,7 +126,7 @@ def _status_lines(document: dict[str, Any]) -> list[str]:
     return [
         *lines,
         _line("daemon", told(running[0]), running[1]),
-        _line("log", told(f"{log['size']} entries, cosigned by {cosigned}")),
+        _line("log", told(f"{log['size']} entries, {log['cosigned_entries']} of them cosigned by {cosigned}")),
         *_sequencing(document.get("sequencing")),
         _line("under way", told(f"{partial} partial, {whole} complete and not logged yet")),
         _line("storage", told(f"{storage['bytes_held'] >> 20} MiB in use, {storage['bytes_free'] >> 20} MiB free")),

@@ -56,10 +56,15 @@ class NoteKey:
         name, _, rest = vkey.partition("+")
         digest, _, encoded = rest.partition("+")
         content = decode_base64(encoded, "A verifier key")
-        if not is_key_name(name) or len(content) != 33:
+        if not is_key_name(name) or not content:
             raise Malformed("A verifier key is not name+id+key")
         if content[0] not in (ED25519, COSIGNATURE):
-            raise Malformed(f"A verifier key is of type {content[0]}, which is not Ed25519")
+            raise Malformed(
+                f"A verifier key is of type {content[0]}; Ed25519 keys (1) and their cosignatures (4) can be checked",
+                "Ask its owner for a key of type 4.",
+            )
+        if len(content) != 33:
+            raise Malformed("A verifier key is not name+id+key")
         key = NoteKey(name, content[1:], content[0])
         if key.id.hex() != digest:
             raise Malformed("A verifier key's id is not that of its name and key")

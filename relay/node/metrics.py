@@ -131,10 +131,13 @@ def _of_receiving(measures: Measures) -> Iterator[Metric]:
 
 def _of_log(custody: Custody, member: Member, size: int) -> Iterator[Metric]:
     identity = member.identity
-    signed = custody.admission.checkpoints.get(f"{identity.election}/{identity.name}")
-    cosigned = len(signed.note.signatures) - 1 if signed else 0
+    signed = custody.admission.cosigned.get(f"{identity.election}/{identity.name}")
+    cosigned = len(signed.cosigned_by) if signed else 0
     yield _gauge("relay_log_entries", "Entries in the log.", size)
-    yield _gauge("relay_log_cosignatures", "Witnesses that cosigned the newest checkpoint.", cosigned)
+    yield _gauge("relay_log_cosignatures", "Witnesses that cosigned the newest cosigned checkpoint.", cosigned)
+    yield _gauge(
+        "relay_log_cosigned_entries", "Entries that a witness cosigned.", signed.checkpoint.size if signed else 0
+    )
     yield _gauge("relay_register_stations", "Polling stations in the register.", len(custody.admission.stations))
 
 

@@ -48,7 +48,8 @@ from relay.net.source import Source
 from relay.receiver.attachments import Attachments, Progress, wrong
 from relay.receiver.chains import Finding
 from relay.receiver.ledger import Ledger
-from relay.receiver.publishing import NOTICES
+from relay.receiver.publishing import CHECKPOINT, NOTICES
+from relay.receiver.witnessing import COSIGNED
 from relay.records.identifiers import Kind
 from relay.trust.admission import Admission
 from relay.trust.auditing import Fault, Judged, Judgement, judge_bundle
@@ -86,6 +87,8 @@ class Report:
     root: bytes
     growth_from: int
     cosigned_by: list[str] = field(default_factory=list)
+    cosigned: int = 0
+    """How many entries the witnesses cosigned: the log may have grown on since."""
     entries: int = 0
     receipts: int = 0
     objects: int = 0
@@ -105,9 +108,9 @@ async def read_notices(source: Source) -> tuple[bytes, ...]:
     return read_enrolment(await source.read(NOTICES, MAX_ENROLMENT)).notices
 
 
-async def read_checkpoint(source: Source, admission: Admission) -> SignedCheckpoint:
-    """The published checkpoint, signed by a receiver that a notice in force names. Raises `Refused` or `Malformed`."""
-    body = admission.admit(Kind.CHECKPOINT, await source.read("checkpoint", MAX_CHECKPOINT)).body
+async def read_checkpoint(source: Source, admission: Admission, path: str = CHECKPOINT) -> SignedCheckpoint:
+    """A published checkpoint, signed by a receiver that a notice in force names. Raises `Refused` or `Malformed`."""
+    body = admission.admit(Kind.CHECKPOINT, await source.read(path, MAX_CHECKPOINT)).body
     assert isinstance(body, SignedCheckpoint)
     return body
 
@@ -144,10 +147,12 @@ class Audit:
     async def run(self) -> Report:
         """Check everything that was not checked before. Raises what is wrong first."""
         head = self._signed.checkpoint
-        names = [one.name for one in self._signed.note.signatures[1:]]
-        report = Report(self._admission.election, head.origin, head.size, head.root, 0, names)
+        report = Report(self._admission.election, head.origin, head.size, head.root, 0)
         report.growth_from = await self._check_growth(head)
         report.entries = await self._check_entries(head)
+        cosigned = await self._cosigned(head)
+        if cosigned is not None:
+            report.cosigned_by, report.cosigned = list(cosigned.cosigned_by), cosigned.checkpoint.size
         if self._scope.signatures:
             shown = await read_shown(self._source)
             attachments = Attachments(self._source, self._admission, self._ledger, shown, self._progress)
@@ -203,6 +208,23 @@ class Audit:
             except KeyError as missing:
                 tile: TileId = missing.args[0]
                 held[tile] = await self._fetch(tile)
+
+    async def _cosigned(self, head: Checkpoint) -> SignedCheckpoint | None:
+        """The newest checkpoint that a known witness cosigned, if it is of this log as it was hashed here."""
+        if self._signed.cosigned_by:
+            return self._signed
+        try:
+            signed = await read_checkpoint(self._source, self._admission, COSIGNED)
+        except NotHeld:
+            return None
+        tree = signed.checkpoint
+        if tree.origin != head.origin or tree.size > head.size or not signed.cosigned_by:
+            return None  # it came after the checkpoint that was read, or by keys that are not known here
+        if self._ledger.root_of(tree.size) != tree.root:
+            raise wrong(
+                "split-view", f"Witnesses cosigned another log of {tree.size} entries than the one that is shown"
+            )
+        return signed
 
     # -- entries
     async def _check_entries(self, head: Checkpoint) -> int:

@@ -23,7 +23,6 @@ from relay.records.statement import read_statement
 from relay.store.listing import undelivered
 from relay.sync.alarm import read_alarms
 from relay.sync.custody import Custody
-from relay.trust.witness import SignedCheckpoint
 
 Document = dict[str, Any]
 
@@ -33,16 +32,18 @@ async def describe_receiver(home: Home, member: Member, custody: Custody) -> Doc
     store = custody.store
     state = await store.log_state()
     counts = await store.counts()
-    signed = _own_checkpoint(custody, member)
+    origin = f"{member.identity.election}/{member.identity.name}"
+    signed, cosigned = custody.admission.checkpoints.get(origin), custody.admission.cosigned.get(origin)
     return {
         "receiver": member.identity.name,
         "election": member.identity.election,
         "running": home.daemon_runs(),
         "log": {
-            "origin": f"{member.identity.election}/{member.identity.name}",
+            "origin": origin,
             "size": state.size,
             "root": signed.checkpoint.root.hex() if signed else None,
-            "cosigned_by": [one.name for one in signed.note.signatures[1:]] if signed else [],
+            "cosigned_by": list(cosigned.cosigned_by) if cosigned else [],
+            "cosigned_entries": cosigned.checkpoint.size if cosigned else 0,
         },
         "named_by_notice": member.identity.name in [one.name for one in custody.admission.receivers],
         "under_way": {"partial": counts.partial, "complete_not_logged": counts.waiting},
@@ -196,10 +197,6 @@ def _node(node: NodeId, name: str, role: str) -> Document:
         "newest_claim": None,
         "last_visit": None,
     }
-
-
-def _own_checkpoint(custody: Custody, member: Member) -> SignedCheckpoint | None:
-    return custody.admission.checkpoints.get(f"{member.identity.election}/{member.identity.name}")
 
 
 def _finding(found: Gap | Fork, name: str) -> Document:

@@ -3,6 +3,9 @@
 Any institution can run a witness; the election office publishes its key (`relay authority witness`), the receiver's
 administrator gives its address (`witnesses` in config.toml). What a witness answers passes the same admission as a
 checkpoint that a boat brings: cosignatures by other keys are dropped. A witness that is away delays nothing.
+
+The newest checkpoint that anybody cosigned, a boat or a witness, is published beside the newest one, which has often
+grown on by then. It is proved to be the beginning of the log before.
 """
 
 from __future__ import annotations
@@ -14,15 +17,20 @@ from contextlib import suppress
 
 import aiohttp
 
-from relay.errors import Malformed, RelayError, StoreError
+from relay.errors import Malformed, Refused, RelayError, StoreError
 from relay.limits import CONNECT_SECONDS, WITNESS_PAUSE_SECONDS
+from relay.log.merkle import verify_consistency
 from relay.net.witness import Behind, add_checkpoint
 from relay.records.identifiers import Kind
+from relay.store.shelf import FRESH
 from relay.sync.custody import Custody
 from relay.sync.host import LogReader
 from relay.trust.witness import SignedCheckpoint
 
 logger = logging.getLogger(__name__)
+
+COSIGNED = "checkpoint.cosigned"
+"""Where the newest cosigned checkpoint is published."""
 
 
 class Witnessing:
@@ -35,17 +43,20 @@ class Witnessing:
         self._seen = dict.fromkeys(urls, 0)
         """How many entries each witness saw when it was asked last."""
         self._troubles: dict[str, str] = {}
+        self._shown = b""
+        """The cosigned checkpoint that was published last."""
 
     async def run(self) -> None:
-        """Have every new checkpoint cosigned, for ever; not more often than every few seconds."""
+        """Have every new checkpoint cosigned, and publish what was, for ever; not more often than every few seconds."""
         timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS)
         headers = {"User-Agent": "relay", "Content-Type": "text/plain; charset=utf-8"}
         async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
-            while self._seen:
+            while True:
                 heard = self._custody.news.count
                 with suppress(StoreError):  # who needs the store says so
                     if await self._custody.store.leads():
                         await self.ask(session)
+                        await self.publish()
                 await asyncio.sleep(WITNESS_PAUSE_SECONDS)
                 await self._custody.news.wait(heard, 10 * WITNESS_PAUSE_SECONDS)
 
@@ -55,6 +66,21 @@ class Witnessing:
         if signed is not None and signed.checkpoint.size:
             due = [url for url, size in self._seen.items() if size != signed.checkpoint.size]
             await asyncio.gather(*(self._ask_one(session, url, signed) for url in due))
+
+    async def publish(self) -> None:
+        """Publish the newest cosigned checkpoint, if it is another one than before. Raises `StoreError`."""
+        signed = self._custody.admission.cosigned.get(self._origin)
+        if signed is None or signed.raw == self._shown:
+            return
+        old, new = signed.checkpoint, self._custody.admission.checkpoints[self._origin].checkpoint
+        try:
+            verify_consistency(old.size, old.root, new.size, new.root, await self._log.consistency(old.size, new.size))
+        except (Malformed, Refused) as error:
+            logger.error("a cosigned checkpoint is not published: %s", error)
+            return
+        content_type = "text/plain; charset=utf-8"
+        await self._custody.store.shelf.write(COSIGNED, signed.raw, content_type, FRESH, durable=True)
+        self._shown = signed.raw
 
     async def _ask_one(self, session: aiohttp.ClientSession, url: str, signed: SignedCheckpoint) -> None:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -27,11 +28,13 @@ from relay.limits import (
     MAX_TALLY_VALUE,
     MAX_TEXT,
     MAX_URL,
+    MAX_VERIFIER_KEY,
 )
 from relay.records.cose import CONTENT_TYPE, Sign1, Signer, header, read_sign1, sign1
 from relay.records.encoding import decode, encode
 from relay.records.identifiers import HASH_SIZE, NodeId, RecordId, authority_uri, is_code, sha256
 
+_VERIFIER_KEY = re.compile(r"[^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]+=*")
 NOTICE_TYPE = "application/vnd.relay.notice+cbor"
 PARTS_LIMIT = MAX_RECORD - 4_000
 """Bytes that the list of one part may take: what is left beside envelope and certificate."""
@@ -103,9 +106,11 @@ class Revocations:
 
 @dataclass(frozen=True, slots=True)
 class Witnesses:
-    """The carriers that cosign checkpoints: each node's name and public key (32 bytes)."""
+    """Who cosigns checkpoints: nodes, each with its name and public key (32 bytes), and others by their verifier keys
+    (C2SP `signed-note`), under names of their own."""
 
     keys: tuple[tuple[str, bytes], ...]
+    others: tuple[str, ...] = ()
 
 
 Body: TypeAlias = Register | Receivers | Revocations | Witnesses
@@ -265,8 +270,9 @@ def _body_map(body: Body) -> tuple[Topic, dict[str, Any]]:
             }
         case Revocations(revoked):
             return Topic.REVOCATIONS, {"revoked": [[one.node, one.name, one.reason] for one in revoked]}
-        case Witnesses(keys):
-            return Topic.WITNESSES, {"keys": [[name, key] for name, key in keys]}
+        case Witnesses(keys, others):
+            said: dict[str, Any] = {"keys": [[name, key] for name, key in keys]}
+            return Topic.WITNESSES, {**said, "others": list(others)} if others else said
 
 
 def _read_register(items: Mapping[str, Any]) -> Register:
@@ -332,8 +338,12 @@ def _read_revocation(row: object) -> Revocation:
 
 def _read_witnesses(items: Mapping[str, Any]) -> Witnesses:
     match items:
-        case {"keys": list(rows), **unknown} if not unknown:
+        case {"keys": list(rows), **rest} if not rest:
             return Witnesses(tuple(_read_witness(row) for row in rows))
+        case {"keys": list(rows), "others": [_, *_] as others, **rest} if not rest:
+            return Witnesses(
+                tuple(_read_witness(row) for row in rows), tuple(_read_verifier_key(one) for one in others)
+            )
         case _:
             raise Malformed("A witnesses notice does not have its list")
 
@@ -344,6 +354,13 @@ def _read_witness(row: object) -> tuple[str, bytes]:
             return name, key
         case _:
             raise Malformed("A witness's entry is not a name and a key")
+
+
+def _read_verifier_key(item: object) -> str:
+    """A verifier key by its shape; `relay.log.note` reads what it says."""
+    if not isinstance(item, str) or len(item) > MAX_VERIFIER_KEY or _VERIFIER_KEY.fullmatch(item) is None:
+        raise Malformed("A witness's verifier key is not name+id+key")
+    return item
 
 
 _READERS: Mapping[Topic, Callable[[Mapping[str, Any]], Body]] = {

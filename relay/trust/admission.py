@@ -133,8 +133,16 @@ class Admission:
 
     @property
     def checkpoints(self) -> dict[str, SignedCheckpoint]:
-        """The newest checkpoint of each log, by origin."""
-        return self._checkpoints
+        """The newest checkpoint of each log, by origin, with its cosignatures."""
+        found: dict[str, SignedCheckpoint] = {}
+        for one in sorted(self._checkpoints.values(), key=lambda one: one.rank):
+            found[one.checkpoint.origin] = one
+        return found
+
+    @property
+    def cosigned(self) -> dict[str, SignedCheckpoint]:
+        """The newest checkpoint of each log that a witness cosigned, by origin."""
+        return {one.checkpoint.origin: one for one in self._checkpoints.values() if one.cosigned_by}
 
     def version(self, topic: Topic, part: int = 0) -> int:
         """The version in force of a notice's slot, 0 where there is none."""
@@ -267,20 +275,18 @@ class Admission:
         if Kind.CHECKPOINT not in MAY_SIGN[identity.role]:
             raise Refused("wrong-role", f"{identity.name} is {identity.role} and may not sign a checkpoint")
         signed = read_signed_checkpoint(raw, log_key(identity), self._witnesses)
-        held = self._checkpoints.get(origin)
-        if held is not None:
-            signed = combine(held, signed)
-        raw = signed.raw
-        return Admitted(
-            Kind.CHECKPOINT, RecordId(sha256(raw)), raw, signed, identity.node, f"checkpoint/{origin}", signed.rank
-        )
+        mine = signed
+        for held in [one for one in self._checkpoints.values() if one.checkpoint.origin == origin]:
+            both = combine(held, signed)  # which refuses what contradicts one of them
+            mine = both if held.slot == signed.slot else mine
+        name = RecordId(sha256(mine.raw))
+        return Admitted(Kind.CHECKPOINT, name, mine.raw, mine, identity.node, mine.slot, mine.rank)
 
     def _install_checkpoint(self, signed: SignedCheckpoint) -> bool:
-        origin = signed.checkpoint.origin
-        held = self._checkpoints.get(origin)
+        held = self._checkpoints.get(signed.slot)
         if held is not None and held.rank >= signed.rank:
             return False
-        self._checkpoints[origin] = signed
+        self._checkpoints[signed.slot] = signed
         return True
 
     @property
@@ -302,6 +308,9 @@ class Admission:
             case Witnesses():
                 named = [(name, public) for body in self._bodies(Witnesses) for name, public in body.keys]
                 keys = [witness_key(self.election, name, public) for name, public in named]
+                for vkey in [vkey for body in self._bodies(Witnesses) for vkey in body.others]:
+                    with suppress(Malformed):  # of a type that only a newer relay can check
+                        keys.append(NoteKey.parse(vkey))
                 self._witnesses = {key.name: key for key in keys}
             case Revocations():
                 self._revoked = {one.node: one for body in self._bodies(Revocations) for one in body.revoked}

@@ -16,8 +16,8 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from relay.errors import BadInput, StoreError
-from relay.limits import MAX_REASON
-from relay.log.note import COSIGNATURE, NoteKey
+from relay.limits import MAX_REASON, MAX_WITNESSES
+from relay.log.note import NoteKey
 from relay.records.identifiers import NodeId, is_code
 from relay.records.notice import (
     Body,
@@ -172,14 +172,17 @@ def add_witness(office: Office, vkey: str, key: Ed25519PrivateKey) -> tuple[Offi
     """Make an independent witness's verifier key known; the new notices. Raises `BadInput` or `Malformed`."""
     witness = NoteKey.parse(vkey)
     election, _, name = witness.name.partition("/")
-    if witness.kind != COSIGNATURE or election != office.election or not is_code(name):
-        raise BadInput(
-            f"{vkey[:80]!r} is not the key of a witness of this election",
-            f"Have the witness made with the name {office.election}/NAME and give its cosigner key (type 4).",
-        )
-    if any(line.name == name for line in office.ledger):
+    if election == office.election and any(line.name == name for line in office.ledger):
         raise BadInput(f"{name} is enrolled as a node", "Have the witness made with another name.")
-    office = _publish_witness(office, name, witness.public, key)
+    known = _witnesses(office)
+    others = (*(one for one in known.others if NoteKey.parse(one).name != witness.name), vkey)
+    if len(others) > MAX_WITNESSES:
+        raise BadInput(
+            f"There are {MAX_WITNESSES} independent witnesses already", "Give another one's new key, or none."
+        )
+    keys = tuple(one for one in known.keys if f"{office.election}/{one[0]}" != witness.name)
+    if (keys, others) != (known.keys, known.others):
+        office = _publish(office, 0, Witnesses(keys, others), key)
     return office, Enrolment(None, None, tuple(office.notices.values()))
 
 
@@ -226,10 +229,14 @@ def _receivers(office: Office) -> Receivers:
 
 def _publish_witness(office: Office, name: str, public: bytes, key: Ed25519PrivateKey) -> Office:
     """Every carrier may cosign checkpoints: make its key known."""
+    known = _witnesses(office)
+    keys = (*(one for one in known.keys if one[0] != name), (name, public))
+    return office if keys == known.keys else _publish(office, 0, replace(known, keys=keys), key)
+
+
+def _witnesses(office: Office) -> Witnesses:
     body = read_notice(office.notices[f"{Topic.WITNESSES}/0"]).body
-    known = body.keys if isinstance(body, Witnesses) else ()
-    keys = (*(one for one in known if one[0] != name), (name, public))
-    return office if keys == known else _publish(office, 0, Witnesses(keys), key)
+    return body if isinstance(body, Witnesses) else Witnesses(())
 
 
 def _publish(office: Office, part: int, body: Body, key: Ed25519PrivateKey) -> Office:

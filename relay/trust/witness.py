@@ -1,13 +1,18 @@
 """Checkpoints as records, and witnesses: the boats that watch the receiver's log. Pure.
 
-The log of a receiver is named `<election>/<node name>`, and so is a witness; the receiver signs checkpoints with the
-key of its certificate, carriers cosign those that they saw extend the one before (C2SP `tlog-cosignature`). The
-election office publishes the witnesses' keys in a notice, so that everybody can check them.
+The log of a receiver is named `<election>/<node name>`, and so is a carrier as its witness; the receiver signs
+checkpoints with the key of its certificate, carriers cosign those that they saw extend the one before (C2SP
+`tlog-cosignature`). Other witnesses sign under names of their own. The election office publishes the keys of all in a
+notice, so that everybody can check them.
+
+While a log grows there is a new checkpoint every moment, and a cosignature comes when its checkpoint is no longer the
+newest. So two are held of each log: the newest, and the newest that somebody cosigned.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -15,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from relay.errors import Refused
 from relay.log.checkpoint import Checkpoint, check_cosignature, merge, open_checkpoint
-from relay.log.note import COSIGNATURE, Note, NoteKey, parse_note
+from relay.log.note import COSIGNATURE, Note, NoteKey, parse_note, verify_note
 from relay.trust.certificates import Identity
 
 SPLIT_VIEW = "split-view"
@@ -33,6 +38,16 @@ class SignedCheckpoint:
     def raw(self) -> bytes:
         """The note's bytes."""
         return self.note.to_bytes()
+
+    @property
+    def cosigned_by(self) -> tuple[str, ...]:
+        """The names of the witnesses."""
+        return tuple(one.name for one in self.note.signatures if one.name != self.checkpoint.origin)
+
+    @property
+    def slot(self) -> str:
+        """Which of a log's two checkpoints this is."""
+        return f"{'cosigned' if self.cosigned_by else 'checkpoint'}/{self.checkpoint.origin}"
 
     @property
     def rank(self) -> int:
@@ -68,12 +83,18 @@ def read_signed_checkpoint(raw: bytes, log: NoteKey, witnesses: Mapping[str, Not
         key = witnesses.get(one.name)
         if key is None or one.key_id != key.id:
             continue
-        try:
-            check_cosignature(Note(note.text, (one,)), key)
-        except Refused:
-            continue
-        kept.append(one)
+        with suppress(Refused):
+            _check(Note(note.text, (one,)), key)
+            kept.append(one)
     return SignedCheckpoint(merge(Note(note.text, tuple(kept)), Note(note.text, ())), checkpoint)
+
+
+def _check(note: Note, key: NoteKey) -> None:
+    """Check a witness's signature: a cosignature, or one that is over the checkpoint alone."""
+    if key.kind == COSIGNATURE:
+        check_cosignature(note, key)
+    else:
+        verify_note(note, key)
 
 
 def combine(held: SignedCheckpoint, new: SignedCheckpoint) -> SignedCheckpoint:

@@ -26,6 +26,7 @@ from relay.net.sockets import listen
 from relay.node.daemon import Daemon
 from relay.receiver.publishing import CHECKPOINT
 from relay.receiver.readiness import Readiness
+from relay.receiver.witnessing import COSIGNED
 from relay.records.identifiers import ObjectId, RecordId, StatementId, parse_hash, receipt_id, sha256
 from relay.store.shelf import FOR_EVER, FRESH, FolderShelf
 from relay.web.pages import HEADERS, Handler, serving
@@ -68,7 +69,8 @@ class PublicSite:
         return [
             web.get("/", self.page),
             web.get("/ready", self.ready),
-            web.get("/checkpoint", self.checkpoint),
+            web.get(f"/{CHECKPOINT}", self.checkpoint),
+            web.get(f"/{COSIGNED}", self.checkpoint),
             web.get("/tile/{rest:.+}", self.tile),
             web.get("/object/{digest}", self.object),
             web.get("/statement/{digest}", self.statement),
@@ -96,11 +98,11 @@ class PublicSite:
         return web.Response(status=200 if ready else 503, text="ready" if ready else "not ready", headers=headers)
 
     async def checkpoint(self, request: web.Request) -> web.StreamResponse:
-        """The newest signed checkpoint, with the cosignatures that witnesses and boats brought."""
+        """The newest signed checkpoint; or the newest that witnesses or boats cosigned."""
         headers = {**_OPEN, "Cache-Control": FRESH, "Content-Type": "text/plain; charset=utf-8"}
-        response = await self._published(request, CHECKPOINT, headers)
+        response = await self._published(request, request.path.lstrip("/"), headers)
         if response is None:
-            raise web.HTTPNotFound(text="The log has no checkpoint yet.")
+            raise web.HTTPNotFound(text="The log has no such checkpoint yet.")
         return response
 
     async def tile(self, request: web.Request) -> web.StreamResponse:

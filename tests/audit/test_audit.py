@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from relay.cli.audit import audit
 from relay.errors import BadInput, Malformed, NotHeld, Refused
 from relay.limits import MAX_CHECKPOINT
-from relay.log.checkpoint import cosign
+from relay.log.checkpoint import Checkpoint, cosign, sign_checkpoint
 from relay.log.merkle import leaf_hash, root_from_inclusion
 from relay.log.note import parse_note
 from relay.log.tiles import TileId
@@ -28,7 +28,7 @@ from relay.records.receipt import Inclusion
 from relay.records.statement import FileEntry, read_statement, sign_statement
 from relay.trust.admission import Admission
 from relay.trust.roles import Role
-from relay.trust.witness import public_bytes, witness_key
+from relay.trust.witness import log_key, public_bytes, witness_key
 from tests import naive_tree
 from tests.audit.published import Published, flipped, web_server
 from tests.factory import make_election, make_node, make_statement
@@ -435,6 +435,23 @@ async def test_witnesses_are_named(log: Published) -> None:
     unknown = witness_key("test-2024", "km-lain", public_bytes(stranger.identity.key))
     log.alter("checkpoint", lambda raw: cosign(parse_note(raw), unknown, stranger.key, 1).to_bytes())
     assert (await audited(log)).cosigned_by == ["test-2024/km-bahari"]
+
+
+async def test_what_was_cosigned_before_the_log_grew_on_is_told(log: Published) -> None:
+    carrier = make_node(log.election, "km-bahari", Role.CARRIER)
+    public = public_bytes(carrier.identity.key)
+    log.announce(Witnesses((("km-bahari", public),)), 2)
+    key = witness_key("test-2024", "km-bahari", public)
+    note = cosign(parse_note((log.folder / "checkpoint").read_bytes()), key, carrier.key, 1_700_000_000)
+    log.publish([log.say().raw for _ in range(7)])
+    assert (await audited(log)).cosigned_by == []
+    log.put("checkpoint.cosigned", note.to_bytes())
+    report = await audited(log)
+    assert (report.size, report.cosigned, report.cosigned_by) == (537, 530, ["test-2024/km-bahari"])
+    tree = Checkpoint("test-2024/receiver", 529, bytes(32))
+    other = parse_note(sign_checkpoint(tree, log_key(log.receiver.identity), log.receiver.key))
+    log.put("checkpoint.cosigned", cosign(other, key, carrier.key, 1_700_000_000).to_bytes())
+    await wrong(log, "split-view")
 
 
 # -- the command

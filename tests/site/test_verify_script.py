@@ -157,7 +157,8 @@ def test_proofs_lead_to_the_same_roots(script: Any) -> None:
 def test_growth_is_proved_by_tiles(page: Any, address: str) -> None:
     """Trees of every shape, and those that do not begin with what was seen."""
     page.goto(f"{address}check.html")
-    tail, roots, tiles = Tail(), [sha256(b"")], {}
+    tail, roots = Tail(), [sha256(b"")]
+    tiles: dict[str, str] = {}
     for number in range(1, 601):
         growth = tail.grow([number.to_bytes(2)])
         tail = growth.tail
@@ -165,7 +166,9 @@ def test_growth_is_proved_by_tiles(page: Any, address: str) -> None:
         tiles |= {tile.path: content.hex() for tile, content in growth.tiles if tile.level >= 0}
     dice = random.Random(3)
     pairs = [(0, 1), (1, 1), (1, 2), (255, 257), (256, 257), (256, 512), (300, 512), (511, 600), (600, 600)]
-    pairs += [tuple(sorted((dice.randint(1, 600), dice.randint(1, 600)))) for _ in range(60)]
+    for _ in range(60):
+        old, new = sorted((dice.randint(1, 600), dice.randint(1, 600)))
+        pairs.append((old, new))
     inputs = [[old, roots[old].hex(), new, roots[new].hex()] for old, new in pairs]
     inputs += [[old, roots[old - 1].hex(), new, roots[new].hex()] for old, new in pairs if old]
     inputs += [[old, roots[old].hex(), new, roots[new - 1].hex()] for old, new in pairs if old]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import aiohttp
@@ -14,15 +14,15 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from relay.errors import BadInput, Malformed
-from relay.log.checkpoint import cosign, open_checkpoint
+from relay.log.checkpoint import Checkpoint, cosign, open_checkpoint, sign_checkpoint
 from relay.log.merkle import EMPTY_ROOT, verify_consistency
-from relay.log.note import ED25519, NoteKey, parse_note
+from relay.log.note import COSIGNATURE, ED25519, NoteKey, parse_note
 from relay.node.config import read_config
-from relay.receiver.witnessing import Witnessing
+from relay.receiver.witnessing import COSIGNED, Witnessing
 from relay.records.identifiers import Kind
 from relay.records.notice import Witnesses, read_notice
 from relay.trust.admission import Admission
-from relay.trust.authority import add_witness, found
+from relay.trust.authority import Enrolled, add_witness, found
 from relay.trust.witness import log_key, public_bytes, witness_key
 from tests.factory import ELECTION, ISSUED_AT
 from tests.fleet import Fleet, Ship
@@ -180,15 +180,63 @@ def test_the_election_office_makes_a_witness_known() -> None:
     office, enrolment = add_witness(office, witness_key(ELECTION, "universitas", public).vkey, root_key)
     admission = Admission(office.root)
     bodies = [read_notice(raw).body for raw in enrolment.notices if admission.admit(Kind.NOTICE, raw)]
-    assert Witnesses((("universitas", public),)) in bodies
-    for bad in (
-        NoteKey(f"{ELECTION}/log", public, ED25519).vkey,
-        witness_key("other-2024", "universitas", public).vkey,
-    ):
-        with pytest.raises(BadInput):
+    assert Witnesses((), (witness_key(ELECTION, "universitas", public).vkey,)) in bodies
+    keys = [NoteKey("sigsum.example/w1", public, kind).vkey for kind in (ED25519, COSIGNATURE)]
+    for vkey in keys:  # the second one takes the place of the first: one key to each name
+        office, enrolment = add_witness(office, vkey, root_key)
+    (body,) = [one for one in (read_notice(raw).body for raw in enrolment.notices) if isinstance(one, Witnesses)]
+    assert body.others[1:] == (keys[1],)
+    assert add_witness(office, keys[1], root_key)[0] == office
+    for bad in ("universitas", keys[0].replace("w1", "w2"), NoteKey("sigsum.example/w3", bytes(1312), 6).vkey):
+        with pytest.raises(Malformed):
             add_witness(office, bad, root_key)
-    with pytest.raises(Malformed):
-        add_witness(office, "universitas", root_key)
+    with pytest.raises(Malformed, match="of type 6;"):
+        add_witness(office, NoteKey("sigsum.example/w3", bytes(1312), 6).vkey, root_key)
+
+
+def test_a_witness_cannot_have_the_name_of_a_node() -> None:
+    root_key = Ed25519PrivateKey.from_private_bytes(bytes(32))
+    office = found(ELECTION, ["form-1"], [], root_key, 1, ISSUED_AT)
+    office = replace(office, ledger=(Enrolled("receiver", "00" * 32, "receiver", ()),))
+    with pytest.raises(BadInput, match="enrolled as a node"):
+        add_witness(office, NoteKey(ORIGIN, bytes(32)).vkey, root_key)
+
+
+async def test_a_cosignature_on_what_grew_since_is_published_beside(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    witness = await known(fleet, receiver)
+    await grow(fleet, receiver, 2)
+    signed = receiver.custody.admission.checkpoints[ORIGIN]
+    await grow(fleet, receiver, 3)
+    assert receiver.log is not None
+    witnessing = Witnessing(receiver.custody, receiver.log, ORIGIN, ())
+    await witnessing.publish()
+    file = receiver.folder / "public" / COSIGNED
+    assert not file.exists()
+    note = cosign(signed.note, witness.note_key, witness.key, 1_700_000_000)
+    await receiver.custody.take([(Kind.CHECKPOINT, note.to_bytes())])
+    assert receiver.custody.admission.checkpoints[ORIGIN].checkpoint.size == 5
+    await witnessing.publish()
+    assert file.read_bytes() == note.to_bytes()
+    file.unlink()
+    await witnessing.publish()
+    assert not file.exists()  # nothing is written twice
+    kept = Admission(fleet.election.root)
+    for kind in (Kind.NOTICE, Kind.CHECKPOINT):
+        kept.load((kind, raw) for raw in await receiver.store.load(kind))
+    assert kept.cosigned[ORIGIN].raw == note.to_bytes()
+
+
+async def test_a_cosigned_checkpoint_of_another_log_is_not_published(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    witness = await known(fleet, receiver)
+    await grow(fleet, receiver, 5)
+    tree = Checkpoint(ORIGIN, 3, bytes(32))
+    other = parse_note(sign_checkpoint(tree, log_key(receiver.node.identity), receiver.node.key))
+    await receiver.custody.take([(Kind.CHECKPOINT, cosign(other, witness.note_key, witness.key, 7).to_bytes())])
+    assert receiver.log is not None
+    await Witnessing(receiver.custody, receiver.log, ORIGIN, ()).publish()
+    assert not (receiver.folder / "public" / COSIGNED).exists()
 
 
 def test_addresses_of_witnesses() -> None:
