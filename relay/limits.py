@@ -385,7 +385,15 @@ SITE_NOTES = 500
 SITE_NEWEST = 40
 """Arrivals in the feed."""
 SITE_BATCH = 64
-"""Entries of the log that are brought to the site at a time."""
+"""Entries of the log that are brought to the site at a time; more when it lags far behind."""
+SITE_LARGEST_BATCH = 512
+SITE_CALLS = 48
+"""Files of the site that are read or written at once."""
+SITE_AGAIN_SECONDS = 90.0
+"""How long after a receiver took the site over from another nothing can come of that one any more: longer than a call
+to an S3 service with all its tries."""
+SITE_TABLES = 16
+"""Districts of a large election whose tables are written at a time."""
 SITE_SHARE = 0.25
 """Of the time, what the site may take while much arrives: the intake comes first."""
 SITE_WHOLE_FORMS = 20_000

@@ -773,13 +773,21 @@ class StoreConformance:
         assert await store.unlogged(10) == []
         assert await store.log_statements(0, 10) == [first.raw, second.raw]
         assert await store.log_statements(1, 1) == [second.raw]
+        now = await store.log_times(0, 10)
+        third = cast.statement()
+        await store.add([third])
+        moved = LogState(3, b"frontier", b"checkpoint")
+        await store.append(LogBatch(2, (StatementId(third.id),), (cast.receipt(third, 2),), moved, (1_700_000_007,)))
+        assert await store.log_times(0, 10) == [*now, 1_700_000_007]
+        assert await store.log_times(1, 1) == now[1:]
+        assert now[0] == now[1] != 1_700_000_007
         assert await store.offered([first.id, receipt_id(first.id)]) == [receipt_id(first.id)]
         assert await store.receipted(ids) == set(ids)
         with pytest.raises(StoreError):
             await store.append(batch)
         with pytest.raises(StoreError):
-            await store.append(LogBatch(2, ids[:1], (cast.receipt(first, 2),), LogState(3, b"", b"")))
-        assert await store.log_state() == state
+            await store.append(LogBatch(3, ids[:1], (cast.receipt(first, 3),), LogState(4, b"", b"")))
+        assert await store.log_state() == moved
 
     async def test_a_log_entry_needs_its_own_receipt(self, opener: Opener, cast: Cast) -> None:
         store = await opener(keeps_all=True)

@@ -12,7 +12,7 @@ import click
 from relay.cli import reporting
 from relay.cli.help import Group
 from relay.cli.options import HashType, home_option, message
-from relay.errors import BadInput, NotHeld
+from relay.errors import BadInput, NotHeld, StoreError
 from relay.limits import MAX_RECORD, MAX_REQUEST
 from relay.node.config import Config, read_config
 from relay.node.home import Home
@@ -86,6 +86,10 @@ async def _site(home: Home, anew: bool) -> None:
 
     with home.daemon_lock():
         async with home.custody() as custody:
+            if not await custody.store.leads():
+                raise StoreError(
+                    "Another receiver of this store keeps the site", "Stop all of them first, or leave it."
+                )
             published, keeper = site_of(home, home.member(), custody)
             await keeper.open(anew=anew)
             while await keeper.follow():

@@ -145,6 +145,8 @@ class LogBatch:
     receipts: tuple[Admitted, ...]
     state: LogState
     edge: bytes = b""
+    times: tuple[int, ...] = ()
+    """When they were logged (seconds since 1970), where that was before: of entries that are moved."""
 
 
 class Seen(StrEnum):
@@ -316,3 +318,6 @@ class Store(Protocol):
 
     async def log_statements(self, first: int, count: int) -> list[bytes]:
         """Statements by log index, for rebuilding tiles."""
+
+    async def log_times(self, first: int, count: int) -> list[int]:
+        """When entries were logged, by log index: seconds since 1970, by the clock of the receiver that did it."""

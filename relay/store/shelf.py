@@ -12,12 +12,14 @@ import asyncio
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from relay.errors import StoreError
 from relay.store.durable import TEMPORARY, explained, make_folder, write_durably
 
 FOR_EVER = "public, max-age=31536000, immutable"
@@ -96,6 +98,73 @@ class FolderShelf:
         if not parts or path.startswith("/") or ".." in parts:
             raise ValueError(f"{path!r} is no path of a published file")
         return self.folder.joinpath(*parts)
+
+
+class GuardedShelf:
+    """Another shelf, for one of several writers: it writes only while `leads` says so, so that one that hung and was
+    followed by another does not write over that one's files; and not more than so many calls are under way at once.
+    `clock` is seconds that only grow."""
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        leads: Callable[[], Awaitable[bool]],
+        most: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.waited = 0.0
+        """Seconds in which calls were under way to a service elsewhere: they are no load on this machine."""
+        self.is_elsewhere = not isinstance(shelf, FolderShelf)
+        self._shelf = shelf
+        self._leads = leads
+        self._room = asyncio.Semaphore(most)
+        self._clock = clock
+        self._under_way = 0
+        self._since = 0.0
+
+    async def write(
+        self, path: str, content: bytes, content_type: str, cache: str = FRESH, *, durable: bool = False
+    ) -> None:
+        """See `Shelf`. Raises `StoreError` when another writer leads."""
+        async with self._call():
+            await self._check()
+            await self._shelf.write(path, content, content_type, cache, durable=durable)
+
+    async def read(self, path: str) -> bytes | None:
+        """See `Shelf`."""
+        async with self._call():
+            return await self._shelf.read(path)
+
+    async def copy(self, path: str, source: Path, content_type: str, cache: str) -> None:
+        """See `Shelf`. Raises `StoreError` when another writer leads."""
+        async with self._call():
+            await self._check()
+            await self._shelf.copy(path, source, content_type, cache)
+
+    async def holds(self, paths: Sequence[str]) -> bool:
+        """See `Shelf`."""
+        return await self._shelf.holds(paths)
+
+    async def settle(self) -> None:
+        """See `Shelf`."""
+        await self._shelf.settle()
+
+    async def _check(self) -> None:
+        if not await self._leads():
+            raise StoreError("Another receiver writes the site now", "There is nothing to do: this one stands by.")
+
+    @asynccontextmanager
+    async def _call(self) -> AsyncIterator[None]:
+        async with self._room:
+            if not self._under_way:
+                self._since = self._clock()
+            self._under_way += 1
+            try:
+                yield
+            finally:
+                self._under_way -= 1
+                if not self._under_way and self.is_elsewhere:
+                    self.waited += self._clock() - self._since
 
 
 def _write_durably(target: Path, content: bytes) -> None:

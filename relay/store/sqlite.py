@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 
 from relay.errors import StoreError
@@ -471,8 +472,8 @@ class SqliteStore:
             raise StoreError("A batch of the log lacks a receipt for each entry", "Report this; nothing was written.")
         db.executemany("INSERT INTO log VALUES (?, ?)", entries)
         changes: list[Change] = []
-        for receipt in batch.receipts:
-            outcome, changed = catalogue.add(db, receipt, self._rules, now)
+        for receipt, logged_at in zip(batch.receipts, batch.times or repeat(now), strict=False):
+            outcome, changed = catalogue.add(db, receipt, self._rules, logged_at)
             if outcome is not Outcome.NEW:
                 raise StoreError("A statement has its receipt already", "Run one sequencer on a store.")
             changes += changed
@@ -486,6 +487,14 @@ class SqliteStore:
         """See `Store`."""
         rows = await self._database.rows(
             "SELECT raw FROM log JOIN records ON id = statement WHERE entry >= ? ORDER BY entry LIMIT ?", (first, count)
+        )
+        return [row[0] for row in rows]
+
+    async def log_times(self, first: int, count: int) -> list[int]:
+        """See `Store`."""
+        rows = await self._database.rows(
+            "SELECT receipt_at FROM log JOIN bundles USING (statement) WHERE log.entry >= ? ORDER BY log.entry LIMIT ?",
+            (first, count),
         )
         return [row[0] for row in rows]
 

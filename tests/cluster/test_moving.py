@@ -69,6 +69,8 @@ async def test_promise_6_everything_is_there_and_the_log_goes_on(fleet: Fleet, t
     assert state.size == 5
     assert await target.log_state() == state
     assert await target.log_statements(0, 9) == await receiver.store.log_statements(0, 9)
+    times = await receiver.store.log_times(0, 9)
+    assert (len(times), await target.log_times(0, 9)) == (5, times)
     source = {bundle.id: bundle for bundle in await receiver.store.bundles()}
     copies = {bundle.id: bundle for bundle in await target.bundles()}
     assert {one: (two.state, two.held, two.entry) for one, two in source.items()} == {

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 
 from relay.errors import StoreError
 from relay.limits import MAX_LAYOUTS
@@ -176,8 +177,8 @@ class Catalogue:
         if any(one in self.receipts or one in self.log for one in batch.statements):
             raise StoreError("A statement has its receipt already", "Run one sequencer on a store.")
         self.log += batch.statements
-        for receipt in batch.receipts:
-            self.add(receipt, rules, now)
+        for receipt, logged_at in zip(batch.receipts, batch.times or repeat(now), strict=False):
+            self.add(receipt, rules, logged_at)
         self.log_state = batch.state
 
     def _add_to_slot(self, item: Admitted) -> Outcome:

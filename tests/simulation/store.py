@@ -378,6 +378,11 @@ class MemoryStore:
         await self.handle.give_way()
         return [self._catalogue.records[one].raw for one in self._catalogue.log[first : first + count]]
 
+    async def log_times(self, first: int, count: int) -> list[int]:
+        """See `Store`."""
+        await self.handle.give_way()
+        return [self._catalogue.rows[one].receipt_at for one in self._catalogue.log[first : first + count]]
+
     # -- within
 
     @property

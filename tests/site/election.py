@@ -15,7 +15,7 @@ from relay.records.identifiers import Kind, ObjectId, StatementId, sha256
 from relay.records.notice import Register, Revocation, Revocations, Station
 from relay.records.statement import Package, sign_statement
 from relay.records.tally import read_tally
-from relay.store.shelf import FolderShelf
+from relay.store.shelf import FolderShelf, GuardedShelf
 from relay.trust.admission import Admitted
 from relay.trust.roles import Role
 from relay.web.site.builder import Site
@@ -43,6 +43,9 @@ class PublicElection:
         self.receiver: Ship
         self.site: Site
         self.keeper: SiteKeeper
+        self.elsewhere = False
+        """Whether the shelf is taken for one that other receivers write to as well."""
+        self.leading = True
         self._devices: dict[str, Node] = {}
 
     async def open(self, *, islands: bool = True) -> None:
@@ -57,11 +60,17 @@ class PublicElection:
         """Open the site again, as a receiver that starts does."""
         places = island_places() if islands else ()
         identity = self.receiver.node.identity
-        self.site = Site(self.shelf, Look(ELECTION, self.fleet.election.root, identity.certificate, places))
+        shelf = GuardedShelf(self.shelf, self.leads, 8)
+        shelf.is_elsewhere = self.elsewhere
+        self.site = Site(shelf, Look(ELECTION, self.fleet.election.root, identity.certificate, places))
         self.keeper = SiteKeeper(
-            self.site, self.shelf, self.receiver.store, self.receiver.custody.admission, self.fleet.clock
+            self.site, shelf, self.receiver.store, self.receiver.custody.admission, self.fleet.clock
         )
         await self.keeper.open(anew=anew)
+
+    async def leads(self) -> bool:
+        """Whether this receiver leads."""
+        return self.leading
 
     def device(self, tps: str, name: str | None = None) -> Node:
         """The device of a polling station, enrolled when it is first asked for."""

@@ -14,7 +14,8 @@ import pytest
 import pytest_asyncio
 
 from relay.cli.demo.election import example_stations
-from relay.errors import BadInput
+from relay.errors import BadInput, StoreError
+from relay.limits import SITE_AGAIN_SECONDS
 from relay.records.identifiers import StatementId, sha256
 from relay.records.notice import Station
 from relay.web.site.chart import draw, read_places
@@ -137,7 +138,10 @@ async def test_an_entry_brought_twice_changes_nothing(election: PublicElection) 
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\x00" * 100])
-@pytest.mark.parametrize("path", ["site.json", "region/index.json", f"tps/{LONG}/{BUPATI}.json", "newest.json"])
+@pytest.mark.parametrize(
+    "path",
+    ["site.json", "region/index.json", "region/1906022011.json", f"tps/{LONG}/{BUPATI}.json", "newest.json"],
+)
 async def test_what_is_damaged_is_written_again_from_the_log(
     election: PublicElection, path: str, damage: bytes
 ) -> None:
@@ -149,6 +153,89 @@ async def test_what_is_damaged_is_written_again_from_the_log(
     await election.submit(LONG, supersedes=first)
     assert await election.publish() == 2
     assert (election.result()["counted"], election.result()["corrected"]) == (True, True)
+    assert election.document("region/index.json")["sums"]["arrived"] == 1
+
+
+@pytest.mark.parametrize("path", ["region/index.json", "region/1906022011.json", "islands.json"])
+async def test_what_another_beginning_wrote_over_is_written_again(election: PublicElection, path: str) -> None:
+    """A receiver that hung while another one began the site anew."""
+    await election.submit(LONG)
+    await election.publish()
+    (election.public / path).write_bytes(b'{"generation":"0123"}')
+    await election.reopen()
+    await election.submit(LONG, GUBERNUR)
+    assert await election.publish() == 2
+    assert election.document("region/index.json")["sums"]["arrived"] == 2
+
+
+async def test_who_does_not_lead_any_more_writes_nothing(election: PublicElection) -> None:
+    await election.submit(LONG)
+    await election.publish()
+    before = files(election.public)
+    await election.submit(BATUN)
+    assert election.receiver.log is not None
+    await election.receiver.log.sequencer.sequence()
+    election.leading = False
+    with pytest.raises(StoreError, match="Another receiver writes the site"):
+        await election.keeper.follow()
+    assert files(election.public) == before
+
+
+async def test_what_a_writer_that_hung_wrote_late_is_mended(
+    election: PublicElection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its put was under way when it was followed, and arrives after its follower wrote the same file."""
+    monkeypatch.setattr("relay.web.site.documents.SITE_DOCUMENTS", 0)
+    await election.submit(LONG)
+    await election.publish()
+    late = {path: path.read_bytes() for path in [*election.public.glob("region/*.json"), election.public / "site.json"]}
+    election.elsewhere = True
+    await election.reopen()
+    await election.submit(LONG, GUBERNUR)
+    await election.publish()
+    right = files(election.public)
+    for path, content in late.items():
+        path.write_bytes(content)
+    election.fleet.clock.now += 2 * SITE_AGAIN_SECONDS
+    while await election.keeper.follow():
+        pass
+    assert files(election.public) == right
+    monkeypatch.setattr(election.site, "add", None)
+    assert await election.keeper.follow() == 0  # once is enough
+
+
+async def test_what_lags_far_behind_comes_in_larger_batches(
+    election: PublicElection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.web.site.service.SITE_BATCH", 2)
+    monkeypatch.setattr("relay.web.site.service.SITE_LARGEST_BATCH", 4)
+    for tps in list(election.stations)[:40]:
+        await election.submit(tps)
+    assert election.receiver.log is not None
+    while await election.receiver.log.sequencer.sequence():
+        pass
+    brought = []
+    while count := await election.keeper.follow():
+        brought.append(count)
+    assert brought[:4] == [4, 4, 4, 3]
+    assert brought[-2:] == [2, 2] and sum(brought) == 40
+
+
+async def test_a_site_that_was_cut_while_it_was_begun_is_begun_again(
+    election: PublicElection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await election.submit(LONG)
+    await election.publish()
+    right = files(election.public)
+    with monkeypatch.context() as cut:
+        cut.setattr(election.site, "_blank", None)
+        with pytest.raises(TypeError):
+            await election.site.open(election.keeper._in_force(), anew=True)
+    await election.reopen()
+    assert election.site.entries == 0
+    await election.publish()
+    await election.site.write_tables()
+    assert set(files(election.public)) == set(right)
     assert election.document("region/index.json")["sums"]["arrived"] == 1
 
 
@@ -296,8 +383,11 @@ def test_regions_by_code_and_by_name() -> None:
     regions = Regions.of(stations)
     assert (regions.levels, regions.by_code) == (("district", "village"), True)
     assert [one.key for one in regions.path(stations[0])] == ["index", "190601", "1906012001"]
-    renamed = [*stations, Station("1906012001999", 99, "Another name", "Manggar", "", 1, signal=True)]
-    assert not Regions.of(renamed).by_code
+    renamed = [Station("1906012001999", 99, "Another name", "Mangar", "", 1, signal=True), *stations]
+    assert Regions.of(renamed).path(renamed[0]) == regions.path(stations[0])  # misspelt once: the commonest name stands
+    assert not Regions.of([*stations, Station("a-1", 1, "V", "D", "", 1, signal=True)]).by_code
+    alike = [Station(f"{p}01012001001", 1, "Desa", "Kota", "", 1, signal=True) for p in (19, 71)]
+    assert len({Regions.of(alike).path(one)[-2] for one in alike}) == 2  # districts that share a name stay apart
     country = [Station(f"{p}0{r}012001001", 1, "A", f"D{p}{r}", "", 1, signal=True) for p in (19, 71) for r in (1, 2)]
     assert Regions.of(country).levels == ("province", "regency", "district", "village")
     assert [one.name for one in Regions.of(country).path(country[-1])] == ["", "71", "71.02", "D712", "A"]

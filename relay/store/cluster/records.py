@@ -59,8 +59,8 @@ async def add(db: Any, items: Sequence[Admitted], own: NodeId | None, quota: Quo
     return added
 
 
-async def add_receipts(db: Any, receipts: Sequence[Receipt], now: int) -> None:
-    """Note which statements have a receipt."""
+async def add_receipts(db: Any, receipts: Sequence[Receipt], now: int, times: Sequence[int] = ()) -> None:
+    """Note which statements have a receipt; since when, where that is not now."""
     if not receipts:
         return
     statements, entries = [one.statement for one in receipts], [one.entry for one in receipts]
@@ -70,12 +70,12 @@ async def add_receipts(db: Any, receipts: Sequence[Receipt], now: int) -> None:
         entries,
     )
     await db.execute(
-        "UPDATE bundles b SET entry = r.entry, receipt_at = $3, withheld = false "
-        "FROM unnest($1::bytea[], $2::bigint[]) AS r (statement, entry) "
+        "UPDATE bundles b SET entry = r.entry, receipt_at = r.time, withheld = false "
+        "FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) AS r (statement, entry, time) "
         "WHERE b.statement = r.statement AND b.entry IS NULL",
         statements,
         entries,
-        now,
+        list(times) or [now] * len(entries),
     )
 
 

@@ -362,7 +362,7 @@ class ClusterStore:
                 [entry for entry, _ in entries],
                 [statement for _, statement in entries],
             )
-            await records.add_receipts(db, receipts, int(self._clock()))
+            await records.add_receipts(db, receipts, int(self._clock()), batch.times)
             state = batch.state
             await db.execute(
                 "UPDATE log_state SET size = $1, frontier = $2, checkpoint = $3, edge = coalesce($4, edge)",
@@ -378,6 +378,13 @@ class ClusterStore:
     async def log_statements(self, first: int, count: int) -> list[bytes]:
         """See `Store`."""
         sql = "SELECT raw FROM log JOIN records ON id = statement WHERE entry >= $1 ORDER BY entry LIMIT $2"
+        return [row[0] for row in await self._database.rows(sql, first, count)]
+
+    async def log_times(self, first: int, count: int) -> list[int]:
+        """See `Store`."""
+        sql = (
+            "SELECT receipt_at FROM log l JOIN bundles USING (statement) WHERE l.entry >= $1 ORDER BY l.entry LIMIT $2"
+        )
         return [row[0] for row in await self._database.rows(sql, first, count)]
 
     # -- within

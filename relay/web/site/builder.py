@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -25,7 +25,7 @@ from relay.receiver.results import Logged, judge, shows_at
 from relay.records.identifiers import NodeId, RecordId, StatementId
 from relay.records.notice import Station
 from relay.store.shelf import FRESH, Page, Shelf
-from relay.web.site.documents import Documents, encode, parse
+from relay.web.site.documents import DamagedSite, Documents, encode, parse
 from relay.web.site.downloads import table
 from relay.web.site.pages import JSON, Look
 from relay.web.site.regions import WHOLE, Document, Region, Regions, add_up, fingerprint, station_row
@@ -71,6 +71,8 @@ class Site:
         self._register = Register({}, ())
         self._regions = Regions()
         self._print = ""
+        self._untold: dict[Region, None] = {}
+        """Regions whose tables are not those of their documents."""
 
     async def open(self, register: Register, *, anew: bool = False) -> None:
         """Go on where the site is; begin it anew when the register, the pages or the caller ask for it.
@@ -79,11 +81,12 @@ class Site:
         """
         self._register = register
         self._print = f"{fingerprint(register.stations, register.forms)} {self._look.fingerprint}"
+        self._regions = await asyncio.to_thread(Regions.of, register.stations.values())
+        self._untold = dict.fromkeys(await asyncio.to_thread(self._tables))
         content = await self._shelf.read(STATE)
         state = {} if anew else parse(STATE, content or b"{}")
         if state.get("print") == self._print and not anew:
             self._documents.open(state["generation"])
-            self._regions = Regions.from_map(state["regions"])
             self.entries = state["entries"]
             revoked = frozenset(NodeId(bytes.fromhex(one)) for one in state["revoked"])
             self._register = replace(register, revoked=revoked)
@@ -129,7 +132,9 @@ class Site:
         """Judge, add up, render and write whatever is touched."""
         await self._judge(arrivals, touched)
         await self._climb(touched)
-        await self._write(await asyncio.to_thread(lambda: list(self._render(touched))))
+        pages = iter(self._render(touched))
+        while part := await asyncio.to_thread(lambda: list(islice(pages, _AT_ONCE))):
+            await self._write(part)
 
     async def _follow_devices(self, arrivals: Sequence[Logged], touched: _Touched) -> None:
         """Put each arrival into its device's chain. Forms whose findings changed by it are judged again."""
@@ -170,6 +175,8 @@ class Site:
             document = self._look.result_document(result, station, path)
             self._documents.put(_form_path(tps, form), document)
             touched.regions |= dict.fromkeys(path or (_WHOLE,))
+            if path:
+                self._untold[self._table_of(path)] = None
             if station:
                 await self._place(station, path[-1], form, document)
             else:
@@ -179,14 +186,7 @@ class Site:
         """All statements of a station and form: those published before, and new ones."""
         path = _form_path(*key)
         held = {item["id"]: Logged.from_map(item) for item in self._documents.at(path).get("statements", [])}
-        # When an entry is brought again, what was said of its arrival the first time is what is true.
-        arrived = {item["id"]: item["arrived"] for item in self._documents.before(path).get("statements", [])}
-        arrived |= {name: one.arrived for name, one in held.items()}
-        return list(
-            (
-                held | {one.id.hex(): replace(one, arrived=arrived.get(one.id.hex(), one.arrived)) for one in new}
-            ).values()
-        )
+        return list((held | {one.id.hex(): one for one in new}).values())
 
     def _findings(self, node: NodeId) -> list[Finding]:
         document = self._documents.at(_device_path(node))
@@ -196,13 +196,16 @@ class Site:
         """Put a result into its station's row, beside those of the station's other forms."""
         path = _region_path(village)
         await self._documents.load([path])
-        rows = self._documents.at(path)["children"]
+        rows = self._region(path)["children"]
         others = [one for one in rows[station.tps]["forms"] if one != form]
         await self._documents.load(_form_path(station.tps, one) for one in others)
         results = {one: self._documents.at(_form_path(station.tps, one)) for one in others} | {form: document}
         rows[station.tps] = station_row(station, self._register.forms, results)
-        if station.tps in self._documents.at(ISLANDS)["stations"]:
-            self._documents.at(ISLANDS)["stations"][station.tps]["mark"] = rows[station.tps]["sums"]["marks"]
+        islands = self._documents.at(ISLANDS)
+        if "stations" not in islands:
+            raise DamagedSite(ISLANDS)
+        if station.tps in islands["stations"]:
+            islands["stations"][station.tps]["mark"] = rows[station.tps]["sums"]["marks"]
 
     def _keep_stray(self, tps: str, form: str, document: Document) -> None:
         """A statement for a station that the register does not know has no region, and is not hidden."""
@@ -210,15 +213,22 @@ class Site:
         strays[f"{tps}/{form}"] = {"tps": tps, "form": form, "number": 0, "village": "", "flags": document["flags"]}
         self._documents.put(STRAYS, {"strays": dict(islice(strays.items(), SITE_NOTES))})
 
+    def _region(self, path: str) -> Document:
+        """The document of a region: from the beginning on there is one."""
+        document = self._documents.at(path)
+        if "children" not in document:
+            raise DamagedSite(path)
+        return document
+
     async def _climb(self, touched: _Touched) -> None:
         """Add up every touched region, villages first, and put its sums into the row that its parent has for it."""
         await self._documents.load(map(_region_path, touched.regions))
         for region in sorted(touched.regions, key=self._depth, reverse=True):
-            document = self._documents.at(_region_path(region))
+            document = self._region(_region_path(region))
             document["sums"], document["notes"] = add_up(document["children"].values())
             if document["path"]:
                 parent = _region_path(Region(**document["path"][-1]))
-                self._documents.at(parent)["children"][region.key] = _row(document)
+                self._region(parent)["children"][region.key] = _row(document)
 
     async def _tell_newest(self, arrivals: Sequence[Logged]) -> None:
         await self._documents.load([NEWEST])
@@ -253,39 +263,45 @@ class Site:
 
     # -- downloads
 
-    async def write_tables(self) -> None:
-        """Write the tables that gather many stations: one for the election, or one for each district of a large one.
+    async def write_tables(self, most: int | None = None) -> bool:
+        """Write tables that gather many stations, where anything in them changed: one for the election, or one for each
+        district of a large one, at most so many of these. Whether all are written now.
 
         They cost what the election is large: the caller decides how often.
         """
-        await self._documents.load([_region_path(_WHOLE)])
-        whole = self._documents.at(_region_path(_WHOLE))
-        if whole["sums"]["expected"] <= SITE_WHOLE_FORMS:
-            await self._write(table("results", [row async for row in self._rows(whole)]))
-            return
-        async for district in self._below(whole, "district"):
-            name = f"region/{district['key']}-results"
-            await self._write(table(name, [row async for row in self._rows(district)]))
-
-    async def _below(self, document: Document, level: str) -> AsyncIterator[Document]:
-        for key, row in document["children"].items():
-            path = _region_path(Region(key, row["name"], row["level"]))
-            await self._documents.load([path])
-            child = self._documents.at(path)
+        for region in list(islice(self._untold, most)):
+            villages = await self._villages(_region_path(region))
+            rows = await asyncio.to_thread(lambda found: [row for one in found for row in self._rows(one)], villages)
+            name = "results" if region == _WHOLE else f"region/{region.key}-results"
+            await self._write(await asyncio.to_thread(table, name, rows))
+            del self._untold[region]
             self._documents.trim()
-            if row["level"] == level:
-                yield child
-            else:
-                async for one in self._below(child, level):
-                    yield one
+        return not self._untold
 
-    async def _rows(self, document: Document) -> AsyncIterator[Document]:
-        """One row for each station and form of a region, arrived or not."""
-        if document["level"] != "village":
-            async for village in self._below(document, "village"):
-                async for row in self._rows(village):
-                    yield row
-            return
+    async def _villages(self, path: str) -> list[Document]:
+        """The documents of the villages of a region."""
+        await self._documents.load([path])
+        document = self._region(path)
+        if document["level"] == "village":
+            return [document]
+        below = [_region_path(Region(key, row["name"], row["level"])) for key, row in document["children"].items()]
+        await self._documents.load(below)
+        return [village for one in below for village in await self._villages(one)]
+
+    def _table_of(self, path: Sequence[Region]) -> Region:
+        """The region whose table a station stands in."""
+        return next(one for one in path if one.level == "district") if self._is_large else _WHOLE
+
+    @property
+    def _is_large(self) -> bool:
+        return len(self._register.stations) * len(self._register.forms) > SITE_WHOLE_FORMS
+
+    def _tables(self) -> list[Region]:
+        paths = (self._regions.path(one) for one in self._register.stations.values())
+        return list(dict.fromkeys(map(self._table_of, paths))) or [_WHOLE]
+
+    def _rows(self, document: Document) -> Iterator[Document]:
+        """One row for each station and form of a village, arrived or not."""
         district = document["path"][-1]["name"]
         for tps, station in sorted(document["children"].items()):
             place = {"tps": tps, "village": document["name"], "district": district, **station}
@@ -298,7 +314,9 @@ class Site:
         """Write the site of an election from which nothing arrived yet."""
         self._documents.open(secrets.token_hex(8), anew=True)
         self.entries = 0
-        self._regions = await asyncio.to_thread(Regions.of, self._register.stations.values())
+        whole, self._print = self._print, ""
+        await self._shelf.write(STATE, self._state(), JSON, FRESH)  # cut from here on, it is begun again
+        self._print = whole
         for file in self._look.files():
             await self._shelf.write(file.path, file.content, file.content_type, FRESH)
         blank = await asyncio.to_thread(self._blank)
@@ -365,7 +383,6 @@ class Site:
                 "entries": self.entries,
                 "generation": self._documents.generation,
                 "print": self._print,
-                "regions": self._regions.to_map(),
                 "revoked": sorted(node.hex() for node in self._register.revoked),
             }
         )

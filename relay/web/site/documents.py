@@ -1,7 +1,7 @@
 """The published JSON documents: read, kept at hand, written back. The site has no database but what it publishes.
 
 Each document carries the generation of the site it belongs to. When the site is begun anew (another register, other
-pages) the old ones are not deleted: they are taken for absent, but for what only they remember (`before`).
+pages) the old ones are not deleted: they are taken for absent.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Iterable
+from itertools import islice
 
 from relay.errors import StoreError
 from relay.limits import MAX_SITE_DOCUMENT, SITE_DOCUMENTS
@@ -34,14 +35,12 @@ class Documents:
         self._anew = False
         self._shelf = shelf
         self._held: OrderedDict[str, Document] = OrderedDict()
-        self._before: dict[str, Document] = {}
 
     def open(self, generation: str, *, anew: bool = False) -> None:
         """Ask the shelf again, for documents of this generation; begun `anew`, older ones may be damaged as well."""
         self.generation = generation
         self._anew = anew
         self._held.clear()
-        self._before.clear()
 
     async def load(self, paths: Iterable[str]) -> None:
         """Bring these to hand. Raises `DamagedSite`."""
@@ -49,7 +48,6 @@ class Documents:
         for path, content in zip(missing, await asyncio.gather(*map(self._shelf.read, missing)), strict=True):
             document = self._read(path, content) if content is not None else {}
             if document and document.get(GENERATION) != self.generation:
-                self._before[path] = document
                 document = {}
             self._held[path] = document
 
@@ -58,10 +56,6 @@ class Documents:
         self._held.move_to_end(path)
         return self._held[path]
 
-    def before(self, path: str) -> Document:
-        """What stood there when the site was begun anew; empty where nothing did."""
-        return self._before.get(path, {})
-
     def put(self, path: str, document: Document) -> bytes:
         """Take in a new state; its bytes, to be written."""
         self._held[path] = {GENERATION: self.generation, **document}
@@ -69,8 +63,11 @@ class Documents:
         return encode(self._held[path])
 
     def trim(self) -> None:
-        """Let go of what was not used lately. Everything put must be on the shelf by now."""
-        self._before.clear()
+        """Let go of what was not used lately, of regions last: each arrival needs its own. Everything put must be on
+        the shelf by now."""
+        surplus = max(0, len(self._held) - SITE_DOCUMENTS)
+        for path in list(islice((one for one in self._held if not one.startswith("region/")), surplus)):
+            del self._held[path]
         while len(self._held) > SITE_DOCUMENTS:
             self._held.popitem(last=False)
 

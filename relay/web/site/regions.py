@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from relay.limits import SITE_MARKS, SITE_NOTES
@@ -37,48 +38,44 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Regions:
-    """How the stations of a register are gathered: by the levels above villages that say anything."""
+    """How the stations of a register are gathered: by the levels above villages that say anything.
+
+    By code, a region has the name that most of its stations give it in `names`: one that is misspelt changes nothing.
+    """
 
     levels: tuple[str, ...] = ("district", "village")
     by_code: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
     def of(stations: Iterable[Station]) -> Regions:
-        """What fits a register: codes, where they agree with the names of districts and villages, else the names."""
-        prefixes: dict[int, dict[str, tuple[str, str]]] = {6: {}, 10: {}}
+        """What fits a register: codes, where all stations have them, else the names of districts and villages."""
+        given: dict[str, Counter[str]] = {}
         tops: dict[str, set[str]] = {"province": set(), "regency": set()}
         for one in stations:
             if len(one.tps) != _CODE_DIGITS or not one.tps.isdigit() or not one.tps.isascii():
                 return Regions()
             for level, seen in tops.items():
                 seen.add(one.tps[: _LEVELS[level]])
-            for digits, names in prefixes.items():
-                name = (one.district, "" if digits == 6 else one.village)
-                if names.setdefault(one.tps[:digits], name) != name:
-                    return Regions()
+            for level, name in (("district", one.district), ("village", one.village)):
+                given.setdefault(one.tps[: _LEVELS[level]], Counter())[name] += 1
+        if not given:
+            return Regions()
         above = tuple(level for level, seen in tops.items() if len(seen) > 1)
-        return Regions((*above, "district", "village"), by_code=True)
+        names = {key: counts.most_common(1)[0][0] for key, counts in given.items()}
+        return Regions((*above, "district", "village"), by_code=True, names=names)
 
     def path(self, station: Station) -> tuple[Region, ...]:
         """The regions that a station lies in, from the whole election down to its village."""
         return (Region(WHOLE, "", "whole"), *(self._region(level, station) for level in self.levels))
 
     def _region(self, level: str, station: Station) -> Region:
-        name = {"village": station.village, "district": station.district}.get(level, "")
         if self.by_code:
             key = station.tps[: _LEVELS[level]]
-            return Region(key, name or ".".join(re.findall("..", key)), level)
+            return Region(key, self.names.get(key) or ".".join(re.findall("..", key)), level)
+        name = {"village": station.village, "district": station.district}[level]
         district = _slug(station.district)
         return Region(district if level == "district" else f"{district}--{_slug(station.village)}", name, level)
-
-    def to_map(self) -> Document:
-        """As it is kept between runs."""
-        return {"levels": list(self.levels), "by_code": self.by_code}
-
-    @staticmethod
-    def from_map(item: Mapping[str, Any]) -> Regions:
-        """Read back what `to_map` gave."""
-        return Regions(tuple(item["levels"]), bool(item["by_code"]))
 
 
 def fingerprint(stations: Mapping[str, Station], forms: Sequence[str]) -> str:

@@ -1,7 +1,12 @@
 """The site beside a receiver: follows the log, publishes what each entry needs, and lets the site take it in.
 
-The intake comes first. The site is brought up in small batches, with a pause after each that depends on how long it
-took, and it may lag behind the log while much arrives; `site.json` says how far it is.
+The intake comes first. The site is brought up in batches, with a pause after each that depends on how much work it was
+(waiting for a service elsewhere is none), and it may lag behind the log while much arrives; `site.json` says how far it
+is. The further it lags, the larger the batches: what many arrivals change is written once.
+
+Of several receivers on one store the one that leads keeps the site. One that hung in the middle of a batch and was
+followed writes no more (`GuardedShelf`); what it had sent before may still arrive, and write over what its follower
+wrote. So the follower brings what it brought at first once more, when nothing can arrive any longer.
 """
 
 from __future__ import annotations
@@ -9,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -18,19 +23,23 @@ from relay.limits import (
     LEAD_SECONDS,
     LOG_IDLE_SECONDS,
     MAX_MAP,
-    MAX_RECORD,
+    MIB,
+    SITE_AGAIN_SECONDS,
     SITE_BATCH,
+    SITE_CALLS,
+    SITE_LARGEST_BATCH,
     SITE_SETTLE_SECONDS,
     SITE_SHARE,
+    SITE_TABLES,
 )
 from relay.node.daemon import Daemon
 from relay.node.home import Home, Member
 from relay.receiver.results import Logged
-from relay.records.identifiers import Kind, receipt_id
+from relay.records.identifiers import RecordId, receipt_id
 from relay.records.statement import Statement, read_statement
 from relay.store.interface import Store
 from relay.store.pictures import picture_type
-from relay.store.shelf import FOR_EVER, Shelf
+from relay.store.shelf import FOR_EVER, GuardedShelf
 from relay.sync.custody import Custody
 from relay.trust.admission import Admission
 from relay.trust.certificates import read_certificate
@@ -44,6 +53,8 @@ logger = logging.getLogger(__name__)
 MAP_FILE = "map.csv"
 """In the node's folder: the islands of the map, where there is to be one."""
 _COSE = "application/cose"
+_RECEIPTS_AT_ONCE = 1 * MIB
+"""Bytes of receipts that are read at a time."""
 _TABLES_REST = 20
 """After the tables of everything were written, they rest for so many times what that took."""
 
@@ -54,17 +65,21 @@ class SiteKeeper:
     def __init__(
         self,
         site: Site,
-        shelf: Shelf,
+        shelf: GuardedShelf,
         store: Store,
         admission: Admission,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`clock` is seconds that only grow."""
         self._site = site
         self._shelf = shelf
         self._store = store
         self._admission = admission
         self._clock = clock
         self._register = Register({}, ())
+        self._again = range(0)
+        """Entries to be brought once more."""
+        self._again_at: float | None = None
 
     async def open(self, *, anew: bool = False) -> None:
         """Go on where the site is; where it cannot be read back, begin it anew."""
@@ -74,6 +89,14 @@ class SiteKeeper:
         except DamagedSite as error:
             logger.warning("the site is written again from the log: %s", error)
             await self._site.open(self._register, anew=True)
+        if self._shelf.is_elsewhere:
+            self._again = range(self._site.entries, self._site.entries)
+            self._again_at = self._clock() + SITE_AGAIN_SECONDS
+
+    @property
+    def worked(self) -> float:
+        """Seconds that passed without those in which a service elsewhere was waited for."""
+        return self._clock() - self._shelf.waited
 
     async def follow(self) -> int:
         """Bring one batch of entries, and what notices changed, to the site; how many entries."""
@@ -90,13 +113,27 @@ class SiteKeeper:
         state = await self._store.log_state()
         if first > state.size:
             raise StoreError(f"The site shows {first} entries and the log has {state.size}", "Write the site anew.")
-        entries = await self._store.log_statements(first, min(SITE_BATCH, state.size - first))
+        lag = state.size - first
+        brought = await self._bring(first, min(lag, max(SITE_BATCH, min(lag // 8, SITE_LARGEST_BATCH))))
+        await self._follow_again()
+        return brought
+
+    async def _follow_again(self) -> None:
+        """Bring one batch once more, of what was brought while another writer's files could still arrive."""
+        if self._again_at is not None and self._clock() >= self._again_at:
+            self._again, self._again_at = range(self._again.start, self._site.entries), None
+        if self._again_at is None and self._again:
+            brought = await self._bring(self._again.start, min(SITE_BATCH, len(self._again)))
+            self._again = self._again[brought:]
+
+    async def _bring(self, first: int, count: int) -> int:
+        entries = await self._store.log_statements(first, count)
         if entries:
-            now = int(self._clock())
+            times = await self._store.log_times(first, len(entries))
             statements = await asyncio.to_thread(lambda: [read_statement(raw) for raw in entries])
-            for statement in statements:
-                await self._publish(statement)
-            await self._site.add([_logged(one, entry, now) for entry, one in enumerate(statements, first)])
+            await self._publish(statements)
+            numbered = zip(range(first, first + count), statements, times, strict=False)
+            await self._site.add([_logged(one, entry, at) for entry, one, at in numbered])
         return len(entries)
 
     async def _follow_notices(self) -> None:
@@ -111,13 +148,19 @@ class SiteKeeper:
         admission = self._admission
         return Register(admission.stations, admission.forms, frozenset(admission.revoked))
 
-    async def _publish(self, statement: Statement) -> None:
-        """Put an entry's own files where the public finds them: the statement, its receipt, its objects."""
-        name = statement.id.hex()
-        await self._shelf.write(f"statement/{name}", statement.raw, _COSE, FOR_EVER)
-        for kind, _, raw in await self._store.read([receipt_id(statement.id)], MAX_RECORD):
-            if kind is Kind.RECEIPT:
-                await self._shelf.write(f"receipt/{name}", raw, _COSE, FOR_EVER)
+    async def _publish(self, statements: Sequence[Statement]) -> None:
+        """Put the entries' own files where the public finds them: the statements, their receipts, their objects."""
+        names = {receipt_id(one.id): one.id.hex() for one in statements}
+        left: list[RecordId] = list(names)
+        while found := await self._store.read(left, _RECEIPTS_AT_ONCE) if left else []:
+            await asyncio.gather(
+                *(self._shelf.write(f"receipt/{names[one]}", raw, _COSE, FOR_EVER) for _, one, raw in found)
+            )
+            left = left[left.index(found[-1][1]) + 1 :]
+        await asyncio.gather(*map(self._publish_one, statements))
+
+    async def _publish_one(self, statement: Statement) -> None:
+        await self._shelf.write(f"statement/{statement.id.hex()}", statement.raw, _COSE, FOR_EVER)
         for file in statement.package.files:
             target = f"object/{file.sha256.hex()}"
             path = None if await self._shelf.holds([target]) else await self._store.object_path(file.sha256)
@@ -151,8 +194,8 @@ def read_map(home: Home) -> tuple[Place, ...]:
 
 def site_of(home: Home, member: Member, custody: Custody) -> tuple[Site, SiteKeeper]:
     """The site among a receiver's published files, and its keeper."""
-    shelf = custody.store.shelf
     identity = member.identity
+    shelf = GuardedShelf(custody.store.shelf, custody.store.leads, SITE_CALLS)
     site = Site(shelf, Look(identity.election, member.root, identity.certificate, read_map(home)))
     return site, SiteKeeper(site, shelf, custody.store, custody.admission)
 
@@ -166,11 +209,11 @@ async def site_service(daemon: Daemon) -> AsyncIterator[None]:
 
 
 async def _keep_for_ever(daemon: Daemon, site: Site, keeper: SiteKeeper) -> None:
-    upkeep = _Upkeep(site)
+    upkeep = _Upkeep(site, keeper)
     opened = False
     while True:
         heard = daemon.custody.news.count
-        started = time.monotonic()
+        started = keeper.worked
         brought = 0
         try:
             if not await daemon.custody.store.leads():
@@ -186,7 +229,7 @@ async def _keep_for_ever(daemon: Daemon, site: Site, keeper: SiteKeeper) -> None
             logger.error("the site stays behind: %s", error)
             opened = False
         if brought:
-            await asyncio.sleep((time.monotonic() - started) * (1 / SITE_SHARE - 1))
+            await asyncio.sleep((keeper.worked - started) * (1 / SITE_SHARE - 1))
         else:
             await daemon.custody.news.wait(heard, upkeep.patience)
 
@@ -194,8 +237,9 @@ async def _keep_for_ever(daemon: Daemon, site: Site, keeper: SiteKeeper) -> None
 class _Upkeep:
     """What is done now and then: tables of everything, and settling. Each takes a small share of the time."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, keeper: SiteKeeper) -> None:
         self._site = site
+        self._keeper = keeper
         self._unsettled = self._untold = False
         self._settle_at = time.monotonic() + SITE_SETTLE_SECONDS
         self._tell_at = time.monotonic()
@@ -209,12 +253,11 @@ class _Upkeep:
         """Do what is due after so many entries were brought."""
         if brought:
             self._unsettled = self._untold = True
-        started = time.monotonic()
-        if self._untold and started >= self._tell_at:
-            await self._site.write_tables()
-            self._untold = False
-            self._tell_at = time.monotonic() + (time.monotonic() - started) * _TABLES_REST
-        if self._unsettled and started >= self._settle_at:
+        now, worked = time.monotonic(), self._keeper.worked
+        if self._untold and now >= self._tell_at:
+            self._untold = not await self._site.write_tables(SITE_TABLES)
+            self._tell_at = time.monotonic() + (self._keeper.worked - worked) * _TABLES_REST
+        if self._unsettled and now >= self._settle_at:
             await self._site.settle()
             self._unsettled = False
             self._settle_at = time.monotonic() + SITE_SETTLE_SECONDS
