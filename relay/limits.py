@@ -380,6 +380,8 @@ AUDIT_REMARKS = 100
 # The public site
 SITE_MARKS = 600
 """Stations of one region whose marks are drawn one by one; of larger ones there are numbers only."""
+SITE_ISLAND_PARTS = 5_000
+"""Islands, each as far as one village goes, whose states are gathered; of more there are those of their regions."""
 SITE_NOTES = 500
 """Flagged forms that a region's page lists itself; larger ones lead to the pages of their parts."""
 SITE_NEWEST = 40

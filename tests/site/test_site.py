@@ -378,6 +378,70 @@ async def test_what_the_register_does_not_know_is_not_hidden(small: PublicElecti
     assert small.document("region/index.json")["sums"]["arrived"] == 0
 
 
+async def test_many_that_the_register_does_not_know_have_pages(
+    small: PublicElection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.web.site.builder.SITE_NOTES", 2)
+    first = await small.submit("b-0")
+    for number in range(1, 5):
+        await small.submit(f"b-{number}")
+    await small.publish()
+    for path in ("strays.json", "strays-2.json", "strays-3.json"):
+        assert 1 <= len(small.document(path)["strays"]) <= 2
+    assert 'href="strays-3.html"' in small.text("flags.html")
+    assert 'href="strays-2.html"' in small.text("en/flags.html")
+    assert all(f"b-{number}" in small.text("flags.html") for number in (0, 1))
+    assert "b-2" in small.text("strays-2.html") and "b-4" in small.text("en/strays-3.html")
+    await small.submit("b-0", supersedes=first, tally={"votes": {"1": 3}, "valid": 9, "voters": 9, "invalid": 0})
+    await small.publish()
+    assert len(small.document("strays.json")["strays"]["b-0/" + BUPATI]["flags"]) > 1  # it stays where it was
+    assert small.document("strays.json")["pages"] == 3
+
+
+async def test_a_large_election_has_its_tables_by_district(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.web.site.builder.SITE_WHOLE_FORMS", 100)
+    election = PublicElection(tmp_path)
+    try:
+        await election.open()
+        assert 'href="results.csv"' not in election.text("downloads.html")
+        assert "-results.csv" in election.text("downloads.html")
+        assert 'href="../region/190602-results.csv"' in election.text("region/190602.html")
+        assert not (election.public / "results.csv").exists()
+        before = (election.public / "region/190601-results.csv").stat().st_mtime_ns
+        await election.submit(LONG)
+        await election.publish()
+        assert await election.site.write_tables(1)
+        rows = list(csv.DictReader(election.text("region/190602-results.csv").splitlines()))
+        assert [one["entry"] for one in rows if one["tps"] == LONG and one["form"] == BUPATI] == ["0"]
+        assert (election.public / "region/190601-results.csv").stat().st_mtime_ns == before  # nothing changed there
+    finally:
+        await election.close()
+
+
+async def test_a_map_of_many_islands_and_of_regions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.web.site.builder.SITE_MARKS", 2)
+    election = PublicElection(tmp_path)
+    try:
+        await election.open(islands=False)
+        assert "chart" not in election.text("index.html")
+        text = b"island,latitude,longitude,region\nPulau Long,-3,108,\nMainland,-2,108,190602\nManggar,-2,107,\n"
+        monkeypatch.setattr("tests.site.election.load_example_map", lambda: text)
+        await election.reopen()
+        parts = election.document("islands.json")["parts"]
+        assert {one["marks"] for one in parts.values()} == {"0"} and len(parts) == 3
+        for form in (BUPATI, GUBERNUR):
+            await election.submit(LONG, form)
+        await election.publish()
+        assert election.document("islands.json")["parts"]["1906022011/Pulau Long"]["marks"] == "2"
+        page = election.text("index.html")
+        assert '<th scope="row">Pulau Long</th><td>1 dari 1</td>' in page
+        assert page.count('<circle class="m2"') == 1  # the island is complete
+        assert page.count('<circle class="m1"') == 1  # its district in part, by its code
+        assert page.count('<circle class="m0"') == 1  # the other one not yet, by its name
+    finally:
+        await election.close()
+
+
 def test_regions_by_code_and_by_name() -> None:
     stations = example_stations()
     regions = Regions.of(stations)
@@ -443,10 +507,10 @@ def test_a_map_that_is_none(text: bytes) -> None:
 
 def test_the_chart_keeps_directions() -> None:
     places = read_places(b"island,latitude,longitude\nNorth,-2,108\nSouth,-3,108\nEast,-2.5,109\n")
-    chart = draw(places, [("tps-1", "East")])
+    chart = draw(places, {"East": "2"})
     assert chart is not None
     marks = {one.name: one for one in chart.marks}
     assert marks["North"].y < marks["East"].y < marks["South"].y
     assert marks["North"].x == marks["South"].x < marks["East"].x
-    assert (marks["East"].stations, chart.marks[-1].name) == (("tps-1",), "East")
+    assert (marks["East"].state, chart.marks[-1].name) == ("2", "East")
     assert all(0 < one.x < chart.width and 0 < one.y < chart.height for one in chart.marks)

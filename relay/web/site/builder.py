@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from relay.limits import SITE_MARKS, SITE_NEWEST, SITE_NOTES, SITE_WHOLE_FORMS
+from relay.limits import SITE_ISLAND_PARTS, SITE_MARKS, SITE_NEWEST, SITE_NOTES, SITE_WHOLE_FORMS
 from relay.receiver.auditing import STATE
 from relay.receiver.chains import Finding, Gap, Link, findings
 from relay.receiver.results import Logged, judge, shows_at
@@ -58,6 +59,8 @@ class _Touched:
     forms: dict[_Form, None] = field(default_factory=dict)
     devices: dict[NodeId, None] = field(default_factory=dict)
     regions: dict[Region, None] = field(default_factory=dict)
+    strays: dict[int, None] = field(default_factory=dict)
+    """Pages of what the register does not know."""
 
 
 class Site:
@@ -173,6 +176,7 @@ class Site:
             result = judge(statements, station, frozenset(self._register.forms), chains, self._register.revoked)
             path = self._regions.path(station) if station else ()
             document = self._look.result_document(result, station, path)
+            document["strays_page"] = self._documents.at(_form_path(tps, form)).get("strays_page")
             self._documents.put(_form_path(tps, form), document)
             touched.regions |= dict.fromkeys(path or (_WHOLE,))
             if path:
@@ -180,7 +184,7 @@ class Site:
             if station:
                 await self._place(station, path[-1], form, document)
             else:
-                self._keep_stray(tps, form, document)
+                await self._keep_stray(tps, form, self._documents.at(_form_path(tps, form)), touched)
 
     def _statements(self, key: _Form, new: Iterable[Logged]) -> list[Logged]:
         """All statements of a station and form: those published before, and new ones."""
@@ -206,12 +210,32 @@ class Site:
             raise DamagedSite(ISLANDS)
         if station.tps in islands["stations"]:
             islands["stations"][station.tps]["mark"] = rows[station.tps]["sums"]["marks"]
+        part = islands["parts"].get(f"{village.key}/{station.island}")
+        if part:
+            on = [row for _, row in sorted(rows.items()) if row["island"] == station.island]
+            part["marks"] = "".join(row["sums"]["marks"] for row in on)
 
-    def _keep_stray(self, tps: str, form: str, document: Document) -> None:
-        """A statement for a station that the register does not know has no region, and is not hidden."""
-        strays = dict(self._documents.at(STRAYS).get("strays", {}))
-        strays[f"{tps}/{form}"] = {"tps": tps, "form": form, "number": 0, "village": "", "flags": document["flags"]}
-        self._documents.put(STRAYS, {"strays": dict(islice(strays.items(), SITE_NOTES))})
+    async def _keep_stray(self, tps: str, form: str, document: Document, touched: _Touched) -> None:
+        """A statement for a station that the register does not know has no region, and is not hidden.
+
+        They are listed page by page, in the order of arrival; each result says on which page it is.
+        """
+        first = self._documents.at(STRAYS)
+        if "strays" not in first:
+            raise DamagedSite(STRAYS)
+        last = _strays_path(first["pages"])
+        await self._documents.load([last])
+        page = document["strays_page"] or first["pages"]
+        if not document["strays_page"] and len(self._documents.at(last).get("strays", {})) >= SITE_NOTES:
+            page = first["pages"] = first["pages"] + 1
+        path = _strays_path(page)
+        await self._documents.load([path])
+        if not self._documents.at(path):
+            self._documents.put(path, {"page": page, "strays": {}})
+        document["strays_page"] = page
+        row = {"tps": tps, "form": form, "number": 0, "village": "", "flags": document["flags"]}
+        self._documents.at(path)["strays"][f"{tps}/{form}"] = row
+        touched.strays[page] = None
 
     def _region(self, path: str) -> Document:
         """The document of a region: from the beginning on there is one."""
@@ -247,6 +271,9 @@ class Site:
         for region in sorted(touched.regions, key=self._depth, reverse=True):
             if region.level != "whole":
                 yield from self._pages(_region_path(region), self._look.region_pages)
+        for page in touched.strays:
+            if page > 1:
+                yield from self._pages(_strays_path(page), self._look.stray_pages)
         if touched.regions:
             gathered = [self._documents.at(path) for path in _GATHERED]
             for path, document in zip(_GATHERED, gathered, strict=True):
@@ -317,7 +344,7 @@ class Site:
         whole, self._print = self._print, ""
         await self._shelf.write(STATE, self._state(), JSON, FRESH)  # cut from here on, it is begun again
         self._print = whole
-        for file in self._look.files():
+        for file in self._look.files(by_district=self._is_large):
             await self._shelf.write(file.path, file.content, file.content_type, FRESH)
         blank = await asyncio.to_thread(self._blank)
         for at in range(0, len(blank), _AT_ONCE):
@@ -327,28 +354,23 @@ class Site:
             await self._write(await asyncio.to_thread(self._render_parts, [region for region, _ in part]))
             self._documents.trim()
         self._documents.put(NEWEST, {"newest": []})
-        self._documents.put(STRAYS, {"strays": {}})
-        self._documents.put(ISLANDS, {"stations": self._on_islands()})
+        self._documents.put(STRAYS, {"page": 1, "pages": 1, "strays": {}})
+        self._documents.put(ISLANDS, self._on_islands())
         self._documents.put(_region_path(_WHOLE), blank[-1][1])
         await self._write(await asyncio.to_thread(lambda: list(self._render(_Touched(regions={_WHOLE: None})))))
         await self._shelf.write(STATE, self._state(), JSON, FRESH)
         await self.write_tables()
 
     def _on_islands(self) -> Document:
-        """The stations on islands for the map; none where there are too many to draw."""
-        on = [one for one in self._register.stations.values() if one.island]
-        if len(on) > SITE_MARKS:
-            return {}
-        return {
-            one.tps: {
-                "number": one.number,
-                "island": one.island,
-                "village": one.village,
-                "region": self._regions.path(one)[-1].key,
-                "mark": "0",
-            }
-            for one in on
-        }
+        """The stations on islands, one by one, or by village and island where there are many."""
+        on = [(one, self._regions.path(one)[-1].key) for one in self._register.stations.values() if one.island]
+        if len(on) <= SITE_MARKS:
+            keys = ("number", "island", "village")
+            found = {one.tps: {key: getattr(one, key) for key in keys} | {"region": at, "mark": "0"} for one, at in on}
+            return {"stations": found, "parts": {}}
+        counts = Counter((at, one.island) for one, at in on)
+        parts = {f"{at}/{island}": {"island": island, "marks": "0" * count} for (at, island), count in counts.items()}
+        return {"stations": {}, "parts": parts if len(parts) <= SITE_ISLAND_PARTS else {}}
 
     def _render_parts(self, regions: Iterable[Region]) -> list[Page]:
         pages: list[Page] = []
@@ -365,6 +387,7 @@ class Site:
             for at, region in enumerate(path):
                 if region not in found:
                     found[region] = _blank_document(region, path[:at])
+                    found[region]["has_table"] = region.level == "district" and self._is_large
             found[path[-1]]["children"][station.tps] = station_row(station, self._register.forms, {})
         ordered = sorted(found.items(), key=lambda item: (-self._depth(item[0]), item[0].key))
         for _, document in ordered:
@@ -394,6 +417,10 @@ def _form_path(tps: str, form: str) -> str:
 
 def _device_path(node: NodeId) -> str:
     return f"device/{node.hex()}.json"
+
+
+def _strays_path(page: int) -> str:
+    return STRAYS if page == 1 else f"strays-{page}.json"
 
 
 def _region_path(region: Region) -> str:

@@ -1,7 +1,8 @@
 """The map of islands: where they lie, and whether their polling stations have arrived. Pure, and optional.
 
 The input is a CSV of places with coordinates (`island,latitude,longitude`, degrees, WGS 84). Places are matched with
-the register by their names; those without a station are drawn as what they are, islands. Plate carrée, stretched for
+the register's islands and the largest regions by their names, or by a region's code in a column `region`; those
+without a station are drawn as what they are, islands. Plate carrée, stretched for
 the latitude: at the size of a regency nobody could tell it from a better projection.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from relay.errors import BadInput
@@ -24,21 +25,22 @@ _ADVICE = "Give a CSV with the columns island, latitude, longitude (degrees)."
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An island, and where it lies in degrees."""
+    """An island, or the middle of a region, and where it lies in degrees; `region` is the region's code, if given."""
 
     name: str
     latitude: float
     longitude: float
+    region: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A place as drawn: `x` and `y` in the drawing's units; `stations` are those on it, empty for most islands."""
+    """A place as drawn: `x` and `y` in the drawing's units; `state` of its stations, empty where there are none."""
 
     name: str
     x: float
     y: float
-    stations: tuple[str, ...]
+    state: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +67,11 @@ def read_places(text: bytes) -> tuple[Place, ...]:
     return tuple(places)
 
 
-def draw(places: Sequence[Place], stations: Iterable[tuple[str, str]]) -> Chart | None:
-    """The chart of these places; `stations` are pairs of station and island. None where there is nothing to draw."""
+def draw(places: Sequence[Place], states: Mapping[str, str]) -> Chart | None:
+    """The chart of these places; `states` is the state of islands by name, and of regions by name and code. None where
+    there is nothing to draw."""
     if not places:
         return None
-    on: dict[str, list[str]] = {}
-    for tps, island in stations:
-        on.setdefault(island, []).append(tps)
     south, north = min(one.latitude for one in places), max(one.latitude for one in places)
     west, east = min(one.longitude for one in places), max(one.longitude for one in places)
     narrow = math.cos(math.radians((south + north) / 2))
@@ -82,7 +82,7 @@ def draw(places: Sequence[Place], stations: Iterable[tuple[str, str]]) -> Chart 
             one.name,
             round(_MARGIN + (one.longitude - west) * narrow * scale, 1),
             round(_MARGIN + (north - one.latitude) * scale, 1),
-            tuple(on.get(one.name, ())),
+            states.get(one.region or one.name, ""),
         )
         for one in places
     ]
@@ -90,7 +90,7 @@ def draw(places: Sequence[Place], stations: Iterable[tuple[str, str]]) -> Chart 
         round(span_x * scale + 2 * _MARGIN),
         round(span_y * scale + 2 * _MARGIN),
         round(scale * 10 / 111.2, 1),
-        tuple(sorted(marks, key=lambda mark: (bool(mark.stations), mark.name))),
+        tuple(sorted(marks, key=lambda mark: (bool(mark.state), mark.name))),
     )
 
 
@@ -102,4 +102,4 @@ def _place(row: Mapping[str | None, str | None], line: int) -> Place:
         raise BadInput(f"Line {line} of the map is no place", _ADVICE) from error
     if not 0 < len(name) <= MAX_TEXT or not -90 <= latitude <= 90 or not -180 <= longitude <= 180:
         raise BadInput(f"Line {line} of the map is no place", _ADVICE)
-    return Place(name, latitude, longitude)
+    return Place(name, latitude, longitude, str(row.get("region") or "").strip()[:MAX_TEXT])

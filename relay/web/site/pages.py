@@ -18,6 +18,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from relay.limits import SITE_MARKS
 from relay.receiver.results import Logged, Result, Standing
 from relay.records.identifiers import is_drill, sha256
 from relay.records.notice import Station
@@ -111,22 +112,37 @@ class Look:
     def whole_pages(self, document: Document, newest: Document, strays: Document, islands: Document) -> Iterable[Page]:
         """The front page with its map, the flags and the feed."""
         items = newest["newest"]
-        on = islands["stations"]
-        chart = draw(self._places, [(tps, one["island"]) for tps, one in on.items()])
-        yield from self._pages("index", "index.html", document=document, newest=items[:8], chart=chart, islands=on)
-        yield from self._pages("flags", "flags.html", document=document, strays=list(strays["strays"].values()))
+        groups = _islands(islands)
+        states = {key: _state_of(row["sums"]) for key, row in document["children"].items()}
+        states |= {row["name"]: states[key] for key, row in document["children"].items()}
+        chart = draw(self._places, states | {name: str(one["state"]) for name, one in groups.items()})
+        yield from self._pages(
+            "index",
+            "index.html",
+            document=document,
+            newest=items[:8],
+            chart=chart,
+            islands=islands["stations"],
+            groups=groups if not islands["stations"] and len(groups) <= SITE_MARKS else {},
+        )
+        yield from self._pages("flags", "flags.html", document=document, strays=strays)
         words = texts("id")
         atom = feed(self.election, items, words["title"], words["station_number"])
         yield Page("feed.xml", atom, "application/atom+xml")
 
-    def files(self) -> Iterable[Page]:
-        """What does not change with arrivals: style, scripts, certificates, and the pages that explain."""
+    def stray_pages(self, document: Document) -> Iterable[Page]:
+        """What the register does not know, beyond what `flags.html` lists itself."""
+        return self._pages(f"strays-{document['page']}", "strays.html", strays=document)
+
+    def files(self, *, by_district: bool) -> Iterable[Page]:
+        """What does not change with arrivals: style, scripts, certificates, and the pages that explain. Tables of
+        results are offered whole, or `by_district`."""
         for name, kind in _STATIC.items():
             yield Page(f"static/{name}", _read(f"static/{name}"), kind)
         yield Page("root.pem", pem_block("CERTIFICATE", self._root).encode(), _PEM)
         yield Page("receiver.pem", pem_block("CERTIFICATE", self._receiver).encode(), _PEM)
         yield from self._pages("check", "check.html", fingerprint=_spaced(sha256(self._root).hex()))
-        yield from self._pages("downloads", "downloads.html")
+        yield from self._pages("downloads", "downloads.html", by_district=by_district)
 
     def _pages(self, path: str, template: str, **values: Any) -> Iterable[Page]:
         depth = path.count("/")
@@ -190,7 +206,7 @@ def _environment() -> Environment:
         "spaced": _spaced,
         "script_safe": _script_safe,
     }
-    environment.globals |= {"runs": _runs, "reason": reason, "together": _together, "shapes": _SHAPES}
+    environment.globals |= {"runs": _runs, "reason": reason, "shapes": _SHAPES}
     return environment
 
 
@@ -251,12 +267,31 @@ def _runs(marks: str, columns: int = 24) -> dict[str, str]:
     return {mark: "".join(parts) for mark, parts in sorted(paths.items())}
 
 
-def _together(stations: Iterable[str], rows: Mapping[str, Document]) -> str:
+def _together(marks: str) -> str:
     """The mark of several stations: flagged when one is, whole or nothing when all are, else in part."""
-    marks = {str(rows[tps]["mark"]) for tps in stations}
     if "!" in marks:
-        return "f"
-    return marks.pop() if len(marks) == 1 else "1"
+        return "!"
+    return marks[0] if len(set(marks)) == 1 else "1"
+
+
+def _state_of(sums: Mapping[str, int]) -> str:
+    """The mark of a region."""
+    if sums["flagged"]:
+        return "!"
+    return "2" if sums["complete"] == sums["stations"] else "1" if sums["begun"] else "0"
+
+
+def _islands(document: Document) -> dict[str, dict[str, str | int]]:
+    """The islands that have stations: how many, how many of them are complete, and their state together."""
+    marks: dict[str, str] = {}
+    for one in document["stations"].values():
+        marks[one["island"]] = marks.get(one["island"], "") + one["mark"]
+    for one in document["parts"].values():
+        marks[one["island"]] = marks.get(one["island"], "") + one["marks"]
+    return {
+        name: {"stations": len(each), "complete": each.count("2"), "state": _together(each)}
+        for name, each in sorted(marks.items())
+    }
 
 
 class _Known(dict[str, str]):
