@@ -24,8 +24,8 @@ from relay.store.durable import TEMPORARY, explained, make_folder, write_durably
 
 FOR_EVER = "public, max-age=31536000, immutable"
 """Cache header of what is named by its hash, and of tiles."""
-FRESH = "no-cache"
-"""Cache header of what changes: asked about every time, sent only when it is new."""
+FRESH = "public, max-age=1, s-maxage=2"
+"""Cache header of what changes: a crowd of readers is one question in a while to whoever stands behind the cache."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from aiohttp import web
 
 from relay.errors import RelayError
 from relay.limits import MAX_RECORD
-from relay.log.tiles import parse_path
+from relay.log.tiles import ENTRIES, parse_path
 from relay.net.server import problem
 from relay.net.sockets import listen
 from relay.node.daemon import Daemon
@@ -51,9 +51,11 @@ _PAGE = {
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "cross-origin",
     "Access-Control-Allow-Origin": "*",
-    "Cache-Control": "no-cache",
+    "Cache-Control": FRESH,
 }
-"""Headers of pages and documents: our own scripts and nothing else; to be asked about every time."""
+"""Headers of pages and documents: our own scripts and nothing else."""
+_WORTH_COMPRESSING = 1_000
+"""Bytes."""
 
 
 class PublicSite:
@@ -84,7 +86,7 @@ class PublicSite:
         kind = _TYPES.get(name.rpartition(".")[2])
         if kind is None or not _PATH.fullmatch(name):
             raise web.HTTPNotFound(text="There is no such page.")
-        response = await self._published(request, name, {**_PAGE, "Content-Type": kind})
+        response = await self._compressed(request, name, {**_PAGE, "Content-Type": kind})
         if response is None and name == "index.html":
             raise web.HTTPServiceUnavailable(text="The site is being written.", headers={"Retry-After": "2"})
         if response is None:
@@ -100,7 +102,7 @@ class PublicSite:
     async def checkpoint(self, request: web.Request) -> web.StreamResponse:
         """The newest signed checkpoint; or the newest that witnesses or boats cosigned."""
         headers = {**_OPEN, "Cache-Control": FRESH, "Content-Type": "text/plain; charset=utf-8"}
-        response = await self._published(request, request.path.lstrip("/"), headers)
+        response = await self._compressed(request, request.path.lstrip("/"), headers)
         if response is None:
             raise web.HTTPNotFound(text="The log has no such checkpoint yet.")
         return response
@@ -109,7 +111,8 @@ class PublicSite:
         """A tile or an entry bundle."""
         tile = parse_path(request.path.lstrip("/"))
         headers = {**_OPEN, "Cache-Control": FOR_EVER, "Content-Type": "application/octet-stream"}
-        response = await self._published(request, tile.path, headers)
+        serve = self._compressed if tile.level == ENTRIES else self._published  # hashes do not get shorter
+        response = await serve(request, tile.path, headers)
         if response is None:
             raise web.HTTPNotFound(text="The log has no such tile.")
         return response
@@ -141,13 +144,23 @@ class PublicSite:
         if isinstance(shelf, FolderShelf):
             file = shelf.file(path)
             return web.FileResponse(file, headers=headers) if file.is_file() else None
-        content = await shelf.read(path)
+        return await self._compressed(request, path, headers)
+
+    async def _compressed(
+        self, request: web.Request, path: str, headers: Mapping[str, str]
+    ) -> web.StreamResponse | None:
+        """A file of the shelf, compressed for those who take it so; None where there is none."""
+        content = await self._store.shelf.read(path)
         if content is None:
             return None
         tag = sha256(content).hex()[:32]
+        headers = {**headers, "ETag": f'W/"{tag}"', "Vary": "Accept-Encoding"}
         if any(one.value in (tag, "*") for one in request.if_none_match or ()):
-            return web.Response(status=304, headers={**headers, "ETag": f'"{tag}"'})
-        return web.Response(body=content, headers={**headers, "ETag": f'"{tag}"'})
+            return web.Response(status=304, headers=headers)
+        response = web.Response(body=content, headers=headers)
+        if len(content) >= _WORTH_COMPRESSING and "gzip" in request.headers.get("Accept-Encoding", ""):
+            response.enable_compression(web.ContentCoding.gzip)
+        return response
 
     def _statement_id(self, request: web.Request) -> StatementId:
         return StatementId(RecordId(parse_hash(request.match_info["digest"], "statement id")))

@@ -1,0 +1,183 @@
+"""The public port as it is, and behind nginx, which is told what the documentation says. Skips without nginx."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import re
+import shutil
+import signal
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from relay.node.daemon import Daemon
+from relay.store.shelf import FOR_EVER, FRESH
+from relay.web.public import PublicSite
+from tests.boxes import free_port
+from tests.site.election import BUPATI, LONG, PublicElection, picture
+
+NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+DOCS = Path(__file__).parents[2] / "docs"
+GZIP = {"Accept-Encoding": "gzip"}
+FORM_PAGE = f"tps/{LONG}/{BUPATI}.html"
+
+
+class Public:
+    """A published site, its public port, and what that was asked for."""
+
+    def __init__(self, election: PublicElection) -> None:
+        self.election = election
+        self.port = 0
+        self.asked: list[str] = []
+        self.statement = ""
+        self.photograph = ""
+
+    async def publish(self) -> None:
+        """Let a package with a photograph arrive."""
+        content = picture(f"form {len(self.asked)}")
+        self.statement = (await self.election.submit(photographs=[content])).hex()
+        await self.election.publish()
+        self.photograph = self.election.result()["statements"][-1]["files"][0]["sha256"]
+
+    @property
+    def checkpoint(self) -> bytes:
+        """What is published now."""
+        return (self.election.public / "checkpoint").read_bytes()
+
+
+@pytest.fixture
+async def public(election: PublicElection) -> AsyncIterator[Public]:
+    made = Public(election)
+    await made.publish()
+
+    @web.middleware
+    async def noted(request: web.Request, handler: Any) -> web.StreamResponse:
+        made.asked.append(request.path)
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    app = web.Application(middlewares=[noted])
+    app.add_routes(PublicSite(cast(Daemon, SimpleNamespace(custody=election.receiver.custody))).routes())
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    made.port = runner.addresses[0][1]
+    try:
+        yield made
+    finally:
+        await runner.cleanup()
+
+
+def recipes(page: str) -> list[str]:
+    """The examples for nginx in a page of the documentation."""
+    return re.findall(r"```nginx\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
+@asynccontextmanager
+async def nginx(folder: Path, http: str) -> AsyncIterator[None]:
+    """nginx with this within its `http`."""
+    if NGINX is None:
+        pytest.skip("nginx is not installed (Debian: nginx-light)")
+    folder.mkdir()
+    paths = "".join(
+        f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (folder / "nginx.conf").write_text(
+        f"user root; daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;\n"
+        f"events {{}}\nhttp {{ include /etc/nginx/mime.types; access_log off; {paths}\n{http}\n}}\n"
+    )
+    command = [NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
+    process = await asyncio.create_subprocess_exec(*command)
+    try:
+        while not (folder / "pid").exists() and process.returncode is None:  # noqa: ASYNC110 - nothing rings
+            await asyncio.sleep(0)
+        assert process.returncode is None, (folder / "error.log").read_text()
+        yield
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        await process.wait()
+
+
+async def get(url: str, path: str, headers: Mapping[str, str] = GZIP) -> tuple[Mapping[str, str], bytes]:
+    """Headers and bytes as they came over the wire."""
+    async with aiohttp.ClientSession(auto_decompress=False) as session, session.get(url + path, headers=headers) as got:
+        assert got.status == 200, path
+        return got.headers, await got.read()
+
+
+async def check_headers(public: Public, url: str) -> None:
+    """What a log client, a browser and a cache are to be told."""
+    for path in ("checkpoint", "index.html", FORM_PAGE, f"tps/{LONG}/{BUPATI}.json", "site.json", "static/verify.js"):
+        headers, _ = await get(url, path)
+        assert headers["Cache-Control"] == FRESH, path
+    for path in ("tile/0/000.p/1", "tile/entries/000.p/1", f"statement/{public.statement}"):
+        headers, _ = await get(url, path)
+        assert headers["Cache-Control"] == FOR_EVER, path
+    headers, content = await get(url, "checkpoint")
+    assert headers["Content-Type"].lower() == "text/plain; charset=utf-8"
+    assert (headers["X-Content-Type-Options"], content) == ("nosniff", public.checkpoint)
+    assert (await get(url, "tile/0/000.p/1"))[0]["Content-Type"] == "application/octet-stream"
+    assert (await get(url, f"receipt/{public.statement}"))[0]["Content-Type"] == "application/cose"
+    headers, content = await get(url, f"object/{public.photograph}")
+    assert (headers["Content-Type"], headers["Cache-Control"]) == ("image/jpeg", FOR_EVER)
+    for path in (FORM_PAGE, "static/verify.js", "tile/entries/000.p/1"):
+        headers, content = await get(url, path)
+        file = (public.election.public / path).read_bytes()
+        assert headers["Content-Encoding"] == "gzip", path
+        assert "Accept-Encoding" in headers["Vary"]
+        assert gzip.decompress(content) == file
+        plain, content = await get(url, path, {"Accept-Encoding": "identity"})
+        assert "Content-Encoding" not in plain
+        assert content == file
+    assert "script-src 'self'" in (await get(url, FORM_PAGE))[0]["Content-Security-Policy"]
+
+
+async def test_the_public_port(public: Public) -> None:
+    url = f"http://127.0.0.1:{public.port}/"
+    await check_headers(public, url)
+    headers, _ = await get(url, FORM_PAGE)
+    async with aiohttp.ClientSession(headers={"If-None-Match": headers["ETag"]}) as session:
+        async with session.get(url + FORM_PAGE) as again:
+            assert (again.status, again.headers["Cache-Control"]) == (304, FRESH)
+        async with session.get(f"{url}checkpoint.cosigned") as none:
+            assert none.status == 404
+
+
+async def test_a_folder_served_by_nginx_as_documented(public: Public, tmp_path: Path) -> None:
+    beside, within = recipes("reference/site.md")
+    port = free_port()
+    within = within.replace("/var/lib/relay/public", str(public.election.public))
+    async with nginx(tmp_path / "nginx", f"{beside} server {{ listen 127.0.0.1:{port}; {within} }}"):
+        await check_headers(public, f"http://127.0.0.1:{port}/")
+
+
+async def test_nginx_before_the_public_port_as_documented(public: Public, tmp_path: Path) -> None:
+    port = free_port()
+    recipe = recipes("howto/receiver-behind-a-web-server.md")[0]
+    recipe = re.sub(r"listen \[::\]:443.*\n|ssl_certificate.*\n", "", recipe)
+    recipe = recipe.replace("listen 443 ssl http2", f"listen 127.0.0.1:{port}").replace(":8480", f":{public.port}")
+    recipe = recipe.replace("/var/cache/nginx/relay", str(tmp_path / "cache"))
+    url = f"http://127.0.0.1:{port}/"
+    async with nginx(tmp_path / "nginx", recipe):
+        await check_headers(public, url)
+        public.asked.clear()
+        for _ in range(20):
+            await get(url, f"object/{public.photograph}")
+            await get(url, "index.html")
+        assert public.asked.count(f"/object/{public.photograph}") == 0  # kept since the first time
+        assert public.asked.count("/index.html") <= 1
+        await public.publish()
+        public.asked.clear()
+        until = time.monotonic() + 20
+        while "/checkpoint" not in public.asked and time.monotonic() < until:
+            _, content = await get(url, "checkpoint")
+        assert content == public.checkpoint  # who waited for the new one did not get the old one
