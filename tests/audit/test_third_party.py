@@ -1,4 +1,4 @@
-"""A third party's client takes the log as it is: Go's packages for signed notes, transparency logs and certificates, and
+"""A third party takes the log as it is: Go's packages for signed notes, transparency logs and certificates, and
 another project's for CBOR, over HTTP and from a folder. (Another COSE library: tests/e2e/test_interop.py.)
 
 Needs Debian's `golang-go`, `golang-golang-x-mod-dev` and `golang-github-fxamacker-cbor-dev`; skipped without them.
