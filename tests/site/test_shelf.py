@@ -1,0 +1,118 @@
+"""A shelf elsewhere, and who may write to it: so many calls at once, waiting that is no work, only while one leads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from relay.cli.receiver import _site as bring_up
+from relay.errors import StoreError
+from relay.node.home import Home
+from relay.store.shelf import FRESH, FolderShelf, GuardedShelf
+from tests.site.election import LONG, PublicElection
+
+
+class Bucket:
+    """A service that answers when the test lets it."""
+
+    def __init__(self) -> None:
+        self.under_way = self.most = 0
+        self.answer = asyncio.Event()
+        self.content: dict[str, bytes] = {}
+
+    async def write(
+        self, path: str, content: bytes, content_type: str, cache: str = FRESH, *, durable: bool = False
+    ) -> None:
+        """See `Shelf`."""
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        await self.answer.wait()
+        self.under_way -= 1
+        self.content[path] = content
+
+    async def read(self, path: str) -> bytes | None:
+        """See `Shelf`."""
+        await self.answer.wait()
+        return self.content.get(path)
+
+    async def copy(self, path: str, source: Path, content_type: str, cache: str) -> None:
+        """See `Shelf`."""
+
+    async def holds(self, paths: Sequence[str]) -> bool:
+        """See `Shelf`."""
+        return True
+
+    async def settle(self) -> None:
+        """See `Shelf`."""
+
+
+async def always() -> bool:
+    """It leads."""
+    return True
+
+
+async def test_files_go_side_by_side_and_the_time_of_it_is_no_work() -> None:
+    now = 100.0
+    bucket = Bucket()
+    shelf = GuardedShelf(bucket, always, 3, lambda: now)
+    writes = [asyncio.create_task(shelf.write(str(place), b"", "text/plain")) for place in range(10)]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert bucket.under_way == 3
+    now += 7
+    bucket.answer.set()
+    await asyncio.gather(*writes)
+    assert (bucket.most, len(bucket.content), shelf.waited) == (3, 10, 7.0)
+    now += 50  # between calls it works
+    await shelf.read("1")
+    assert shelf.waited == 7.0
+
+
+async def test_a_folder_is_on_this_machine_and_counts(tmp_path: Path) -> None:
+    times = iter(range(100))
+    shelf = GuardedShelf(FolderShelf(tmp_path), always, 3, lambda: float(next(times)))
+    await shelf.write("a/b", b"content", "text/plain")
+    assert (await shelf.read("a/b"), shelf.waited, shelf.is_elsewhere) == (b"content", 0.0, False)
+
+
+async def test_who_was_followed_writes_nothing_from_the_next_file_on() -> None:
+    leading = True
+
+    async def leads() -> bool:
+        return leading
+
+    bucket = Bucket()
+    bucket.answer.set()
+    shelf = GuardedShelf(bucket, leads, 1)
+    await shelf.write("a", b"1", "text/plain")
+    leading = False
+    for work in (shelf.write("a", b"2", "text/plain"), shelf.copy("b", Path("b"), "image/jpeg", FRESH)):
+        with pytest.raises(StoreError, match="Another receiver"):
+            await work
+    assert bucket.content == {"a": b"1"}
+
+
+async def test_the_keeper_counts_work_without_waiting(election: PublicElection) -> None:
+    await election.submit(LONG)
+    election.elsewhere = True
+    await election.reopen()
+    assert await election.publish() == 1
+    worked = election.keeper.worked
+    election.fleet.clock.now += 5
+    assert election.keeper.worked - worked == 5
+
+
+async def test_the_site_is_not_written_beside_another_receiver() -> None:
+    async def another_leads() -> bool:
+        return False
+
+    custody = SimpleNamespace(store=SimpleNamespace(leads=another_leads))
+    home = SimpleNamespace(daemon_lock=nullcontext, custody=lambda: nullcontext(custody))
+    with pytest.raises(StoreError, match="Another receiver of this store keeps the site"):
+        await bring_up(cast(Home, home), False)
