@@ -24,9 +24,7 @@ from relay.log.tiles import ENTRIES, parse_path
 from relay.net.server import problem
 from relay.net.sockets import listen
 from relay.node.daemon import Daemon
-from relay.receiver.publishing import CHECKPOINT
 from relay.receiver.readiness import Readiness
-from relay.receiver.witnessing import COSIGNED
 from relay.records.identifiers import ObjectId, RecordId, StatementId, parse_hash, receipt_id, sha256
 from relay.store.shelf import FOR_EVER, FRESH, FolderShelf
 from relay.web.pages import HEADERS, Handler, serving
@@ -71,8 +69,8 @@ class PublicSite:
         return [
             web.get("/", self.page),
             web.get("/ready", self.ready),
-            web.get(f"/{CHECKPOINT}", self.checkpoint),
-            web.get(f"/{COSIGNED}", self.checkpoint),
+            web.get("/checkpoint", self.checkpoint),
+            web.get("/checkpoint.cosigned", self.checkpoint),
             web.get("/tile/{rest:.+}", self.tile),
             web.get("/object/{digest}", self.object),
             web.get("/statement/{digest}", self.statement),
