@@ -777,7 +777,9 @@ class StoreConformance:
         third = cast.statement()
         await store.add([third])
         moved = LogState(3, b"frontier", b"checkpoint")
-        await store.append(LogBatch(2, (StatementId(third.id),), (cast.receipt(third, 2),), moved, (1_700_000_007,)))
+        await store.append(
+            LogBatch(2, (StatementId(third.id),), (cast.receipt(third, 2),), moved, times=(1_700_000_007,))
+        )
         assert await store.log_times(0, 10) == [*now, 1_700_000_007]
         assert await store.log_times(1, 1) == now[1:]
         assert now[0] == now[1] != 1_700_000_007

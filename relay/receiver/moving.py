@@ -114,7 +114,7 @@ class Move:
         receipts = await self._receipts(ids)
         state = source if grown.size == source.size else LogState(grown.size, grown.to_bytes(), b"")
         times = await self._source.log_times(first, len(ids))
-        await self._target.append(LogBatch(first, ids, receipts, state, tuple(times)))
+        await self._target.append(LogBatch(first, ids, receipts, state, times=tuple(times)))
 
     async def _receipts(self, ids: Sequence[StatementId]) -> tuple[Admitted, ...]:
         wanted: list[RecordId] = [receipt_id(one) for one in ids]
