@@ -268,10 +268,10 @@ class StoreConformance:
         delivered, revoked = cast.statement(), cast.statement(node=cast.other)
         await store.add([*left, delivered, revoked, cast.receipt(delivered)])
         await store.withhold([cast.other.identity.node])
-        ids = sorted(one.id for one in left)
+        ids = sorted(one.id for one in (*left, revoked))
         first = await store.undelivered(b"", 2)
         assert [one.id for one in first] == ids[:2]
-        assert [one.id for one in await store.undelivered(ids[1], 2)] == ids[2:]
+        assert [one.id for one in await store.undelivered(ids[1], 9)] == ids[2:]
         assert first[0] == await store.bundle(StatementId(ids[0]))
 
     async def test_the_head_of_a_chain(self, opener: Opener, cast: Cast) -> None:
