@@ -12,7 +12,7 @@ import logging
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from socket import socket
 
 from aiohttp import web
@@ -48,8 +48,8 @@ from relay.trust.certificates import Identity
 logger = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request, Host], Awaitable[web.StreamResponse]]
-Arrival = Callable[[Identity, bool], None]
-"""Told of the beginning and the end of every call: who, and whether it is of a visit (a call for news only waits)."""
+Presence = Callable[[Identity, bool], AbstractContextManager[None]]
+"""What every call is within: who calls, and whether it is in a visit (a call for news only waits)."""
 
 
 class _Bodies:
@@ -94,14 +94,14 @@ class SyncServer:
         host_for: Callable[[Identity], Host],
         identify: Callable[[bytes], Identity],
         context: ssl.SSLContext,
-        arrival: Arrival = lambda _identity, _visiting: None,
+        presence: Presence = lambda _identity, _visiting: nullcontext(),
         most: int = MAX_CONNECTIONS,
         handshakes: int = MAX_HANDSHAKES,
     ) -> None:
         self._host_for = host_for
         self._identify = identify
         self._context = context
-        self._arrival = arrival
+        self._presence = presence
         self._most, self._handshakes = most, handshakes
         self._calls: Counter[tuple[bytes, str]] = Counter()
         self._bodies = _Bodies()
@@ -144,15 +144,11 @@ class SyncServer:
         async def guarded(request: web.Request) -> web.StreamResponse:
             try:
                 identity = self._visitor(request)
-                with self._at_work(request, identity, path):
-                    self._arrival(identity, path != routes.NEWS)
-                    try:
-                        response = await handler(request, self._host_for(identity))
-                        if isinstance(response, web.Response) and isinstance(response.body, bytes):
-                            response = await _send(request, response.body)
-                        return response
-                    finally:
-                        self._arrival(identity, path != routes.NEWS)
+                with self._at_work(request, identity, path), self._presence(identity, path != routes.NEWS):
+                    response = await handler(request, self._host_for(identity))
+                    if isinstance(response, web.Response) and isinstance(response.body, bytes):
+                        response = await _send(request, response.body)
+                    return response
             except RelayError as error:
                 logger.info("answered %s with a problem: %s", path, error.what)
                 return problem(error)

@@ -10,8 +10,9 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from ssl import SSLContext
 
@@ -29,7 +30,7 @@ from relay.limits import (
 )
 from relay.net.client import HttpPeer
 from relay.node.schedule import Contact, next_visit
-from relay.records.identifiers import NodeId
+from relay.records.identifiers import HASH_SIZE, NodeId
 from relay.store.interface import PeerNote
 from relay.sync.claims import Claims
 from relay.sync.custody import Custody
@@ -73,6 +74,13 @@ class Neighbour:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
+    @property
+    def node(self) -> NodeId:
+        """Who it is; no node's id as long as only an address is known."""
+        if self.hello is not None:
+            return self.hello.node
+        return NodeId(bytes.fromhex(self.key) if len(self.key) == 2 * HASH_SIZE else b"")
+
 
 class Contacts:
     """The neighbours of this node. `greeting` is what it says of itself, `clock` is monotonic."""
@@ -94,6 +102,8 @@ class Contacts:
         self._watch = watch
         self._neighbours: dict[str, Neighbour] = {}
         self._arrivals: dict[NodeId, float] = {}
+        self._present: Counter[NodeId] = Counter()
+        """Calls under way, of visits here."""
         self._notes: set[asyncio.Task[None]] = set()
 
     # -- who is there
@@ -162,9 +172,21 @@ class Contacts:
         if len(self._arrivals) > MAX_ARRIVALS:
             del self._arrivals[next(iter(self._arrivals))]  # who came last is forgotten last
         for neighbour in self._neighbours.values():
-            known = neighbour.key == identity.node.hex()
-            if visiting and (known or (neighbour.hello and neighbour.hello.node == identity.node)):
+            if visiting and neighbour.node == identity.node:
                 neighbour.contact.was_visited = now
+
+    @contextmanager
+    def presence(self, identity: Identity, visiting: bool) -> Iterator[None]:
+        """Within it a node calls here; see `arrived`."""
+        self.arrived(identity, visiting)
+        self._present[identity.node] += visiting
+        try:
+            yield
+        finally:
+            self._present[identity.node] -= visiting
+            if self._present[identity.node] <= 0:
+                del self._present[identity.node]
+            self.arrived(identity, visiting)
 
     async def close(self) -> None:
         """End all contacts."""
@@ -235,6 +257,8 @@ class Contacts:
         try:
             while True:
                 heard = self._custody.news.count
+                if self._present[neighbour.node]:
+                    neighbour.contact.was_visited = self._clock()  # a call that carries chunks may take long
                 wait = next_visit(neighbour.contact, heard) - self._clock()
                 if wait <= 0 or neighbour.gone:
                     return

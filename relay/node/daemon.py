@@ -89,7 +89,7 @@ class Daemon:
         most, handshakes = MAX_CONNECTIONS, MAX_HANDSHAKES
         if self.member.identity.role is Role.RECEIVER:
             most, handshakes = MAX_CONNECTIONS_AT_RECEIVER, MAX_HANDSHAKES_AT_RECEIVER
-        server = SyncServer(self._host_for, identify, context, contacts.arrived, most, handshakes)
+        server = SyncServer(self._host_for, identify, context, contacts.presence, most, handshakes)
         await server.start(socket)
         try:
             yield
