@@ -26,7 +26,7 @@ from relay.store.sqlite import SqliteStore
 from relay.sync.claims import Claims
 from relay.sync.custody import Custody
 from relay.sync.host import Host
-from relay.sync.messages import Greeting, Hello, Inquiry, InquiryReply
+from relay.sync.messages import Given, Greeting, Hello, Inquiry, InquiryReply, Taken
 from relay.sync.peer import Frame, Span
 from relay.sync.report import VisitReport
 from relay.sync.visit import Visit, Watch
@@ -290,13 +290,13 @@ class Link:
         """Pass on."""
         return await self.host.consistency(old_size, new_size)
 
-    async def get_records(self, ids: Sequence[RecordId]) -> list[tuple[Kind, bytes]]:
+    async def get_records(self, ids: Sequence[RecordId]) -> Given:
         """Pass on."""
-        records = await self.host.get_records(ids)
-        self.steps += [f"{kind.name} in" for kind, _ in records]
-        return records
+        given = await self.host.get_records(ids)
+        self.steps += [f"{kind.name} in" for kind, _ in given.records]
+        return given
 
-    async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> list[str]:
+    async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> Taken:
         """Pass on."""
         self.steps += [f"{kind.name} out" for kind, _ in records]
         return await self.host.put_records(records)

@@ -34,10 +34,10 @@ from relay.net import routes
 from relay.net.frames import read_frames
 from relay.net.sockets import client_socket
 from relay.records.identifiers import Kind, ObjectId, RecordId
-from relay.records.statement import read_statement
+from relay.records.statement import files_of
 from relay.store.interface import Holding, Want
 from relay.sync import messages
-from relay.sync.messages import FRAME_HEAD, SPAN, Greeting, Inquiry, InquiryReply
+from relay.sync.messages import FRAME_HEAD, SPAN, Given, Greeting, Inquiry, InquiryReply, Taken
 from relay.sync.peer import Frame, Span
 from relay.trust.certificates import Identity
 from relay.trust.roles import Role
@@ -109,20 +109,20 @@ class HttpPeer:
         body = await self._call(routes.CONSISTENCY, messages.encode_pair(old_size, new_size), MAX_MESSAGE)
         return messages.decode_path(body)
 
-    async def get_records(self, ids: Sequence[RecordId]) -> list[tuple[Kind, bytes]]:
+    async def get_records(self, ids: Sequence[RecordId]) -> Given:
         """See `Peer`."""
         identity = self._connector.identity
         if identity is None or identity.role is not Role.RECEIVER:  # content is brought there, and never fetched
             self._warm_up()
         body = await self._call(routes.GET_RECORDS, messages.encode_ids(ids), MAX_RECORDS_MESSAGE)
-        return messages.decode_records(body)
+        return Given.decode(body)
 
-    async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> list[str]:
+    async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> Taken:
         """See `Peer`."""
-        if any(kind is Kind.STATEMENT and _names_content(raw) for kind, raw in records):
+        if any(kind is Kind.STATEMENT and files_of(raw) for kind, raw in records):
             self._warm_up()
         body = await self._call(routes.PUT_RECORDS, messages.encode_records(records), MAX_MESSAGE)
-        return messages.decode_outcomes(body)
+        return Taken.decode(body)
 
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
         """See `Peer`."""
@@ -231,14 +231,6 @@ class _OneNode(aiohttp.TCPConnector):
             raise Refused("other-node", "An address led to one node, and then to another")
         self.identity = identity
         return connection
-
-
-def _names_content(raw: bytes) -> bool:
-    """Whether objects follow this statement. What it is worth is for the peer to judge."""
-    try:
-        return bool(read_statement(raw).package.files)
-    except Malformed:
-        return False
 
 
 def _named(document: dict[str, Any], status: int, what: str, advice: str) -> RelayError:

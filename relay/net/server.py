@@ -270,7 +270,7 @@ async def _consistency(request: web.Request, host: Host) -> web.StreamResponse:
 async def _get_records(request: web.Request, host: Host) -> web.StreamResponse:
     ids = [RecordId(one) for one in messages.decode_ids(await _body(request, MAX_MESSAGE))]
     async with request.app[_RECORDS]:
-        answer = messages.encode_records(await host.get_records(ids))
+        answer = (await host.get_records(ids)).encode()
         request.app[_BODIES].add(request, len(answer))
     return _reply(answer)
 
@@ -278,7 +278,7 @@ async def _get_records(request: web.Request, host: Host) -> web.StreamResponse:
 async def _put_records(request: web.Request, host: Host) -> web.StreamResponse:
     body = await _body(request, MAX_RECORDS_MESSAGE)
     async with request.app[_RECORDS]:
-        return _reply(messages.encode_outcomes(await host.put_records(messages.decode_records(body))))
+        return _reply((await host.put_records(messages.decode_records(body))).encode())
 
 
 async def _holdings(request: web.Request, host: Host) -> web.StreamResponse:

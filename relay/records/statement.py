@@ -34,6 +34,14 @@ _LARGE_FROM = 16 * MIB
 _MAX_FLAGS = 16
 
 
+def files_of(raw: bytes) -> tuple[FileEntry, ...]:
+    """The files that a statement names; none where it is not one. What they are worth is for admission to judge."""
+    try:
+        return read_statement(raw).package.files
+    except Malformed:
+        return ()
+
+
 def chunk_size_for(size: int) -> int:
     """The chunk size of an object of `size` bytes: 64 KiB, from 16 MiB on 256 KiB. One rule, so that the same content
     is cut the same way on every device."""

@@ -19,6 +19,7 @@ from relay.limits import (
     WANTS_PAGE,
 )
 from relay.records.identifiers import ObjectId, StatementId
+from relay.store.interface import Holding, Want
 from relay.sync.arrival import Arrival
 from relay.sync.claims import Claims, Way
 from relay.sync.custody import Custody
@@ -42,11 +43,22 @@ class Exchange:
         self._clock = clock
         self._report = report
         self._who = Way(report.peer.node.hex(), fetched=True)
-        self._deadline = clock() + CONTENT_SECONDS
+        self._deadline = float("inf")
         self._arrival = Arrival(custody, claims, self._who, clock)
+        self._held_there: dict[ObjectId, Holding] = {}
+        self._wants_there: list[Want] = []
+
+    def held_there(self, holdings: Sequence[Holding]) -> None:
+        """What the peer said that it holds, when it handed over the statements."""
+        self._held_there.update((one.object, one) for one in holdings)
+
+    def wanted_there(self, wants: Sequence[Want]) -> None:
+        """What the peer said that it wants, when it had taken the statements."""
+        self._wants_there = list(wants)
 
     async def with_neighbour(self) -> None:
         """Bring and fetch at the same time. Raises what the peer raises, and what it deserves."""
+        self._deadline = self._clock() + CONTENT_SECONDS
         try:
             await together(self._send(Supply(self._wanted_there())), self._fetch(Supply(self._wanted_here())))
         finally:
@@ -55,6 +67,7 @@ class Exchange:
     async def to_receiver(self) -> None:
         """Bring what a receiver lacks of the packages that wait here. One stream does for little; others help it while
         there is more, since they cost the receiver something, which has many visitors."""
+        self._deadline = self._clock() + CONTENT_SECONDS
         supply = Supply(self._lacked_there())
         done = asyncio.Event()
 
@@ -75,7 +88,10 @@ class Exchange:
         tried: set[ObjectId] = set()
         while wants := await self._store.wants(WANTS_PAGE, frozenset(tried)):
             tried.update(want.object for want in wants)
-            held = {one.object: one for one in await self._peer.holdings([want.object for want in wants])}
+            unknown = [want.object for want in wants if want.object not in self._held_there]
+            if unknown:
+                self.held_there(await self._peer.holdings(unknown))
+            held = self._held_there
             by_object = {want.object: want for want in wants if want.object in held}
             ordered = self._claims.order(list(by_object), self._who, self._clock())
             self._report.left |= len(ordered) < len(by_object)
@@ -90,7 +106,8 @@ class Exchange:
     async def _wanted_there(self) -> AsyncIterator[list[Chunk]]:
         """What is wanted there and held here, in the order in which the peer wants it."""
         tried: dict[ObjectId, None] = {}
-        while len(tried) < MAX_WANTS and (wants := await self._peer.wants(list(tried))):
+        while len(tried) < MAX_WANTS and (wants := self._wants_there or await self._peer.wants(list(tried))):
+            self._wants_there = []
             fresh = [want for want in wants if want.object not in tried]
             if not fresh:
                 return  # it says the same for ever

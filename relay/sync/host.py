@@ -12,11 +12,12 @@ from typing import Protocol
 from relay.errors import Malformed, Refused
 from relay.limits import MAX_GREETED, MAX_INQUIRY_WAIT, MAX_NEWS_WAIT, MAX_WANTS, RECORDS_BATCH, WANTS_PAGE
 from relay.records.identifiers import Kind, ObjectId, RecordId
-from relay.store.interface import Holding, Want
+from relay.records.statement import files_of
+from relay.store.interface import Holding, Outcome, Want
 from relay.sync.arrival import Arrival
 from relay.sync.claims import Claims, Way
 from relay.sync.custody import Custody
-from relay.sync.messages import Greeting, Hello, Inquiry, InquiryReply
+from relay.sync.messages import Given, Greeting, Hello, Inquiry, InquiryReply, Taken
 from relay.sync.peer import Frame, Span
 from relay.sync.reconcile import respond
 from relay.trust.roles import Role
@@ -89,18 +90,19 @@ class Host:
             raise Refused("not-a-receiver", "Only a receiver proves its log")
         return await self._log.consistency(old_size, new_size)
 
-    async def get_records(self, ids: Sequence[RecordId]) -> list[tuple[Kind, bytes]]:
+    async def get_records(self, ids: Sequence[RecordId]) -> Given:
         """Those of the records that are held and may travel, as many as fit one message."""
         offered = await self._store.offered(ids)
-        records = await self._store.read(offered, RECORDS_BATCH)
-        for kind, record, _ in records:
-            if kind is Kind.STATEMENT:
-                self._custody.handed.told(self._who.peer, record)
-        return [(kind, raw) for kind, _, raw in records]
+        records = [(kind, raw) for kind, _, raw in await self._store.read(offered, RECORDS_BATCH)]
+        named = [one.sha256 for kind, raw in records if kind is Kind.STATEMENT for one in files_of(raw)]
+        return Given(records, await self._store.holdings(list(dict.fromkeys(named))[: 2 * WANTS_PAGE]))
 
-    async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> list[str]:
+    async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> Taken:
         """Judge and keep what a visitor brings."""
-        return [verdict.word for verdict in await self._custody.take(records)]
+        verdicts = await self._custody.take(records)
+        fresh = any(one.kind is Kind.STATEMENT and one.outcome is Outcome.NEW for one in verdicts)
+        asks = fresh and self._greeting().role is not Role.RECEIVER
+        return Taken([verdict.word for verdict in verdicts], await self.wants(()) if asks else [])
 
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
         """What is held of these objects."""

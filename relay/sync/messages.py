@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from relay.errors import Malformed
@@ -39,6 +39,9 @@ _KINDS = frozenset(int(kind) for kind in Kind)
 
 FRAME_HEAD = struct.Struct(">32sII")
 """Head of a chunk's frame: object id, chunk index, length in bytes (1 at least). The content follows."""
+
+LENGTH = struct.Struct(">I")
+"""Length in bytes of what comes first in an answer with records."""
 
 SPAN = struct.Struct(">32sI")
 """A chunk that is asked for: object id, chunk index."""
@@ -136,6 +139,55 @@ class InquiryReply:
                 raise Malformed("A receiver's reply to an inquiry is not one")
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Records that were asked for, and what is held of the objects that their statements name, so that it need not be
+    asked for next."""
+
+    records: list[tuple[Kind, bytes]]
+    holdings: list[Holding] = field(default_factory=list)
+
+    def encode(self) -> bytes:
+        """Its bytes: the length of the holdings, the holdings, the records."""
+        holdings = encode_holdings(self.holdings)
+        return LENGTH.pack(len(holdings)) + holdings + encode_records(self.records)
+
+    @staticmethod
+    def decode(data: bytes) -> Given:
+        """Parse. Raises `Malformed`."""
+        if len(data) < LENGTH.size:
+            raise Malformed("An answer with records is cut short")
+        (length,) = LENGTH.unpack_from(data)
+        if length > len(data) - LENGTH.size:
+            raise Malformed("An answer with records is cut short")
+        end = LENGTH.size + length
+        return Given(decode_records(data[end:]), decode_holdings(data[LENGTH.size : end]))
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of each record that was handed over, in order: an outcome, or the reason of a refusal; and, where
+    there were statements among them, what is wanted now."""
+
+    outcomes: list[str]
+    wants: list[Want] = field(default_factory=list)
+
+    def encode(self) -> bytes:
+        """Its bytes."""
+        return encode([self.outcomes, [_row(want) for want in self.wants]])
+
+    @staticmethod
+    def decode(data: bytes) -> Taken:
+        """Parse. Raises `Malformed`."""
+        match decode(data, MAX_MESSAGE):
+            case [list(outcomes), list(wants)] if (
+                all(isinstance(outcome, str) for outcome in outcomes) and len(wants) <= MAX_WANTS
+            ):
+                return Taken(outcomes, [_want(row) for row in wants])
+            case _:
+                raise Malformed("A message does not say what became of records")
+
+
 def encode_ids(ids: Sequence[bytes]) -> bytes:
     """A list of 32-byte ids."""
     return encode(b"".join(ids))
@@ -199,20 +251,6 @@ def decode_pair(data: bytes) -> tuple[int, int]:
             raise Malformed("A message is not made of two numbers")
 
 
-def encode_outcomes(outcomes: Sequence[str]) -> bytes:
-    """What became of each record that was handed over, in order: an outcome, or the reason of a refusal."""
-    return encode(list(outcomes))
-
-
-def decode_outcomes(data: bytes) -> list[str]:
-    """Parse outcomes. Raises `Malformed`."""
-    match decode(data, MAX_MESSAGE):
-        case list(outcomes) if all(isinstance(outcome, str) for outcome in outcomes):
-            return outcomes
-        case _:
-            raise Malformed("A message is not a list of outcomes")
-
-
 def encode_holdings(holdings: Sequence[Holding]) -> bytes:
     """What is held of some objects; a complete one has no bit set."""
     return encode([[one.object, one.size, None if one.complete else _bits(one.chunks)] for one in holdings])
@@ -228,7 +266,7 @@ def decode_holdings(data: bytes) -> list[Holding]:
 
 def encode_wants(wants: Sequence[Want]) -> bytes:
     """What this node takes, best first."""
-    return encode([[one.object, one.size, _bits(one.missing), one.remaining] for one in wants])
+    return encode([_row(want) for want in wants])
 
 
 def decode_wants(data: bytes) -> list[Want]:
@@ -267,6 +305,10 @@ def encode_path(path: Sequence[bytes]) -> bytes:
 def decode_path(data: bytes) -> list[bytes]:
     """Parse a consistency proof. Raises `Malformed`."""
     return decode_ids(data)
+
+
+def _row(want: Want) -> list[object]:
+    return [want.object, want.size, _bits(want.missing), want.remaining]
 
 
 def _bits(bits: int) -> bytes:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from relay.records.identifiers import Kind, ObjectId, RecordId
 from relay.store.interface import Holding, Want
-from relay.sync.messages import Greeting, Inquiry, InquiryReply
+from relay.sync.messages import Given, Greeting, Inquiry, InquiryReply, Taken
 
 Span = tuple[ObjectId, int]
 """A chunk: its object, and its index there."""
@@ -38,10 +38,10 @@ class Peer(Protocol):
     async def consistency(self, old_size: int, new_size: int) -> list[bytes]:
         """Ask a receiver to prove that its log only grew from `old_size` to `new_size` entries."""
 
-    async def get_records(self, ids: Sequence[RecordId]) -> list[tuple[Kind, bytes]]:
+    async def get_records(self, ids: Sequence[RecordId]) -> Given:
         """Those of the records that the peer holds, perhaps not all at once."""
 
-    async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> list[str]:
+    async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> Taken:
         """Hand records over; what became of each, durably."""
 
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:

@@ -36,6 +36,8 @@ class Visit:
     """A visit to `peer`. `greeting` is what this node says of itself; `clock` is monotonic, in seconds; `settled` says
     of a peer's greeting whether no content came or went on either side since the last visit left none to exchange."""
 
+    _content: Exchange
+
     def __init__(
         self,
         custody: Custody,
@@ -61,6 +63,7 @@ class Visit:
         answer = await self._peer.hello(Greeting(self._greeting, initiator.start()))
         hello = self._checked(answer.hello, expected)
         report = VisitReport(hello)
+        self._content = Exchange(self._custody, self._peer, self._claims, self._clock, report)
         if hello.role is Role.RECEIVER:
             await self._exchange_records(await self._compare_rules(), report)
             await self._inquire(report)
@@ -69,12 +72,11 @@ class Visit:
             await self._exchange_records(initiator, report)
         if self._watch is not None:
             await self._watch(self._custody, self._peer, hello)
-        exchange = Exchange(self._custody, self._peer, self._claims, self._clock, report)
         if hello.role is Role.RECEIVER:
-            await exchange.to_receiver()
+            await self._content.to_receiver()
             await self._await_receipts(report)
         elif report.moved or not self._settled(hello):
-            await exchange.with_neighbour()
+            await self._content.with_neighbour()
         return report
 
     def _checked(self, hello: Hello, expected: Callable[[Hello], None] | None) -> Hello:
@@ -130,7 +132,9 @@ class Visit:
         waiting = deque(RecordId(record) for _, record in items)
         while waiting:
             page = [waiting.popleft() for _ in range(min(RECORDS_PAGE, len(waiting)))]
-            records = await self._peer.get_records(page)
+            given = await self._peer.get_records(page)
+            records = given.records
+            self._content.held_there(given.holdings)
             verdicts = await self._custody.take(records, asked=frozenset(page))
             report.records_in += len(records)
             report.bytes_in += sum(len(raw) for _, raw in records)
@@ -147,7 +151,8 @@ class Visit:
             if not records:
                 waiting = waiting[RECORDS_PAGE:]
                 continue
-            await self._peer.put_records([(kind, raw) for kind, _, raw in records])
+            taken = await self._peer.put_records([(kind, raw) for kind, _, raw in records])
+            self._content.wanted_there(taken.wants)
             for kind, record, _ in records:
                 if kind is Kind.STATEMENT:
                     self._custody.handed.told(report.peer.node.hex(), record)

@@ -130,7 +130,7 @@ async def test_promise_6_chunks_of_one_package_come_to_different_receivers(recei
         context = receivers.context(ship)
         async with HttpPeer(receivers.urls[0], context) as one, HttpPeer(receivers.urls[1], context) as other:
             records = await ship.store.read([statement], MAX_RECORD)
-            assert await one.put_records([(kind, raw) for kind, _, raw in records]) == ["new"]
+            assert (await one.put_records([(kind, raw) for kind, _, raw in records])).outcomes == ["new"]
             for content in contents:
                 for index in range(chunk_count(PHOTO)):
                     offset, length = span(PHOTO, index)
@@ -138,7 +138,7 @@ async def test_promise_6_chunks_of_one_package_come_to_different_receivers(recei
                     assert await (one, other)[index % 2].put_chunks(each([chunk])) == 1
             inquiry = Inquiry((statement,), wait=MAX_INQUIRY_WAIT)
             assert (await other.inquire(inquiry)).ready == (statement,)
-            assert [kind for kind, _ in await one.get_records([receipt_id(statement)])] == [Kind.RECEIPT]
+            assert [kind for kind, _ in (await one.get_records([receipt_id(statement)])).records] == [Kind.RECEIPT]
         assert (await asyncio.to_thread(receivers.logged))[-1] == statement
         report = await asyncio.to_thread(receivers.audit)
         assert report["checked"]["objects"] >= len(contents)

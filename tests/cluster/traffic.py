@@ -26,7 +26,7 @@ from relay.node.witness import Witness
 from relay.records.identifiers import Kind, RecordId, StatementId, sha256
 from relay.store.interface import State
 from relay.sync.alarm import read_alarms
-from relay.sync.messages import Inquiry, InquiryReply
+from relay.sync.messages import Inquiry, InquiryReply, Taken
 from relay.sync.visit import Visit
 from relay.trust.certificates import read_certificate
 from relay.trust.roles import Role
@@ -66,14 +66,14 @@ class Way(HttpPeer):
         super().__init__(url, context)
         self._account = account
 
-    async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> list[str]:
+    async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> Taken:
         """See `Peer`."""
-        words = await super().put_records(records)
-        for (kind, raw), word in zip(records, words, strict=True):
+        taken = await super().put_records(records)
+        for (kind, raw), word in zip(records, taken.outcomes, strict=True):
             if kind is Kind.STATEMENT:
                 assert word in ("new", "known"), word
                 self._account.acknowledged.add(StatementId(RecordId(sha256(raw))))
-        return words
+        return taken
 
     async def inquire(self, inquiry: Inquiry) -> InquiryReply:
         """See `Peer`."""

@@ -232,4 +232,4 @@ async def push(carrier: NodeBox, port: int, statements: Sequence[bytes]) -> list
     context, greeting = as_node(carrier)
     async with HttpPeer(f"https://127.0.0.1:{port}", context) as peer:
         await peer.hello(Greeting(greeting))
-        return await peer.put_records([(Kind.STATEMENT, raw) for raw in statements])
+        return (await peer.put_records([(Kind.STATEMENT, raw) for raw in statements])).outcomes

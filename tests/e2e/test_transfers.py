@@ -35,13 +35,13 @@ async def bring_part(carrier: NodeBox, source: int, target: int, statement: str,
     context, greeting = as_node(carrier)
     async with HttpPeer(f"https://127.0.0.1:{source}", context) as island:
         await island.hello(Greeting(greeting))
-        records = await island.get_records([RecordId(bytes.fromhex(statement))])
+        records = (await island.get_records([RecordId(bytes.fromhex(statement))])).records
     step = chunk_size_for(len(content))
     name = ObjectId(sha256(content))
     chunks = [(name, at // step, content[at : at + step]) for at in range(0, len(content), step)][part::2]
     async with HttpPeer(f"https://127.0.0.1:{target}", context) as boat:
         await boat.hello(Greeting(greeting))
-        assert await boat.put_records(records) == ["new"]
+        assert (await boat.put_records(records)).outcomes == ["new"]
         for at in range(0, len(chunks), FRAME):
             few = chunks[at : at + FRAME]
             assert await boat.put_chunks(each(few)) == len(few)

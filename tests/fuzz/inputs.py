@@ -39,7 +39,7 @@ from relay.records.tally import Tally
 from relay.store.interface import Holding, Want
 from relay.store.recordset import RecordSet
 from relay.sync import messages
-from relay.sync.messages import FRAME_HEAD, SPAN, Greeting, Hello, Inquiry, InquiryReply
+from relay.sync.messages import FRAME_HEAD, SPAN, Given, Greeting, Hello, Inquiry, InquiryReply, Taken
 from relay.sync.reconcile import Initiator, respond
 from relay.trust.certificates import make_request
 from relay.trust.enrolment import Enrolment, write_enrolment
@@ -362,9 +362,15 @@ def record_messages() -> Sequence[bytes]:
     return [messages.encode_records(kinds[:3]), messages.encode_records(kinds[-2:]), b""]
 
 
-def outcomes() -> Sequence[bytes]:
-    """Outcomes."""
-    return [messages.encode_outcomes(["new", "known", "over-quota"]), messages.encode_outcomes(["3"])]
+def givens() -> Sequence[bytes]:
+    """Records with what is held of their objects."""
+    held = [Holding(_object(), len(CONTENT), 0, complete=True)]
+    return [Given([]).encode(), *(Given(messages.decode_records(one), held).encode() for one in record_messages())]
+
+
+def takens() -> Sequence[bytes]:
+    """What became of records, and what is wanted."""
+    return [Taken(["new", "over-quota"], [Want(_object(), 9, 1, 9)]).encode(), Taken([]).encode()]
 
 
 def _object() -> ObjectId:

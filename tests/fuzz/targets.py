@@ -32,7 +32,7 @@ from relay.records.statement import read_statement, sign_statement
 from relay.records.tally import check_tally, parse_tally, read_tally
 from relay.store.recordset import FIRST
 from relay.sync import messages
-from relay.sync.messages import FRAME_HEAD, Greeting, Inquiry, InquiryReply
+from relay.sync.messages import FRAME_HEAD, Given, Greeting, Inquiry, InquiryReply, Taken
 from relay.sync.ranges import decode as decode_ranges
 from relay.sync.reconcile import Initiator, respond
 from relay.trust.certificates import read_certificate, read_request
@@ -318,7 +318,8 @@ TARGETS: tuple[Target, ...] = (
     Target("inquiry-reply", stable(InquiryReply.decode, InquiryReply.encode), inputs.inquiry_replies),
     Target("ids", exact(messages.decode_ids, messages.encode_ids), inputs.ids),
     Target("records", exact(messages.decode_records, messages.encode_records), inputs.record_messages),
-    Target("outcomes", exact(messages.decode_outcomes, messages.encode_outcomes), inputs.outcomes),
+    Target("given", stable(Given.decode, Given.encode), inputs.givens),
+    Target("taken", stable(Taken.decode, Taken.encode), inputs.takens),
     Target("holdings", stable(messages.decode_holdings, messages.encode_holdings), inputs.holdings),
     Target("wants", stable(messages.decode_wants, messages.encode_wants), inputs.wants),
     Target("missing", stable(messages.decode_missing, messages.encode_missing), inputs.missing),

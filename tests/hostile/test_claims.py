@@ -12,7 +12,7 @@ from relay.limits import MAX_FILE, MAX_RECONCILE_FOUND
 from relay.records.identifiers import Kind, ObjectId, RecordId, sha256
 from relay.store.interface import Holding, Want
 from relay.store.recordset import RecordSet
-from relay.sync.messages import Greeting
+from relay.sync.messages import Given, Greeting
 from relay.sync.peer import Frame, Span
 from relay.sync.reconcile import respond
 from tests.e2e.world import FORM, TPS, holds
@@ -86,9 +86,9 @@ class Collector(Counted):
             )
         return respond(Collector.held, message)
 
-    async def get_records(self, ids: Sequence[RecordId]) -> list[tuple[Kind, bytes]]:
+    async def get_records(self, ids: Sequence[RecordId]) -> Given:
         type(self).asked += 1
-        return []
+        return Given([])
 
 
 @pytest.mark.parametrize("liar", [Braggart, Sleeper, Forger, Glutton, Collector])

@@ -58,7 +58,7 @@ def bring(visitor: NodeBox, port: int, *records: tuple[Kind, bytes]) -> list[str
         peer, greeting = call_on(visitor, port)
         async with peer:
             await peer.hello(Greeting(greeting))
-            return await peer.put_records(records)
+            return (await peer.put_records(records)).outcomes
 
     return asyncio.run(put())
 

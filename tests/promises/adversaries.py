@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from relay.records.identifiers import Kind, ObjectId, RecordId
 from relay.store.interface import Holding, Want
 from relay.sync.host import Host
-from relay.sync.messages import Greeting, Hello
+from relay.sync.messages import Given, Greeting, Hello
 from relay.sync.peer import Frame, Span
 from tests.fleet import Link
 
@@ -21,10 +21,10 @@ class Smuggler(Link):
         self._cargo = list(cargo)
         self._honest = honest
 
-    async def get_records(self, ids: Sequence[RecordId]) -> list[tuple[Kind, bytes]]:
+    async def get_records(self, ids: Sequence[RecordId]) -> Given:
         """What was asked for, and more."""
         self.asked += 1
-        return [*self._cargo, *(await super().get_records(ids) if self._honest else [])]
+        return Given([*self._cargo, *((await super().get_records(ids)).records if self._honest else [])])
 
 
 class Babbler(Link):
@@ -34,11 +34,11 @@ class Babbler(Link):
         super().__init__(host)
         self.asked = 0
 
-    async def get_records(self, ids: Sequence[RecordId]) -> list[tuple[Kind, bytes]]:
+    async def get_records(self, ids: Sequence[RecordId]) -> Given:
         """Rubbish, never the same."""
         self.asked += 1
         assert self.asked < 100, "a visit to a babbler does not end"
-        return [(Kind.STATEMENT, b"rubbish %d" % self.asked)]
+        return Given([(Kind.STATEMENT, b"rubbish %d" % self.asked)])
 
 
 class Forger(Link):

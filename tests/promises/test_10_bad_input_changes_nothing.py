@@ -14,7 +14,7 @@ from relay.limits import MAX_WANTS
 from relay.records.encoding import encode
 from relay.records.identifiers import Kind, ObjectId, RecordId
 from relay.sync import messages
-from relay.sync.messages import Greeting, Inquiry, InquiryReply
+from relay.sync.messages import Given, Greeting, Inquiry, InquiryReply, Taken
 from tests.fleet import Fleet, Ship
 from tests.promises.adversaries import Smuggler
 
@@ -32,7 +32,7 @@ async def test_rubbish_of_every_kind_is_refused_by_name_and_nothing_is_kept(flee
     before = snapshot(boat)
     rubbish = [b"", b"\x00", b"\xd2\x80", b"x" * 59_999, b"x" * 70_000, b"\xd2" + b"\x9f" * 100]
     for kind in Kind:
-        words = await boat.host(other).put_records([(kind, raw) for raw in rubbish])
+        words = (await boat.host(other).put_records([(kind, raw) for raw in rubbish])).outcomes
         assert words == ["malformed"] * len(rubbish)
     assert len(boat.store.members) == 0
     assert snapshot(boat) == before
@@ -74,7 +74,8 @@ DECODERS: dict[str, Callable[[bytes], Any]] = {
     "inquiry reply": InquiryReply.decode,
     "ids": messages.decode_ids,
     "records": messages.decode_records,
-    "outcomes": messages.decode_outcomes,
+    "given": Given.decode,
+    "taken": Taken.decode,
     "holdings": messages.decode_holdings,
     "wants": messages.decode_wants,
     "number": messages.decode_number,

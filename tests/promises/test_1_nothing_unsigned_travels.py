@@ -36,7 +36,7 @@ async def test_what_no_root_vouches_for_is_neither_kept_nor_forwarded(fleet: Fle
         pirates.admission.admit(Kind.NOTICE, notice),
     ]
     host = boat.host(other)
-    words = await host.put_records([(one.kind, one.raw) for one in forged])
+    words = (await host.put_records([(one.kind, one.raw) for one in forged])).outcomes
     assert words == ["foreign-certificate"] * 3
     assert len(boat.store.members) == 0
     assert await boat.store.read([one.id for one in forged], 1 << 20) == []
@@ -50,7 +50,7 @@ async def test_one_forged_record_does_not_keep_the_others_out(fleet: Fleet) -> N
     good = [make_statement(fleet.election, island.node) for _ in range(2)]
     bad = good[0].raw[:-1] + bytes([good[0].raw[-1] ^ 1])
     records = [(Kind.STATEMENT, good[0].raw), (Kind.STATEMENT, bad), (Kind.STATEMENT, good[1].raw)]
-    assert await boat.host(other).put_records(records) == ["new", "bad-signature", "new"]
+    assert (await boat.host(other).put_records(records)).outcomes == ["new", "bad-signature", "new"]
 
 
 async def test_a_revoked_signers_statements_stop_travelling(fleet: Fleet) -> None:
@@ -73,7 +73,7 @@ async def test_a_revocation_rules_what_comes_with_it(fleet: Fleet) -> None:
     island = await fleet.launch("pulau-long")
     statement = make_statement(fleet.election, island.node)
     records = [(Kind.STATEMENT, statement.raw), revocation(fleet, island)]
-    assert await boat.host(other).put_records(records) == ["revoked", "new"]
+    assert (await boat.host(other).put_records(records)).outcomes == ["revoked", "new"]
 
 
 async def test_a_signer_that_is_restored_is_believed_again(fleet: Fleet) -> None:
@@ -94,10 +94,10 @@ async def test_a_replayed_older_notice_changes_nothing(fleet: Fleet) -> None:
     boat, other = await fleet.carrier("km-bahari"), await fleet.carrier("kp-anis")
     island = await fleet.launch("pulau-long")
     old, new = revocation(fleet, version=1), revocation(fleet, island, version=2)
-    assert await boat.host(other).put_records([new]) == ["new"]
+    assert (await boat.host(other).put_records([new])).outcomes == ["new"]
     for _ in range(2):
-        assert await boat.host(other).put_records([old]) == ["stale"]
-    assert await boat.host(other).put_records([new]) == ["known"]
+        assert (await boat.host(other).put_records([old])).outcomes == ["stale"]
+    assert (await boat.host(other).put_records([new])).outcomes == ["known"]
     assert island.node.identity.node in boat.custody.admission.revoked
 
 

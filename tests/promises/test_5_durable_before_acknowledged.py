@@ -37,7 +37,7 @@ async def test_what_a_peer_was_told_is_there_after_a_power_cut(fleet: Fleet) -> 
     content = fleet.content()
     statement = make_statement(fleet.election, island.node, make_file(content))
     host = boat.host(island)
-    assert await host.put_records([(statement.kind, statement.raw)]) == ["new"]
+    assert (await host.put_records([(statement.kind, statement.raw)])).outcomes == ["new"]
     chunks = [(object_of(content), index, content[index * CHUNK : (index + 1) * CHUNK]) for index in range(3)]
     assert await host.put_chunks(each(chunks)) == 3
     store = await opened_again(fleet, boat)

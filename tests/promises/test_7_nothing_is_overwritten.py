@@ -59,6 +59,6 @@ async def test_a_later_record_of_the_same_id_changes_nothing(fleet: Fleet) -> No
     island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
     statement = await island.submit()
     ((kind, _, raw),) = await island.store.read([statement], 1)
-    assert await boat.host(island).put_records([(kind, raw)]) == ["new"]
-    assert await boat.host(island).put_records([(kind, raw), (kind, raw)]) == ["known", "known"]
+    assert (await boat.host(island).put_records([(kind, raw)])).outcomes == ["new"]
+    assert (await boat.host(island).put_records([(kind, raw), (kind, raw)])).outcomes == ["known", "known"]
     assert [record for _, record, _ in await boat.store.read([StatementId(statement)], 1)] == [statement]

@@ -32,7 +32,7 @@ from relay.records.identifiers import Kind, ObjectId, RecordId
 from relay.store.interface import Holding, Want
 from relay.sync import messages
 from relay.sync.host import Host
-from relay.sync.messages import FRAME_HEAD, SPAN, Greeting, Inquiry, InquiryReply
+from relay.sync.messages import FRAME_HEAD, SPAN, Given, Greeting, Inquiry, InquiryReply, Taken
 from relay.sync.peer import Frame, Span
 from tests.simulation.disk import Dead
 
@@ -155,11 +155,11 @@ async def _consistency(host: Host, body: bytes) -> bytes:
 
 
 async def _get_records(host: Host, body: bytes) -> bytes:
-    return messages.encode_records(await host.get_records([RecordId(one) for one in messages.decode_ids(body)]))
+    return (await host.get_records([RecordId(one) for one in messages.decode_ids(body)])).encode()
 
 
 async def _put_records(host: Host, body: bytes) -> bytes:
-    return messages.encode_outcomes(await host.put_records(messages.decode_records(body)))
+    return (await host.put_records(messages.decode_records(body))).encode()
 
 
 async def _holdings(host: Host, body: bytes) -> bytes:
@@ -231,13 +231,13 @@ class AirPeer:
         """See `Peer`."""
         return messages.decode_path(await self.call("consistency", messages.encode_pair(old_size, new_size)))
 
-    async def get_records(self, ids: Sequence[RecordId]) -> list[tuple[Kind, bytes]]:
+    async def get_records(self, ids: Sequence[RecordId]) -> Given:
         """See `Peer`."""
-        return messages.decode_records(await self.call("get_records", messages.encode_ids(ids)))
+        return Given.decode(await self.call("get_records", messages.encode_ids(ids)))
 
-    async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> list[str]:
+    async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> Taken:
         """See `Peer`."""
-        return messages.decode_outcomes(await self.call("put_records", messages.encode_records(records)))
+        return Taken.decode(await self.call("put_records", messages.encode_records(records)))
 
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
         """See `Peer`."""

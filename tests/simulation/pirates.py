@@ -25,7 +25,7 @@ from relay.store.interface import Holding, Want
 from relay.store.recordset import RecordSet
 from relay.sync import messages
 from relay.sync.host import Host
-from relay.sync.messages import Greeting, Inquiry
+from relay.sync.messages import Given, Greeting, Inquiry, Taken
 from relay.sync.peer import Frame, Span
 from relay.sync.reconcile import respond
 from relay.trust.roles import Role
@@ -109,7 +109,7 @@ class Bent(Answers):
         self._lies: dict[str, Callable[[Host, bytes], bytes]] = {
             "holdings": self._has_all,
             "wants": self._wants_all,
-            "get_records": lambda _host, _body: messages.encode_records(pirate.loot.records()),
+            "get_records": lambda _host, _body: Given(pirate.loot.records()).encode(),
             "put_records": self._took_all,
             "news": lambda _host, _body: encode(self._chance.choice((1 << 40, 0, -1))),
             "reconcile": self._knows_all,
@@ -190,7 +190,7 @@ class Bent(Answers):
         return messages.encode_wants([*wants, Want(ObjectId(chance.randbytes(32)), MAX_FILE, 0xFFFF, MAX_FILE)])
 
     def _took_all(self, _host: Host, body: bytes) -> bytes:
-        return messages.encode_outcomes(["new"] * len(messages.decode_records(body)))
+        return Taken(["new"] * len(messages.decode_records(body))).encode()
 
     def _knows_all(self, host: Host, body: bytes) -> bytes:
         chance = self._chance

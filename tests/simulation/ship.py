@@ -28,7 +28,7 @@ from relay.sync.arrival import Arrival
 from relay.sync.claims import Claims
 from relay.sync.custody import Custody
 from relay.sync.host import Host, LogReader
-from relay.sync.messages import Hello
+from relay.sync.messages import Hello, Taken
 from relay.sync.peer import Frame, Span
 from relay.trust.admission import Admission, Admitted
 from relay.trust.roles import Role
@@ -110,11 +110,11 @@ class WatchedHost(Host):
         self.arrived = WatchedArrival(self._custody, self._claims, self._who, self._clock)
         return self.arrived
 
-    async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> list[str]:
+    async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> Taken:
         """See `Host`."""
-        words = await super().put_records(records)
-        self.ship.sea.ledger.acknowledged(self.ship, records, words)
-        return words
+        taken = await super().put_records(records)
+        self.ship.sea.ledger.acknowledged(self.ship, records, taken.outcomes)
+        return taken
 
 
 class Ship:
