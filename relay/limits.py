@@ -104,7 +104,7 @@ MAX_NEWS_WAIT = 25.0
 """How long a call for news stays open: less than `IDLE_SECONDS`."""
 RECEIPT_PATIENCE = 3.0
 """How long a visitor waits at a receiver for receipts of what it just brought."""
-STREAMS = 3
+STREAMS = 2
 """Parallel streams of chunks in each direction of a visit. Where BBR is, one would do; of several, some carry while
 another one waits for a lost frame. What is under way on each when a contact ends is lost."""
 STREAM_AT_RECEIVER_SECONDS = 0.25

@@ -10,6 +10,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -57,6 +58,11 @@ class HttpPeer:
             ssl=context, limit=2 * STREAMS + 2, keepalive_timeout=30, socket_factory=client_socket
         )
         self._warming: asyncio.Task[None] | None = None
+        self._made = asyncio.Condition()
+        self._calls = 0
+        """Calls under way that carry chunks."""
+        self._warm = 0
+        """Connections that were made for such calls, and are ready."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=STALL_SECONDS)
         self._session = aiohttp.ClientSession(
             connector=self._connector,
@@ -144,14 +150,15 @@ class HttpPeer:
         try:
             body = (SPAN.pack(object_id, index) async for object_id, index in spans)
             timeout = aiohttp.ClientTimeout(total=CHUNKS_SECONDS, sock_connect=CONNECT_SECONDS)
-            async with asyncio.timeout(CONNECT_SECONDS + HANDSHAKE_SECONDS + STALL_SECONDS):
-                response = await self._session.post(
-                    self.url + routes.GET_CHUNKS, data=body, timeout=timeout, **_PLAINLY
-                )
-            async with response:
-                await self._check(response)
-                async for frame in read_frames(response.content, STALL_SECONDS):
-                    yield frame
+            async with self._connection():
+                async with asyncio.timeout(CONNECT_SECONDS + HANDSHAKE_SECONDS + STALL_SECONDS):
+                    response = await self._session.post(
+                        self.url + routes.GET_CHUNKS, data=body, timeout=timeout, **_PLAINLY
+                    )
+                async with response:
+                    await self._check(response)
+                    async for frame in read_frames(response.content, STALL_SECONDS):
+                        yield frame
         except _LOST as error:
             raise self._lost(error) from error
 
@@ -166,7 +173,10 @@ class HttpPeer:
             patience.reschedule(now() + STALL_SECONDS)
 
         try:
-            async with asyncio.timeout(CONNECT_SECONDS + HANDSHAKE_SECONDS + STALL_SECONDS) as patience:
+            async with (
+                self._connection(),
+                asyncio.timeout(CONNECT_SECONDS + HANDSHAKE_SECONDS + STALL_SECONDS) as patience,
+            ):
                 return messages.decode_number(await self._call(routes.PUT_CHUNKS, framed(), MAX_NUMBER))
         except TimeoutError as error:
             raise self._lost(error) from error
@@ -177,8 +187,30 @@ class HttpPeer:
             self._warming = asyncio.create_task(self._connect(STREAMS))
 
     async def _connect(self, count: int) -> None:
-        calls = [self._call(routes.NEWS, messages.encode_pair(-1, 0), MAX_NUMBER) for _ in range(count)]
-        await asyncio.gather(*calls, return_exceptions=True)  # what fails shows in the calls that matter
+        # What fails shows in the calls that matter.
+        await asyncio.gather(*(self._make() for _ in range(count)), return_exceptions=True)
+        async with self._made:
+            self._made.notify_all()
+
+    async def _make(self) -> None:
+        await self._call(routes.NEWS, messages.encode_pair(-1, 0), MAX_NUMBER)
+        async with self._made:
+            self._warm += 1
+            self._made.notify_all()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[None]:
+        """Within it, a call that carries chunks. One goes over the connection that is there; others wait for those that
+        are being made, since making one more would take longer."""
+        async with self._made:
+            await self._made.wait_for(
+                lambda: self._calls <= self._warm or self._warming is None or self._warming.done()
+            )
+            self._calls += 1
+        try:
+            yield
+        finally:
+            self._calls -= 1
 
     async def _call(
         self, path: str, body: bytes | AsyncIterator[bytes], limit: int, patience: float = STALL_SECONDS

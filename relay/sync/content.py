@@ -45,6 +45,8 @@ class Exchange:
         self._who = Way(report.peer.node.hex(), fetched=True)
         self._deadline = float("inf")
         self._arrival = Arrival(custody, claims, self._who, clock)
+        self._fetching = asyncio.Event()
+        """Set when the first chunk is asked for, or none is."""
         self._held_there: dict[ObjectId, Holding] = {}
         self._wants_there: list[Want] = []
 
@@ -60,7 +62,7 @@ class Exchange:
         """Bring and fetch at the same time. Raises what the peer raises, and what it deserves."""
         self._deadline = self._clock() + CONTENT_SECONDS
         try:
-            await together(self._send(Supply(self._wanted_there())), self._fetch(Supply(self._wanted_here())))
+            await together(self._fetch(Supply(self._wanted_here())), self._send(Supply(self._wanted_there())))
         finally:
             self._claims.release(self._who)
 
@@ -106,6 +108,8 @@ class Exchange:
     async def _wanted_there(self) -> AsyncIterator[list[Chunk]]:
         """What is wanted there and held here, in the order in which the peer wants it."""
         tried: dict[ObjectId, None] = {}
+        if not self._wants_there:
+            await self._fetching.wait()  # the connection that is free is for chunks first
         while len(tried) < MAX_WANTS and (wants := self._wants_there or await self._peer.wants(list(tried))):
             self._wants_there = []
             fresh = [want for want in wants if want.object not in tried]
@@ -146,6 +150,7 @@ class Exchange:
         try:
             await _in_streams(lambda: self._fetch_stream(supply))
         finally:
+            self._fetching.set()
             await self._arrival.finish()
             self._report.rung += self._arrival.rung
 
@@ -153,6 +158,7 @@ class Exchange:
         while (first := await self._draw_wanted(supply)) and not self._is_over():
             window = Window(self._clock)
             asked: dict[Span, int] = {}
+            self._fetching.set()
             async for object_id, index, data in self._peer.get_chunks(self._ask(first, supply, window, asked)):
                 length = asked.pop((object_id, index), None)
                 if length is None:
