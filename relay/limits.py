@@ -335,6 +335,8 @@ MAX_DRAFT = 64 * KIB
 """Bytes of what was typed into a draft."""
 MAX_UPLOAD_BLOCK = 4 * MIB
 """Bytes of one request of an upload; the page sends a quarter of a megabyte."""
+FORM_SECONDS = 10.0
+"""How long a form may take to arrive."""
 MAX_FORM = 64 * KIB
 """Bytes of one form that a browser posts, pictures aside."""
 MAX_PAIRS_TYPED = 20
@@ -374,6 +376,8 @@ WITNESS_PAUSE_SECONDS = 3.0
 """How long a receiver leaves its witnesses alone after it asked them."""
 AUDIT_COMMIT = 64
 """Bundles of entries, or files, that are checked before an audit notes how far it is."""
+AUDIT_SIZES = 16_384
+"""Objects that were checked lately, of which an audit remembers the size: many entries may name one."""
 AUDIT_REMARKS = 100
 """Gaps and forks that an audit tells of one by one."""
 

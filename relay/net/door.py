@@ -37,7 +37,7 @@ _SWEEP_SECONDS = 1.0
 
 @dataclass(slots=True, eq=False)
 class _Guest:
-    """A connection that is open. `who` is the node's id; empty where nobody has to say."""
+    """A connection that is open. `who` is the node's id, or an address; empty where nobody has to say."""
 
     socket: socket
     transport: asyncio.Transport
@@ -60,11 +60,15 @@ class Door:
         context: ssl.SSLContext | None = None,
         most: int = MAX_CONNECTIONS,
         handshakes: int = MAX_HANDSHAKES,
+        *,
+        by_address: bool = False,
     ) -> None:
+        """`by_address`: who shows no certificate is known by the address, and has no more connections than a node."""
         self._protocol = protocol
         self._context = context
         self._most = max(16, min(most, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _FILES_KEPT))
         self._most_entering = handshakes
+        self._by_address = by_address
         self._entering: set[asyncio.Task[None]] = set()
         self._guests: dict[int, _Guest] = {}
         self._working: Counter[int] = Counter()
@@ -105,7 +109,7 @@ class Door:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                connection, _ = await loop.sock_accept(listening)
+                connection, address = await loop.sock_accept(listening)
             except OSError as error:
                 logger.warning("nobody can be let in: %s", error.strerror)
                 await asyncio.sleep(_SWEEP_SECONDS)
@@ -113,12 +117,13 @@ class Door:
             if len(self._entering) >= self._most_entering:
                 # Any of them, so that a crowd of strangers cannot reckon who is turned away.
                 random.choice(tuple(self._entering)).cancel()  # noqa: S311
-            task = asyncio.create_task(self._enter(connection))
+            source = str(address[0]).encode() if self._by_address else b""
+            task = asyncio.create_task(self._enter(connection, source))
             self._entering.add(task)
             task.add_done_callback(self._entering.discard)
             await asyncio.sleep(0)  # accepting does not wait while somebody stands there: let others work, too
 
-    async def _enter(self, connection: socket) -> None:
+    async def _enter(self, connection: socket, source: bytes) -> None:
         loop = asyncio.get_running_loop()
         patience = HANDSHAKE_SECONDS if self._context is not None else None
         try:
@@ -131,7 +136,7 @@ class Door:
             return
         secured = transport.get_extra_info("ssl_object")
         identity = getattr(secured, "identity", None)
-        guest = _Guest(connection, transport, getattr(identity, "node", b""), loop.time())
+        guest = _Guest(connection, transport, getattr(identity, "node", source), loop.time())
         if self._has_room_for(guest):
             self._guests[id(transport)] = guest
         else:

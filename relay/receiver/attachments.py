@@ -13,7 +13,7 @@ from itertools import takewhile
 from typing import TypeVar
 
 from relay.errors import Malformed, NotHeld, Refused
-from relay.limits import AUDIT_COMMIT, KIB, MAX_FILE, MAX_RECORD, SOURCE_STREAMS
+from relay.limits import AUDIT_COMMIT, AUDIT_SIZES, KIB, MAX_FILE, MAX_RECORD, SOURCE_STREAMS
 from relay.log.checkpoint import Checkpoint
 from relay.log.merkle import HASH_SIZE, root_from_inclusion
 from relay.log.tiles import WIDTH, TileId
@@ -43,6 +43,7 @@ class Attachments:
         self.unpublished: int | None = None
         """The first entry that is not published yet."""
         self._shown = shown
+        self._sizes: dict[bytes, int] = {}
         self._source = source
         self._admission = admission
         self._ledger = ledger
@@ -131,7 +132,10 @@ class Attachments:
         self.unpublished = entry if self.unpublished is None else min(entry, self.unpublished)
 
     async def _check_object(self, entry: int, name: bytes, size: int) -> bool:
-        """Check an object; False where it is not published yet."""
+        """Check an object; False where it is not published yet. Many entries may name one: it is fetched once."""
+        if name in self._sizes:
+            self.missized += self._sizes[name] != size
+            return True
         try:
             digest, found = await self._source.digest(f"object/{name.hex()}", MAX_FILE + 64 * KIB)
         except NotHeld as error:
@@ -141,6 +145,9 @@ class Attachments:
         if digest != name:
             raise wrong("wrong-object", f"object/{name.hex()} of entry {entry} is not what was signed")
         self.missized += found != size
+        if len(self._sizes) >= AUDIT_SIZES:
+            self._sizes.clear()
+        self._sizes[name] = found
         return True
 
 

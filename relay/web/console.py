@@ -60,7 +60,7 @@ async def console_service(daemon: Daemon) -> AsyncIterator[None]:
             await stack.enter_async_context(phones_service(daemon, operator))
         await stack.enter_async_context(serving(app, listening))
         if daemon.config.board is not None:
-            await stack.enter_async_context(serving(_board_alone(daemon), listen(daemon.config.board)))
+            await stack.enter_async_context(serving(_board_alone(daemon), listen(daemon.config.board), by_address=True))
         yield
 
 

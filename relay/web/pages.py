@@ -80,8 +80,11 @@ async def style(_request: web.Request) -> web.Response:
 
 
 @asynccontextmanager
-async def serving(app: web.Application, listening: socket, context: SSLContext | None = None) -> AsyncIterator[None]:
-    """Within it, `app` answers on a socket that listens: bounded in connections, and nothing is ever decompressed."""
+async def serving(
+    app: web.Application, listening: socket, context: SSLContext | None = None, *, by_address: bool = False
+) -> AsyncIterator[None]:
+    """Within it, `app` answers on a socket that listens: bounded in connections, of each address too with
+    `by_address` (not behind a web server), and nothing is ever decompressed."""
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -90,7 +93,7 @@ async def serving(app: web.Application, listening: socket, context: SSLContext |
         lingering_time=LINGERING_SECONDS,
         shutdown_timeout=1.0,
     )
-    door = Door(lambda: _protocol(runner), context)
+    door = Door(lambda: _protocol(runner), context, by_address=by_address)
 
     @web.middleware
     async def at_work(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -77,15 +77,17 @@ class Transfers:
 
     async def stage(self, object_id: ObjectId, index: int, data: bytes) -> int:
         """See `Store.stage_chunk`."""
-        layouts = await self._wanted_layouts(object_id)
-        if not layouts:
+        if not await self._wanted_layouts(object_id):
             return 0
         digest = await asyncio.to_thread(sha256, data)
-        fitting = [one for one in layouts if one.fits(index, len(data), digest)]
-        if not fitting:
-            raise Malformed("A chunk's content is not what any statement says")
         if self._staged_bytes + len(data) > MAX_STAGED:
             await self.commit()
+        # Looked up once more, and nothing is awaited from here on: what was forgotten meanwhile would take a chunk that
+        # no commit sees.
+        layouts = await self._wanted_layouts(object_id)
+        fitting = [one for one in layouts if one.fits(index, len(data), digest)]
+        if layouts and not fitting:
+            raise Malformed("A chunk's content is not what any statement says")
         taken = False
         for layout in fitting:
             if layout.missing >> index & 1:

@@ -13,6 +13,7 @@ Four checks stand before every handler, in this order:
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from ipaddress import IPv6Address, ip_address
 
@@ -20,7 +21,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from relay.errors import BadInput, Refused
-from relay.limits import MAX_FORM
+from relay.limits import FORM_SECONDS, MAX_FORM
 from relay.node.pairing import Pairing, Phone
 from relay.records.identifiers import sha256
 from relay.web.operator.answers import PREFIX, TOKEN, Barred, see_other
@@ -187,14 +188,19 @@ def same_token(given: str, expected: str) -> bool:
 
 
 async def read_form(request: web.Request) -> dict[str, str]:
-    """The fields of a form without files, at most `MAX_FORM` bytes; of a repeated one the first."""
+    """The fields of a form without files: `MAX_FORM` bytes within `FORM_SECONDS`; of a repeated one the first."""
     from urllib.parse import parse_qsl
 
     body = bytearray()
-    async for part in request.content.iter_chunked(8192):
-        body += part
-        if len(body) > MAX_FORM:
-            raise Barred(request, TooLarge("That is too long for a form", "Shorten it."))
+    try:
+        async with asyncio.timeout(FORM_SECONDS):
+            async for part in request.content.iter_chunked(8192):
+                body += part
+                if len(body) > MAX_FORM:
+                    raise Barred(request, TooLarge("That is too long for a form", "Shorten it."))
+    except TimeoutError as error:
+        request.protocol.force_close()  # strangers must not hold connections by saying nothing
+        raise Barred(request, BadInput("The form did not arrive", "Send it again.")) from error
     try:
         pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=200)
     except ValueError as error:

@@ -46,14 +46,14 @@ class PairingPages:
             wait = self._attempts.wait(source, time.monotonic())
             if wait > 0:
                 return self._page(request, "", trouble="pair_wait", wait=math.ceil(wait), status=429)
+            if len(normal(code)) == SHORT:  # counted before it is judged: a burst of guesses is many guesses
+                self._attempts.failed(source, time.monotonic())
         name = _phone_name(request.headers.get("User-Agent", ""))
         try:
             token = await asyncio.to_thread(self._pairing.redeem, code, name, int(time.time()))
         except BadInput:
             return self._page(request, code, trouble="pair_full", status=409)
         if token is None:
-            if guessable and len(normal(code)) == SHORT:
-                self._attempts.failed(source, time.monotonic())
             logger.warning("%s tried a code that is not valid", source)
             return self._page(request, "", trouble="pair_wrong", status=403)
         self._attempts.succeeded(source)

@@ -90,7 +90,7 @@ async def phones_service(daemon: Daemon, operator: Operator) -> AsyncIterator[No
     app[DRILL] = is_drill(daemon.member.identity.election)
     operator.add_to(app, names(certificate))
     app.add_routes([web.get("/", _to_page), web.get("/style.css", style)])
-    async with serving(app, listening, context):
+    async with serving(app, listening, context, by_address=True):
         yield
 
 
