@@ -162,6 +162,8 @@ class Custody:
             if outcome in (Outcome.STALE, Outcome.OVER_QUOTA):
                 self._remember_refused(item.kind, name)
             verdicts[place] = Verdict(item.kind, item.id, outcome, None, name)
+        # Others got their turn while these were judged: who was believed then may have been revoked since.
+        self._rules_anew |= any(item.signer in self.admission.revoked for _, item in admitted)
         await self.rule()
         if Outcome.NEW in outcomes:
             if any(item.kind is Kind.RECEIPT for _, item in admitted):

@@ -3,11 +3,13 @@ revoked. (The rules one by one: tests/unit/test_admission.py.)"""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
 from relay.errors import Refused
+from relay.limits import JUDGED_AT_ONCE
 from relay.records.identifiers import Kind
 from relay.records.notice import Receivers, Revocation, Revocations, sign_notice
 from relay.store.interface import State
@@ -127,3 +129,16 @@ async def test_a_visitor_of_another_election_is_refused(fleet: Fleet) -> None:
     island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
     with pytest.raises(Refused, match="pilbup"):
         await Link(boat.host(island)).hello(Greeting(replace(island.greeting(), election="pilbup-2024")))
+
+
+async def test_who_is_revoked_while_others_are_judged_is_withheld_all_the_same(fleet: Fleet) -> None:
+    """A statement is judged, rubbish that comes with it takes a while, and meanwhile its signer is revoked."""
+    receiver = await fleet.receiver()
+    island = await fleet.launch("pulau-long")
+    statement = make_statement(fleet.election, island.node)
+    rubbish = [(Kind.STATEMENT, statement.raw[:-2] + number.to_bytes(2)) for number in range(10 * JUDGED_AT_ONCE)]
+    slow = asyncio.create_task(receiver.custody.take([(statement.kind, statement.raw), *rubbish]))
+    await asyncio.sleep(0)
+    await receiver.custody.take([revocation(fleet, island)])
+    assert (await slow)[0].word == "new"
+    assert await receiver.store.unlogged(10) == []
