@@ -136,7 +136,7 @@ async def test_who_is_revoked_while_others_are_judged_is_withheld_all_the_same(f
     receiver = await fleet.receiver()
     island = await fleet.launch("pulau-long")
     statement = make_statement(fleet.election, island.node)
-    rubbish = [(Kind.STATEMENT, statement.raw[:-2] + number.to_bytes(2)) for number in range(10 * JUDGED_AT_ONCE)]
+    rubbish = [(Kind.STATEMENT, statement.raw[:-2] + number.to_bytes(2)) for number in range(60 * JUDGED_AT_ONCE)]
     slow = asyncio.create_task(receiver.custody.take([(statement.kind, statement.raw), *rubbish]))
     await asyncio.sleep(0)
     await receiver.custody.take([revocation(fleet, island)])
