@@ -1,4 +1,4 @@
-"""Health: telling systemd that the daemon is ready and alive,
+"""Health: telling systemd that the daemon is ready and alive, and what room the disk has.
 
 `sd_notify(3)` is a datagram to a socket whose name systemd passes in the environment; nothing is sent without one.
 """

@@ -2,7 +2,7 @@
 
 Lives here: their format. A notice fills a slot `(topic, part)`; each slot has a version, and the newest version is in
 force. A long list is spread over parts, so that every notice stays within one record. Does not live here: which
-version is in force (`relay.trust.admission`) and the office's own folder (`relay.trust.authority`).
+version is in force (`relay.trust.admission`) and what the office decides (`relay.trust.authority`).
 """
 
 from __future__ import annotations

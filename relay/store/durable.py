@@ -11,7 +11,7 @@ The system calls, in this order:
 
 When an fsync fails, the kernel has dropped the pages it could not write and marks them clean: a second fsync would
 succeed and reading back would show what never reached the disk. So an error of fsync ends the write: the temporary
-file is removed, the target stays as it was, and nothing is read again to find out.
+file is removed, the target stays as it was (after step 5 it may be either), and nothing is read again to find out.
 
 These functions block; coroutines call them through `asyncio.to_thread`.
 """
