@@ -68,6 +68,11 @@ class Refused(RelayError):
         super().__init__(what, advice)
         self.reason = reason
 
+    @property
+    def foreign(self) -> bool:
+        """Whether it is another election's."""
+        return self.reason in ("foreign-election", "foreign-certificate")
+
 
 class NotHeld(RelayError):
     """A record or an object that this node does not hold."""
@@ -81,6 +86,10 @@ class StoreError(RelayError):
 
     kind = "store"
     status = 507
+
+
+class DiskFull(StoreError):
+    """There is no room for what was to be written; nothing of it was kept."""
 
 
 class Unreachable(RelayError):

@@ -126,7 +126,10 @@ class NodeBox:
         tally: Mapping[str, Any] | Path | None = None,
         supersedes: str | None = None,
     ) -> str:
-        """Submit a package; its statement's id. A `tally` that is no file is written to one."""
+        """Submit a package; its statement's id. A `tally` that is no file is written to one.
+
+        Without `supersedes` it is one more of its form, whatever is there: most tests care for packages, not for forms.
+        """
         options: list[str | Path] = ["--tps", tps, "--form", form]
         if isinstance(tally, Mapping):
             path = self.host.folder / f"tally-{tps}-{form}.json"
@@ -135,7 +138,9 @@ class NodeBox:
         if tally is not None:
             options += ["--tally", tally]
         if supersedes is not None:
-            options += ["--supersedes", supersedes]
+            options += ["--supersedes", supersedes, "--reason", "retyped"]
+        else:
+            options += ["--anyway"]
         return self.relay("submit", *options, *files).text
 
     def cat(self, sha256: str) -> bytes:
@@ -178,7 +183,9 @@ class Election:
         return self._place.run([*self._relay, "authority", *arguments], env=environment, check=check)
 
     def enrol(self, request: Path, role: str, *, tps: Sequence[str] = (), url: str | None = None) -> Path:
-        """Enrol a node from its request; the enrolment's path."""
+        """Enrol a node from its request; the enrolment's path. A receiver without `url` is found by configuration."""
+        if role == "receiver":
+            url = url or "https://127.0.0.1:1"
         options = [option for code in tps for option in ("--tps", code)] + (["--url", url] if url else [])
         return self._written("enrolment", "enrol", self.folder, request, "--role", role, *options)
 

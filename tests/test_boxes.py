@@ -88,7 +88,7 @@ def test_commands_are_called_as_the_contract_says(box: NodeBox, tmp_path: Path) 
     called = json.loads(box.submit(photo, tps="1906", form="F", tally={"valid": 1}, supersedes="ab"))
     tally = called[called.index("--tally") + 1]
     assert json.loads(Path(tally).read_text()) == {"valid": 1}
-    options = ["--tps", "1906", "--form", "F", "--tally", tally, "--supersedes", "ab"]
+    options = ["--tps", "1906", "--form", "F", "--tally", tally, "--supersedes", "ab", "--reason", "retyped"]
     assert called == ["submit", "--home", home, *options, str(photo)]
 
 

@@ -106,6 +106,6 @@ def run(arguments: list[str] | None = None) -> int:
     except OSError as error:
         where = f" {error.filename}:" if error.filename else ""
         advice = told("Check the path, its owner and its disk.")
-        click.echo(f"relay:{where} {error.strerror or error}.\n       {advice}", err=True)
+        click.echo(f"relay:{where} {told(error.strerror or str(error))}.\n       {advice}", err=True)
         return 1
     return result if isinstance(result, int) else 0

@@ -163,7 +163,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
     rate = checked["entries"] / max(document["seconds"], 0.001)
     right = told(f"The log {document['log']} is right: {document['size']} entries, root {document['root']}")
     now = told(
-        f"checked now: {checked['entries']} entries ({rate:,.0f}/s), {checked['receipts']} receipts, "
+        f"checked now: {checked['entries']} entries ({rate:.0f}/s), {checked['receipts']} receipts, "
         f"{checked['objects']} objects ({checked['object_bytes']} bytes)"
     )
     lines = [paint(right, "green"), f"  {now}"]

@@ -10,6 +10,9 @@ machine, or a stick, that stays offline.
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,7 +30,8 @@ from cryptography.hazmat.primitives.serialization import (
 from relay.cli.help import Group
 from relay.cli.language import told
 from relay.cli.options import json_option, message, print_json
-from relay.errors import BadInput
+from relay.cli.terminal import working
+from relay.errors import BadInput, StoreError
 from relay.limits import MAX_ENROLMENT, MAX_REGISTER, MAX_REQUEST
 from relay.node.home import read_pem_certificate
 from relay.records.identifiers import is_drill
@@ -41,6 +45,8 @@ from relay.trust.roles import NODE_ROLES, Role
 
 DEFAULT_FORMS = ("C-HASIL-KWK-GUBERNUR", "C-HASIL-KWK-BUPATI")
 _PATH = click.Path(path_type=Path)
+_FEW = 5
+"""Doubtful codes of a register that are named."""
 
 
 @click.group(cls=Group)
@@ -66,14 +72,18 @@ def make_election(folder: Path, election: str, register: Path, forms: tuple[str,
         raise BadInput(f"{folder} holds an election already", "Choose another folder.")
     stations = parse_register(_read(register, MAX_REGISTER + 1))
     key = Ed25519PrivateKey.generate()
-    office = office_acts.found(election, forms, stations, key, x509.random_serial_number(), datetime.now(UTC))
+    with working("The register is signed …"):
+        office = office_acts.found(election, forms, stations, key, x509.random_serial_number(), datetime.now(UTC))
     encryption = BestAvailableEncryption(_passphrase(confirm=True))
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
     write_durably(folder / "root-key.pem", pem, mode=0o600)
     _save(folder, office)
     write_durably(folder / "root.pem", pem_block("CERTIFICATE", office.root).encode())
-    message(f"Election {election} with {len(stations)} polling stations. Keep {folder} offline, and a backup of it.")
+    for code in unlike_the_others([station.tps for station in stations]):
+        message(f"warning: the register has polling station {code}, whose code is unlike the others")
+    many = f"{len(stations)} polling stations" if len(stations) > 1 else "1 polling station"
+    message(f"Election {election} is made, with {many}. Keep {folder} offline, and a backup of it.")
     click.echo(str(folder / "root.pem"))
 
 
@@ -83,17 +93,34 @@ def make_election(folder: Path, election: str, register: Path, forms: tuple[str,
 @click.option("--role", required=True, type=click.Choice([str(role) for role in NODE_ROLES]))
 @click.option("--tps", multiple=True, metavar="CODE", help="A polling station that an operator signs for; repeatable.")
 @click.option("--url", "urls", multiple=True, help="Address of a receiver's intake, https://host:8470; repeatable.")
+@click.option("--change-role", is_flag=True, help="Give a node that is enrolled another role.")
 @click.option("-o", "--output", required=True, type=_PATH, help="Where to write the enrolment.")
-def enrol(folder: Path, request: Path, role: str, tps: tuple[str, ...], urls: tuple[str, ...], output: Path) -> None:
+def enrol(
+    folder: Path,
+    request: Path,
+    role: str,
+    tps: tuple[str, ...],
+    urls: tuple[str, ...],
+    change_role: bool,
+    output: Path,
+) -> None:
     """Enrol a node from the REQUEST that `relay init` wrote: certificate, root and notices in one file."""
     office = _load(folder)
+    _check_output(output)
     request_pem = _read(request, MAX_REQUEST + 1)
     key = _root_key(folder)
     office, enrolment = office_acts.enrol(
-        office, request_pem, Role(role), tps, urls, key, x509.random_serial_number(), datetime.now(UTC)
+        office,
+        request_pem,
+        Role(role),
+        tps,
+        urls,
+        key,
+        x509.random_serial_number(),
+        datetime.now(UTC),
+        change_role=change_role,
     )
-    _save(folder, office)
-    write_durably(output, write_enrolment(enrolment))
+    _publish(folder, office, enrolment, output)
     message(f"Enrolled {office.ledger[-1].name} as {role}. Carry the file to the device and run `relay join`.")
     click.echo(str(output))
 
@@ -105,9 +132,10 @@ def enrol(folder: Path, request: Path, role: str, tps: tuple[str, ...], urls: tu
 @click.option("-o", "--output", required=True, type=_PATH, help="Where to write the revocation.")
 def revoke(folder: Path, name: str, reason: str, output: Path) -> None:
     """Revoke a node's key. Take the file to any node with `relay import`; nodes spread it."""
-    office, enrolment = office_acts.revoke(_load(folder), name, reason, _root_key(folder))
-    _save(folder, office)
-    write_durably(output, write_enrolment(enrolment))
+    office = _load(folder)
+    _check_output(output)
+    office, enrolment = office_acts.revoke(office, name, reason, _root_key(folder))
+    _publish(folder, office, enrolment, output)
     message(f"Revoked {name}.")
     click.echo(str(output))
 
@@ -120,9 +148,10 @@ def revoke(folder: Path, name: str, reason: str, output: Path) -> None:
 def seal(folder: Path, name: str, public_key: Path, output: Path) -> None:
     """Have packages sealed to the receiver NAME, whose `relay receiver sealing-key` wrote PUBLIC_KEY."""
     public = read_pem_block(_read(public_key, MAX_REQUEST), "RELAY SEALING PUBLIC KEY")
-    office, enrolment = office_acts.seal_to(_load(folder), name, public, _root_key(folder))
-    _save(folder, office)
-    write_durably(output, write_enrolment(enrolment))
+    office = _load(folder)
+    _check_output(output)
+    office, enrolment = office_acts.seal_to(office, name, public, _root_key(folder))
+    _publish(folder, office, enrolment, output)
     message(f"Packages are sealed to {name} on every node that has these notices.")
     click.echo(str(output))
 
@@ -133,9 +162,10 @@ def seal(folder: Path, name: str, public_key: Path, output: Path) -> None:
 @click.option("-o", "--output", required=True, type=_PATH, help="Where to write the notices.")
 def witness(folder: Path, vkey: str, output: Path) -> None:
     """Make an independent witness known, by its verifier key (C2SP signed-note) as its owner gives it."""
-    office, enrolment = office_acts.add_witness(_load(folder), vkey, _root_key(folder))
-    _save(folder, office)
-    write_durably(output, write_enrolment(enrolment))
+    office = _load(folder)
+    _check_output(output)
+    office, enrolment = office_acts.add_witness(office, vkey, _root_key(folder))
+    _publish(folder, office, enrolment, output)
     click.echo(str(output))
 
 
@@ -167,9 +197,34 @@ def notices(folder: Path, output: Path) -> None:
     click.echo(str(output))
 
 
+def _check_output(output: Path) -> None:
+    """Check that a file can be written there, before anything is decided that it is to tell."""
+    if output.is_dir():
+        raise BadInput(f"{output} is a folder", "Give -o the name of a file. Nothing was changed.")
+    try:
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise BadInput(
+            f"{output} cannot be written ({error.strerror})", "Give -o another place. Nothing was changed."
+        ) from error
+
+
+def _publish(folder: Path, office: Office, enrolment: Enrolment, output: Path) -> None:
+    """Keep what was decided, and write it for those it concerns."""
+    _save(folder, office)
+    try:
+        write_durably(output, write_enrolment(enrolment))
+    except StoreError as error:
+        again = "It is decided all the same: enrol again, or write the notices with `relay authority notices`."
+        raise StoreError(error.what, again) from error
+
+
 def _load(folder: Path) -> Office:
-    if not (folder / "root.pem").exists():
-        raise BadInput(f"{folder} holds no election", "Make one with `relay authority init`.")
+    if not (folder / "root.pem").exists() or not (folder / "nodes.json").exists():
+        if (folder / "request.pem").exists():
+            raise BadInput(f"{folder} is a node, and not the election office's folder", "Name the office's folder.")
+        raise BadInput(f"{folder} holds no election", "Make one with `relay authority init`, or name its folder.")
     root = read_pem_certificate(folder / "root.pem")
     files = sorted((folder / "notices").glob("*.cose"))
     notices = {file.stem.replace("-", "/"): _read(file, MAX_ENROLMENT) for file in files}
@@ -201,10 +256,20 @@ def _root_key(folder: Path) -> Ed25519PrivateKey:
 def _passphrase(*, confirm: bool) -> bytes:
     text = os.environ.get("RELAY_PASSPHRASE")
     if text is None:
+        if not sys.stdin.isatty():
+            raise BadInput("The passphrase cannot be asked for: this is no terminal", "Set RELAY_PASSPHRASE.")
         text = click.prompt(told("Passphrase of the root key"), hide_input=True, confirmation_prompt=confirm, err=True)
     if not text:
         raise BadInput("An empty passphrase protects nothing", "Choose one, or set RELAY_PASSPHRASE.")
     return str(text).encode()
+
+
+def unlike_the_others(codes: list[str]) -> list[str]:
+    """The few codes that are not digits of the same number as most are: typing errors, more often than not."""
+    shapes = Counter((len(code), code.isdecimal()) for code in codes)
+    ((usual, count),) = shapes.most_common(1)
+    few = [code for code in codes if (len(code), code.isdecimal()) != usual]
+    return few[:_FEW] if count > len(codes) // 2 else []
 
 
 def _read(path: Path, limit: int) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from relay.cli.language import told
+from relay.cli.language import told, told_in_parts
 from relay.cli.options import home_option, json_option, message, print_json
 from relay.cli.terminal import moving
 from relay.errors import BadInput
@@ -19,6 +19,8 @@ from relay.sync.custody import Custody
 from relay.trust.enrolment import read_enrolment
 
 _PATH = click.Path(path_type=Path)
+_EACH = 20
+"""Refusals of one reason that are listed one by one."""
 
 
 @click.command()
@@ -27,7 +29,8 @@ _PATH = click.Path(path_type=Path)
 @json_option
 def export(home: Home, folder: Path, as_json: bool) -> None:
     """Write bundles, receipts and notices to DIR. Run it again to go on after an interruption."""
-    moved = asyncio.run(_with_custody(home, lambda custody, progress: export_to(custody, folder, progress)))
+    exporting = _with_custody(home, lambda custody, progress: export_to(custody, folder, progress), reading=True)
+    moved = asyncio.run(exporting)
     _report(moved, as_json, f"wrote {moved.records} records and {moved.objects} objects, {moved.bytes} bytes")
 
 
@@ -46,13 +49,30 @@ def import_(home: Home, path: Path, as_json: bool) -> int:
     else:
         raise BadInput(f"{path} is neither a folder nor a file", "Give the folder that `relay export` wrote.")
     _report(moved, as_json, f"took {moved.records} records and {moved.objects} objects, {moved.bytes} bytes")
-    for refusal in moved.refused:
-        message(f"refused: {refusal}")
+    for refusal in together(moved.refused):
+        message(f"refused: {told_in_parts(refusal)}")
+    if moved.refused and moved.foreign == len(moved.refused):
+        message("All of this is of another election than this node's: take it to a node of its own.")
     return 1 if moved.refused else 0
 
 
-async def _with_custody(home: Home, act: Callable[[Custody, Progress], Awaitable[Moved]]) -> Moved:
-    async with home.custody() as custody:
+def together(refusals: list[str]) -> list[str]:
+    """Refusals as they are shown: of many with one reason the first, and how many there are."""
+    names: dict[str, list[str]] = {}
+    for refusal in refusals:
+        name, _, what = refusal.partition(": ")
+        names.setdefault(what, []).append(name)
+    return [
+        f"{name}: {what}"
+        for what, found in names.items()
+        for name in (found if len(found) <= _EACH else [found[0], f"{len(found) - 1} others"])
+    ]
+
+
+async def _with_custody(
+    home: Home, act: Callable[[Custody, Progress], Awaitable[Moved]], *, reading: bool = False
+) -> Moved:
+    async with home.custody(reading=reading) as custody:
         with moving() as progress:
             return await act(custody, progress)
 

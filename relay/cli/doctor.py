@@ -6,7 +6,6 @@ Each check is one function that yields findings; none of them changes anything b
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import stat
 import time
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 
 import click
 
-from relay.cli.language import told
+from relay.cli.language import told, told_in_parts
 from relay.cli.options import home_option, json_option, print_json
 from relay.cli.terminal import paint
 from relay.errors import RelayError, Unreachable
@@ -27,10 +26,13 @@ from relay.net.tls import client_context
 from relay.node.config import Config
 from relay.node.health import bytes_free
 from relay.node.home import Home, Member
+from relay.sync.alarm import read_alarms
 from relay.sync.messages import Greeting, Hello
 from relay.trust.admission import Admission
 from relay.trust.roles import Role
 
+ALARM = "ALARM"
+_INTERFACES = "Correct `interfaces` in config.toml, or connect it: relay looks for neighbours only there."
 _PLAUSIBLE_CLOCK = 1_700_000_000
 
 
@@ -59,7 +61,7 @@ def doctor(home: Home, removal: bool, as_json: bool) -> int:
         colours = {"ok": "green", "warning": "yellow", "wrong": "red"}
         for one in findings:
             mark = one.level if one.level == "ok" else told(one.level).upper()
-            click.echo(f"{paint(f'{mark:9}', colours[one.level])} {told(one.check):12} {told(one.what)}")
+            click.echo(f"{paint(f'{mark:9}', colours[one.level])} {told(one.check):12} {told_in_parts(one.what)}")
             if one.advice:
                 click.echo(f"{'':23}{told(one.advice)}")
     return 1 if any(one.level == "wrong" for one in findings) else 0
@@ -76,17 +78,18 @@ async def _examine(home: Home) -> list[Finding]:
     try:
         member = home.member()
         identity = member.identity
-        what = f"{identity.name}, {identity.role} of {identity.election}"
+        what = f"this node is {identity.name}, {identity.role} of {identity.election}"
         if identity.tps:
             stations = ", ".join(sorted(identity.tps))
-            what = f"{identity.name}, {identity.role} of {identity.election}, for {stations}"
+            what = f"this node is {identity.name}, {identity.role} of {identity.election}, for {stations}"
         findings.append(Finding("ok", "certificate", what))
     except RelayError as error:
         return [*findings, Finding("wrong", "certificate", error.what, error.advice)]
     findings += _ports(home, config, member)
     findings += _page(config, member)
     findings += _multicast(config)
-    return [*findings, *[one async for one in _membership(home, config, member)]]
+    findings += [one async for one in _membership(home, config, member)]
+    return sorted(findings, key=lambda one: one.check != ALARM)
 
 
 async def _removal(home: Home) -> list[Finding]:
@@ -101,7 +104,7 @@ async def _removal(home: Home) -> list[Finding]:
         if member.identity.role is Role.RECEIVER:
             what = "this is the receiver: its log, its key and the published objects are here and nowhere else"
             return [Finding("wrong", check, what, "Keep the folder as long as anybody may ask for the results.")]
-        async with home.custody() as custody:
+        async with home.custody(reading=True) as custody:
             drafts = Drafts(home, member, custody)
             await drafts.load()
             counts = await custody.store.counts()
@@ -137,8 +140,9 @@ def _files(home: Home) -> Iterator[Finding]:
     if mode & 0o077:
         advice = f"chmod 600 {home.key_file}"
         yield Finding("wrong", "permissions", f"key.pem can be read by others (mode {mode:o})", advice)
-    elif not os.access(home.path, os.R_OK | os.W_OK | os.X_OK):
-        yield Finding("wrong", "permissions", f"{home.path} cannot be written", "Run as the owner of the folder.")
+    elif not home.writable():
+        error = home.read_only()
+        yield Finding("wrong", "permissions", error.what, error.advice)
     else:
         yield Finding("ok", "permissions", "the key is this user's alone")
 
@@ -169,13 +173,16 @@ def _ports(home: Home, config: Config, member: Member) -> Iterator[Finding]:
     for key, endpoint in endpoints.items():
         try:
             listen(endpoint).close()
-            yield Finding("ok", "ports", f"{key} {endpoint} is free")
+            yield Finding("ok", "ports", f"nobody else listens on {endpoint} ({key})")
         except RelayError as error:
             yield Finding("wrong", "ports", f"{key}: {error.what}", error.advice)
 
 
 def _page(config: Config, member: Member) -> Iterator[Finding]:
     if member.identity.role is not Role.OPERATOR:
+        if config.operator is not None:
+            what = f"operator is set in config.toml, and a {member.identity.role} has no page for phones"
+            yield Finding("warning", "page", what, "Remove it, or have this node enrolled as an operator.")
         return
     if config.operator is None:
         advice = 'For phones, set operator = "[::]:8472" in config.toml and start it again.'
@@ -189,7 +196,9 @@ def _multicast(config: Config) -> Iterator[Finding]:
         yield Finding("ok", "multicast", "discovery is switched off in config.toml")
         return
     interfaces = list_interfaces(config.interfaces)
-    if not interfaces:
+    for name in sorted(set(config.interfaces) - {one.name for one in interfaces}):
+        yield Finding("warning", "multicast", f"there is no interface {name}, or it is down", _INTERFACES)
+    if not interfaces and not config.interfaces:
         yield Finding("warning", "multicast", "no interface is up", "Connect to the Wi-Fi; relay notices by itself.")
     for interface in interfaces:
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
@@ -204,8 +213,12 @@ def _multicast(config: Config) -> Iterator[Finding]:
 
 async def _membership(home: Home, config: Config, member: Member) -> AsyncIterator[Finding]:
     try:
-        async with home.custody(config) as custody:
+        async with home.custody(config, reading=True) as custody:
             admission = custody.admission
+            for alarm in read_alarms(await custody.store.notes()):
+                yield Finding(
+                    "wrong", ALARM, alarm["what"], "Tell the election office; status --json has the evidence."
+                )
             yield Finding("ok", "store", f"{len(custody.store.members)} records")
     except RelayError as error:
         yield Finding("wrong", "store", error.what, error.advice)

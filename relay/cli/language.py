@@ -8,6 +8,23 @@ from collections.abc import Mapping
 
 from relay.language import indonesian
 
+OF_SYSTEM = (
+    "No such file or directory",
+    "Is a directory",
+    "Not a directory",
+    "Permission denied",
+    "Operation not permitted",
+    "Read-only file system",
+    "No space left on device",
+    "Input/output error",
+    "File name too long",
+    "File exists",
+    "Too many levels of symbolic links",
+    "Name or service not known",
+    "Cannot assign requested address",
+)
+"""What the system says of files and addresses, in errors that quote it."""
+
 
 def wanted_language(environment: Mapping[str, str]) -> str:
     """`id` or `en`, by the variables that gettext programs follow: LANGUAGE, LC_ALL, LC_MESSAGES, LANG."""
@@ -30,6 +47,9 @@ def told_in_parts(text: str) -> str:
     """The same for a text that may say where before what: `FILE: what is wrong there`."""
     where, colon, what = text.partition(": ")
     said = told(text)
-    if colon and (told(where) != where or said == text):
-        return f"{told(where)}: {told(what)}"
+    if ": " in (indonesian().find(text) or ""):  # one sentence, with a colon of its own
+        return said
+    place = told(where) if " " in where else where  # one word is a name
+    if colon and (place != where or said == text):
+        return f"{place}: {told(what)}"
     return said

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from relay.cli.language import told
-from relay.errors import Malformed
-from relay.records.identifiers import parse_hash
+from relay.errors import BadInput, Malformed, NotHeld
+from relay.records.identifiers import HASH_SIZE, parse_hash
 
 Command = Callable[..., Any]
+T = TypeVar("T", bound=bytes)
+LEAST_DIGITS = 4
+_HEX = "0123456789abcdef"
 
 
 def home_option(command: Command) -> Command:
@@ -56,6 +59,29 @@ class HashType(click.ParamType[bytes]):
             return parse_hash(str(value), "SHA-256")
         except Malformed as error:
             self.fail(f"{error.what}. {error.advice}", param, ctx)
+
+
+class IdType(click.ParamType[str]):
+    """The id of a statement or an object, or its first digits, as people copy them; see `named_by`."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Lower-case digits, or a usage error."""
+        digits = str(value).strip().lower()
+        if not LEAST_DIGITS <= len(digits) <= 2 * HASH_SIZE or set(digits) - set(_HEX):
+            self.fail(told(f"{str(value)[:80]!r} is no id: give at least {LEAST_DIGITS} of its digits."), param, ctx)
+        return digits
+
+
+def named_by(digits: str, ids: Iterable[T]) -> T:
+    """The one id that begins with these digits. Raises `NotHeld` for none, `BadInput` for several."""
+    found = [one for one in ids if one.hex().startswith(digits)]
+    if not found:
+        raise NotHeld(f"Nothing on this node has an id that begins with {digits}", "See the ids with `relay list`.")
+    if len(found) > 1:
+        raise BadInput(f"{len(found)} ids begin with {digits}", "Give more of its digits.")
+    return found[0]
 
 
 class _HomeType(click.ParamType[Any]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,6 +21,8 @@ from relay.node.pairing import Offer, Pairing
 from relay.store.durable import write_durably
 from relay.trust.roles import Role
 
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", re.ASCII)
+MAX_HOST = 253
 _ANY = ("::", "0.0.0.0")  # noqa: S104 - compared, not bound
 
 
@@ -59,6 +62,10 @@ def pair(
 
 
 def _offer(home: Home, pairing: Pairing, sheet: Path | None, address: str | None, ssid: str, as_json: bool) -> None:
+    if not home.daemon_runs():
+        raise BadInput("The daemon does not run: no phone could pair", "Start it: relay run (or its service).")
+    if address is not None and not _is_host(address):
+        raise BadInput(f"{address[:80]!r} is no address", "Give a name or an IP address, without https:// and port.")
     config = home.config()
     pages, mark = _pages(home, config, address)
     offer = pairing.offer(sheet=sheet is not None)
@@ -119,6 +126,14 @@ def _pages(home: Home, config: Config, address: str | None) -> tuple[list[str], 
         found = [one for interface in list_interfaces() for one in interface.addresses if "%" not in one]
         hosts = sorted(found, key=lambda one: ip_address(one).version) or ["127.0.0.1"]
     return [f"https://{_in_url(host)}:{where.port}" for host in hosts], "" if known_as else fingerprint(certificate)
+
+
+def _is_host(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return len(text) <= MAX_HOST and _HOST.fullmatch(text) is not None
+    return True
 
 
 def _in_url(host: str) -> str:

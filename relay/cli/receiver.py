@@ -93,7 +93,7 @@ async def _site(home: Home, anew: bool) -> None:
             published, keeper = site_of(home, home.member(), custody)
             await keeper.open(anew=anew)
             while await keeper.follow():
-                message(f"{published.entries} entries")
+                message(f"The site has {published.entries} entries.")
             await published.write_tables()
             await published.settle()
     click.echo(str(home.public_folder / "index.html"))
@@ -149,7 +149,7 @@ def open_package(home: Home, statement: bytes, folder: Path) -> None:
 
 
 async def _open(home: Home, statement: StatementId, folder: Path, private: bytes) -> None:
-    async with home.custody() as custody:
+    async with home.custody(reading=True) as custody:
         records = await custody.store.read([statement], 1)
         if not records:
             raise NotHeld(f"Statement {statement.hex()} is not on this node", "See `relay list`.")

@@ -19,7 +19,7 @@ import click
 
 from relay.cli.language import told
 from relay.cli.options import home_option, json_option, message, print_json
-from relay.cli.terminal import paint, shares
+from relay.cli.terminal import paint, shares, working
 from relay.errors import BadInput, on_one_line
 from relay.node.home import Home, Member
 from relay.receiver.exporting import Bagged, Exporter
@@ -51,7 +51,8 @@ def report(home: Home, as_json: bool, as_csv: bool) -> None:
     """Show what arrived and what is missing, corrections, conflicts, gaps, forks, flags, nodes and revocations."""
     if as_json and as_csv:
         raise click.UsageError("Ask for --json or --csv, not for both.")
-    document = asyncio.run(_report(home))
+    with working("The log is read …"):
+        document = asyncio.run(_report(home))
     if as_json:
         print_json(document)
     elif as_csv:
@@ -78,7 +79,7 @@ def export(home: Home, folder: Path, as_json: bool) -> None:
 
 async def _status(home: Home) -> dict[str, Any]:
     member = _receiver(home)
-    async with home.custody() as custody:
+    async with home.custody(reading=True) as custody:
         document = await describe_receiver(home, member, custody)
         word = (await custody.store.notes()).get(SEQUENCING)
         return {**document, "sequencing": json.loads(word) if word else None}
@@ -86,13 +87,13 @@ async def _status(home: Home) -> dict[str, Any]:
 
 async def _report(home: Home) -> dict[str, Any]:
     member = _receiver(home)
-    async with home.custody() as custody:
+    async with home.custody(reading=True) as custody:
         return await Reporter(home, member, custody).report()
 
 
 async def _export(home: Home, folder: Path) -> Bagged:
     member = _receiver(home)
-    async with home.custody() as custody:
+    async with home.custody(reading=True) as custody:
         with shares() as progress:
             return await Exporter(custody, member, folder, progress).export()
 
@@ -154,21 +155,29 @@ def _report_lines(document: dict[str, Any]) -> list[str]:
     )
     forms = f"{sums['forms_arrived']} of {sums['forms']} arrived, {sums['flagged']} flagged"
     lines = [_line("stations", told(stations)), _line("forms", told(forms))]
-    missing = [f"{row['tps']} {row['form']} ({_place(row)}): {told(row['state'])}" for row in _absent(document)]
-    lines += _part("missing", missing)
-    lines += _part("corrections", [f"{one['tps']} {one['form']}: {one['reason']}" for one in document["corrections"]])
     conflicts = [
         f"{one['tps']} {one['form']}: {len(one['statements'])} {told('statements')}" for one in document["conflicts"]
     ]
     lines += _part("conflicts", conflicts)
-    lines += _part("flags", [f"{one['tps']} {one['form']}: {one['flag']}" for one in document["flags"]])
     lines += _part("chains", [told(_chain(one)) for one in document["chains"]])
+    lines += _part("flags", [f"{one['tps']} {one['form']}: {one['flag']}" for one in document["flags"]])
+    lines += _part("missing", _missing(document))
+    lines += _part("corrections", [f"{one['tps']} {one['form']}: {one['reason']}" for one in document["corrections"]])
     lines += _part("revocations", [_revocation(one) for one in document["revocations"]])
     return lines + _part("nodes", [_node(one) for one in document["nodes"]])
 
 
-def _absent(document: dict[str, Any]) -> list[dict[str, Any]]:
-    return [row for row in document["forms"] if row["entry"] is None]
+def _missing(document: dict[str, Any]) -> list[str]:
+    """A line for each station that lacks something: its place, and its forms that are not in the log."""
+    stations: dict[str, list[dict[str, Any]]] = {}
+    for row in document["forms"]:
+        if row["entry"] is None:
+            stations.setdefault(row["tps"], []).append(row)
+    return [f"{tps} ({_place(rows[0])}): {_states(rows)}" for tps, rows in stations.items()]
+
+
+def _states(rows: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{row['form']} {told(row['state'])}" for row in rows)
 
 
 def _place(row: dict[str, Any]) -> str:

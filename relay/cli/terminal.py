@@ -40,6 +40,19 @@ def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show that something is under way whose end cannot be foretold."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(told(what)):
+        yield
+
+
+@contextmanager
 def moving(total: int | None = None) -> Iterator[Callable[[str, int], None]]:
     """Show how many bytes moved, of `total` where that is known; yields what to tell `(what, bytes)` as they do."""
     from rich.console import Console

@@ -6,6 +6,7 @@ finds the formats, to the byte, in docs/reference/formats.md, and the same check
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ import click
 
 from relay.cli.language import told, told_in_parts
 from relay.cli.options import json_option, print_json
-from relay.cli.terminal import paint
-from relay.errors import BadInput, Malformed, RelayError
+from relay.cli.terminal import counting, paint
+from relay.errors import BadInput, Malformed, Refused, RelayError
 from relay.limits import MAX_FILE, MAX_RECORD
 from relay.log.merkle import leaf_hash
 from relay.node.byhand import FOLDERS, OBJECTS, read_plain
@@ -35,6 +36,10 @@ class Findings:
     proved: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    foreign: int = 0
+    """How many of the wrong are of another election."""
+    step: Callable[[], None] = lambda: None
+    """Called after each file, for the progress shown."""
 
 
 @click.command()
@@ -48,9 +53,17 @@ def verify(root: Path, path: Path, as_json: bool) -> int:
     admission = Admission(read_pem_certificate(root))
     findings = Findings()
     if path.is_dir():
-        _check_folder(admission, path, findings)
+        total = sum(1 for name in (*(name for name, _ in FOLDERS.values()), OBJECTS) for _ in (path / name).glob("*"))
+        with counting(told("files"), total) as findings.step:
+            _check_folder(admission, path, findings)
     else:
         _check_file(admission, path, findings)
+    if not as_json and not findings.proved and findings.wrong and findings.foreign == len(findings.wrong):
+        raise Refused(
+            "foreign-election",
+            f"{path} is of another election than {root}: none of its {len(findings.wrong)} records is signed under it",
+            "Give the root.pem of its own election, from the election office.",
+        )
     if not findings.proved and not findings.wrong:
         raise BadInput(f"{path} holds nothing that can be checked", "Give a folder that `relay export` wrote.")
     _show(findings, as_json)
@@ -119,6 +132,8 @@ def _admit_all(admission: Admission, folder: Path, kind: Kind, findings: Finding
             admitted.append((admission.admit(kind, _read(file)), f"{name}/{file.name}"))
         except RelayError as error:
             findings.wrong.append(f"{name}/{file.name}: {error.what}")
+            findings.foreign += isinstance(error, Refused) and error.foreign
+        findings.step()
     return admitted
 
 
@@ -137,7 +152,9 @@ def _check_objects(folder: Path, statement: Statement, findings: Findings) -> No
         file = folder / OBJECTS / entry.sha256.hex()
         if not file.is_file():
             findings.missing.append(f"{OBJECTS}/{entry.sha256.hex()} ({entry.name}) is not in this export")
-        elif _hash(file) == entry.sha256:
+            continue
+        findings.step()
+        if _hash(file) == entry.sha256:
             findings.proved.append(f"{OBJECTS}/{entry.sha256.hex()}: {entry.name}, {entry.size} bytes, as signed")
         else:
             findings.wrong.append(f"{OBJECTS}/{entry.sha256.hex()}: {entry.name} is not what was signed")
@@ -186,6 +203,9 @@ def _show(findings: Findings, as_json: bool) -> None:
         ("missing", "yellow", findings.missing),
         ("WRONG", "red", findings.wrong),
     )
+    width = 2 + max(len(told(mark)) for mark, _, _ in parts)
     for mark, colour, lines in parts:
         for line in lines:
-            click.echo(f"{paint(f'{told(mark):9}', colour)}{told_in_parts(line)}")
+            click.echo(f"{paint(f'{told(mark):{width}}', colour)}{told_in_parts(line)}")
+    proved, missing, wrong = (len(lines) for _, _, lines in parts)
+    click.echo(told(f"{proved} proved, {missing} missing, {wrong} wrong"))

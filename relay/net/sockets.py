@@ -40,22 +40,22 @@ def parse_endpoint(text: str) -> Endpoint:
     return Endpoint(match["six"] or match["host"], int(match["port"]))
 
 
-def listen(endpoint: str) -> socket.socket:
-    """A listening socket, of both address families where it is `[::]`. Raises `BadInput` or `Unreachable`."""
+def listen(endpoint: str, key: str = "") -> socket.socket:
+    """A listening socket, of both address families where it is `[::]`. Raises `BadInput` or `Unreachable`, naming the
+    `key` of config.toml that asked for it."""
     where = parse_endpoint(endpoint)
+    named = f"{key} = {endpoint}" if key else endpoint
     if where.host == "::" and not _kernel_has_ipv6():
         where = Endpoint("0.0.0.0", where.port)  # noqa: S104 - all addresses, as was asked for
     try:
         found = socket.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
-        raise BadInput(
-            f"{endpoint} cannot be resolved ({error.strerror})", "Use an address of this machine."
-        ) from error
+        raise BadInput(f"{named} cannot be resolved ({error.strerror})", "Use an address of this machine.") from error
     family, kind, protocol, _, address = found[0]
     try:
         listening = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise _unusable(endpoint, error) from error
+        raise _unusable(named, error) from error
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
@@ -66,7 +66,7 @@ def listen(endpoint: str) -> socket.socket:
         listening.setblocking(False)
     except OSError as error:
         listening.close()
-        raise _unusable(endpoint, error) from error
+        raise _unusable(named, error) from error
     return listening
 
 
@@ -115,11 +115,12 @@ def _kernel_has_ipv6() -> bool:
     return True
 
 
-def _unusable(endpoint: str, error: OSError) -> Unreachable:
+def _unusable(named: str, error: OSError) -> Unreachable:
     advice = {
         errno.EADDRINUSE: "Another program listens there: stop it, or set another port in config.toml.",
         errno.EACCES: "This user may not use that port: choose one above 1023 in config.toml.",
         errno.EADDRNOTAVAIL: "The address is not one of this machine's: correct it in config.toml.",
     }.get(error.errno or 0, "Correct the address in config.toml.")
-    what = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
-    return Unreachable(f"{endpoint} {what}", advice)
+    taken = error.errno == errno.EADDRINUSE
+    what = f"{named} is taken" if taken else f"{named} cannot be used ({error.strerror})"
+    return Unreachable(what, advice)

@@ -42,7 +42,10 @@ class Source(Protocol):
 @asynccontextmanager
 async def open_source(url: str) -> AsyncIterator[Source]:
     """The log published at `url`: `https://…`, `http://…`, or `file:///…` for a folder. Raises `BadInput`."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:  # [ without ]
+        raise _no_place(url) from error
     if parts.scheme == "file" and not parts.netloc:
         yield Folder(Path(unquote(parts.path)))
     elif parts.scheme in ("http", "https") and parts.netloc:
@@ -53,7 +56,11 @@ async def open_source(url: str) -> AsyncIterator[Source]:
         ) as session:
             yield Site(url.rstrip("/"), session)
     else:
-        raise BadInput(f"{url[:200]!r} is no place of a log", "Give https://…, or file:///… for a folder.")
+        raise _no_place(url)
+
+
+def _no_place(url: str) -> BadInput:
+    return BadInput(f"{url[:200]!r} is no place of a log", "Give https://…, or file:///… for a folder.")
 
 
 class Folder:

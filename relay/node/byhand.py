@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from relay.errors import BadInput, Malformed, RelayError, StoreError
+from relay.errors import BadInput, Malformed, Refused, RelayError, StoreError
 from relay.limits import MAX_RECORD, RECORDS_PAGE, WANTS_PAGE
 from relay.records.identifiers import Kind, ObjectId, RecordId, sha256
 from relay.records.receipt import read_receipt
@@ -45,6 +45,8 @@ class Moved:
     objects: int = 0
     bytes: int = 0
     refused: list[str] = field(default_factory=list)
+    foreign: int = 0
+    """How many of those are of another election."""
 
 
 async def export_to(custody: Custody, folder: Path, progress: Progress = lambda _what, _size: None) -> Moved:
@@ -87,6 +89,7 @@ async def import_notices(custody: Custody, notices: Sequence[bytes]) -> Moved:
     for verdict in await custody.take([(Kind.NOTICE, raw) for raw in notices]):
         if verdict.refusal is not None:
             moved.refused.append(str(verdict.refusal))
+            moved.foreign += _is_foreign(verdict.refusal)
         else:
             moved.records += verdict.word == "new"
     return moved
@@ -131,12 +134,17 @@ async def _take_records(custody: Custody, kind: Kind, files: list[Path], moved: 
     for name, verdict, (_, raw) in zip(names, await custody.take(records), records, strict=True):
         if verdict.refusal is not None:
             moved.refused.append(f"{name}: {verdict.refusal.what}")
+            moved.foreign += _is_foreign(verdict.refusal)
         elif verdict.word == "over-quota":
             moved.refused.append(f"{name}: its signer has too much under way on this node")
         elif verdict.word == "new":
             moved.records += 1
             moved.bytes += len(raw)
         progress("records", len(raw))
+
+
+def _is_foreign(error: RelayError) -> bool:
+    return isinstance(error, Refused) and error.foreign
 
 
 async def _take_objects(custody: Custody, folder: Path, moved: Moved, progress: Progress) -> None:

@@ -7,7 +7,6 @@ Lives here: checking what an operator hands over, and the device's chain. What i
 from __future__ import annotations
 
 import asyncio
-import mimetypes
 import os
 import stat
 import tempfile
@@ -20,7 +19,8 @@ from relay.errors import BadInput, RelayError, StoreError
 from relay.limits import MAX_FILE, MAX_FILES, MAX_NAME, MAX_REASON, MIB, SEALING_OVERHEAD
 from relay.node.home import Home, Member
 from relay.records.encoding import encode
-from relay.records.identifiers import Kind, StatementId, is_file_name, sha256
+from relay.records.identifiers import SHOWN_DIGITS, Kind, StatementId, is_file_name, sha256
+from relay.records.pictures import HEAD, MEDIA_TYPES, media_type
 from relay.records.statement import FileEntry, Package, check_size, describe_file, sign_statement
 from relay.records.tally import Tally, check_tally
 from relay.store.durable import explained
@@ -42,6 +42,10 @@ class Submission:
     captured_at: int
     supersedes: StatementId | None = None
     reason: str = ""
+    anyway: bool = False
+    """Sign it although a package for this form exists: all the world will see a conflict."""
+    pictures_only: bool = True
+    """Refuse files that are no photographs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ async def capture(
     statement that is."""
     submission = replace(submission, reason=" ".join(submission.reason.split()))
     check_station(member, custody, submission)
-    await _check_superseded(custody, submission)
+    await _check_correction(custody, submission)
     if not submission.files and submission.tally is None:
         raise BadInput("There is nothing to submit", "Name photographs, or a tally with --tally.")
     if len(submission.files) > MAX_FILES:
@@ -78,6 +82,8 @@ async def capture(
         raise BadInput("Packages are to be sealed, and no notice has the key", "Ask the election office for it.")
     most = MAX_FILE if sealing_key is None else MAX_FILE - SEALING_OVERHEAD
     entries = await _describe_all(submission.files, most, progress)
+    if submission.pictures_only:
+        _check_pictures(submission.files, entries)
     check_size(entries)
     sealed_tally = await asyncio.to_thread(_seal_tally, submission, member, sealing_key)
     if sealing_key is None:
@@ -87,6 +93,7 @@ async def capture(
     else:
         entries = await _seal_files(home, custody, submission, entries, sealing_key, progress)
     async with home.chain_turn():
+        await _check_alone(custody, submission)
         head = await custody.store.chain_head(member.identity.node)
         package = Package(
             election=member.identity.election,
@@ -199,9 +206,13 @@ def _listed(codes: frozenset[str]) -> str:
     return ", ".join(sorted(codes)) or "no polling station"
 
 
-async def _check_superseded(custody: Custody, submission: Submission) -> None:
+async def _check_correction(custody: Custody, submission: Submission) -> None:
+    """Check that a correction says of what, and why, before any file is read."""
     if submission.supersedes is None:
+        await _check_alone(custody, submission)
         return
+    if not submission.reason:
+        raise BadInput("A correction needs a reason", "Write what was wrong: --reason TEXT.")
     earlier = await custody.store.bundle(submission.supersedes)
     if earlier is None:
         raise BadInput("The statement to supersede is not on this device", "See its id with `relay list`.")
@@ -210,6 +221,34 @@ async def _check_superseded(custody: Custody, submission: Submission) -> None:
             f"The statement to supersede is for {earlier.tps}, {earlier.form}",
             "A correction is for the same polling station and form.",
         )
+    await _check_alone(custody, submission)
+
+
+async def _check_alone(custody: Custody, submission: Submission) -> None:
+    """Check that a package is the only one of its form, or corrects the newest: others are seen as a conflict."""
+    if submission.anyway:
+        return
+    same = [one for one in await custody.store.bundles() if (one.tps, one.form) == (submission.tps, submission.form)]
+    corrected_by = {one.supersedes: one.id for one in same if one.supersedes is not None}
+    newest = submission.supersedes
+    while newest in corrected_by:
+        newest = corrected_by[newest]
+    if newest is not None and newest != submission.supersedes:
+        shown = newest.hex()[:SHOWN_DIGITS]
+        raise BadInput("That statement was corrected already", f"Correct the newest: --supersedes {shown}")
+    standing = [one.id for one in same if one.id not in corrected_by]
+    if standing and submission.supersedes is None:
+        raise BadInput(
+            f"A package for this form exists: {standing[-1].hex()[:SHOWN_DIGITS]}",
+            "To correct it use --supersedes with that id, and --reason; a second one beside it (--anyway) is shown to "
+            "all as a conflict.",
+        )
+
+
+def _check_pictures(paths: Sequence[Path], entries: Sequence[FileEntry]) -> None:
+    for path, entry in zip(paths, entries, strict=True):
+        if entry.media_type not in MEDIA_TYPES.values():
+            raise BadInput(f"{str(path)[:200]} is no photograph", "Give JPEG, PNG, WebP or HEIC; a PDF as pictures.")
 
 
 def _flags(custody: Custody, submission: Submission) -> tuple[str, ...]:
@@ -244,8 +283,10 @@ def _describe(path: Path, name: str, most: int) -> FileEntry:
                 raise BadInput(f"{shown} is empty", "Take the photograph again.")
             if size > most:
                 raise BadInput(f"{shown} is too large ({size} bytes)", f"A file has at most {most // MIB} MiB.")
-            media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-            entry = describe_file(name, media_type, _blocks(file, size), size)
+            kind = media_type(os.pread(file.fileno(), HEAD, 0))
+            entry = describe_file(name, kind, _blocks(file, size), size)
+    except IsADirectoryError as error:
+        raise BadInput(f"{shown} is not a file", "Name the photographs one by one.") from error
     except OSError as error:
         raise BadInput(f"{shown} cannot be read ({error.strerror})", "Check the name and its permissions.") from error
     if sum(1 for _ in entry.chunks) != -(-size // entry.chunk_size):

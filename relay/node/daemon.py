@@ -63,8 +63,8 @@ class Daemon:
         self.measures: Measures | None = None
         """A receiver's, for its metrics."""
         self.watch: Watch = Witness(member, time.time)
-        self.work: list[Coroutine[None, None, None]] = []
-        """What extensions want to have run for ever, beside the daemon's own."""
+        self.work: list[Callable[[], Coroutine[None, None, None]]] = []
+        """What extensions want to have run for ever, beside the daemon's own; called once everything has started."""
         self._claims = Claims()
 
     def greeting(self) -> Hello:
@@ -83,7 +83,7 @@ class Daemon:
     @asynccontextmanager
     async def listening(self, contacts: Contacts) -> AsyncIterator[None]:
         """Answer visitors."""
-        socket = listen(self.config.listen)
+        socket = listen(self.config.listen, "listen")
         identify = self.custody.admission.identify
         context = server_context(self.home.certificate_file, self.home.key_file, self.member.root, identify)
         most, handshakes = MAX_CONNECTIONS, MAX_HANDSHAKES
@@ -207,7 +207,12 @@ async def run_daemon(home: Home, stop: asyncio.Event, extensions: Sequence[Exten
 
 async def _work(daemon: Daemon, contacts: Contacts, stop: asyncio.Event) -> None:
     """Do everything that goes on for ever, until `stop`; a failure of any part ends all."""
-    parts = [*daemon.work, daemon.take_in_changes(contacts), daemon.free_space(), daemon.show_life()]
+    parts = [
+        *(begin() for begin in daemon.work),
+        daemon.take_in_changes(contacts),
+        daemon.free_space(),
+        daemon.show_life(),
+    ]
     if daemon.config.discovery:
         parts.append(daemon.discover(contacts))
     try:

@@ -4,6 +4,7 @@
     certificate.pem  this node's certificate                   root.pem      the election's root, public
     config.toml      optional settings                         store/        records and objects
     daemon.lock      held by the running daemon                public/       a receiver's published files
+    store-made       says that there was a store: one that is gone is never begun anew under the same key
 
 The private key never leaves the folder. `Home` reads and writes; what the files mean is decided in `relay.trust`.
 """
@@ -28,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from relay.errors import BadInput, Refused, StoreError
+from relay.errors import BadInput, Malformed, Refused, StoreError
 from relay.limits import CHAIN_SECONDS, MAX_CONFIG, MAX_REQUEST
 from relay.node.config import Config, parse_config
 from relay.node.stores import open_store
@@ -62,6 +63,7 @@ class Home:
         self.config_file = path / "config.toml"
         self.store_folder = path / "store"
         self.public_folder = path / "public"
+        self.store_mark = path / "store-made"
 
     def create(self, name: str, key: Ed25519PrivateKey) -> Path:
         """Make a new node's key and request; the request's path. Raises `BadInput` where a node is already."""
@@ -90,7 +92,7 @@ class Home:
         try:
             key = load_pem_private_key(_read(self.key_file, MAX_REQUEST), password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-            raise BadInput(f"{self.key_file} is damaged ({error})", "Restore it from your backup.") from error
+            raise BadInput(f"{self.key_file} is damaged", "Restore it from your backup.") from error
         if not isinstance(key, Ed25519PrivateKey):
             raise BadInput(f"{self.key_file} is not an Ed25519 key", "Restore it from your backup.")
         return key
@@ -103,9 +105,12 @@ class Home:
                 f"The node in {self.path} has not joined an election",
                 f"Take {self.request_file} to the election office, then `relay join` with the file it returns.",
             )
-        certificate = read_pem_certificate(self.certificate_file)
-        root = read_pem_certificate(self.root_file)
-        return Member(check_own(certificate, root, key), key, root)
+        certificate = read_pem_certificate(self.certificate_file, _JOIN_AGAIN)
+        root = read_pem_certificate(self.root_file, _JOIN_AGAIN)
+        try:
+            return Member(check_own(certificate, root, key), key, root)
+        except (Malformed, Refused) as error:
+            raise BadInput(f"{self.certificate_file} or root.pem beside it is damaged", _JOIN_AGAIN) from error
 
     def install(self, text: bytes) -> Enrolment:
         """Check an enrolment against this node's key and election, then write its certificate and root.
@@ -118,7 +123,7 @@ class Home:
             return enrolment
         key = self.key()
         check_own(enrolment.certificate, enrolment.root, key)
-        if self.root_file.exists() and read_pem_certificate(self.root_file) != enrolment.root:
+        if self.root_file.exists() and self._root_is_another(enrolment.root):
             raise Refused(
                 "foreign-election",
                 f"The enrolment is of another election ({read_certificate(enrolment.root).election})",
@@ -132,13 +137,31 @@ class Home:
             write_durably(self.certificate_file, pem_block("CERTIFICATE", enrolment.certificate).encode())
         return enrolment
 
+    def _root_is_another(self, root: bytes) -> bool:
+        try:
+            return read_pem_certificate(self.root_file) != root
+        except BadInput:  # a damaged one is mended by joining again
+            return False
+
     @asynccontextmanager
-    async def custody(self, config: Config | None = None) -> AsyncIterator[Custody]:
-        """The node's admission and store, loaded; closed on leaving."""
+    async def custody(self, config: Config | None = None, *, reading: bool = False) -> AsyncIterator[Custody]:
+        """The node's admission and store, loaded; closed on leaving.
+
+        Who is only `reading` is let in on a disk that can only be read, as a failing card becomes; then nothing is
+        written. Raises `StoreError`, also where a store was made before and its catalogue is gone.
+        """
         member = self.member()
         config = config or self.config()
-        store = await open_store(self.store_folder, self.public_folder, config, member.identity)
+        writable = self.writable()
+        if not (writable or reading):
+            raise self.read_only()
+        known = self.store_mark.exists() or (self.public_folder / "checkpoint").exists()
+        store = await open_store(
+            self.store_folder, self.public_folder, config, member.identity, known=known, reading=not writable
+        )
         try:
+            if writable and config.database is None and not self.store_mark.exists():
+                write_durably(self.store_mark, _STORE_MADE)
             log = member.identity.node if member.identity.role is Role.RECEIVER else None
             custody = Custody(Admission(member.root), store, secrets.randbits(40), log)
             await custody.load()
@@ -146,9 +169,15 @@ class Home:
         finally:
             await store.close()
 
+    def writable(self) -> bool:
+        """Whether this process may write to the folder and to the store."""
+        return all(os.access(one, os.W_OK) for one in (self.path, self.store_folder) if one.exists())
+
     @contextmanager
     def daemon_lock(self) -> Iterator[None]:
-        """Held while the daemon runs. Raises `StoreError` when another one holds it."""
+        """Held while the daemon runs. Raises `StoreError` when another one holds it, or nothing can be written."""
+        if not self.writable():
+            raise self.read_only()
         with self._lock("daemon.lock") as held:
             if not held:
                 raise StoreError(
@@ -157,9 +186,18 @@ class Home:
             yield
 
     def daemon_runs(self) -> bool:
-        """Whether a daemon holds the folder now."""
-        with self._lock("daemon.lock") as held:
-            return not held
+        """Whether a daemon holds the folder now. Leaves no trace: the disk may be one that can only be read."""
+        try:
+            descriptor = os.open(self.path / "daemon.lock", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
 
     @asynccontextmanager
     async def chain_turn(self) -> AsyncIterator[None]:
@@ -171,6 +209,13 @@ class Home:
                     yield
                     return
             await asyncio.sleep(CHAIN_SECONDS)
+
+    def read_only(self) -> StoreError:
+        """The error for a folder that this process cannot write to."""
+        return StoreError(
+            f"{self.path} cannot be written: its disk is read-only, or the folder belongs to somebody else",
+            "Run as its owner. A card that fails turns read-only: `relay export` its packages, then replace it.",
+        )
 
     @contextmanager
     def _lock(self, name: str) -> Iterator[bool]:
@@ -191,6 +236,12 @@ class Home:
             raise BadInput(f"There is no node in {self.path}", "Make one: relay init --home FOLDER --name NAME")
 
 
+_JOIN_AGAIN = "Install this node's enrolment once more: relay join FILE."
+_STORE_MADE = b"""This node's store was made. While this file is here, a store that is gone is not begun anew:
+it would sign a second history. See docs/howto/backup-and-restore.md.
+"""
+
+
 def check_own(certificate: bytes, root: bytes, key: Ed25519PrivateKey) -> Identity:
     """Check that a certificate was issued under `root` for this key. Raises `BadInput`, `Malformed` or `Refused`."""
     identity = Admission(root).identify(certificate)
@@ -202,14 +253,14 @@ def check_own(certificate: bytes, root: bytes, key: Ed25519PrivateKey) -> Identi
     return identity
 
 
-def read_pem_certificate(path: Path) -> bytes:
-    """The DER of the first certificate in a PEM file. Raises `BadInput`."""
+def read_pem_certificate(path: Path, advice: str = "Give the root.pem of the election.") -> bytes:
+    """The DER of the first certificate in a PEM file. Raises `BadInput` with this advice."""
     from cryptography import x509
 
     try:
         return x509.load_pem_x509_certificate(_read(path, MAX_REQUEST)).public_bytes(Encoding.DER)
     except (ValueError, x509.InvalidVersion) as error:
-        raise BadInput(f"{path} is no PEM certificate ({error})", "Give the root.pem of the election.") from error
+        raise BadInput(f"{path} is no PEM certificate", advice) from error
 
 
 def _read(path: Path, limit: int) -> bytes:

@@ -12,8 +12,12 @@ from relay.trust.certificates import Identity
 from relay.trust.roles import Role
 
 
-async def open_store(folder: Path, public: Path, config: Config, identity: Identity) -> Store:
+async def open_store(
+    folder: Path, public: Path, config: Config, identity: Identity, *, known: bool = False, reading: bool = False
+) -> Store:
     """Open a node's store, in `folder` or where `config` says; `public` is a folder for published files.
+
+    `known` says that a store was made in `folder` before, `reading` that its disk can only be read.
 
     Raises `BadInput` for settings that do not fit together, and `StoreError`.
     """
@@ -32,6 +36,8 @@ async def open_store(folder: Path, public: Path, config: Config, identity: Ident
         storage_limit=config.storage_limit,
         keeps_all=identity.role is Role.RECEIVER,
         public=public,
+        known=known,
+        reading=reading,
     )
 
 

@@ -76,15 +76,15 @@ async def receiver_service(daemon: Daemon) -> AsyncIterator[None]:
     daemon.log = log
     sequencing = _Sequencing(daemon, Sequencer(daemon.custody, daemon.member, publisher), log)
     await sequencing.begin()
-    daemon.work.append(sequencing.run())
-    daemon.work.append(sequencing.publish())
-    daemon.work.append(give_signs_of_life(store))
-    daemon.work.append(sequencing.finish())
-    daemon.work.append(_notice_growth(daemon, log))
+    daemon.work.append(sequencing.run)
+    daemon.work.append(sequencing.publish)
+    daemon.work.append(lambda: give_signs_of_life(store))
+    daemon.work.append(sequencing.finish)
+    daemon.work.append(lambda: _notice_growth(daemon, log))
     daemon.measures = sequencing.measures
     identity = daemon.member.identity
     origin = f"{identity.election}/{identity.name}"
-    daemon.work.append(Witnessing(daemon.custody, log, origin, daemon.config.witnesses).run())
+    daemon.work.append(Witnessing(daemon.custody, log, origin, daemon.config.witnesses).run)
     yield
 
 

@@ -27,6 +27,8 @@ NodeId = NewType("NodeId", bytes)
 """SHA-256 of a node's public key (its DER SubjectPublicKeyInfo)."""
 
 HASH_SIZE = 32
+SHOWN_DIGITS = 16
+"""Hexadecimal digits of an id that people see: they name it, too."""
 DRILL_PREFIX = "drill-"
 DRILL_FORM = "DRILL-DONE"
 """The form of the package by which a drill is reported; nobody fills it in."""

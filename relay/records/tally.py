@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relay.errors import BadInput, Malformed
-from relay.limits import MAX_PAIRS, MAX_TALLY, MAX_TALLY_VALUE
+from relay.limits import MAX_PAIRS, MAX_PAIRS_TYPED, MAX_TALLY, MAX_TALLY_VALUE
 from relay.records.identifiers import is_code
 
 COUNTS = (
@@ -25,6 +25,9 @@ COUNTS = (
     "valid",
     "invalid",
 )
+_ADVICE = "See docs/reference/tally.md for the keys; every value is a whole number."
+_DIGITS = 20
+"""Of a number in a tally file; no count of people is near it."""
 _RESERVE_PER_THOUSAND = 25
 """Ballots delivered beyond the number of registered voters: 2.5 %, rounded up."""
 
@@ -43,17 +46,40 @@ class Tally:
 
 def parse_tally(text: bytes) -> Tally:
     """Read a tally file (JSON). Raises `BadInput` naming the key that is wrong."""
-    advice = "See docs/reference/tally.md for the keys; every value is a whole number."
     if len(text) > MAX_TALLY:
-        raise BadInput(f"The tally file is over {MAX_TALLY} bytes", advice)
+        raise BadInput(f"The tally file is over {MAX_TALLY} bytes", _ADVICE)
     try:
-        document = json.loads(text, object_pairs_hook=_no_repeats)
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"The tally file is not JSON ({error})", advice) from error
-    try:
-        return read_tally(document)
+        tally = read_tally(_document(text))
     except Malformed as error:
-        raise BadInput(error.what, advice) from error
+        raise BadInput(error.what, _ADVICE) from error
+    if not tally.counts and not tally.votes:
+        raise BadInput("The tally holds no number", "Type the form's numbers, or leave --tally out.")
+    if unknown := [pair for pair in tally.votes if not _is_pair(pair)]:
+        raise BadInput(f"There is no pair {unknown[0]!r}", f"Pairs are numbered from 1 to {MAX_PAIRS_TYPED}.")
+    if len({int(pair) for pair in tally.votes}) < len(tally.votes):
+        raise BadInput("The tally has votes for one pair twice", _ADVICE)
+    return tally
+
+
+def _document(text: bytes) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_no_repeats, parse_int=_parse_int)
+    except json.JSONDecodeError as error:
+        raise BadInput(f"The tally file is not JSON (line {error.lineno}, column {error.colno})", _ADVICE) from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"The tally file is not UTF-8 (byte {error.start + 1})", _ADVICE) from error
+    except RecursionError as error:
+        raise BadInput("The tally file is not JSON that relay reads: it is nested too deeply", _ADVICE) from error
+
+
+def _parse_int(digits: str) -> int:
+    if len(digits) > _DIGITS:
+        raise Malformed("A tally has a number that is far too large")
+    return int(digits)
+
+
+def _is_pair(name: str) -> bool:
+    return name.isascii() and name.isdecimal() and 1 <= int(name) <= MAX_PAIRS_TYPED
 
 
 def read_tally(document: Any) -> Tally:
@@ -73,22 +99,36 @@ def read_tally(document: Any) -> Tally:
     return Tally(counts, dict(votes))
 
 
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """A rule that a tally does not satisfy: its `flag`; where two numbers differ, the form's and what it should be."""
+
+    flag: str
+    found: int | None = None
+    expected: int | None = None
+
+
 def check_tally(tally: Tally, registered_voters: int | None) -> tuple[str, ...]:
     """The flags of a tally, sorted: one short slug for each rule that it does not satisfy, none when it adds up.
 
     `registered_voters` is the register's number for the station, None where the register is not known.
     """
+    return tuple(sorted(one.flag for one in mismatches(tally, registered_voters)))
+
+
+def mismatches(tally: Tally, registered_voters: int | None) -> tuple[Mismatch, ...]:
+    """What of a tally does not add up, with the numbers."""
     count = tally.counts.get
-    flags = set()
+    found: list[Mismatch] = []
     if len(tally.counts) < len(COUNTS) or not tally.votes:
-        flags.add("incomplete")
+        found.append(Mismatch("incomplete"))
     if any(value < 0 for value in (*tally.counts.values(), *tally.votes.values())):
-        flags.add("negative-number")
+        found.append(Mismatch("negative-number"))
 
     def differ(flag: str, left: int | None, *right: int | None) -> None:
         known = [value for value in right if value is not None]
         if left is not None and len(known) == len(right) and left != sum(known):
-            flags.add(flag)
+            found.append(Mismatch(flag, left, sum(known)))
 
     if tally.votes:
         differ("valid-is-not-sum-of-votes", count("valid"), *tally.votes.values())
@@ -110,9 +150,10 @@ def check_tally(tally: Tally, registered_voters: int | None) -> tuple[str, ...]:
             reserve(registered),
         )
         differ("registered-differs-from-register", registered, registered_voters)
-        if (count("voters") or 0) > (count("ballots_received") or registered):
-            flags.add("more-voters-than-ballots")
-    return tuple(sorted(flags))
+        voters, most = count("voters") or 0, count("ballots_received") or registered
+        if voters > most:
+            found.append(Mismatch("more-voters-than-ballots", voters, most))
+    return tuple(found)
 
 
 def reserve(registered_voters: int) -> int:
@@ -129,5 +170,6 @@ def _whole(name: str, value: object) -> int:
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     keys = [key for key, _ in pairs]
     if len(set(keys)) < len(keys):
-        raise ValueError("a key stands twice")
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise Malformed(f"A tally has the key {repeated[:40]!r} twice")
     return dict(pairs)

@@ -53,6 +53,11 @@ class Content:
                 left.unlink(missing_ok=True)
         return True
 
+    def holds_any(self) -> bool:
+        """Whether an object lies here. Raises `StoreError`."""
+        with explained(self._objects):
+            return next(self._objects.glob("??/*"), None) is not None
+
     def sync_names(self) -> None:
         """Put the names of the store and of what is in it on the disk: who made them may have ended before that.
         Raises `StoreError`."""

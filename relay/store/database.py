@@ -19,14 +19,15 @@ from typing import Any, TypeAlias, TypeVar
 
 import aiosqlite
 
-from relay.errors import StoreError
+from relay.errors import DiskFull, StoreError
 from relay.limits import BUSY_SECONDS
-from relay.store.schema import prepare
+from relay.store.schema import check_readable, prepare
 
 Row: TypeAlias = sqlite3.Row
 T = TypeVar("T")
 
 _CACHE_KIB = 8 * 1024
+_SETTINGS: dict[str, Any] = {"timeout": BUSY_SECONDS, "isolation_level": None, "cached_statements": 256}
 
 
 class Connection(aiosqlite.Connection):
@@ -68,13 +69,17 @@ class Database:
         self._together: set[asyncio.Task[None]] = set()
 
     @classmethod
-    async def open(cls, path: Path) -> Database:
-        """Open or make the database. Raises `StoreError`: of another version, damaged, unusable."""
+    async def open(cls, path: Path, *, known: bool = False, reading: bool = False) -> Database:
+        """Open or make the database. Raises `StoreError`: of another version, damaged, unusable; `known` and empty.
+
+        `reading` leaves the disk as it is: nothing can be written then.
+        """
+        connect = partial(_connect_to_read, path) if reading else partial(_connect, path, known)
         with _explained(path):
-            writer = Connection(partial(_connect, path), iter_chunk_size=1_000)
+            writer = Connection(connect, iter_chunk_size=1_000)
             await writer.begin()
             try:
-                reader = Connection(partial(_connect, path), iter_chunk_size=1_000)
+                reader = Connection(connect, iter_chunk_size=1_000)
                 await reader.begin()
             except BaseException:
                 await writer.close()
@@ -195,17 +200,31 @@ async def _to_its_end(connection: aiosqlite.Connection, command: str) -> None:
         raise
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, cached_statements=256)
-    try:
-        prepare(connection)
+def _connect(path: Path, known: bool) -> sqlite3.Connection:
+    with _closed_on_error(sqlite3.connect(path, **_SETTINGS)) as connection:
+        prepare(connection, path, known=known)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    return connection
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    # Without a write-ahead log there is nothing that SQLite would have to lock, and no place where it could.
+    unlogged = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
+    uri = f"{path.absolute().as_uri()}?mode=ro{unlogged}"
+    with _closed_on_error(sqlite3.connect(uri, uri=True, **_SETTINGS)) as connection:
+        check_readable(connection, path)
+    return connection
+
+
+@contextmanager
+def _closed_on_error(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    try:
+        yield connection
     except BaseException:
         connection.close()
         raise
-    return connection
 
 
 @contextmanager
@@ -228,7 +247,7 @@ def _told(error: sqlite3.Error, path: Path) -> StoreError:
                 "Wait until the other relay command has ended, then try again.",
             )
         case sqlite3.SQLITE_FULL:
-            return StoreError(f"The disk is full ({path})", "Free some space; what was acknowledged is safe.")
+            return DiskFull(f"The disk is full ({path})", "Free some space; what was acknowledged is safe.")
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return StoreError(
                 f"The store's catalogue is damaged ({path}: {error})",

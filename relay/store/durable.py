@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from relay.errors import StoreError
+from relay.errors import DiskFull, StoreError
 from relay.limits import MIB
 
 TEMPORARY = ".tmp"
@@ -99,7 +99,7 @@ def explained(path: Path) -> Iterator[None]:
 def disk_error(error: OSError, path: Path) -> StoreError:
     """The `StoreError` that tells a user about a disk's trouble with `path`."""
     if error.errno in _FULL:
-        return StoreError(
+        return DiskFull(
             f"The disk is full ({path})",
             "Free some space; what was acknowledged is safe, and the rest is fetched again.",
         )

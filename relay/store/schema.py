@@ -7,6 +7,7 @@ database that is not relay's, is refused before anything is written to it.
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 
 from relay.errors import StoreError
 
@@ -116,10 +117,14 @@ MIGRATIONS: tuple[str, ...] = (_FIRST,)
 VERSION = len(MIGRATIONS)
 
 
-def prepare(connection: sqlite3.Connection) -> None:
-    """Bring the database to this version of the schema. Raises `StoreError`, before any write, for what is not ours."""
+def prepare(connection: sqlite3.Connection, path: Path, *, known: bool = False) -> None:
+    """Bring the database at `path` to this version of the schema. Raises `StoreError`, before any write, for what is
+    not ours; and, where a catalogue is `known` to have been there, for an empty one: it would begin a second history.
+    """
     application, version = _identity(connection)
     if application == 0 and version == 0 and _is_empty(connection):
+        if known:
+            raise lost(path)
         application = APPLICATION_ID
     if application != APPLICATION_ID:
         raise StoreError(
@@ -133,6 +138,27 @@ def prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     if version < VERSION:
         _migrate(connection)
+
+
+def check_readable(connection: sqlite3.Connection, path: Path) -> None:
+    """Check that a database which cannot be written is a catalogue of this version. Raises `StoreError`."""
+    identity = _identity(connection)
+    if identity == (0, 0):
+        raise lost(path)
+    if identity != (APPLICATION_ID, VERSION):
+        raise StoreError(
+            f"The store was written by another version of relay, and its disk can only be read ({path})",
+            "Copy the folder to a disk that can be written, and go on there.",
+        )
+
+
+def lost(path: Path) -> StoreError:
+    """The error for a catalogue that was there and is gone, or empty."""
+    return StoreError(
+        f"The store's catalogue is lost: {path} is missing or empty",
+        "Keep the folder as it is, and enrol under a new name (docs/howto/backup-and-restore.md): this key would sign "
+        "a second history.",
+    )
 
 
 def _migrate(connection: sqlite3.Connection) -> None:

@@ -31,6 +31,7 @@ from relay.store.interface import (
     Want,
 )
 from relay.store.recordset import KEY_SIZE, RecordSet, item_of, key_of
+from relay.store.schema import lost
 from relay.store.shelf import FolderShelf
 from relay.store.transfers import Transfers
 from relay.trust.admission import Admitted
@@ -54,6 +55,8 @@ class SqliteStore:
         storage_limit: int | None,
         clock: Callable[[], float],
         shelf: FolderShelf,
+        *,
+        reading: bool = False,
     ) -> None:
         self._folder = folder
         self._database = database
@@ -63,6 +66,7 @@ class SqliteStore:
         self._clock = clock
         self._room = 0
         self._shelf = shelf
+        self._reading = reading
         self._transfers = Transfers(database, content, keeps_all=rules.keeps_all)
         self._members = RecordSet()
         self._serial = 0
@@ -84,16 +88,24 @@ class SqliteStore:
         keeps_all: bool = False,
         clock: Callable[[], float] = time.time,
         public: Path | None = None,
+        known: bool = False,
+        reading: bool = False,
     ) -> SqliteStore:
         """Open the store in `folder`, making it where there is none, and mend what a crash left. Raises `StoreError`.
 
         `public` is the folder of published files, beside the store's where nothing else is said. `clock` (seconds since
-        1970) only marks when receipts came and files were left behind.
+        1970) only marks when receipts came and files were left behind. Where the store is `known` to have been made, or
+        objects lie in it, a catalogue that is gone is an error: an empty one would begin a second history. With
+        `reading` nothing is written: for a disk that can only be read.
         """
         content = Content(folder)
+        catalogue_file = folder / "catalogue.db"
+        known = known or await asyncio.to_thread(content.holds_any)
+        if known and not _has_content(catalogue_file):
+            raise lost(catalogue_file)
         try:
-            alone = await asyncio.to_thread(content.prepare)
-            database = await Database.open(folder / "catalogue.db")
+            alone = not reading and await asyncio.to_thread(content.prepare)
+            database = await Database.open(catalogue_file, known=known, reading=reading)
             rules = Rules(own, quota_bytes, quota_statements, keeps_all)
             store = SqliteStore(
                 folder,
@@ -103,6 +115,7 @@ class SqliteStore:
                 storage_limit,
                 clock,
                 FolderShelf(public or folder.with_name("public")),
+                reading=reading,
             )
             try:
                 if alone:
@@ -250,14 +263,18 @@ class SqliteStore:
 
     async def withhold(self, revoked: Iterable[NodeId]) -> int:
         """See `Store`."""
+        if not self._reading:
+            await self._withhold(set(revoked))
+        row = await self._database.row("SELECT count(*) FROM bundles WHERE withheld = 1")
+        return int(row[0]) if row else 0
+
+    async def _withhold(self, revoked: set[NodeId]) -> None:
         async with self._database.transaction() as db:
-            changes = await db.run(catalogue.withhold, set(revoked))
+            changes = await db.run(catalogue.withhold, revoked)
             await db.run(catalogue.journal, changes)
         if changes:
             await self._follow_journal()
             self._transfers.forget()
-        row = await self._database.row("SELECT count(*) FROM bundles WHERE withheld = 1")
-        return int(row[0]) if row else 0
 
     # -- bundles
 
@@ -426,6 +443,8 @@ class SqliteStore:
 
     async def set_note(self, key: str, value: str) -> None:
         """See `Store`."""
+        if self._reading:
+            return  # an alarm that was raised while looking: it is in the log, and is raised again
         async with self._database.transaction() as db:
             await db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (key, value))
 
@@ -602,3 +621,10 @@ class SqliteStore:
             for object_id in objects:
                 await asyncio.to_thread(self._content.remove, object_id)
             await db.execute("UPDATE objects SET state = 0 WHERE state = 2")
+
+
+def _has_content(file: Path) -> bool:
+    try:
+        return file.stat().st_size > 0
+    except OSError:
+        return False

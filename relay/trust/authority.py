@@ -102,8 +102,13 @@ def enrol(
     key: Ed25519PrivateKey,
     serial: int,
     now: datetime,
+    *,
+    change_role: bool = False,
 ) -> tuple[Office, Enrolment]:
-    """Enrol a node (again, with the same key: its newer certificate). Raises `BadInput`."""
+    """Enrol a node (again, with the same key: its newer certificate). Raises `BadInput`.
+
+    Another role than it had is given only where `change_role` says that this is meant.
+    """
     request = read_request(request_pem)
     node = node_id(request.key)
     known = office.stations()
@@ -115,7 +120,11 @@ def enrol(
         raise BadInput("Only a receiver has a URL", "Leave --url out, or enrol with --role receiver.")
     if bad := [url for url in urls if not is_receiver_url(url)]:
         raise BadInput(f"{bad[0][:80]!r} is not a receiver's address", "Give it as https://host:8470.")
+    if role is Role.RECEIVER and not urls:
+        raise BadInput("A receiver needs the address under which nodes reach it", "Give --url https://host:8470.")
     _check_free(office, request.name, node)
+    if not change_role:
+        _check_role(office, node, role)
     certificate = issue(office.root, key, request, role, tps, serial, now)
     line = Enrolled(request.name, node.hex(), str(role), tuple(sorted(set(tps))))
     ledger = tuple(item for item in office.ledger if item.node != line.node)
@@ -135,10 +144,13 @@ def revoke(office: Office, name: str, reason: str, key: Ed25519PrivateKey) -> tu
     lines = [line for line in office.ledger if line.name == name]
     if not lines:
         raise BadInput(f"No node named {name[:80]!r} is enrolled", "See the names with `relay authority list`.")
-    if not reason.strip() or len(reason) > MAX_REASON:
-        raise BadInput("A revocation needs a reason", f"Give --reason a text of up to {MAX_REASON} characters.")
+    if not reason.strip() or len(reason) > MAX_REASON or not reason.isprintable():
+        raise BadInput("A revocation needs a reason", f"Give --reason a line of up to {MAX_REASON} characters.")
     if all(line.revoked is not None for line in lines):
-        raise BadInput(f"{name} is revoked already ({lines[0].revoked})", "Nothing was changed.")
+        raise BadInput(
+            f"{name} is revoked already ({lines[0].revoked})",
+            "Nothing was changed; `relay authority notices` writes the revocation once more.",
+        )
     ledger = tuple(
         replace(line, revoked=reason) if line.name == name and line.revoked is None else line for line in office.ledger
     )
@@ -219,6 +231,15 @@ def _check_free(office: Office, name: str, node: NodeId) -> None:
         if line.name == name and line.node != node.hex() and line.revoked is None:
             raise BadInput(
                 f"Another device is enrolled as {name}", "Choose another name, or revoke the other device first."
+            )
+
+
+def _check_role(office: Office, node: NodeId, role: Role) -> None:
+    for line in office.ledger:
+        if line.node == node.hex() and line.role != role:
+            raise BadInput(
+                f"{line.name} is enrolled as {line.role}, not as {role}",
+                "Enrol it with that role again; if it is to change, add --change-role.",
             )
 
 

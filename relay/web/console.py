@@ -35,7 +35,7 @@ from relay.web.pages import DRILL, HEADERS, Handler, language, render, serving, 
 @asynccontextmanager
 async def console_service(daemon: Daemon) -> AsyncIterator[None]:
     """Serve the console while the daemon runs. An extension of `relay.node.daemon`."""
-    listening = listen(daemon.config.console)
+    listening = listen(daemon.config.console, "console")
     async with AsyncExitStack() as stack:
         app = web.Application(middlewares=[only_by_address], client_max_size=MAX_FORM)
         app[DRILL] = is_drill(daemon.member.identity.election)
@@ -49,7 +49,7 @@ async def console_service(daemon: Daemon) -> AsyncIterator[None]:
             ]
         )
         if daemon.member.identity.role is not Role.RECEIVER:
-            daemon.work.append(keep_handovers(daemon.custody))
+            daemon.work.append(lambda: keep_handovers(daemon.custody))
         else:
             app.add_routes(AdminPages(daemon, AdminReport(daemon)).routes())
         if daemon.member.identity.role is Role.OPERATOR:

@@ -184,7 +184,7 @@ async def _explained(request: web.Request, handler: Handler) -> web.StreamRespon
 @asynccontextmanager
 async def public_service(daemon: Daemon) -> AsyncIterator[None]:
     """Serve the public, and keep its site, while the daemon runs. An extension of `relay.node.daemon`."""
-    listening = listen(daemon.config.public)
+    listening = listen(daemon.config.public, "public")
     app = web.Application(middlewares=[_explained], client_max_size=1024)
     app.add_routes(PublicSite(daemon).routes())
     async with site_service(daemon), serving(app, listening):

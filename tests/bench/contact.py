@@ -120,7 +120,7 @@ def make_packages(folder: Path, count: int) -> list[Package]:
         package = folder / f"{number:03}"
         package.mkdir(parents=True)
         for photo in range(2):
-            (package / f"{photo}.jpg").write_bytes(os.urandom(PHOTO))
+            (package / f"{photo}.jpg").write_bytes(b"\xff\xd8\xff" + os.urandom(PHOTO - 3))
         (package / "tally.json").write_text(json.dumps(_tally(), indent=8))
     return [Package(one) for one in sorted(folder.iterdir())]
 

@@ -24,7 +24,7 @@ SOURCE = Path(__file__).parents[2]
 REGISTER = SOURCE / "relay" / "cli" / "demo" / "data" / "register.csv"
 TPS, FORM = "1906022011006", "C-HASIL-KWK-BUPATI"
 ISLAND, RECEIVER = "/var/lib/relay", "/var/lib/relay-receiver"
-PHOTO = bytes(range(256)) * 4_000
+PHOTO = b"\xff\xd8\xff" + bytes(range(256)) * 4_000
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

@@ -92,6 +92,7 @@ def test_an_unusable_file(island: NodeBox, world: World, kind: str) -> None:
         ('{"votes": {"1": "many"}}', "votes of pair 1"),
         ('{"valid": 1e99}', "valid"),
         ("[" * 30_000, "not JSON"),
+        ("{}", "tally.json"),
     ],
 )
 def test_a_tally_that_is_none(island: NodeBox, world: World, photo: Path, text: str, words: str) -> None:
@@ -211,7 +212,52 @@ def test_a_port_that_is_taken(world: World) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         box.config(listen=f"127.0.0.1:{port}", console=f"127.0.0.1:{free_port()}", discovery=False)
-        refused(box.relay("run", check=False), f"127.0.0.1:{port} is taken")
+        done = box.relay("run", check=False)
+        refused(done, f"listen = 127.0.0.1:{port} is taken")
+        assert "never awaited" not in done.stderr
+        box.config(listen=f"127.0.0.1:{free_port()}", console=f"127.0.0.1:{port}", discovery=False)
+        refused(box.relay("run", check=False), f"console = 127.0.0.1:{port} is taken")
+
+
+def test_a_phone_is_paired_while_the_daemon_runs(island: NodeBox) -> None:
+    refused(island.relay("pair", check=False), "The daemon does not run", "Start it")
+    island.start()
+    try:
+        for address in ("a b/c", "https://island", "", "::1]"):
+            refused(island.relay("pair", "--address", address, check=False), "is no address")
+        for address in ("island.local", "192.0.2.1", "fe80::1"):
+            assert island.relay("pair", "--json", "--address", address).json()["links"]
+    finally:
+        island.stop()
+
+
+def test_an_id_is_named_by_its_first_digits(world: World, photo: Path) -> None:
+    box = world.box("prefixed", "operator", tps=[TPS])
+    name = box.submit(photo, tps=TPS, form=FORM)
+    second = submit(box, "--supersedes", name[:8], "--reason", "retyped", photo)
+    assert second.status == 0
+    refused(submit(box, "--supersedes", "0000000", "--reason", "x", photo), "begins with 0000000", "relay list")
+    assert submit(box, "--supersedes", "xyz", photo).status == 2
+    assert box.relay("cat", box.list()[0]["objects"][0]["sha256"][:6]).stdout == photo.read_bytes()
+
+
+def test_an_address_of_a_log_that_is_none(world: World) -> None:
+    place = Place("auditor", world.folder / "auditor")
+    command: list[str | Path] = [*RELAY, "audit", "http://[::1/", "--root", world.election.root]
+    refused(place.run(command, check=False), "no place of a log")
+
+
+def test_an_export_of_another_election_is_told_in_one_line(world: World, island: NodeBox, tmp_path: Path) -> None:
+    other = Election(tmp_path / "other", REGISTER, election="other-2024")
+    with NodeBox(tmp_path / "theirs") as theirs:
+        other.admit(theirs, "carrier")
+        theirs.export(tmp_path / "stick")
+    place = Place("stranger", tmp_path / "stranger")
+    done = place.run([*RELAY, "verify", "--root", world.election.root, tmp_path / "stick"], check=False)
+    refused(done, "another election than", "root.pem of its own")
+    done = island.relay("import", tmp_path / "stick", check=False)
+    assert done.status == 1
+    assert "All of this is of another election" in done.stderr
 
 
 @pytest.mark.parametrize(

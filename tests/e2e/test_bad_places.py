@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from tests.boxes import RELAY, Election, NodeBox
 from tests.e2e.world import FORM, REGISTER, TPS, World
-from tests.processes import Outcome, Process, eventually
+from tests.processes import Outcome, Place, Process, eventually
 
 needs_mounts = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("nsenter") is None, reason="mounting a small disk needs root: run as root"
@@ -83,7 +84,8 @@ def test_a_damaged_file_of_the_node_is_named(
         shutil.copy(island.home / file, home)
     damage(home / name)
     with NodeBox(home) as box:
-        refused(box.relay("list", check=False), "relay: ")
+        advice = "relay join" if name != "key.pem" and damage is not a_folder else ""
+        refused(box.relay("list", check=False), "relay: ", advice)
         assert not (home / "store").exists()
 
 
@@ -106,6 +108,98 @@ def test_a_home_that_is_no_folder(tmp_path: Path) -> None:
     with NodeBox(file) as box:
         refused(box.relay("init", "--name", "n", check=False), str(file))
         refused(box.relay("list", check=False), str(file))
+
+
+# -- a store that was lost
+
+
+def emptied_catalogue(home: Path) -> None:
+    """What a power cut leaves of a file on some cards."""
+    emptied(home / "store" / "catalogue.db")
+
+
+def lost_store(home: Path) -> None:
+    """Somebody made room."""
+    shutil.rmtree(home / "store")
+
+
+def lost_log(home: Path) -> None:
+    """The catalogue was copied without what was still beside it: an empty database, well-formed."""
+    emptied_catalogue(home)
+    with sqlite3.connect(home / "store" / "catalogue.db") as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("CREATE TABLE x (y)")
+        database.execute("DROP TABLE x")
+    database.close()
+
+
+def lost_catalogue_and_mark(home: Path) -> None:
+    """The objects tell that there was one."""
+    (home / "store" / "catalogue.db").unlink()
+    (home / "store-made").unlink()
+
+
+@pytest.mark.parametrize("lose", [emptied_catalogue, lost_store, lost_log, lost_catalogue_and_mark])
+def test_a_store_that_is_lost_is_not_begun_anew_under_the_same_key(
+    world: World, island: NodeBox, tmp_path: Path, lose: Callable[[Path], None]
+) -> None:
+    home = shutil.copytree(island.home, tmp_path / "home")
+    lose(home)
+    before = files_of(home)
+    photo = world.photo(1_000, "again.jpg")
+    with NodeBox(home) as box:
+        for command in (["submit", "--tps", TPS, "--form", FORM, "--anyway", photo], ["list"], ["run"], ["status"]):
+            refused(box.relay(*command, check=False), "catalogue", "enrol under a new name")
+    assert files_of(home) == before
+
+
+def test_a_node_is_marked_before_it_signs_and_a_receiver_by_what_it_published(world: World, tmp_path: Path) -> None:
+    box = world.box("marked", "operator", tps=[TPS])
+    assert (box.home / "store-made").exists(), "joining made the store"
+    receiver = world.box("forgetful", "receiver")
+    (receiver.home / "public").mkdir(exist_ok=True)
+    (receiver.home / "public" / "checkpoint").write_bytes(b"signed")
+    (receiver.home / "store-made").unlink()
+    shutil.rmtree(receiver.home / "store")
+    refused(receiver.relay("run", check=False), "catalogue")
+
+
+# -- a disk that can only be read
+
+READ_ONLY = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@"'
+
+
+def on_read_only_disk(box: NodeBox, *command: str | Path) -> Outcome:
+    """Run a command of relay on a box whose disk can only be read, as a card that fails becomes."""
+    name, *rest = command
+    prefix: list[str | Path] = ["unshare", "--mount", "sh", "-c", READ_ONLY, "sh", box.home]
+    return box.host.run([*prefix, *RELAY, name, "--home", box.home, *rest], env=box._environment(), check=False)
+
+
+@needs_mounts
+@pytest.mark.parametrize("cut", [False, True])
+def test_what_is_on_a_disk_that_can_only_be_read_can_be_brought_away(world: World, tmp_path: Path, cut: bool) -> None:
+    box = world.box(f"failing-{cut}", "operator", tps=[TPS])
+    photo = world.photo(30_000)
+    name = box.submit(photo, tps=TPS, form=FORM)
+    if cut:  # the power went while the daemon had the catalogue open
+        box.start()
+        box.submit(world.photo(20_000, "second.jpg"), tps=TPS, form=FORM)
+        box.kill()
+    before = files_of(box.home)
+    listed = on_read_only_disk(box, "list", "--json")
+    names = [one["id"] for one in listed.json()]
+    assert name in names and len(names) == 1 + cut
+    digest = hashlib.sha256(photo.read_bytes()).hexdigest()
+    assert on_read_only_disk(box, "cat", digest[:8]).stdout == photo.read_bytes()
+    assert on_read_only_disk(box, "status", "--json").json()["counts"]["waiting"] == 1 + cut
+    assert on_read_only_disk(box, "export", tmp_path / "stick").status == 0
+    assert (tmp_path / "stick" / "objects" / digest).read_bytes() == photo.read_bytes()
+    checked = on_read_only_disk(box, "doctor", "--json").json()
+    assert any(one["level"] == "wrong" and "read-only" in one["what"] for one in checked)
+    for command in (["submit", "--tps", TPS, "--form", FORM, "--anyway", photo], ["run"]):
+        refused(on_read_only_disk(box, *command), "read-only", "relay export")
+    assert files_of(box.home) == before
 
 
 # -- the office
@@ -132,6 +226,36 @@ def test_an_enrolment_that_makes_no_sense_changes_nothing(
     refused(done, words)
     assert files_of(world.election.folder) == before
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("place", ["nowhere/x.pem", "", "file/x.pem"])
+def test_nothing_is_decided_that_cannot_be_told(world: World, tmp_path: Path, place: str) -> None:
+    """An office that enrols or revokes without writing the file would have to be asked what it did."""
+    (tmp_path / "file").write_bytes(b"")
+    with NodeBox(tmp_path / "fresh") as box:
+        request = box.init("fresh")
+    office, out = world.election.folder, tmp_path / place
+    before = files_of(office)
+    for command in (("enrol", office, request, "--role", "carrier"), ("revoke", office, "island", "--reason", "x")):
+        refused(world.election.authority(*command, "-o", out, check=False), "Nothing was changed", "-o")
+    assert files_of(office) == before
+
+
+def test_a_revocation_can_be_written_again_and_a_folder_of_a_node_is_no_office(
+    world: World, island: NodeBox, tmp_path: Path
+) -> None:
+    box = world.box("revoked-twice", "carrier")
+    world.election.revoke("revoked-twice")
+    again = ("revoke", world.election.folder, "revoked-twice", "--reason", "x", "-o", tmp_path / "x")
+    refused(world.election.authority(*again, check=False), "revoked already", "relay authority notices")
+    wrong = ("enrol", island.home, box.home / "request.pem", "--role", "carrier", "-o", tmp_path / "x")
+    refused(world.election.authority(*wrong, check=False), "is a node", "office")
+
+
+def test_the_passphrase_is_asked_for_on_a_terminal_only(world: World, tmp_path: Path) -> None:
+    command: list[str | Path] = [*RELAY, "authority", "revoke", world.election.folder, "island", "--reason", "x", "-o"]
+    place = Place("office-pipe", tmp_path / "pipe")
+    refused(place.run([*command, tmp_path / "r"], check=False), "RELAY_PASSPHRASE")
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00\xff" * 500, b"-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n"])

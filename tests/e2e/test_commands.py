@@ -101,7 +101,18 @@ def test_submits_at_once_and_beside_the_daemon_make_one_chain(world: World) -> N
 
     def submitting(number: int) -> Process:
         photo = world.photo(60_000 + number, f"{number}.jpg")
-        command: list[str | Path] = [*RELAY, "submit", "--home", island.home, "--tps", TPS, "--form", FORM, photo]
+        command: list[str | Path] = [
+            *RELAY,
+            "submit",
+            "--home",
+            island.home,
+            "--tps",
+            TPS,
+            "--form",
+            FORM,
+            "--anyway",
+            photo,
+        ]
         return island.host.popen(command, env=island._environment(), name=f"submit-{number}")
 
     processes = [submitting(number) for number in range(3)]
@@ -124,7 +135,8 @@ def test_a_correction_is_a_new_package_beside_the_old_one(world: World) -> None:
     second = island.submit(world.photo(50_000, "better.jpg"), tps=TPS, form=FORM, supersedes=first)
     assert {(one["id"], one["supersedes"]) for one in island.list()} == {(first, None), (second, first)}
     other = island.relay(
-        "submit", "--tps", TPS, "--form", OTHER_FORM, "--supersedes", first, world.photo(9, "x"), check=False
+        *("submit", "--tps", TPS, "--form", OTHER_FORM, "--supersedes", second, "--reason", "x", world.photo(9, "x")),
+        check=False,
     )
     assert (other.status, len(island.list())) == (1, 2)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
+import re
 import select
 import shutil
+import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -70,6 +74,62 @@ def test_colours_and_progress_are_for_terminals_that_want_them(tmp_path: Path) -
         assert "\x1b[" in on_terminal(["list", "--home", str(box.home)])
         assert "\x1b[" not in on_terminal(["list", "--home", str(box.home)], NO_COLOR="1")
         assert "\x1b[" not in box.relay("list").text
+        box.export(tmp_path / "stick")
+        home = ["--home", str(box.home)]
+        for command in (
+            ["status", *home],
+            ["doctor", *home],
+            ["verify", "--root", str(world.election.root), str(tmp_path / "stick")],
+        ):
+            assert re.search(COLOUR, on_terminal(command)), command
+            assert not re.search(COLOUR, on_terminal(command, NO_COLOR="1")), command
+
+
+def test_status_goes_on_on_a_terminal_until_it_is_interrupted(tmp_path: Path) -> None:
+    with World(tmp_path) as world:
+        box = world.box("island", "operator", tps=[TPS])
+        said = on_terminal(["status", "--watch", "--home", str(box.home)], until="Ctrl-C ends this.", status=130)
+        assert "0 waiting" in said
+        assert "Traceback" not in said
+
+
+def test_a_report_that_takes_a_while_says_so(tmp_path: Path) -> None:
+    with World(tmp_path) as world:
+        box = world.box("receiver", "receiver")
+        assert "The log is read" in on_terminal(["receiver", "report", "--home", str(box.home)])
+        assert "is read" not in box.host.run([*RELAY, "receiver", "report", "--home", box.home]).stderr
+
+
+def test_alarms_come_first(tmp_path: Path) -> None:
+    with World(tmp_path) as world:
+        box = world.box("island", "operator", tps=[TPS])
+        alarms = json.dumps([{"what": "log/x signed two different logs of 7 entries", "evidence": []}])
+        with sqlite3.connect(box.home / "store" / "catalogue.db") as database:
+            database.execute("INSERT INTO notes VALUES ('alarm', ?)", (alarms,))
+        database.close()
+        done = box.relay("doctor", check=False)
+        assert done.status == 1
+        first, second, *_ = done.text.splitlines()
+        assert "ALARM" in first and "two different logs of 7 entries" in first
+        assert "election office" in second
+        speaking = {**box._environment(), "LC_ALL": "id_ID.UTF-8"}
+        for command in ("doctor", "status"):
+            said = box.host.run([*RELAY, command, "--home", box.home], env=speaking, check=False).text
+            assert "log/x menandatangani dua log berbeda dengan 7 entri" in said
+
+
+def test_what_verify_says_in_indonesian_names_files_as_they_are(tmp_path: Path) -> None:
+    with World(tmp_path) as world:
+        box = world.box("receiver", "operator", tps=[TPS])  # a node may be called so
+        box.submit(world.photo(1_000), tps=TPS, form=FORM)
+        box.export(tmp_path / "stick")
+        next((tmp_path / "stick" / "objects").iterdir()).unlink()
+        environment = {**box._environment(), "LC_ALL": "id_ID.UTF-8"}
+        command: list[str | Path] = [*RELAY, "verify", "--root", world.election.root, tmp_path / "stick"]
+        said = box.host.run(command, env=environment).text
+        assert "ditandatangani receiver sebagai no. 1" in said
+        assert "belum ada  objects/" in said
+        assert said.splitlines()[-1] == "5 terbukti, 2 belum ada, 0 salah"
 
 
 def test_status_goes_on_and_tells_what_changed(tmp_path: Path) -> None:
@@ -108,8 +168,12 @@ def removable(box: NodeBox) -> bool:
     return box.relay("doctor", "--removal", check=False).status == 0
 
 
-def on_terminal(arguments: Sequence[str], **environment: str) -> str:
-    """Run a command on a terminal of its own; all that it wrote there."""
+COLOUR = r"\x1b\[[0-9;]*m(?!\x1b)"
+"""What switches a colour on or off."""
+
+
+def on_terminal(arguments: Sequence[str], *, until: str = "", status: int = 0, **environment: str) -> str:
+    """Run a command on a terminal of its own; all that it wrote there. It is interrupted once it has said `until`."""
     ours, theirs = pty.openpty()
     variables = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     process = subprocess.Popen(
@@ -120,13 +184,16 @@ def on_terminal(arguments: Sequence[str], **environment: str) -> str:
         env={**variables, "TERM": "xterm", **environment},
     )
     os.close(theirs)
-    said, until = b"", time.monotonic() + 60
+    said, deadline = b"", time.monotonic() + 60
     try:
-        while time.monotonic() < until and select.select([ours], [], [], 10)[0]:
+        while time.monotonic() < deadline and select.select([ours], [], [], 10)[0]:
             said += os.read(ours, 65_536)
+            if until and until.encode() in said:
+                process.send_signal(signal.SIGINT)
+                until = ""
     except OSError:
         pass  # the terminal's other end is closed: the command has ended
     finally:
         os.close(ours)
-        assert process.wait(30) == 0, said.decode(errors="replace")
+        assert process.wait(30) == status, said.decode(errors="replace")
     return said.decode(errors="replace")

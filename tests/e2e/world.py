@@ -12,6 +12,7 @@ from typing import Self
 from tests.boxes import Election, NodeBox, Setting, free_port
 from tests.processes import eventually
 
+JPEG = b"\xff\xd8\xff"
 REGISTER = Path(__file__).parents[2] / "relay" / "cli" / "demo" / "data" / "register.csv"
 TPS = "1906022011006"
 OTHER_TPS = "1906012001001"
@@ -69,9 +70,9 @@ class World:
         }
 
     def photo(self, size: int, name: str = "form.jpg") -> Path:
-        """A file of random content."""
+        """A file of random content that begins as a photograph does."""
         path = self.folder / name
-        path.write_bytes(os.urandom(size))
+        path.write_bytes(JPEG[:size] + os.urandom(max(0, size - len(JPEG))))
         return path
 
 

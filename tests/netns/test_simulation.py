@@ -96,7 +96,7 @@ class Night:
             for tps in place.stations:
                 for form in FORMS[: self.plan.packages]:
                     photo = self.folder / f"{tps}-{form}.jpg"
-                    photo.write_bytes(os.urandom(int(self.plan.size)))
+                    photo.write_bytes(b"\xff\xd8\xff" + os.urandom(int(self.plan.size) - 3))
                     box.submit(photo, tps=tps, form=form)
         for name in (*self.plan.boats, RECEIVER):
             box = self.boxes[name]

@@ -44,7 +44,7 @@ class Harbour:
         box = self._election.admit(NodeBox(self._folder / name, self.lab.host(name), relay=relay), role, tps=stations)
         for number in range(photos):
             photo = self._folder / f"{name}-{number}.jpg"
-            photo.write_bytes(os.urandom(PHOTO))
+            photo.write_bytes(b"\xff\xd8\xff" + os.urandom(PHOTO - 3))
             box.submit(photo, tps=str(tps), form=FORM)
         box.start()
         return box

@@ -21,7 +21,6 @@ from relay.node.drafts import (
     Draft,
     Drafts,
     OffsetConflict,
-    picture_kind,
     shelf,
     signing,
 )
@@ -29,6 +28,7 @@ from relay.node.drafts.draft import DamagedPicture, PictureRemoved, UnusablePict
 from relay.node.home import Home
 from relay.records.identifiers import sha256
 from relay.records.notice import Register, Station
+from relay.records.pictures import picture_kind
 from relay.records.tally import Tally
 from tests.fleet import Fleet, Ship
 

@@ -34,7 +34,7 @@ class Campaign:
             election.admit(carrier, "carrier", name="carrier")
             for number in range(3):
                 photo = folder / f"{number}.jpg"
-                photo.write_bytes(os.urandom(300_000))
+                photo.write_bytes(b"\xff\xd8\xff" + os.urandom(299_997))
                 full.submit(photo, tps=TPS, form=FORM)
             full.export(folder / "stick")
         self.works: tuple[Work, ...] = (

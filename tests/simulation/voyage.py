@@ -186,7 +186,10 @@ class Voyage:
                 if ship.lost:
                     return
             supersedes = earlier if chance.random() < 0.5 else None
-            submission = Submission(tps, form, photos, tally, int(ship.wall()), supersedes)
+            reason = "retyped" if supersedes else ""
+            submission = Submission(
+                tps, form, photos, tally, int(ship.wall()), supersedes, reason, anyway=True, pictures_only=False
+            )
             task = ship.spawn(ship.submit(submission))
             await asyncio.wait([task])
             earlier = None if task.cancelled() else task.result()

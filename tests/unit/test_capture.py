@@ -24,6 +24,7 @@ from relay.trust.sealing import make_sealing_key, open_sealed, public_sealing_ke
 from tests.factory import ELECTION
 from tests.fleet import Fleet, Ship
 
+JPEG = b"\xff\xd8\xff\xe0"
 TALLY = Tally({"registered_voters": 500, "voters": 1}, {"01": 1})
 
 
@@ -38,7 +39,7 @@ class Desk:
 
     async def capture(self, **changes: object) -> Captured:
         """Hand the photograph over, with some changes."""
-        submission = Submission("tps-1", "form-1", (self.photo,), None, 1_700_000_000)
+        submission = Submission("tps-1", "form-1", (self.photo,), None, 1_700_000_000, anyway=True)
         changed = replace(submission, **changes)  # type: ignore[arg-type]
         return await capture(self.home, self.ship.member, self.ship.custody, changed)
 
@@ -57,7 +58,7 @@ async def desk(fleet: Fleet, tmp_path: Path) -> AsyncIterator[Desk]:
     fleet.publish(Register(("form-1", "form-2"), (station, other)))
     ship = await fleet.launch("pulau-long")
     photo = tmp_path / "C-Hasil (1).jpg"
-    photo.write_bytes(fleet.content())
+    photo.write_bytes(JPEG + fleet.content())
     yield Desk(fleet, ship, Home(ship.folder), photo)
 
 
@@ -127,7 +128,7 @@ async def test_names_are_made_safe_and_different(desk: Desk, tmp_path: Path) -> 
     for folder, name in enumerate(["a.jpg", "a.jpg", "b\n:\\c.jpg", " .. ", "x" * 250 + ".jpg", "\udcff.jpg"]):
         (tmp_path / str(folder)).mkdir()
         path = tmp_path / str(folder) / name
-        path.write_bytes(b"content %d" % folder)
+        path.write_bytes(JPEG + b"content %d" % folder)
         paths.append(path)
     captured = await desk.capture(files=tuple(paths))
     names = [entry.name for entry in (await desk.package(captured.id)).files]
@@ -165,7 +166,7 @@ def huge(folder: Path) -> Path:
         (empty, "is empty"),
         (pipe, "is not a file"),
         (huge, "too large"),
-        (lambda folder: folder, "cannot be read"),
+        (lambda folder: folder, "is not a file"),
         (lambda folder: folder / "nowhere.jpg", "cannot be read"),
         (lambda _folder: Path("/dev/zero"), "is not a file"),
     ],
@@ -189,7 +190,7 @@ async def test_promise_10_a_bad_file_is_named_and_nothing_kept(
         ({"reason": "x" * (MAX_REASON + 1)}, "too long"),
         ({"reason": "\x1b[2J"}, "cannot be printed"),
         ({"reason": "mistyped"}, "for a correction"),
-        ({"supersedes": StatementId(bytes(32))}, "not on this device"),  # type: ignore[arg-type]
+        ({"supersedes": StatementId(bytes(32)), "reason": "x"}, "not on this device"),  # type: ignore[arg-type]
     ],
 )
 async def test_promise_10_a_bad_submission_is_named_and_nothing_kept(
@@ -208,7 +209,7 @@ async def test_too_many_files(desk: Desk) -> None:
 async def test_a_correction_is_for_the_same_station_and_form(desk: Desk) -> None:
     first = await desk.capture()
     with pytest.raises(BadInput, match="form-1"):
-        await desk.capture(form="form-2", supersedes=first.id)
+        await desk.capture(form="form-2", supersedes=first.id, reason="x")
 
 
 async def test_a_sealed_election_seals_files_and_tally(desk: Desk) -> None:
@@ -258,3 +259,31 @@ async def test_a_sealed_election_without_its_key_takes_nothing(desk: Desk) -> No
     with pytest.raises(BadInput, match="sealed"):
         await desk.capture()
     assert await desk.ship.store.bundles() == []
+
+
+@pytest.mark.parametrize("content", [b"hello", b"%PDF-1.7\n", b"GIF89a", b"RIFF....WAVE"])
+async def test_only_photographs_are_signed(desk: Desk, tmp_path: Path, content: bytes) -> None:
+    """By their first bytes, whatever they are called."""
+    (tmp_path / "text.jpg").write_bytes(content)
+    with pytest.raises(BadInput, match="is no photograph") as refused:
+        await desk.capture(files=(desk.photo, tmp_path / "text.jpg"))
+    assert "JPEG, PNG, WebP or HEIC" in refused.value.advice
+    assert await desk.ship.store.bundles() == []
+
+
+async def test_a_form_is_handed_in_once_and_then_corrected_in_a_line(desk: Desk) -> None:
+    """Otherwise all the world would see a conflict; whoever wants one has to say so."""
+    first = await desk.capture(anyway=False)
+    await desk.capture(anyway=False, form="form-2")
+    with pytest.raises(BadInput, match=f"exists: {first.id.hex()[:16]}") as twice:
+        await desk.capture(anyway=False)
+    assert "--supersedes" in twice.value.advice
+    for reason in ("", " "):
+        with pytest.raises(BadInput, match="needs a reason"):
+            await desk.capture(anyway=False, supersedes=first.id, reason=reason)
+    second = await desk.capture(anyway=False, supersedes=first.id, reason="retyped")
+    with pytest.raises(BadInput, match="corrected already") as again:
+        await desk.capture(anyway=False, supersedes=first.id, reason="retyped again")
+    assert second.id.hex()[:16] in again.value.advice
+    assert len(await desk.ship.store.bundles()) == 3
+    await desk.capture(anyway=True, supersedes=first.id, reason="on purpose")

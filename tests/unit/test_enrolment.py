@@ -229,6 +229,26 @@ def test_unfit_names_of_elections_and_forms(election: str, form: str) -> None:
         found(election, (form,), STATIONS, ROOT_KEY, 7, ISSUED_AT)
 
 
+def test_a_receiver_has_an_address_and_a_role_is_changed_only_when_that_is_meant(office: Office) -> None:
+    request, url = make_request("a", NODE_KEY), "https://r.example:8470"
+    with pytest.raises(BadInput, match="address"):
+        admit(office, request, Role.RECEIVER)
+    office, _ = admit(office, request, Role.OPERATOR, tps=("tps-1",))
+    with pytest.raises(BadInput, match="enrolled as operator") as refused:
+        admit(office, request, Role.RECEIVER, urls=(url,))
+    assert "--change-role" in refused.value.advice
+    admit(office, request, Role.OPERATOR, tps=("tps-2",))
+    office, _ = enrol(office, request, Role.RECEIVER, (), (url,), ROOT_KEY, 8, ISSUED_AT, change_role=True)
+    assert [line.role for line in office.ledger] == ["receiver"]
+
+
+@pytest.mark.parametrize("reason", ["", " ", "x\udcff", "two\nlines"])
+def test_a_reason_is_a_line_of_text(office: Office, reason: str) -> None:
+    office, _ = admit(office, make_request("a", NODE_KEY), Role.CARRIER)
+    with pytest.raises(BadInput, match="reason"):
+        revoke(office, "a", reason, ROOT_KEY)
+
+
 def test_receivers_and_witnesses_become_known(office: Office) -> None:
     office, _ = admit(office, make_request("receiver", NODE_KEY), Role.RECEIVER, urls=("https://r.example:8470",))
     office, enrolment = admit(office, make_request("km-bahari", key()), Role.CARRIER)
@@ -297,7 +317,7 @@ def test_packages_are_sealed_to_a_receiver_that_there_is(office: Office) -> None
     public = public_sealing_key(make_sealing_key())
     with pytest.raises(BadInput, match="No receiver"):
         seal_to(office, "receiver", public, ROOT_KEY)
-    office, _ = admit(office, make_request("receiver", NODE_KEY), Role.RECEIVER)
+    office, _ = admit(office, make_request("receiver", NODE_KEY), Role.RECEIVER, urls=("https://r.example:8470",))
     with pytest.raises(BadInput, match="sealing key"):
         seal_to(office, "receiver", public[:-1], ROOT_KEY)
     office, _ = seal_to(office, "receiver", public, ROOT_KEY)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from relay.errors import StoreError
+from relay.errors import DiskFull, StoreError
 from relay.records.identifiers import NodeId
 from relay.store.interface import State, Store
 from relay.store.schema import VERSION
@@ -239,7 +239,7 @@ async def test_everyone_who_shares_a_failed_commit_hears_of_it(
         await store.commit_chunks()
 
     results = await asyncio.gather(*(bring(content) for content in contents), return_exceptions=True)
-    assert [type(result) for result in results] == [StoreError] * 3
+    assert [type(result) for result in results] == [DiskFull] * 3
     monkeypatch.undo()
     await store.close()
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from relay.errors import BadInput, Malformed
 from relay.limits import MAX_PAIRS, MAX_TALLY, MAX_TALLY_VALUE
 from relay.records.encoding import decode, encode
-from relay.records.tally import COUNTS, Tally, check_tally, parse_tally, read_tally, reserve
+from relay.records.tally import COUNTS, Tally, check_tally, mismatches, parse_tally, read_tally, reserve
 
 SOUND = {
     "registered_voters": 500,
@@ -156,3 +156,30 @@ def test_promise_10_any_bytes_are_a_tally_or_bad_input(text: bytes) -> None:
         parse_tally(text)
     except BadInput:
         return
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{}", "holds no number"),
+        ('{"votes": {}}', "holds no number"),
+        ('{"votes": {"21": 5}}', "no pair '21'"),
+        ('{"votes": {"0": 5}}', "no pair '0'"),
+        ('{"votes": {"blank": 5}}', "no pair 'blank'"),
+        ('{"votes": {"1": 5, "01": 5}}', "one pair twice"),
+        ('{"valid": ' + "9" * 5_000 + "}", "far too large"),
+        ('{"valid": 1,\n oh}', r"line 2, column 2"),
+    ],
+)
+def test_a_file_that_nobody_meant_is_refused(text: str, said: str) -> None:
+    with pytest.raises(BadInput, match=said) as refused:
+        parse_tally(text.encode())
+    assert "sys." not in str(refused.value)
+
+
+def test_what_does_not_add_up_is_told_with_its_numbers() -> None:
+    tally = read_tally(SOUND | {"registered_voters": 501, "valid": 391})
+    found = {one.flag: (one.found, one.expected) for one in mismatches(tally, 500)}
+    assert found["registered-differs-from-register"] == (501, 500)
+    assert found["valid-is-not-sum-of-votes"] == (391, 390)
+    assert tuple(sorted(found)) == check_tally(tally, 500)

@@ -14,6 +14,7 @@ from relay.cli.help import Group
 from relay.cli.language import told, told_in_parts
 from relay.cli.options import home_option, json_option, message, print_json
 from relay.cli.terminal import paint
+from relay.errors import BadInput
 from relay.node.home import Home
 from relay.records.identifiers import DRILL_PREFIX, is_drill
 
@@ -54,6 +55,8 @@ async def _walk(home: Home, samples: bool, patience: int) -> None:
 
     member = home.member()
     check_drill(member)
+    if not home.daemon_runs():
+        raise BadInput("The daemon does not run: the drill would get nowhere", "Start it: relay run (or its service).")
     async with home.custody() as custody:
         await Walk(home, member, custody, _say, float(patience), samples).run()
 

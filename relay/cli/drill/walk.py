@@ -140,7 +140,8 @@ class Walk:
 
         station = self.custody.admission.stations[tps]
         tally = read_tally(example_tally(tps, form, station.registered_voters)) if samples else None
-        await capture(self.home, self.member, self.custody, Submission(tps, form, files, tally, int(time.time())))
+        submission = Submission(tps, form, files, tally, int(time.time()), pictures_only=samples)
+        await capture(self.home, self.member, self.custody, submission)
 
     def _sample(self, tps: str, form: str) -> tuple[Path, ...]:
         """Pictures made up for practice, with CONTOH printed on them, in the node's folder."""

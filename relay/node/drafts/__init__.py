@@ -17,19 +17,7 @@ from relay.node.drafts.draft import (
     Draft,
     OffsetConflict,
     Picture,
-    picture_kind,
 )
 from relay.node.drafts.table import standing
 
-__all__ = [
-    "OPEN",
-    "SENDING",
-    "SENT",
-    "AlreadySent",
-    "Draft",
-    "Drafts",
-    "OffsetConflict",
-    "Picture",
-    "picture_kind",
-    "standing",
-]
+__all__ = ["OPEN", "SENDING", "SENT", "AlreadySent", "Draft", "Drafts", "OffsetConflict", "Picture", "standing"]

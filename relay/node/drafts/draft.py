@@ -169,19 +169,6 @@ class AlreadySent(RelayError):
         self.statement = statement
 
 
-def picture_kind(head: bytes) -> str:
-    """What a picture is by its first 16 bytes: `jpg`, `png`, `webp`, `heic`; empty for anything else."""
-    if head.startswith(b"\xff\xd8\xff"):
-        return "jpg"
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "png"
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "webp"
-    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"heim", b"heis"):
-        return "heic"
-    return ""
-
-
 def is_id(text: str) -> bool:
     """Whether this can be the id of a draft or a picture: 16 hexadecimal digits."""
     return bool(_ID.fullmatch(text))

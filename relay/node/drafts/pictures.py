@@ -18,9 +18,9 @@ from relay.node.drafts.draft import (
     PictureRemoved,
     UnusablePicture,
     is_id,
-    picture_kind,
 )
 from relay.node.drafts.table import Table
+from relay.records.pictures import HEAD, picture_kind
 from relay.records.statement import Package
 from relay.sync.custody import Custody
 
@@ -104,7 +104,7 @@ class Pictures:
         """Copy the pictures of an earlier package that are still held."""
         for entry in package.files[:MAX_PICTURES]:
             path = await custody.store.object_path(entry.sha256)
-            head = (await custody.store.read_chunk(entry.sha256, 0) or b"")[:16]
+            head = (await custody.store.read_chunk(entry.sha256, 0) or b"")[:HEAD]
             if path is None or not picture_kind(head) or entry.size > MAX_PICTURE:
                 continue
             async with self._table.changing:

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from relay.errors import StoreError
 from relay.limits import DISK_RESERVE
-from relay.node.drafts.draft import SENT, Draft, Picture, from_json, picture_kind, to_json
+from relay.node.drafts.draft import SENT, Draft, Picture, from_json, to_json
 from relay.records.identifiers import sha256
+from relay.records.pictures import HEAD, picture_kind
 from relay.store.durable import bytes_free, copy_durably, explained, sync_folder, write_all, write_durably
 
 
@@ -134,7 +135,7 @@ class Shelf:
                 continue
             if not picture.whole and path.exists():  # whole, and cut off before that was written down
                 with path.open("rb") as file:
-                    kind = picture_kind(file.read(16))
+                    kind = picture_kind(file.read(HEAD))
                 pictures.append(replace(picture, kind=kind, received=picture.size))
             elif picture.whole:
                 pictures.append(replace(picture, received=picture.size))

@@ -20,13 +20,13 @@ from typing import Any
 from relay.errors import Malformed, StoreError
 from relay.limits import MAX_STAGED
 from relay.records.identifiers import HASH_SIZE, ObjectId, StatementId, sha256
+from relay.records.pictures import HEAD, media_type
 from relay.store.arriving import SharedCommits, gather_wants
 from relay.store.cluster import records
 from relay.store.cluster.bucket import PUBLIC, Bucket
 from relay.store.cluster.database import Database
 from relay.store.interface import Holding, Want
 from relay.store.layouts import Layout, bytes_of, chunk_count, pack_bits, span, unpack_bits, want_of
-from relay.store.pictures import picture_type
 from relay.store.shelf import FOR_EVER
 
 logger = logging.getLogger(__name__)
@@ -267,7 +267,7 @@ class Transfers:
             await self._bucket.remove(pieces)
 
     async def _put_whole(self, object_id: ObjectId, content: bytes) -> None:
-        await self._bucket.put(object_path(object_id), content, picture_type(content), FOR_EVER)
+        await self._bucket.put(object_path(object_id), content, media_type(content[:HEAD]), FOR_EVER)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from relay.node.drafts import Draft, Drafts, standing
 from relay.node.handover import holders
 from relay.node.report import describe_node
 from relay.records.identifiers import DRILL_FORM, RecordId, StatementId, parse_hash
+from relay.records.pictures import HEAD, MEDIA_TYPES, media_type
 from relay.records.statement import Package, read_statement
 from relay.records.tally import reserve
 from relay.store.interface import Bundle
@@ -96,7 +97,7 @@ class OperatorPages:
         picture, path = self._drafts.picture(request.match_info["draft"], request.match_info["picture"])
         if not picture.whole:
             raise NotHeld("The picture has not arrived in full", "Wait for it.")
-        return _file(path, uploads.MEDIA_TYPES[picture.kind])
+        return _file(path, MEDIA_TYPES[picture.kind])
 
     async def announce(self, request: web.Request) -> web.StreamResponse:
         """See `uploads`."""
@@ -197,8 +198,7 @@ class OperatorPages:
         if path is None:
             raise NotHeld("The picture is no longer kept here", "It is in the log.")
         with path.open("rb") as file:
-            kind = uploads.picture_kind(file.read(16))
-        return _file(path, uploads.MEDIA_TYPES.get(kind, "application/octet-stream"))
+            return _file(path, media_type(file.read(HEAD)))
 
     async def correct(self, request: web.Request) -> web.StreamResponse:
         """Begin a correction."""

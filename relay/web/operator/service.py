@@ -85,7 +85,7 @@ async def phones_service(daemon: Daemon, operator: Operator) -> AsyncIterator[No
         return
     certificate, key = page_certificate(daemon.home, daemon.config)
     context = page_context(certificate, key)
-    listening = listen(daemon.config.operator)
+    listening = listen(daemon.config.operator, "operator")
     app = web.Application(client_max_size=MAX_FORM)
     app[DRILL] = is_drill(daemon.member.identity.election)
     operator.add_to(app, names(certificate))

@@ -22,19 +22,17 @@ import base64
 import binascii
 import re
 import secrets
-from typing import Final
 
 from aiohttp import BodyPartReader, web
 from aiohttp.multipart import MultipartReader
 
 from relay.errors import BadInput
 from relay.limits import MAX_PICTURE, MAX_PICTURES, MAX_UPLOAD_BLOCK, MIB, UPLOAD_STALL_SECONDS
-from relay.node.drafts import Drafts, OffsetConflict, Picture, picture_kind
+from relay.node.drafts import Drafts, OffsetConflict, Picture
 from relay.web.operator.guard import FORM, TooLarge, check_given_token
 
-__all__ = ["MEDIA_TYPES", "announce", "picture_kind", "take_form", "take_part", "tell_offset"]
+__all__ = ["announce", "take_form", "take_part", "tell_offset"]
 
-MEDIA_TYPES: Final = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "heic": "image/heic"}
 _NUMBER = re.compile(r"[0-9]{1,10}", re.ASCII)
 _DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/]{43}=):")
 

@@ -36,9 +36,9 @@ from relay.node.daemon import Daemon
 from relay.node.home import Home, Member
 from relay.receiver.results import Logged
 from relay.records.identifiers import RecordId, receipt_id
+from relay.records.pictures import HEAD, media_type
 from relay.records.statement import Statement, read_statement
 from relay.store.interface import Store
-from relay.store.pictures import picture_type
 from relay.store.shelf import FOR_EVER, GuardedShelf
 from relay.sync.custody import Custody
 from relay.trust.admission import Admission
@@ -177,7 +177,7 @@ def _logged(statement: Statement, entry: int, arrived: int) -> Logged:
 def type_of_file(path: Path) -> str:
     """The media type of a file."""
     with path.open("rb") as file:
-        return picture_type(file.read(16))
+        return media_type(file.read(HEAD))
 
 
 def read_map(home: Home) -> tuple[Place, ...]:
@@ -204,7 +204,7 @@ def site_of(home: Home, member: Member, custody: Custody) -> tuple[Site, SiteKee
 async def site_service(daemon: Daemon) -> AsyncIterator[None]:
     """Keep the site while the daemon runs. An extension of `relay.node.daemon`, after the receiver's own."""
     site, keeper = site_of(daemon.home, daemon.member, daemon.custody)
-    daemon.work.append(_keep_for_ever(daemon, site, keeper))
+    daemon.work.append(lambda: _keep_for_ever(daemon, site, keeper))
     yield
 
 
