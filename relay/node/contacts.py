@@ -81,6 +81,11 @@ class Neighbour:
             return self.hello.node
         return NodeId(bytes.fromhex(self.key) if len(self.key) == 2 * HASH_SIZE else b"")
 
+    @property
+    def works(self) -> bool:
+        """Whether it answered, and did so the last time."""
+        return self.hello is not None and not self.contact.failures
+
 
 class Contacts:
     """The neighbours of this node. `greeting` is what it says of itself, `clock` is monotonic."""
@@ -117,8 +122,7 @@ class Contacts:
         if known is not None:
             fresh = [address for address in addresses if address not in known.addresses]
             # Anybody can announce: an address that works is not pushed aside by one that is only claimed.
-            works = known.hello is not None and not known.contact.failures
-            known.addresses = (known.addresses + fresh if works else fresh + known.addresses)[:MAX_ADDRESSES]
+            known.addresses = (known.addresses + fresh if known.works else fresh + known.addresses)[:MAX_ADDRESSES]
             if known.contact.failures or known.gone:
                 known.contact.met = self._clock()
             known.contact.failures = 0
@@ -379,7 +383,9 @@ class Contacts:
             raise Refused(
                 "other-node", f"At {neighbour.addresses[0]} is {hello.name}, not the node that was seen there"
             )
-        if neighbour.key != name and name in self._neighbours:
+        other = self._neighbours.get(name)
+        # Where it is only said to be, it may not answer: anybody can announce it, and so does who listens elsewhere.
+        if other is not None and other is not neighbour and other.works:
             raise Refused("known-node", f"{hello.name} is visited under another address already")
         neighbour.hello = hello
         neighbour.answered = True  # from here on it takes as long as it takes

@@ -114,6 +114,20 @@ async def test_an_address_where_nobody_answers_gives_way_to_the_next(rig: Rig) -
     assert rig.called == [f"https://{HERE}", f"https://{THERE}"]
 
 
+async def test_a_node_is_visited_where_it_answers_and_not_only_where_it_is_said_to_be(rig: Rig) -> None:
+    """A receiver may listen on one address and be announced at another one; and anybody can announce it."""
+
+    async def lost(url: str) -> None:
+        if HERE in url:
+            raise Unreachable("Nobody is there", "It is tried again.")
+
+    rig.on_hello = lost
+    rig.contacts.seen(rig.key, [HERE])
+    await rig.until(lambda: len(rig.called) == 1)
+    rig.contacts.configure([url := f"https://{THERE}"])
+    await rig.until(lambda: rig.contacts._neighbours[url].contact.visited is not None)
+
+
 async def test_an_address_where_a_visit_was_cut_is_the_first_to_be_tried_again(fleet: Fleet, rig: Rig) -> None:
     island = await fleet.launch("pulau-long")
     statement = await island.submit(fleet.content())
