@@ -189,6 +189,7 @@ async def test_promise_10_a_bad_file_is_named_and_nothing_kept(
         ({"form": "form-9"}, "not of this election"),
         ({"reason": "x" * (MAX_REASON + 1)}, "too long"),
         ({"reason": "\x1b[2J"}, "cannot be printed"),
+        ({"reason": "\udcff", "supersedes": StatementId(bytes(32))}, "cannot be printed"),  # type: ignore[arg-type]
         ({"reason": "mistyped"}, "for a correction"),
         ({"supersedes": StatementId(bytes(32)), "reason": "x"}, "not on this device"),  # type: ignore[arg-type]
     ],
