@@ -206,7 +206,10 @@ def _node(one: dict[str, Any]) -> str:
 
 
 def _when(seconds: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+    except (ValueError, OverflowError, OSError):  # a device's claim may be anything
+        return str(seconds)
 
 
 def _part(title: str, lines: list[str]) -> list[str]:

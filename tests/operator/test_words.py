@@ -8,7 +8,7 @@ import string
 from pathlib import Path
 
 from relay.trust.roles import Role
-from relay.web.operator.view import SECTION_OF
+from relay.web.operator.view import SECTION_OF, moment
 
 WEB = Path(__file__).parents[2] / "relay" / "web"
 TEXTS: dict[str, dict[str, str]] = json.loads((WEB / "templates/operator/texts.json").read_text(encoding="utf-8"))
@@ -45,6 +45,11 @@ def test_a_correction_has_one_name() -> None:
     """Koreksi; what is mistyped before it is sent is something else."""
     assert [text for text in TEXTS["id"].values() if "erbaik" in text] == []
     assert [text for text in TEXTS["id"].values() if "nomor log" in text] == []
+
+
+def test_a_time_that_no_calendar_has_is_shown_as_it_is_claimed() -> None:
+    assert [moment(claim) for claim in (0, -(2**61), 2**61)] == ["", "", str(2**61)]
+    assert moment(1_700_000_000).endswith("-11-2023 " + moment(1_700_000_000)[-5:])
 
 
 def _holes(text: str) -> set[str]:

@@ -243,3 +243,8 @@ async def test_what_is_printed(fleet: Fleet) -> None:
     assert "0 of 3 complete, 1 begun, 2 missing" in text
     assert "missing (3)" in text, "a line for each station"
     assert "tps-3 (Desa 3, Membalong, Pulau Batun): form-1 missing, form-2 missing" in text
+
+
+def test_a_clock_that_no_calendar_has_ends_no_report() -> None:
+    node = {"node": "kp-anis", "role": "operator", "last_visit": None, "statements": 1, "newest_entry": 0}
+    assert str(2**61) in reporting._node({**node, "newest_claim": 2**61})

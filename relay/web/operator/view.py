@@ -103,4 +103,7 @@ def moment(seconds: int) -> str:
     """A time as the device's clock claims it; empty where that clock was never set."""
     if seconds < 1_600_000_000:
         return ""
-    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%d-%m-%Y %H:%M")
+    try:
+        return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%d-%m-%Y %H:%M")
+    except (ValueError, OverflowError, OSError):  # a claim may be anything
+        return str(seconds)
