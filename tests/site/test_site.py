@@ -19,7 +19,9 @@ from relay.limits import SITE_AGAIN_SECONDS
 from relay.records.identifiers import StatementId, sha256
 from relay.records.notice import Station
 from relay.web.site.chart import draw, read_places
+from relay.web.site.pages import Look
 from relay.web.site.regions import Regions, add_up, station_row
+from tests.factory import ELECTION
 from tests.site.election import BATUN, BUPATI, EVENING, GUBERNUR, KETAPANG, LONG, PublicElection, picture, tally_of
 
 PLACES = (LONG, BATUN, KETAPANG)
@@ -256,6 +258,10 @@ async def test_a_correction_with_its_history(election: PublicElection) -> None:
     page = election.text(f"tps/{LONG}/{BUPATI}.html")
     assert "Sudah dikoreksi" in page
     assert "&lt;b&gt;salah&lt;/b&gt; ketik" in page
+    look = Look(ELECTION, election.fleet.election.root, election.receiver.node.identity.certificate, ())
+    alone = {**result, "statements": [{**result["statements"][1], "supersedes": None}]}
+    for one in look.form_pages(alone):
+        assert b'data-shown="reason">&lt;b&gt;salah' in one.content, "a reason that is signed is shown"
 
 
 async def test_every_flag_is_on_the_pages_above(election: PublicElection) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -101,7 +102,7 @@ def test_an_altered_photograph(page: Any, address: str) -> None:
 
 def test_an_altered_tally(page: Any, address: str) -> None:
     def swap(content: bytes) -> bytes:
-        altered = content.replace(b'data-votes="1">', b'data-votes="1">9', 1)
+        altered = content.replace(b'Paslon 1</th><td class="n">', b'Paslon 1</th><td class="n">9', 1)
         assert altered != content
         return altered
 
@@ -113,9 +114,12 @@ def test_an_altered_tally(page: Any, address: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        (b'data-count="voters"', b'data-count="valid"'),  # a number twice, another one missing
+        (b">Suara sah</th>", b">Pemilih</th>"),  # a number twice, another one missing
         (b"Paslon 1</th>", b"Paslon 9</th>"),  # the right number beside a wrong name
         (b"</tbody>", b"<tr><th>Paslon 3</th><td>900</td></tr></tbody>"),  # one more
+        (b'Paslon 1</th><td class="n">', b'Paslon 1</th><td>900</td><td class="n" hidden>'),  # the signed one hidden
+        (b"</table>", b"</table><table><tr><th>Paslon 1</th><td>900</td></tr></table>"),
+        (b'<table class="tally">', b'<div hidden><table class="tally">'),
         (b">Suara sah salah ketik<", b">Perintah atasan<"),  # the reason of the correction
         (b'data-shown="device">tps-', b'data-shown="device">TPS-'),
     ],
@@ -128,6 +132,54 @@ def test_other_things_shown_that_were_not_signed(page: Any, address: str, old: b
     alter(page, f"**/{FORM_PAGE}", change)
     found = outcomes(page, address)
     assert (found["shown"], found["verdict"]) == ("wrong", "bad")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"<tr><th", b"<tr hidden><th"),
+        (rb'(?<=<td class="n">)(\d)(\d+)', rb"\1<i hidden>\2</i>"),
+    ],
+)
+def test_what_is_shown_is_what_was_signed_also_where_it_was_hidden(
+    page: Any, address: str, old: bytes, new: bytes
+) -> None:
+    outcomes(page, address)
+    shown = page.locator(f"{CURRENT} >> table").inner_text()
+    hidden = []
+
+    def hide(content: bytes) -> bytes:
+        hidden.append(re.sub(old, new, content) != content)
+        return re.sub(old, new, content)
+
+    alter(page, f"**/{FORM_PAGE}", hide)
+    assert outcomes(page, address)["verdict"] == "ok"
+    assert page.locator(f"{CURRENT} >> table").inner_text() == shown
+    assert hidden == [True]
+
+
+def test_line_ends_of_a_reason_are_read_as_a_page_reads_them(page: Any, address: str) -> None:
+    ids: dict[bytes, bytes] = {}
+    forge = _signed_by_a_stranger(ids, lambda package: {**package, "reason": "Satu\r\nDua\rTiga"})
+    shown = (b">Suara sah salah ketik<", b">Satu\r\nDua\rTiga<")
+    _forged_page(page, address, forge, ids, shown)
+    found = outcomes(page, address)
+    assert (found["statement"], found["shown"]) == ("ok", "ok")
+
+
+def test_a_photograph_of_another_size_than_its_signer_gave_is_still_the_one_that_was_signed(
+    page: Any, address: str
+) -> None:
+    ids: dict[bytes, bytes] = {}
+    forge = _signed_by_a_stranger(
+        ids, lambda package: {**package, "files": [{**one, "size": one["size"] + 1} for one in package["files"]]}
+    )
+    _forged_page(page, address, forge, ids)
+    found = outcomes(page, address, photographs=True)
+    assert (found["statement"], found["photographs"]) == ("ok", "ok")
+    told = page.locator(f"{CURRENT} >> figure [data-outcome]").all_inner_texts()
+    assert set(told) == {"Fotonya memang yang ditandatangani; penanda tangannya menulis ukuran lain."}
+    assert page.locator(f"{CURRENT} >> li[data-step=photographs] >> text=ukuran lain").count() == 1
 
 
 def test_a_page_about_another_entry(page: Any, address: str) -> None:
@@ -158,18 +210,8 @@ def test_another_statement_under_the_page_of_this_one(page: Any, address: str, p
 
 def test_a_statement_signed_by_somebody_else(page: Any, address: str) -> None:
     """The whole page, made for a statement whose signer has a certificate of another root."""
-    stranger = make_node(make_election(99), "tps-stranger", tps=[LONG])
     ids: dict[bytes, bytes] = {}
-
-    def forge(content: bytes) -> bytes:
-        envelope = read_sign1(content)
-        header = {**envelope.header, X5CHAIN: stranger.identity.certificate}
-        forged = sign1(
-            {**header, 15: {1: stranger.identity.uri, 2: envelope.subject}}, envelope.payload or b"", stranger.key
-        )
-        ids[sha256(content).hex().encode()] = sha256(forged).hex().encode()
-        return forged
-
+    forge = _signed_by_a_stranger(ids, lambda package: package)
     _forged_page(page, address, forge, ids)
     found = outcomes(page, address)
     assert (found["statement"], found["certificate"], found["signature"]) == ("ok", "wrong", "wrong")
@@ -195,8 +237,25 @@ def test_an_altered_certificate(page: Any, address: str) -> None:
     assert (found["statement"], found["certificate"], found["verdict"]) == ("ok", "wrong", "bad")
 
 
-def _forged_page(page: Any, address: str, forge: Alter, ids: dict[bytes, bytes]) -> None:
-    """Serve forged statements under their own ids, on pages that name those."""
+def _signed_by_a_stranger(ids: dict[bytes, bytes], change: Callable[[dict[str, Any]], dict[str, Any]]) -> Alter:
+    """Sign statements anew, their packages changed, with a certificate of another root; notes their ids."""
+    stranger = make_node(make_election(99), "tps-stranger", tps=[LONG])
+
+    def forge(content: bytes) -> bytes:
+        envelope = read_sign1(content)
+        header = {**envelope.header, X5CHAIN: stranger.identity.certificate}
+        package = encode(change(decode(envelope.payload or b"", 60_000)))
+        forged = sign1({**header, 15: {1: stranger.identity.uri, 2: envelope.subject}}, package, stranger.key)
+        ids[sha256(content).hex().encode()] = sha256(forged).hex().encode()
+        return forged
+
+    return forge
+
+
+def _forged_page(
+    page: Any, address: str, forge: Alter, ids: dict[bytes, bytes], shown: tuple[bytes, bytes] = (b"", b"")
+) -> None:
+    """Serve forged statements under their own ids, on pages that name those, and show what else they say."""
     response = page.request.get(address + FORM_PAGE.replace(".html", ".json"))
     records = {}
     for one in response.json()["statements"]:
@@ -206,7 +265,7 @@ def _forged_page(page: Any, address: str, forge: Alter, ids: dict[bytes, bytes])
     def page_with(content: bytes) -> bytes:
         for old, new in ids.items():
             content = content.replace(old, new)
-        return content
+        return content.replace(*shown) if shown[0] else content
 
     alter(page, f"**/{FORM_PAGE}", page_with)
     page.route("**/statement/*", lambda route: route.fulfill(body=records[route.request.url.rpartition("/")[2]]))

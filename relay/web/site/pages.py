@@ -322,7 +322,8 @@ def _script_safe(document: str) -> Markup:
 def _script_words(language: str) -> str:
     """What the check says, and the labels that it expects beside numbers."""
     found = texts(language)
-    return json.dumps({**found["check"], "pair": found["pair"], "counts": found["counts"]}, ensure_ascii=False)
+    labels = {name: found[name] for name in ("tally", "pair", "counts")}
+    return json.dumps({**found["check"], **labels}, ensure_ascii=False)
 
 
 def _ours() -> Iterable[tuple[str, bytes]]:

@@ -1,7 +1,7 @@
 // The station page checks itself: fetches what it is about, has verify.js judge it, and says what holds.
 //
 // Each step stands alone; one that rests on another that failed is not taken for good. The page is read as a person
-// reads it: the numbers compared are those in its cells.
+// reads it: the numbers compared are those in its cells, and then it shows those alone.
 
 import * as verify from "./verify.js";
 import { Fault, hex } from "./verify.js";
@@ -111,34 +111,63 @@ function listenForRoot() {
 
 // -- one statement
 
-/** The numbers in the page's cells against the signed ones: every signed number is shown, and no other. */
-function checkShown(article, statement) {
-  const tally = statement.content.get("tally") ?? new Map();
-  const signed = new Map();
-  for (const [key, value] of tally) {
-    if (key === "votes") for (const [pair, votes] of value) signed.set(`votes ${pair}`, votes);
-    else signed.set(key, value);
+/** The signed numbers by the names that the page gives them. */
+function signedNumbers(statement) {
+  const named = [];
+  for (const [key, value] of statement.content.get("tally") ?? []) {
+    if (key !== "votes") named.push([words.counts[key] ?? key, { value, style: "" }]);
+    else for (const [pair, votes] of value) named.push([say(words.pair, { pair }), { value: votes, style: "pair" }]);
   }
+  return new Map(named);
+}
+
+/** The numbers that the page shows: a table of rows that have a name, a number and nothing else. */
+function shownNumbers(tables, signed) {
   const shown = new Map();
-  for (const cell of article.querySelectorAll("[data-count], [data-votes]")) {
-    const key = cell.dataset.count ?? `votes ${cell.dataset.votes}`;
-    if (shown.has(key)) throw new Fault("shown", { shown: key, signed: "" });
-    shown.set(key, Number(cell.textContent.replace(/[.,]/g, "")));
+  for (const row of [...tables].flatMap((table) => [...table.querySelectorAll("tr")])) {
+    const [label, text, ...more] = [...row.children].map((cell) => cell.textContent);
+    if (tables.length > 1 || more.length || shown.has(label) || !/^\d{1,3}([.,]\d{3})*$/.test(text ?? "")) {
+      throw new Fault("shown", { shown: row.textContent, signed: signed.get(label)?.value ?? "—" });
+    }
+    shown.set(label, text);
   }
-  for (const key of new Set([...signed.keys(), ...shown.keys()])) {
-    if (signed.get(key) !== shown.get(key)) {
-      throw new Fault("shown", { shown: `${key} ${shown.get(key) ?? "—"}`, signed: `${signed.get(key) ?? "—"}` });
+  return shown;
+}
+
+/** Every signed number is shown, and no other. What is left standing is made of them here: whatever else the page had
+ * in its cells, or hid, is gone. */
+function checkNumbers(article, statement) {
+  const tables = article.querySelectorAll("table");
+  const signed = signedNumbers(statement);
+  const shown = shownNumbers(tables, signed);
+  for (const label of new Set([...signed.keys(), ...shown.keys()])) {
+    const [text, value] = [shown.get(label), signed.get(label)?.value];
+    if (text === undefined || Number(text.replace(/[.,]/g, "")) !== value) {
+      throw new Fault("shown", { shown: `${label} ${text ?? "—"}`, signed: value ?? "—" });
     }
   }
-  for (const row of article.querySelectorAll("table.tally tr")) {
-    const [cell, ...more] = row.querySelectorAll("[data-count], [data-votes]");
-    const label = row.querySelector("th").textContent;
-    const named = cell && (cell.dataset.count ? label === words.counts[cell.dataset.count]
-      : label === say(words.pair, { pair: cell.dataset.votes }));
-    if (!named || more.length) throw new Fault("shown", { shown: label, signed: "—" });
+  if (!tables.length) return;
+  const table = element("table", "tally");
+  const body = element("tbody");
+  for (const [label, text] of shown) {
+    const row = element("tr", signed.get(label).style);
+    const name = element("th", "", label);
+    name.scope = "row";
+    row.append(name, element("td", "n", text));
+    body.append(row);
   }
-  const reason = article.querySelector("[data-shown=reason]")?.textContent ?? "";
-  if (reason !== (statement.content.get("reason") ?? "")) throw new Fault("shown", { shown: reason, signed: "…" });
+  table.append(element("caption", "", words.tally), body);
+  tables[0].replaceWith(table);
+  if (table.checkVisibility?.({ opacityProperty: true, visibilityProperty: true }) === false) {
+    throw new Fault("shown", { shown: "—", signed: words.tally });
+  }
+}
+
+function checkReason(article, statement) {
+  const lines = (text) => text.replace(/\r\n?/g, "\n"); // as a page's text is read
+  const shown = lines(article.querySelector("[data-shown=reason]")?.textContent ?? "");
+  const signed = lines(statement.content.get("reason") ?? "");
+  if (shown !== signed) throw new Fault("shown", { shown, signed });
 }
 
 /** Check one statement's article; the outcome of each step: "ok", or the Fault. */
@@ -168,7 +197,8 @@ async function check(article) {
   await step("certificate", ["statement", "root"], () => verify.checkSigner(held.statement, root));
   await step("signature", ["certificate"], () => verify.checkStatement(held.statement, held.certificate));
   await step("shown", ["statement"], () => {
-    checkShown(article, held.statement);
+    checkNumbers(article, held.statement);
+    checkReason(article, held.statement);
     const device = article.querySelector("[data-shown=device]").textContent;
     if (held.certificate && device !== held.certificate.name) {
       throw new Fault("shown", { shown: device, signed: held.certificate.name });
@@ -234,7 +264,7 @@ function boxes(article) {
   return [verdict, verdict.querySelector("[role=status]")];
 }
 
-function tell(article, { done, note, photographs }) {
+function tell(article, { done, note, photographs, remark }) {
   const [verdict, status] = boxes(article);
   const steps = { ...done, ...(photographs ? { photographs } : {}) };
   const faults = Object.entries(steps).filter(([, outcome]) => outcome instanceof Fault && outcome.key !== "earlier");
@@ -263,7 +293,8 @@ function tell(article, { done, note, photographs }) {
     else if (behind) line.append(element("span", "quiet", words.faults.behind));
     else if (outcome) line.append(element("span", "wrong", words.wrong), ` ${say(words.faults[outcome.key], outcome.values)}`);
     else line.append(element("span", "quiet", words.unknown));
-    if (name === "checkpoint" && outcome === "ok" && note) line.append(" ", element("span", "quiet", note));
+    const more = { checkpoint: note, photographs: remark }[name];
+    if (outcome === "ok" && more) line.append(" ", element("span", "quiet", more));
     list.append(line);
   }
   details.append(list);
@@ -293,11 +324,12 @@ async function checkPhotographs(article, state) {
       const file = signed.get(figure.dataset.object);
       if (!file) throw new Fault("hash");
       const bytes = await get(`object/${figure.dataset.object}`, MAX_PHOTOGRAPH);
-      const holds = bytes.length === file.get("size") && hex(await verify.sha256(bytes)) === figure.dataset.object;
-      if (!holds) throw new Fault("hash");
+      if (hex(await verify.sha256(bytes)) !== figure.dataset.object) throw new Fault("hash");
       if (image) image.src = URL.createObjectURL(new Blob([bytes], { type: file.get("media_type") }));
-      told.className = "ok-word";
-      told.textContent = words.photo_ok;
+      const sized = bytes.length === file.get("size");
+      if (!sized) state.remark = words.photo_size;
+      told.className = sized ? "ok-word" : "quiet";
+      told.textContent = sized ? words.photo_ok : words.photo_size;
     } catch (fault) {
       outcome = fault instanceof Fault ? fault : new Fault("fault", { detail: String(fault) });
       image?.remove(); // what is not what was signed is not shown as if it were
