@@ -25,7 +25,7 @@ def bring_news(relay: Relay, harbour: Host, folder: Path) -> None:
     island, ferry = (relay.boxes[end] for end in relay.ends)
     photo = folder / "delivered.jpg"
     for _ in range(DELIVERED):
-        photo.write_bytes(os.urandom(20_000))
+        photo.write_bytes(b"\xff\xd8\xff" + os.urandom(20_000))
         island.submit(photo, tps=TPS[0], form=FORM)
     receiver = relay.election.admit(NodeBox(folder / "receiver", harbour), "receiver")
     island.export(folder / "there")

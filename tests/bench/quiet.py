@@ -158,7 +158,7 @@ def run(folder: Path, count: int, visits: int) -> None:
     island = election.admit(NodeBox(folder / "island"), "operator", tps=[TPS[0]])
     photo = folder / "photo.jpg"
     for _ in range(NEW):
-        photo.write_bytes(os.urandom(1000))
+        photo.write_bytes(b"\xff\xd8\xff" + os.urandom(1000))
         island.submit(photo, tps=TPS[0], form=FORM)
     for box in (boat, island):
         fill(box.home, count)
