@@ -1,7 +1,8 @@
 """What a node tells Prometheus: its state at the moment it is asked, in the text format.
 
-A registry of its own is made for each answer, out of what the store and the daemon know anyway; nothing is counted for
-its own sake but what became of records (`Custody.verdicts`), and nothing global is kept. docs/monitoring.md lists the names; docs/alerts.rules.yml uses them.
+A registry of its own is made for each answer, out of what the store and the daemon know anyway. Nothing is counted for
+its own sake but what became of records (`Custody.verdicts`), and nothing global is kept. docs/monitoring.md lists the
+names; docs/alerts.rules.yml uses them.
 """
 
 from __future__ import annotations
