@@ -93,7 +93,11 @@ class Host:
     async def get_records(self, ids: Sequence[RecordId]) -> Given:
         """Those of the records that are held and may travel, as many as fit one message."""
         offered = await self._store.offered(ids)
-        records = [(kind, raw) for kind, _, raw in await self._store.read(offered, RECORDS_BATCH)]
+        found = await self._store.read(offered, RECORDS_BATCH)
+        for kind, record, _ in found:
+            if kind is Kind.STATEMENT:
+                self._custody.handed.told(self._who.peer, record)
+        records = [(kind, raw) for kind, _, raw in found]
         named = [one.sha256 for kind, raw in records if kind is Kind.STATEMENT for one in files_of(raw)]
         return Given(records, await self._store.holdings(list(dict.fromkeys(named))[: 2 * WANTS_PAGE]))
 
