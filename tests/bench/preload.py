@@ -20,7 +20,7 @@ from relay.log.edge import Edge
 from relay.log.merkle import leaf_hash
 from relay.log.tiles import ENTRIES, WIDTH, TileId, encode_entries
 from relay.log.tree import Frontier
-from relay.records.identifiers import Kind, receipt_id, sha256, statement_id
+from relay.records.identifiers import Kind, RecordId, receipt_id, sha256, statement_id
 from relay.trust.witness import log_key
 from tests.factory import ELECTION, Node
 
@@ -137,7 +137,11 @@ def _sqlite_rows(batch: Sequence[Entry]) -> Iterator[tuple[str, list[tuple[Any, 
     yield "INSERT INTO log VALUES (?, ?)", [(one.index, one.id) for one in batch]
     yield (
         "INSERT INTO journal (kind, id, present) VALUES (?, ?, ?)",
-        [row for one in batch for row in ((Kind.STATEMENT, one.id, 0), (Kind.RECEIPT, receipt_id(one.id), 1))],
+        [
+            row
+            for one in batch
+            for row in ((Kind.STATEMENT, one.id, 0), (Kind.RECEIPT, receipt_id(RecordId(one.id)), 1))
+        ],
     )
 
 
@@ -171,4 +175,4 @@ def _postgres_rows(batch: Sequence[Entry]) -> Iterator[tuple[str, tuple[str, ...
 def _records(batch: Sequence[Entry]) -> Iterator[tuple[bytes, int, bytes]]:
     for one in batch:
         yield one.id, int(Kind.STATEMENT), one.statement
-        yield receipt_id(one.id), int(Kind.RECEIPT), one.receipt
+        yield receipt_id(RecordId(one.id)), int(Kind.RECEIPT), one.receipt
