@@ -50,7 +50,7 @@ class Load:
     needs: dict[StatementId, tuple[ObjectId, ...]] = field(default_factory=dict)
 
 
-def _content(head: bytes, at: int, length: int) -> bytes:
+def content_of_photo(head: bytes, at: int, length: int) -> bytes:
     """A part of a photograph; all are the same but for their first bytes, or memory would be full of them."""
     part = CONTENT[at : at + length]
     return head + part[len(head) :] if at == 0 else part
@@ -112,7 +112,7 @@ class Held:
 
     async def read_chunk(self, object_id: ObjectId, index: int) -> bytes | None:
         step = chunk_size_for(PHOTO)
-        return _content(self._load.objects[object_id], index * step, step)
+        return content_of_photo(self._load.objects[object_id], index * step, step)
 
     def settle(self, statement: StatementId) -> None:
         """A receipt came."""
@@ -248,7 +248,7 @@ class Stations:
             files = []
             for photo in range(photos):
                 head = self._dice.randbytes(64)
-                file = describe_file(f"{photo + 1}.jpg", "image/jpeg", [_content(head, 0, PHOTO)], PHOTO)
+                file = describe_file(f"{photo + 1}.jpg", "image/jpeg", [content_of_photo(head, 0, PHOTO)], PHOTO)
                 self._heads[file.sha256] = head
                 files.append(file)
             tally = read_tally(example_tally(station.tps, FORMS[at], VOTERS))

@@ -33,7 +33,7 @@ from relay.records.receipt import read_receipt
 from relay.sync.messages import Greeting
 from tests.bench.gateways import PHOTO, Gateway, Load, Stations
 from tests.bench.machine import Batch, memory, plain_files, processor
-from tests.bench.receivers import FORMS, STORES, Office
+from tests.bench.receivers import FORMS, STORES, Office, some_stations
 
 PHOTOS = 3
 
@@ -45,7 +45,7 @@ class Bench:
         self.folder = folder
         self.chosen = chosen
         wanted = chosen.statements + chosen.packages * 2 + chosen.crowd
-        self.office = Office(wanted // len(FORMS) + 8)
+        self.office = Office(some_stations(wanted // len(FORMS) + 8))
         self.receiver = STORES[chosen.store](folder, self.office)
         self.stations = Stations(self.office)
         self.gateways = [Gateway(folder, self.office, f"boat-{n}") for n in range(chosen.gateways)]

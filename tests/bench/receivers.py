@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -29,15 +29,19 @@ FORMS = ("presiden", "dpr", "dpd", "dprd-provinsi", "dprd-kabupaten")
 VOTERS = 280
 
 
+def some_stations(count: int) -> list[Station]:
+    """So many polling stations."""
+    return [
+        Station(f"tps-{n}", n + 1, f"Desa {n // 5}", f"Kecamatan {n // 60}", "", VOTERS, True) for n in range(count)
+    ]
+
+
 class Office:
     """The election office: enrols the receivers and everybody else without a command line in between."""
 
-    def __init__(self, stations: int) -> None:
+    def __init__(self, stations: Iterable[Station]) -> None:
         self.election: Factory = make_election()
-        self.stations = [
-            Station(f"tps-{n}", n + 1, f"Desa {n // 5}", f"Kecamatan {n // 60}", "", VOTERS, True)
-            for n in range(stations)
-        ]
+        self.stations = list(stations)
 
     def enrol_receiver(self, request: bytes, url: str, known: Sequence[Named] = ()) -> tuple[Named, bytes]:
         """A receiver that answers at `url`: how notices name it, and its enrolment, with the notices in force."""
@@ -46,12 +50,13 @@ class Office:
         serial = office.dice.getrandbits(64) | 1
         der = issue(office.root, office.root_key, asked, Role.RECEIVER, (), serial, ISSUED_AT)
         named = Named(asked.name, (url,), der)
-        notices = self._notices((*known, named))
+        notices = self.notices((*known, named))
         for raw in notices:
             office.admission.install(office.admission.admit(Kind.NOTICE, raw))
         return named, write_enrolment(Enrolment(der, office.root, notices))
 
-    def _notices(self, receivers: tuple[Named, ...]) -> tuple[bytes, ...]:
+    def notices(self, receivers: tuple[Named, ...]) -> tuple[bytes, ...]:
+        """The notices that name these receivers, and all stations."""
         office, page = self.election, 200
         parts = [Register(FORMS, tuple(self.stations[at : at + page])) for at in range(0, len(self.stations), page)]
         bodies: list[tuple[int, Body]] = [(0, Receivers(receivers)), *enumerate(parts)]

@@ -1,11 +1,15 @@
-"""How long the public site takes to take in one arrival, when the log has many entries already.
+"""How long the public site takes to take in one arrival, when a large election is well under way.
 
-    python -m tests.bench.site                 # 435 000 stations, 1 000 000 entries, of which each brings one page
+    python -m tests.bench.site                  # 435 000 stations, a log of 1 000 000 entries
+    python -m tests.bench.site --store cluster  # the same in PostgreSQL and a bucket
     python -m tests.bench.site --stations 5000 --entries 20000
 
-Statements are made up without signatures: what is measured is the site's own work, from an admitted statement to its
-files. The first entries are counted only (their pages would take hours and do not change what one more costs): the
-documents that an arrival reads and writes are as large as they would be. Prints JSON.
+Each arrival is a signed statement with three photographs of 1 MB, taken in and logged by a real store and sequencer;
+then the clock starts, and `SiteKeeper.follow` brings it to the shelf: receipt, statement and photographs, device,
+form, village, and so on up to the whole, feed. The log is long already (`tests.bench.preload`), and the site's regions
+are filled as that many entries would have filled them: forms of each station, sums, notes of what is flagged, islands.
+Left out are the files that no arrival of these reads: regions elsewhere, pages of forms that came before, and tables of
+districts, which are written now and then. Prints JSON.
 """
 
 from __future__ import annotations
@@ -17,21 +21,34 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from relay.cli.demo.election import FORMS, example_tally
-from relay.receiver.results import Logged
+from relay.cli.demo.election import example_tally
+from relay.limits import SITE_BATCH, SITE_CALLS
+from relay.receiver.results import Logged, judge
 from relay.records.identifiers import NodeId, RecordId, StatementId, sha256
 from relay.records.notice import Station
 from relay.records.tally import read_tally
-from relay.store.shelf import FolderShelf
-from relay.web.site.builder import Register, Site
+from relay.store.shelf import GuardedShelf
+from relay.trust.roles import Role
+from relay.web.site.builder import Site
 from relay.web.site.pages import Look
-from tests.factory import make_election, make_node
+from relay.web.site.regions import Document, Region, add_up, station_row
+from relay.web.site.service import SiteKeeper
+from tests.bench.gateways import PHOTO, Load, Stations, content_of_photo
+from tests.bench.logs import STORES, Log
+from tests.bench.receivers import FORMS, VOTERS, Office
+from tests.factory import ELECTION, make_node
 
+MOST_MS = 100
+PHOTOS = 3
 _PER_VILLAGE, _VILLAGES, _DISTRICTS, _REGENCIES = 5, 12, 14, 14
 """Stations of a village, villages of a district, and so on: about Indonesia's own numbers."""
+_ISLANDS = 50
+"""One village in so many is an island."""
+_FLAGGED = 200
+"""One form in so many does not add up."""
 
 
 def stations(count: int) -> Iterator[Station]:
@@ -42,76 +59,164 @@ def stations(count: int) -> Iterator[Station]:
         regency, d = divmod(district, _DISTRICTS)
         province, r = divmod(regency, _REGENCIES)
         code = f"{11 + province:02}{r + 1:02}{d + 1:02}{2001 + v}{at + 1:03}"
-        yield Station(code, at + 1, f"Desa {v + 1}", f"Kecamatan {regency}-{d + 1}", "", 300, signal=True)
+        island = "" if village % _ISLANDS else f"Pulau {village}"
+        yield Station(code, at + 1, f"Desa {v + 1}", f"Kecamatan {regency}-{d + 1}", island, VOTERS, signal=True)
 
 
-def arrival(entry: int, station: Station, form: str) -> Logged:
-    """One made-up statement in the log."""
-    name = f"{station.tps}/{form}/{entry}".encode()
-    return Logged(
-        id=StatementId(RecordId(sha256(name))),
-        entry=entry,
+class FilledSite(Site):
+    """A site that begins as if entries had arrived from all stations but those from which more will come: what these
+    arrivals read is there, as large as it would be."""
+
+    def __init__(self, shelf: GuardedShelf, look: Look, entries: int, coming: Mapping[str, Station]) -> None:
+        super().__init__(shelf, look)
+        self._before = entries
+        self._coming = coming
+        self._results = {form: [_result(look, form, flagged=flagged) for flagged in (False, True)] for form in FORMS}
+
+    def _tables(self) -> list[Region]:
+        return []
+
+    def _blank(self) -> list[tuple[Region, Document]]:
+        """The regions that arrivals read, with the rows and sums that they would have."""
+        read = {region for one in self._coming.values() for region in self._regions.path(one)}
+        rows: dict[str, Document] = {}
+        kept: list[tuple[Region, Document]] = []
+        at = 0
+        for region, document in super()._blank():  # villages first
+            children = document["children"]
+            for key in children:
+                if region.level == "village":
+                    station = self._register.stations[key]
+                    children[key] = station_row(station, FORMS, self._arrived(station, at))
+                    at += 1
+                else:
+                    children[key] = rows.pop(key)
+            document["sums"], document["notes"] = add_up(children.values())
+            rows[region.key] = {key: document[key] for key in ("name", "level", "sums", "notes")}
+            if region in read:
+                kept.append((region, document))
+            else:
+                document["children"] = {}
+        return kept
+
+    def _arrived(self, station: Station, at: int) -> dict[str, Document]:
+        """What came from the station at this place: all together bring what came."""
+        if station.tps in self._coming:
+            return {}
+        total = len(self._register.stations)
+        entries = range(self._before * at // total, self._before * (at + 1) // total)
+        return {
+            form: {**self._results[form][entry % _FLAGGED == 0], "entry": entry}
+            for form, entry in zip(FORMS, entries, strict=False)
+        }
+
+
+def _result(look: Look, form: str, *, flagged: bool) -> Document:
+    """What is published of a form."""
+    station = next(stations(1))
+    tally = example_tally(station.tps, form, station.registered_voters)
+    if flagged:
+        tally["valid"] = int(str(tally["valid"])) + 1
+    one = Logged(
+        id=StatementId(RecordId(sha256(form.encode()))),
+        entry=0,
         arrived=1_732_708_800,
         tps=station.tps,
         form=form,
-        device=f"tps-{station.tps}",
+        device=f"island-{station.tps}",
         node=NodeId(sha256(station.tps.encode())),
-        seq=FORMS.index(form) + 1,
-        previous=StatementId(RecordId(sha256(b"first"))) if FORMS.index(form) else None,
+        seq=1,
+        previous=None,
         supersedes=None,
         reason="",
         captured_at=1_732_708_000,
         sealed=False,
-        tally=read_tally(example_tally(station.tps, form, station.registered_voters)),
+        tally=read_tally(tally),
         flags=(),
         files=(),
     )
+    result = judge([one], station, frozenset(FORMS), [], frozenset())
+    assert bool(result.flags) == flagged
+    return look.result_document(result, station, ())
 
 
-async def measure(folder: Path, count: int, entries: int, arrivals: int) -> dict[str, object]:
-    """Begin a site, say that it has so many entries, and time single arrivals."""
-    everything = {one.tps: one for one in stations(count)}
-    election = make_election()
-    look = Look("bench-2024", election.root, make_node(election, "receiver").identity.certificate)
-    site = Site(FolderShelf(folder), look)
-    started = time.perf_counter()
-    await site.open(Register(everything, FORMS))
-    begun = time.perf_counter() - started
-    dice = random.Random(1)
-    codes = list(everything)
-    took: list[float] = []
-    for entry in range(entries, entries + arrivals):
-        one = arrival(entry, everything[dice.choice(codes)], dice.choice(FORMS))
+class Course:
+    """A log, its site, and statements that come in."""
+
+    def __init__(self, folder: Path, log: Log, keeper: SiteKeeper) -> None:
+        self._photo = folder / "photo.jpg"
+        self._log = log
+        self._keeper = keeper
+
+    async def bring(self, loads: Iterable[Load]) -> float:
+        """Log what is in these loads; the seconds until the site has it."""
+        await self._log.grow([raw for load in loads for raw in await self._with_objects(load)])
         started = time.perf_counter()
-        await site.add([one])
-        took.append((time.perf_counter() - started) * 1000)
-    batch = [arrival(entries + arrivals + n, everything[dice.choice(codes)], FORMS[0]) for n in range(64)]
-    started = time.perf_counter()
-    await site.add(batch)
-    in_batch = (time.perf_counter() - started) / len(batch) * 1000
-    took.sort()
+        brought = await self._keeper.follow()
+        seconds = time.perf_counter() - started
+        assert brought == sum(len(load.statements) for load in loads)
+        return seconds
+
+    async def _with_objects(self, load: Load) -> list[bytes]:
+        for name, head in load.objects.items():
+            self._photo.write_bytes(content_of_photo(head, 0, PHOTO))
+            await self._log.store.adopt(name, self._photo)
+        return list(load.statements.values())
+
+
+async def measure(folder: Path, chosen: argparse.Namespace) -> dict[str, object]:
+    """Lay a log, begin a site, bring one batch, then time single arrivals."""
+    office = Office(stations(chosen.stations))
+    random.Random(1).shuffle(office.stations)
+    every = {one.tps: one for one in office.stations}
+    receiver = make_node(office.election, "receiver", Role.RECEIVER)
+    async with STORES[chosen.store](folder, (chosen.entries,), office, receiver) as (log,):
+        loads = Stations(office).loads(SITE_BATCH + chosen.arrivals, 1, PHOTOS)
+        coming = {tps: every[tps] for tps in every.keys() - {one.tps for one in office.stations}}
+        await log.start()
+        assert await log.store.leads()
+        shelf = GuardedShelf(log.store.shelf, log.store.leads, SITE_CALLS)
+        look = Look(ELECTION, office.election.root, receiver.identity.certificate)
+        site = FilledSite(shelf, look, chosen.entries, coming)
+        keeper = SiteKeeper(site, shelf, log.store, log.admission)
+        started = time.perf_counter()
+        await keeper.open()
+        begun = time.perf_counter() - started
+        site.entries = chosen.entries
+        course = Course(folder, log, keeper)
+        batch = await course.bring(loads[:SITE_BATCH])
+        took = sorted([await course.bring([load]) * 1000 for load in loads[SITE_BATCH:]])
+    median = statistics.median(took)
     return {
-        "stations": count,
-        "entries": entries,
+        "row": "site",
+        "store": chosen.store,
+        "stations": chosen.stations,
+        "entries": chosen.entries,
+        "photographs": PHOTOS,
         "begun_seconds": round(begun, 1),
-        "arrivals": arrivals,
-        "median_ms": round(statistics.median(took), 1),
-        "p99_ms": round(took[int(len(took) * 0.99)], 1),
+        "arrivals": len(took),
+        "median_ms": round(median, 1),
+        "p95_ms": round(took[int(len(took) * 0.95)], 1),
         "most_ms": round(took[-1], 1),
-        "each_in_a_batch_of_64_ms": round(in_batch, 1),
+        f"each_in_a_batch_of_{SITE_BATCH}_ms": round(batch / SITE_BATCH * 1000, 1),
+        "limit": f"median <= {MOST_MS} ms",
+        "holds": median <= MOST_MS,
     }
 
 
 def main() -> None:
     """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", choices=sorted(STORES), default="embedded")
     parser.add_argument("--stations", type=int, default=435_000)
     parser.add_argument("--entries", type=int, default=1_000_000)
-    parser.add_argument("--arrivals", type=int, default=300)
+    parser.add_argument("--arrivals", type=int, default=100)
+    parser.add_argument("--folder", type=Path, default=None, help="where the disk is")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="relay-bench-site-") as folder:
-        found = asyncio.run(measure(Path(folder), chosen.stations, chosen.entries, chosen.arrivals))
-    print(json.dumps(found, indent=2))
+    with tempfile.TemporaryDirectory(prefix="relay-bench-site-", dir=chosen.folder) as folder:
+        row = asyncio.run(measure(Path(folder), chosen))
+    print(json.dumps(row, indent=2))
+    raise SystemExit(0 if row["holds"] else 1)
 
 
 if __name__ == "__main__":
