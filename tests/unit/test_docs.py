@@ -37,6 +37,13 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
         assert not fetched.search((tmp_path / "site" / page).read_text()), f"{page} fetches something from elsewhere"
 
 
+def test_no_page_waits_to_be_filled_in() -> None:
+    left = re.compile(r"@[A-Z]+@|not measured yet")
+    pages = [page for page in DOCS.rglob("*") if page.suffix in {".md", ".yaml", ".yml", ".toml", ".conf"}]
+    found = {page.relative_to(ROOT): left.findall(page.read_text()) for page in (ROOT / "README.md", *pages)}
+    assert not {str(page): words for page, words in found.items() if words}
+
+
 def test_every_command_is_in_the_reference() -> None:
     text = _hooks().commands()
     for name in COMMANDS:
