@@ -30,7 +30,7 @@ from tests.e2e.visitors import as_node
 from tests.e2e.world import FORM, OTHER_TPS, TPS, World, holds
 from tests.processes import eventually
 
-QUESTION = b"POST /sync/v1/wants HTTP/1.1\r\nHost: relay\r\nContent-Length: 1\r\nConnection: close\r\n\r\n\x00"
+QUESTION = b"POST /sync/v1/wants HTTP/1.1\r\nHost: relay\r\nContent-Length: 1\r\nConnection: close\r\n\r\n\x40"
 
 
 @pytest.fixture

@@ -135,7 +135,7 @@ class Ship:
         self.lost = False
         self._runs = False
         self.log: LogReader | None = None
-        self.work: list[Coroutine[None, None, None]] = []
+        self.work: list[Callable[[], Coroutine[None, None, None]]] = []
         self.watch = Witness(member, self.wall)
         self.config = Config()
         self._rules = Rules(
@@ -192,7 +192,7 @@ class Ship:
             with suppress(StoreError):
                 async with receiver_service(cast(Daemon, self)):
                     self.up = True
-                    await asyncio.gather(*self.work)
+                    await asyncio.gather(*(begin() for begin in self.work))
             await asyncio.sleep(5)
             self._leave_work()
 
@@ -220,8 +220,6 @@ class Ship:
         return True
 
     def _leave_work(self) -> None:
-        for work in self.work:
-            work.close()
         self.work.clear()
 
     def _stop(self) -> None:

@@ -406,4 +406,5 @@ def simulated(sea: Sea) -> Iterator[None]:
             yield
     finally:
         gc.enable()
-        logger.handlers, logger.level, logger.propagate = before
+        logger.handlers, logger.propagate = before[0], before[2]
+        logger.setLevel(before[1])  # which forgets what was found out of the level in between

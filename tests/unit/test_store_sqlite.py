@@ -235,8 +235,7 @@ async def test_everyone_who_shares_a_failed_commit_hears_of_it(
     monkeypatch.setattr(os, "fdatasync", full)
 
     async def bring(content: bytes) -> None:
-        await stage_all(store, content)
-        await store.commit_chunks()
+        await store.commit_chunks(await store.stage_chunk(object_of(content), 0, content))
 
     results = await asyncio.gather(*(bring(content) for content in contents), return_exceptions=True)
     assert [type(result) for result in results] == [DiskFull] * 3
