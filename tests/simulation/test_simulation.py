@@ -42,7 +42,7 @@ EVERY_DAY = (3, 19)
 
 WITH_PIRATES = (16, 14)
 WITH_FLOODS = (14,)
-WITH_REVOCATIONS = (26,)
+WITH_REVOCATIONS = (8, 25, 88)
 
 
 @pytest.mark.parametrize("seed", EVERY_DAY)
@@ -256,7 +256,7 @@ def test_corrections_that_are_not_marked_are_found() -> None:
 
 def test_corrections_that_name_nothing_are_found() -> None:
     async def forgetful(_home: Home, member: Member, custody: Custody, submission: Submission) -> Captured:
-        return await capture(_home, member, custody, replace(submission, supersedes=None))
+        return await capture(_home, member, custody, replace(submission, supersedes=None, reason=""))
 
     with patch("tests.simulation.ship.capture", forgetful):
         assert broken(7)

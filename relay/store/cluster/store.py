@@ -210,7 +210,7 @@ class ClusterStore:
 
     async def undelivered(self, after: bytes, limit: int) -> list[Bundle]:
         """See `Store`."""
-        page = "SELECT statement FROM bundles WHERE entry IS NULL AND NOT withheld AND statement > $1"
+        page = "SELECT statement FROM bundles WHERE entry IS NULL AND statement > $1"
         sql = f"{listing.SELECT} WHERE b.statement IN ({page} ORDER BY statement LIMIT $2) {listing.ORDER}"
         found = await listing.gather(self._database.stream(sql, after, limit))
         return sorted(found, key=lambda one: one.id)
