@@ -103,7 +103,8 @@ class Traffic:
             try:
                 async with Way(self._company.url, context, self.account) as way:
                     await Visit(ship.custody, way, ship.greeting(), ship.claims, time.monotonic, watch).run()
-            except Unreachable:
+            except Unreachable as error:
+                print(f"{ship.name} was cut: {error}")
                 self.account.cut += 1
                 await asyncio.sleep(POLL_SECONDS)
 
