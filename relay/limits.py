@@ -283,6 +283,8 @@ MAX_LARGE_CALLS_PER_PEER = 3
 """Calls of one visitor that may take some memory or time, at once; a visit makes one."""
 MAX_BODIES = 32 * MIB
 """Bytes of bodies and answers that calls hold, of all visitors together; of more, the call begun first is ended."""
+MAX_BODIES_AT_RECEIVER = 128 * MIB
+"""The same at a receiver, to which a thousand boats may bring what they carry at once."""
 MAX_UNSENT = 64 * KIB
 """Bytes of an answer that wait on one connection, here and in TLS each; the rest of it waits until some were read."""
 RECORDS_AT_WORK = 8

@@ -56,7 +56,8 @@ class _Bodies:
     """The bytes that calls hold, of all visitors together. Of too many, the call that was begun first is ended: an
     honest one takes a moment, and who trickles or does not read makes room for others."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._held: dict[int, int] = {}
         self._transports: dict[int, asyncio.Transport | None] = {}
         self._total = 0
@@ -67,7 +68,7 @@ class _Bodies:
         self._transports.setdefault(call, request.transport)
         self._held[call] = self._held.get(call, 0) + size
         self._total += size
-        while self._total > MAX_BODIES and len(self._held) > 1:
+        while self._total > self._most and len(self._held) > 1:
             transport = self._release(next(iter(self._held)))
             if transport is not None:
                 transport.abort()
@@ -97,6 +98,7 @@ class SyncServer:
         presence: Presence = lambda _identity, _visiting: nullcontext(),
         most: int = MAX_CONNECTIONS,
         handshakes: int = MAX_HANDSHAKES,
+        bodies: int = MAX_BODIES,
     ) -> None:
         self._host_for = host_for
         self._identify = identify
@@ -104,7 +106,7 @@ class SyncServer:
         self._presence = presence
         self._most, self._handshakes = most, handshakes
         self._calls: Counter[tuple[bytes, str]] = Counter()
-        self._bodies = _Bodies()
+        self._bodies = _Bodies(bodies)
         self._runner: web.AppRunner | None = None
         self._door: Door | None = None
 

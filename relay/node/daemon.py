@@ -15,6 +15,8 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 from relay.errors import RelayError, StoreError
 from relay.limits import (
+    MAX_BODIES,
+    MAX_BODIES_AT_RECEIVER,
     MAX_CONNECTIONS,
     MAX_CONNECTIONS_AT_RECEIVER,
     MAX_HANDSHAKES,
@@ -86,10 +88,10 @@ class Daemon:
         socket = listen(self.config.listen, "listen")
         identify = self.custody.admission.identify
         context = server_context(self.home.certificate_file, self.home.key_file, self.member.root, identify)
-        most, handshakes = MAX_CONNECTIONS, MAX_HANDSHAKES
+        most, handshakes, bodies = MAX_CONNECTIONS, MAX_HANDSHAKES, MAX_BODIES
         if self.member.identity.role is Role.RECEIVER:
-            most, handshakes = MAX_CONNECTIONS_AT_RECEIVER, MAX_HANDSHAKES_AT_RECEIVER
-        server = SyncServer(self._host_for, identify, context, contacts.presence, most, handshakes)
+            most, handshakes, bodies = MAX_CONNECTIONS_AT_RECEIVER, MAX_HANDSHAKES_AT_RECEIVER, MAX_BODIES_AT_RECEIVER
+        server = SyncServer(self._host_for, identify, context, contacts.presence, most, handshakes, bodies)
         await server.start(socket)
         try:
             yield

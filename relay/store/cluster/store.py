@@ -179,7 +179,8 @@ class ClusterStore:
 
     async def awaiting_receipt(self, after: bytes, limit: int) -> list[StatementId]:
         """See `Store`."""
-        sql = "SELECT statement FROM bundles WHERE entry IS NULL AND NOT withheld AND statement > $1 ORDER BY statement LIMIT $2"
+        sql = "SELECT statement FROM bundles WHERE entry IS NULL AND NOT withheld AND statement > $1 "
+        sql += "ORDER BY statement LIMIT $2"
         return [StatementId(row[0]) for row in await self._database.rows(sql, after, limit)]
 
     async def withhold(self, revoked: Iterable[NodeId]) -> int:
