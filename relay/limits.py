@@ -130,6 +130,8 @@ CONNECT_SECONDS = 3.0
 STALL_SECONDS = 5.0
 """A call in which no byte moves for so long is over. (A dead link shows in 3 s, by TCP: see `relay.net.sockets`.)"""
 
+RECEIVER_SECONDS = 30.0
+"""How long a receiver may take to say that it has chunks durably."""
 SLOWEST = 16 * KIB
 """Bytes a second of an answer; a visit to who is slower ends, and goes on at another time."""
 CHUNKS_SECONDS = 60.0

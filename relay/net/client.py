@@ -27,6 +27,7 @@ from relay.limits import (
     MAX_PROBLEM,
     MAX_RECONCILE_MESSAGE,
     MAX_RECORDS_MESSAGE,
+    RECEIVER_SECONDS,
     SLOWEST,
     STALL_SECONDS,
     STREAMS,
@@ -117,8 +118,7 @@ class HttpPeer:
 
     async def get_records(self, ids: Sequence[RecordId]) -> Given:
         """See `Peer`."""
-        identity = self._connector.identity
-        if identity is None or identity.role is not Role.RECEIVER:  # content is brought there, and never fetched
+        if not self._is_receiver():  # content is brought there, and never fetched
             self._warm_up()
         body = await self._call(routes.GET_RECORDS, messages.encode_ids(ids), MAX_RECORDS_MESSAGE)
         return Given.decode(body)
@@ -163,23 +163,29 @@ class HttpPeer:
             raise self._lost(error) from error
 
     async def put_chunks(self, frames: AsyncIterator[Frame]) -> int:
-        """See `Peer`. The peer has `STALL_SECONDS` for each frame, and for its answer."""
+        """See `Peer`. The peer has `STALL_SECONDS` for each frame and for its answer; a receiver, whose disk many share,
+        has `RECEIVER_SECONDS`: a link that is dead shows by itself."""
         now = asyncio.get_running_loop().time
+        patience = RECEIVER_SECONDS if self._is_receiver() else STALL_SECONDS
 
         async def framed() -> AsyncIterator[bytes]:
             async for object_id, index, data in frames:
-                patience.reschedule(now() + STALL_SECONDS)
+                deadline.reschedule(now() + patience)
                 yield FRAME_HEAD.pack(object_id, index, len(data)) + data
-            patience.reschedule(now() + STALL_SECONDS)
+            deadline.reschedule(now() + patience)
 
         try:
             async with (
                 self._connection(),
-                asyncio.timeout(CONNECT_SECONDS + HANDSHAKE_SECONDS + STALL_SECONDS) as patience,
+                asyncio.timeout(CONNECT_SECONDS + HANDSHAKE_SECONDS + patience) as deadline,
             ):
-                return messages.decode_number(await self._call(routes.PUT_CHUNKS, framed(), MAX_NUMBER))
+                return messages.decode_number(await self._call(routes.PUT_CHUNKS, framed(), MAX_NUMBER, patience))
         except TimeoutError as error:
             raise self._lost(error) from error
+
+    def _is_receiver(self) -> bool:
+        identity = self._connector.identity
+        return identity is not None and identity.role is Role.RECEIVER
 
     def _warm_up(self) -> None:
         """Make the connections that content will need while records, which come before it, are on their way."""
