@@ -287,6 +287,8 @@ MAX_BODIES = 32 * MIB
 """Bytes of bodies and answers that calls hold, of all visitors together; of more, the call begun first is ended."""
 MAX_BODIES_AT_RECEIVER = 128 * MIB
 """The same at a receiver, to which a thousand boats may bring what they carry at once."""
+READ_AHEAD = 64 * KIB
+"""Bytes of a body that are read before anybody asks for them; twice as many where they come fast."""
 MAX_UNSENT = 64 * KIB
 """Bytes of an answer that wait on one connection, here and in TLS each; the rest of it waits until some were read."""
 RECORDS_AT_WORK = 8

@@ -163,8 +163,8 @@ class HttpPeer:
             raise self._lost(error) from error
 
     async def put_chunks(self, frames: AsyncIterator[Frame]) -> int:
-        """See `Peer`. The peer has `STALL_SECONDS` for each frame and for its answer; a receiver, whose disk many share,
-        has `RECEIVER_SECONDS`: a link that is dead shows by itself."""
+        """See `Peer`. The peer has `STALL_SECONDS` for each frame and for its answer; a receiver, whose disk others use
+        as well, has `RECEIVER_SECONDS`: a link that is dead shows by itself."""
         now = asyncio.get_running_loop().time
         patience = RECEIVER_SECONDS if self._is_receiver() else STALL_SECONDS
 

@@ -22,7 +22,6 @@ from relay.limits import (
     LINGERING_SECONDS,
     MAX_BODIES,
     MAX_CALLS_PER_PEER,
-    MAX_CHUNK,
     MAX_CHUNKS_CALL,
     MAX_CONNECTIONS,
     MAX_GREETING,
@@ -33,6 +32,7 @@ from relay.limits import (
     MAX_RECONCILE_MESSAGE,
     MAX_RECORDS_MESSAGE,
     MAX_UNSENT,
+    READ_AHEAD,
     RECORDS_AT_WORK,
     STALL_SECONDS,
 )
@@ -131,7 +131,7 @@ class SyncServer:
             handle_signals=False,
             auto_decompress=False,
             lingering_time=LINGERING_SECONDS,
-            read_bufsize=MAX_CHUNK,
+            read_bufsize=READ_AHEAD,
             shutdown_timeout=1.0,
         )
 

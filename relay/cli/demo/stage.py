@@ -78,6 +78,10 @@ class Gangway:
             writer.close()
 
 
+NOWHERE = "https://127.0.0.1:1"
+"""What notices say of the receiver's address: only the harbour has a way there, which its settings name."""
+
+
 @dataclass(slots=True)
 class Box:
     """One node of the demo and its daemon."""
@@ -123,7 +127,7 @@ class Stage:
             request.read_bytes(),
             role,
             tps,
-            (),
+            (NOWHERE,) if role is Role.RECEIVER else (),
             self.key,
             x509.random_serial_number(),
             datetime.now(UTC),
