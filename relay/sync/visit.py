@@ -182,6 +182,8 @@ class Visit:
                 return
             reply = await self._peer.inquire(Inquiry(tuple(ids), wait=min(1.0, left)))
             await self._collect(ids, reply.ready, report)
+            if reply.ready and ids == await self._store.awaiting_receipt(b"", INQUIRY_PAGE):
+                return  # its receipts are not believed here: asking again brings the same ones
 
     async def _collect(self, asked: Sequence[StatementId], ready: Sequence[StatementId], report: VisitReport) -> None:
         wanted = set(ready) & set(asked)
