@@ -108,7 +108,7 @@ STREAMS = 2
 """Parallel streams of chunks in each direction of a visit. Where BBR is, one would do; of several, some carry while
 another one waits for a lost frame. What is under way on each when a contact ends is lost."""
 STREAM_AT_RECEIVER_SECONDS = 0.25
-"""A second stream to a receiver begins so late, a third one as much later, while there is something left to bring."""
+"""A second stream to a receiver begins so late, while there is something left to bring."""
 BATCH_SECONDS = 0.4
 """What a stream has asked for and not got is at most what it moves in so long."""
 FIRST_BATCH = 128 * KIB
