@@ -112,7 +112,7 @@ STREAM_AT_RECEIVER_SECONDS = 0.25
 BATCH_SECONDS = 0.4
 """What a stream has asked for and not got is at most what it moves in so long."""
 FIRST_BATCH = 128 * KIB
-MAX_BATCH = 1 * MIB
+MAX_BATCH = 320 * KIB
 LOW_SUPPLY = 64
 """Chunks that are left of a page of what is to be moved when the next one is listed."""
 COMMIT_SECONDS = 0.3

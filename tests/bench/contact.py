@@ -31,6 +31,8 @@ from tests.netns.harness import Lab, Radio, why_not
 from tests.processes import eventually
 
 PHOTO = 1_500_000
+TALLY = 2_000
+"""Bytes of the file of a tally, filled up with blanks."""
 APART_SECONDS = 6.0
 """Between two contacts: both ends have noticed by then that the link is dead, and kept what they had."""
 ENDS = "island", "ferry"
@@ -121,12 +123,12 @@ def make_packages(folder: Path, count: int) -> list[Package]:
         package.mkdir(parents=True)
         for photo in range(2):
             (package / f"{photo}.jpg").write_bytes(b"\xff\xd8\xff" + os.urandom(PHOTO - 3))
-        (package / "tally.json").write_text(json.dumps(_tally(), indent=8))
+        (package / "tally.json").write_text(json.dumps(_tally(), indent=8).ljust(TALLY))
     return [Package(one) for one in sorted(folder.iterdir())]
 
 
 def _tally() -> dict[str, object]:
-    return {"registered_voters": 300, "votes": {str(pair): 2 for pair in range(1, 100)}}
+    return {"registered_voters": 300, "votes": {str(pair): 2 for pair in range(1, 21)}}
 
 
 def compete(kind: type[Contestant], row: Row, folder: Path, order: str | None = None) -> Result:

@@ -72,8 +72,10 @@ class Relay(Contestant):
         for statement, name in rows:
             file = store / "objects" / name.hex()[:2] / name.hex()
             moments[statement] = max(moments.get(statement, 0.0), file.stat().st_ctime)
-        # A tally is in its statement, and as useful there as in a file of its own.
-        tallies = sum(one.tally.stat().st_size for one in self.other(end).packages[: int(statements)])
+        # A tally is in its statement, and as useful there as in a file of its own, but for the blanks.
+        tallies = sum(
+            len("".join(one.tally.read_text().split())) for one in self.other(end).packages[: int(statements)]
+        )
         return held_of(int(size) - own + tallies, list(moments.values()), int(statements))
 
 

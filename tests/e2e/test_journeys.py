@@ -65,7 +65,7 @@ def test_a_photo_that_was_cut_goes_on_from_there_with_another_carrier(world: Wor
     boat.stop()
     (bundle,) = boat.list()
     assert bundle["state"] == "partial"
-    assert size * 0.05 < bundle["bytes_held"] < size * 0.4  # less what was under way: at memory's speed, a window each
+    assert size * 0.15 < bundle["bytes_held"] < size * 0.4  # less what was under way on each stream
     ferry = world.box("ferry", "carrier", peers=[world.ports["island"]])
     ferry.start()
     holds(ferry, ("waiting", None))
