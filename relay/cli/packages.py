@@ -149,7 +149,7 @@ def list_bundles(home: Home, as_json: bool) -> None:
 
 
 async def _bundles(home: Home) -> list[Bundle]:
-    async with home.custody(reading=True) as custody:
+    async with home.custody(looking=True) as custody:
         return await custody.store.bundles()
 
 
@@ -165,7 +165,7 @@ def cat(home: Home, sha256: str) -> None:
 
 
 async def _object_path(home: Home, digits: str) -> Path:
-    async with home.custody(reading=True) as custody:
+    async with home.custody(looking=True) as custody:
         if len(digits) < 2 * HASH_SIZE:
             objects = {file.sha256: None for bundle in await custody.store.bundles() for file in bundle.files}
             digits = named_by(digits, objects).hex()

@@ -79,7 +79,7 @@ def export(home: Home, folder: Path, as_json: bool) -> None:
 
 async def _status(home: Home) -> dict[str, Any]:
     member = _receiver(home)
-    async with home.custody(reading=True) as custody:
+    async with home.custody(looking=True) as custody:
         document = await describe_receiver(home, member, custody)
         word = (await custody.store.notes()).get(SEQUENCING)
         return {**document, "sequencing": json.loads(word) if word else None}
@@ -87,7 +87,7 @@ async def _status(home: Home) -> dict[str, Any]:
 
 async def _report(home: Home) -> dict[str, Any]:
     member = _receiver(home)
-    async with home.custody(reading=True) as custody:
+    async with home.custody(looking=True) as custody:
         return await Reporter(home, member, custody).report()
 
 

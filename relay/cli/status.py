@@ -44,7 +44,7 @@ def status(home: Home, watch: bool, as_json: bool) -> None:
 
 async def _look(home: Home, show: Callable[[dict[str, Any]], None], *, again: bool) -> None:
     """Show a node's report; `again`, whenever it has changed."""
-    async with home.custody(reading=True) as custody:
+    async with home.custody(looking=True) as custody:
         shown: dict[str, Any] = {}
         while True:
             if await custody.store.refresh() is not Seen.NOTHING:

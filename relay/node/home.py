@@ -144,20 +144,29 @@ class Home:
             return False
 
     @asynccontextmanager
-    async def custody(self, config: Config | None = None, *, reading: bool = False) -> AsyncIterator[Custody]:
+    async def custody(
+        self, config: Config | None = None, *, reading: bool = False, looking: bool = False
+    ) -> AsyncIterator[Custody]:
         """The node's admission and store, loaded; closed on leaving.
 
         Who is only `reading` is let in on a disk that can only be read, as a failing card becomes; then nothing is
-        written. Raises `StoreError`, also where a store was made before and its catalogue is gone.
+        written. Who is only `looking` reads, and spares the set of all that is held, which only visits and exports
+        need. Raises `StoreError`, also where a store was made before and its catalogue is gone.
         """
         member = self.member()
         config = config or self.config()
         writable = self.writable()
-        if not (writable or reading):
+        if not (writable or reading or looking):
             raise self.read_only()
         known = self.store_mark.exists() or (self.public_folder / "checkpoint").exists()
         store = await open_store(
-            self.store_folder, self.public_folder, config, member.identity, known=known, reading=not writable
+            self.store_folder,
+            self.public_folder,
+            config,
+            member.identity,
+            known=known,
+            reading=not writable,
+            looking=looking,
         )
         try:
             if writable and config.database is None and not self.store_mark.exists():

@@ -13,11 +13,19 @@ from relay.trust.roles import Role
 
 
 async def open_store(
-    folder: Path, public: Path, config: Config, identity: Identity, *, known: bool = False, reading: bool = False
+    folder: Path,
+    public: Path,
+    config: Config,
+    identity: Identity,
+    *,
+    known: bool = False,
+    reading: bool = False,
+    looking: bool = False,
 ) -> Store:
     """Open a node's store, in `folder` or where `config` says; `public` is a folder for published files.
 
-    `known` says that a store was made in `folder` before, `reading` that its disk can only be read.
+    `known` says that a store was made in `folder` before, `reading` that its disk can only be read, `looking` that
+    nothing will be compared with another node.
 
     Raises `BadInput` for settings that do not fit together, and `StoreError`.
     """
@@ -38,6 +46,7 @@ async def open_store(
         public=public,
         known=known,
         reading=reading,
+        looking=looking,
     )
 
 

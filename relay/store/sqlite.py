@@ -57,6 +57,7 @@ class SqliteStore:
         shelf: FolderShelf,
         *,
         reading: bool = False,
+        looking: bool = False,
     ) -> None:
         self._folder = folder
         self._database = database
@@ -67,6 +68,7 @@ class SqliteStore:
         self._room = 0
         self._shelf = shelf
         self._reading = reading
+        self._looking = looking
         self._transfers = Transfers(database, content, keeps_all=rules.keeps_all)
         self._members = RecordSet()
         self._serial = 0
@@ -90,13 +92,15 @@ class SqliteStore:
         public: Path | None = None,
         known: bool = False,
         reading: bool = False,
+        looking: bool = False,
     ) -> SqliteStore:
         """Open the store in `folder`, making it where there is none, and mend what a crash left. Raises `StoreError`.
 
         `public` is the folder of published files, beside the store's where nothing else is said. `clock` (seconds since
         1970) only marks when receipts came and files were left behind. Where the store is `known` to have been made, or
         objects lie in it, a catalogue that is gone is an error: an empty one would begin a second history. With
-        `reading` nothing is written: for a disk that can only be read.
+        `reading` nothing is written: for a disk that can only be read. With `looking` the set of all members is left
+        unread, and `members` has only what comes later: for who shows what is held and compares it with nobody.
         """
         content = Content(folder)
         catalogue_file = folder / "catalogue.db"
@@ -116,9 +120,10 @@ class SqliteStore:
                 clock,
                 FolderShelf(public or folder.with_name("public")),
                 reading=reading,
+                looking=looking,
             )
             try:
-                if alone:
+                if alone and not looking:
                     await asyncio.to_thread(content.sync_names)
                     await store._mend()
                 content.share()
@@ -233,7 +238,8 @@ class SqliteStore:
 
     async def load(self, kind: Kind) -> list[bytes]:
         """See `Store`."""
-        rows = await self._database.rows("SELECT raw FROM records WHERE kind = ? ORDER BY number", (int(kind),))
+        sql = "SELECT raw FROM records WHERE kind = ? AND slot IS NOT NULL ORDER BY number"
+        rows = await self._database.rows(sql, (int(kind),))
         return [row[0] for row in rows]
 
     async def offered(self, ids: Sequence[RecordId]) -> list[RecordId]:
@@ -523,6 +529,13 @@ class SqliteStore:
         """Read the set, packed page by page: as rows, a million records would take several times its memory."""
         self._foreign_changes = await self._database.foreign_changes()
         newest = await self._database.row("SELECT coalesce(max(serial), 0) FROM journal")
+        if not self._looking:
+            self._members = await self._read_members()
+        # What changed while the pages were read is applied once more, in order.
+        self._serial = int(newest[0]) if newest else 0
+        await self._follow_journal()
+
+    async def _read_members(self) -> RecordSet:
         packed = bytearray()
         after = 0
         sql = "SELECT serial, kind, id, present FROM journal WHERE serial > ? ORDER BY serial LIMIT ?"
@@ -532,10 +545,7 @@ class SqliteStore:
                 if row[3]:
                     packed += key_of(row[1], row[2])
         items = (item_of(bytes(packed[at : at + KEY_SIZE])) for at in range(0, len(packed), KEY_SIZE))
-        self._members = await asyncio.to_thread(RecordSet, items)
-        # What changed while the pages were read is applied once more, in order.
-        self._serial = int(newest[0]) if newest else 0
-        await self._follow_journal()
+        return await asyncio.to_thread(RecordSet, items)
 
     async def _follow_journal(self, until: int | None = None) -> None:
         """Take in what was committed since, in the order of commits: by this process and by others. Nothing is left to

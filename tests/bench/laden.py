@@ -41,7 +41,7 @@ from relay.node.home import Home
 stage("importing what the command needs")
 async def main():
     home = Home(Path(sys.argv[1]))
-    async with home.custody() as custody:
+    async with home.custody(looking=True) as custody:
         stage("opening the store and its records")
         await status.describe_node(home, home.member(), custody)
         stage("asking for all that is shown")

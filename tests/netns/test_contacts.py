@@ -77,7 +77,9 @@ def test_two_islands_on_one_wifi_hold_each_others_packages_and_the_ferry_takes_b
     assert ferry.list() == []
     wifi.join(ferry_host)
     gets(ferry, *packages)
-    assert {peer["node"] for peer in ferry.status()["peers"]} == {island.home.name for island in islands}
+    names = {island.home.name for island in islands}
+    seen = lambda: {peer["node"] for peer in ferry.status()["peers"]} == names  # noqa: E731
+    eventually(seen, CONTACT_SECONDS, "the ferry's status names both islands")
 
 
 def test_a_node_that_was_met_before_is_visited_again_when_its_link_returns(lab: Lab, coast: Coast) -> None:

@@ -16,10 +16,10 @@ import pytest
 
 from relay.errors import DiskFull, StoreError
 from relay.records.identifiers import NodeId
-from relay.store.interface import State, Store
+from relay.store.interface import Seen, State, Store
 from relay.store.schema import VERSION
 from relay.store.sqlite import SqliteStore
-from tests.factory import object_of
+from tests.factory import make_revocations, object_of
 from tests.store_conformance import CHUNK, CarrierConformance, Cast, Opener, full, only_bundle, stage_all
 
 
@@ -341,3 +341,20 @@ def _complete_until(folder: Path, content: bytes, step: int) -> None:
         os._exit(0)
 
     asyncio.run(complete())
+
+
+async def test_who_only_looks_sees_all_without_reading_the_set(folder: Path, opener: Opener, cast: Cast) -> None:
+    daemon = await opener()
+    first, second = cast.statement(b"a"), cast.statement(b"b")
+    await daemon.add([first])
+    looking = await SqliteStore.open(
+        folder, own=None, quota_bytes=1 << 30, quota_statements=1_000, storage_limit=None, looking=True
+    )
+    try:
+        assert (len(looking.members), len(await looking.bundles())) == (0, 1)
+        await daemon.add([second, make_revocations(cast.election, 1)])
+        assert await looking.refresh() is Seen.RULES
+        assert await looking.bundles() == await daemon.bundles()
+        assert await looking.counts() == await daemon.counts()
+    finally:
+        await looking.close()
