@@ -98,6 +98,10 @@ CLAIM_SECONDS = 2.0
 """A claim without progress for so long is nobody's."""
 RECORDS_PAGE = 512
 """Ids of records asked for at a time."""
+FIRST_STATEMENTS = 4
+LAST_STATEMENTS = 64
+"""Of the statements of a visit to a neighbour: so many come before any content at least, and so many at most while the
+first content is on its way already. The link does not wait while they are judged."""
 INQUIRY_PAGE = 2_048
 MAX_INQUIRY_WAIT = 5.0
 MAX_NEWS_WAIT = 25.0

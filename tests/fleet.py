@@ -334,6 +334,34 @@ class Link:
         self.steps.append("CHUNK")
 
 
+class Late(Link):
+    """A contact over which no more statements come, once some came, until so many chunks have crossed."""
+
+    def __init__(self, host: Host, chunks: int) -> None:
+        super().__init__(host)
+        self._chunks = chunks
+        self._crossed = asyncio.Event()
+
+    async def get_records(self, ids: Sequence[RecordId]) -> Given:
+        """Pass on, late."""
+        await self._wait()
+        return await super().get_records(ids)
+
+    async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> Taken:
+        """Pass on, late."""
+        await self._wait()
+        return await super().put_records(records)
+
+    async def _wait(self) -> None:
+        if any(step.startswith("STATEMENT") for step in self.steps):
+            await self._crossed.wait()
+
+    def _cross(self, way: str, object_id: ObjectId, index: int) -> None:
+        super()._cross(way, object_id, index)
+        if len(self.crossed) == self._chunks:
+            self._crossed.set()
+
+
 class Cut(Link):
     """A contact that ends after so many chunks, of either way."""
 

@@ -872,6 +872,7 @@ class CarrierConformance(StoreConformance):
         await store.add([cast.statement(first), cast.statement(second)])
         assert len(await store.wants(10)) == 1, "both do not fit"
         await stage_all(store, first)
+        assert await store.wants(10) == [], "what is staged counts before it is committed"
         await store.commit_chunks()
         assert await store.wants(10) == []
         assert await store.stage_chunk(object_of(second), 0, second[:CHUNK]), "there is room for that"

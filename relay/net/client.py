@@ -61,7 +61,7 @@ class HttpPeer:
         self._warming: asyncio.Task[None] | None = None
         self._made = asyncio.Condition()
         self._calls = 0
-        """Calls under way that carry chunks."""
+        """Calls under way that carry records or chunks."""
         self._warm = 0
         """Connections that were made for such calls, and are ready."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=STALL_SECONDS)
@@ -120,14 +120,16 @@ class HttpPeer:
         """See `Peer`."""
         if not self._is_receiver():  # content is brought there, and never fetched
             self._warm_up()
-        body = await self._call(routes.GET_RECORDS, messages.encode_ids(ids), MAX_RECORDS_MESSAGE)
+        async with self._connection():
+            body = await self._call(routes.GET_RECORDS, messages.encode_ids(ids), MAX_RECORDS_MESSAGE)
         return Given.decode(body)
 
     async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> Taken:
         """See `Peer`."""
         if any(kind is Kind.STATEMENT and files_of(raw) for kind, raw in records):
             self._warm_up()
-        body = await self._call(routes.PUT_RECORDS, messages.encode_records(records), MAX_MESSAGE)
+        async with self._connection():
+            body = await self._call(routes.PUT_RECORDS, messages.encode_records(records), MAX_MESSAGE)
         return Taken.decode(body)
 
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
@@ -206,8 +208,8 @@ class HttpPeer:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[None]:
-        """Within it, a call that carries chunks. One goes over the connection that is there; others wait for those that
-        are being made, since making one more would take longer."""
+        """Within it, a call that carries records or chunks. One goes over the connection that is there; others wait for
+        those that are being made, since making one more would take longer."""
         async with self._made:
             await self._made.wait_for(
                 lambda: self._calls <= self._warm or self._warming is None or self._warming.done()

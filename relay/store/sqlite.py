@@ -66,6 +66,8 @@ class SqliteStore:
         self._storage_limit = storage_limit
         self._clock = clock
         self._room = 0
+        self._coming = 0
+        """Bytes of chunks that are being staged."""
         self._shelf = shelf
         self._reading = reading
         self._looking = looking
@@ -339,8 +341,13 @@ class SqliteStore:
         if self._room < len(data):
             return 0
         self._room -= len(data)
-        taken = await self._transfers.stage(object_id, index, data)
-        self._room += 0 if taken else len(data)
+        self._coming += len(data)
+        taken = 0
+        try:
+            taken = await self._transfers.stage(object_id, index, data)
+        finally:
+            self._coming -= len(data)
+            self._room += 0 if taken else len(data)
         return taken
 
     async def commit_chunks(self, since: int = 0) -> list[StatementId]:
@@ -579,9 +586,10 @@ class SqliteStore:
     async def _measure_room(self) -> int:
         """See how many bytes of content of others may still come, by the limit and by the disk. Chunks count from then
         on: whoever brings what was not asked for fills no disk either (promise 2)."""
-        room = bytes_free(self._folder) - DISK_RESERVE
+        room = bytes_free(self._folder) - DISK_RESERVE - self._coming
         if self._storage_limit is not None:
-            room = min(room, self._storage_limit - await self._bytes_held())
+            held = await self._bytes_held()
+            room = min(room, self._storage_limit - held - self._coming - self._transfers.uncommitted)
         self._room = room
         return room
 

@@ -76,6 +76,12 @@ class Transfers:
         self._writing: asyncio.Task[None] | None = None
         self._commits = SharedCommits(self._commit)
 
+    @property
+    def uncommitted(self) -> int:
+        """Bytes that are staged, and that the catalogue does not count yet."""
+        layouts = (one for layouts in self._layouts.values() for one in layouts if one.staged or one.committing)
+        return sum(bytes_of(one.size, one.staged | one.committing) for one in layouts)
+
     def forget(self) -> None:
         """The catalogue was changed by others than `commit`: ask it again. What is staged stays."""
         for object_id, layouts in list(self._layouts.items()):

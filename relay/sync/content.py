@@ -46,7 +46,10 @@ class Exchange:
         self._deadline = float("inf")
         self._arrival = Arrival(custody, claims, self._who, clock)
         self._fetching = asyncio.Event()
-        """Set when the first chunk is asked for, or none is."""
+        """Set when the first chunk is asked for, or there is none to ask for yet."""
+        self._told = asyncio.Event()
+        """Set when the last statements of the visit are there."""
+        self._in, self._out = (Supply(one, ahead=False) for one in (self._wanted_here(), self._wanted_there()))
         self._held_there: dict[ObjectId, Holding] = {}
         self._wants_there: list[Want] = []
 
@@ -59,12 +62,22 @@ class Exchange:
         self._wants_there = list(wants)
 
     async def with_neighbour(self) -> None:
-        """Bring and fetch at the same time. Raises what the peer raises, and what it deserves."""
+        """Bring and fetch at the same time, beside `all_told`. Raises what the peer raises, and what it deserves."""
         self._deadline = self._clock() + CONTENT_SECONDS
         try:
-            await together(self._fetch(Supply(self._wanted_here())), self._send(Supply(self._wanted_there())))
+            await together(self._fetch(self._in), self._send(self._out))
         finally:
             self._claims.release(self._who)
+
+    async def begun(self) -> None:
+        """Wait until a first chunk is asked for, where there is one: it takes the connection that is there."""
+        await self._fetching.wait()
+
+    async def all_told(self) -> None:
+        """Say that the last statements of the visit are there. Until then few objects are begun at a time: a
+        better one may be told of."""
+        self._told.set()
+        await together(self._in.more(), self._out.more())
 
     async def to_receiver(self) -> None:
         """Bring what a receiver lacks of the packages that wait here. One stream does for little; others help it while
@@ -88,7 +101,15 @@ class Exchange:
     async def _wanted_here(self) -> AsyncIterator[list[Chunk]]:
         """What is wanted here and held there: bundle by bundle."""
         tried: set[ObjectId] = set()
-        while wants := await self._store.wants(WANTS_PAGE, frozenset(tried)):
+        while True:
+            told = self._told.is_set()
+            wants = await self._store.wants(WANTS_PAGE if told else STREAMS, frozenset(tried))
+            if not wants and told:
+                return
+            if not wants:
+                self._fetching.set()
+                await self._told.wait()
+                continue
             tried.update(want.object for want in wants)
             unknown = [want.object for want in wants if want.object not in self._held_there]
             if unknown:
@@ -110,11 +131,18 @@ class Exchange:
         tried: dict[ObjectId, None] = {}
         if not self._wants_there:
             await self._fetching.wait()  # the connection that is free is for chunks first
-        while len(tried) < MAX_WANTS and (wants := self._wants_there or await self._peer.wants(list(tried))):
+        while len(tried) < MAX_WANTS:
+            told = self._told.is_set()
+            wants = self._wants_there or (await self._peer.wants(list(tried)) if told else [])
             self._wants_there = []
             fresh = [want for want in wants if want.object not in tried]
+            if not fresh and told:
+                return  # it wants no more, or says the same for ever
             if not fresh:
-                return  # it says the same for ever
+                await self._told.wait()
+                continue
+            if not told:
+                fresh = fresh[:STREAMS]
             tried.update(dict.fromkeys(want.object for want in fresh))
             held = {one.object: one for one in await self._store.holdings([want.object for want in fresh])}
             page: list[Chunk] = []

@@ -34,27 +34,37 @@ def chunks_of(object_id: ObjectId, size: int, bits: int) -> Iterator[Chunk]:
 
 
 class Supply:
-    """Chunks to move, best first. They are listed page by page, each page while some of the last one is left."""
+    """Chunks to move, best first. They are listed page by page, each while some of the last one is left; or, where not
+    `ahead`, when it is used up, until `more` is there to choose from."""
 
-    def __init__(self, pages: AsyncIterator[list[Chunk]]) -> None:
+    def __init__(self, pages: AsyncIterator[list[Chunk]], *, ahead: bool = True) -> None:
         self._pages = pages
+        self._low = LOW_SUPPLY if ahead else 1
         self._chunks: deque[Chunk] = deque()
         self._over = False
         self._listing = asyncio.Lock()
 
     async def draw(self) -> Chunk | None:
         """The next chunk, waited for while it is being listed; None when there are no more."""
-        if len(self._chunks) < LOW_SUPPLY and not self._over:
-            async with self._listing:
-                while len(self._chunks) < LOW_SUPPLY and not self._over:
-                    page = await anext(self._pages, None)
-                    self._over = page is None
-                    self._chunks.extend(page or ())
+        await self._list()
         return self._chunks.popleft() if self._chunks else None
+
+    async def more(self) -> None:
+        """Say that there is all to choose from, and list ahead from now on."""
+        self._low = LOW_SUPPLY
+        await self._list()
 
     def take(self, most: int) -> Chunk | None:
         """The next chunk if it is listed already and is of at most so many bytes."""
         return self._chunks.popleft() if self._chunks and self._chunks[0].length <= most else None
+
+    async def _list(self) -> None:
+        if len(self._chunks) < self._low and not self._over:
+            async with self._listing:
+                while len(self._chunks) < self._low and not self._over:
+                    page = await anext(self._pages, None)
+                    self._over = page is None
+                    self._chunks.extend(page or ())
 
 
 class Window:

@@ -14,7 +14,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from relay.errors import Refused
-from relay.limits import INQUIRY_PAGE, RECEIPT_PATIENCE, RECORDS_BATCH, RECORDS_PAGE
+from relay.limits import (
+    FIRST_STATEMENTS,
+    INQUIRY_PAGE,
+    LAST_STATEMENTS,
+    RECEIPT_PATIENCE,
+    RECORDS_BATCH,
+    RECORDS_PAGE,
+)
 from relay.records.identifiers import Kind, RecordId, StatementId, receipt_id
 from relay.store.interface import Outcome
 from relay.store.recordset import Item
@@ -65,18 +72,10 @@ class Visit:
         report = VisitReport(hello)
         self._content = Exchange(self._custody, self._peer, self._claims, self._clock, report)
         if hello.role is Role.RECEIVER:
-            await self._exchange_records(await self._compare_rules(), report)
-            await self._inquire(report)
+            await self._to_receiver(report)
         else:
             await self._compare(initiator, answer.compare)
-            await self._exchange_records(initiator, report)
-        if self._watch is not None:
-            await self._watch(self._custody, self._peer, hello)
-        if hello.role is Role.RECEIVER:
-            await self._content.to_receiver()
-            await self._await_receipts(report)
-        elif report.moved or not self._settled(hello):
-            await self._content.with_neighbour()
+            await self._with_neighbour(initiator, report)
         return report
 
     def _checked(self, hello: Hello, expected: Callable[[Hello], None] | None) -> Hello:
@@ -89,6 +88,31 @@ class Visit:
         if expected is not None:
             expected(hello)
         return hello
+
+    async def _to_receiver(self, report: VisitReport) -> None:
+        await self._exchange_ruling(await self._compare_rules(), report)
+        await self._inquire(report)
+        if self._watch is not None:
+            await self._watch(self._custody, self._peer, report.peer)
+        await self._content.to_receiver()
+        await self._await_receipts(report)
+
+    async def _with_neighbour(self, initiator: Initiator, report: VisitReport) -> None:
+        """Records before content, but for the last statements: while they are on their way, and judged, the content of
+        the others begins."""
+        await self._exchange_ruling(initiator, report)
+        # Receipts that came just now took statements out of the set: those need no carrying.
+        need, last_need = _cut(await self._unknown(initiator.need))
+        have, last_have = _cut(sorted(item for item in initiator.have if item[0] == Kind.STATEMENT))
+        await together(self._pull_records(need, report), self._push_records(have, report))
+
+        async def tell_the_rest() -> None:
+            await self._content.begun()
+            await together(self._pull_records(last_need, report), self._push_records(last_have, report))
+            await self._content.all_told()
+
+        if last_need or last_have or report.moved or not self._settled(report.peer):
+            await together(self._content.with_neighbour(), tell_the_rest())
 
     # -- records
 
@@ -104,17 +128,12 @@ class Visit:
         await self._compare(initiator, await self._peer.reconcile(initiator.start()))
         return initiator
 
-    async def _exchange_records(self, initiator: Initiator, report: VisitReport) -> None:
-        """Both ways at once: first what rules and what frees space, then statements."""
+    async def _exchange_ruling(self, initiator: Initiator, report: VisitReport) -> None:
+        """Both ways at once: what rules, and what frees space."""
         ruling = [item for item in initiator.need if item[0] != Kind.STATEMENT]
         await together(
             self._pull_records(self._chosen(ruling), report),
             self._push_records([item for item in initiator.have if item[0] != Kind.STATEMENT], report),
-        )
-        # Receipts that came just now took statements out of the set: those need no carrying.
-        await together(
-            self._pull_records(await self._unknown(initiator.need), report),
-            self._push_records([item for item in initiator.have if item[0] == Kind.STATEMENT], report),
         )
 
     def _chosen(self, need: Sequence[Item]) -> list[Item]:
@@ -188,3 +207,9 @@ class Visit:
     async def _collect(self, asked: Sequence[StatementId], ready: Sequence[StatementId], report: VisitReport) -> None:
         wanted = set(ready) & set(asked)
         await self._pull_records([(int(Kind.RECEIPT), receipt_id(one)) for one in sorted(wanted)], report)
+
+
+def _cut(statements: list[Item]) -> tuple[list[Item], list[Item]]:
+    """Those that come before any content, and the last ones."""
+    at = max(FIRST_STATEMENTS, len(statements) - LAST_STATEMENTS)
+    return statements[:at], statements[at:]

@@ -43,6 +43,18 @@ async def test_a_page_is_listed_while_some_of_the_last_one_is_left() -> None:
     assert pages.made == 4
 
 
+async def test_no_page_is_listed_ahead_until_there_is_all_to_choose_from() -> None:
+    pages = Pages(chunks(0, 2), chunks(100, 1), chunks(200, 1))
+    supply = Supply(pages(), ahead=False)
+    assert await supply.draw() == chunks(0, 1)[0]
+    assert supply.take(CHUNK) == chunks(1, 1)[0]
+    assert supply.take(CHUNK) is None
+    assert (await supply.draw(), pages.made) == (chunks(100, 1)[0], 2)
+    await supply.more()
+    assert pages.made == 3
+    assert supply.take(CHUNK) == chunks(200, 1)[0]
+
+
 async def test_streams_draw_each_chunk_once_and_in_order() -> None:
     supply = Supply(Pages(chunks(0, 10), chunks(10, 90))())
     drawn: list[int] = []

@@ -7,12 +7,12 @@ import asyncio
 import pytest
 
 from relay.errors import Malformed, Refused, Unreachable
-from relay.limits import CONTENT_SECONDS, MAX_FILES, MAX_WANTS, STREAMS
+from relay.limits import CONTENT_SECONDS, FIRST_STATEMENTS, LAST_STATEMENTS, MAX_FILES, MAX_WANTS, STREAMS
 from relay.store.interface import State
 from relay.sync import content as exchange
 from relay.sync.messages import Inquiry
 from tests.factory import make_file, make_statement, object_of
-from tests.fleet import CHUNK, Cut, CutCalls, Fleet, Link, Ship
+from tests.fleet import CHUNK, Cut, CutCalls, Fleet, Late, Link, Ship
 
 SIZE = 12 * CHUNK + 5
 CHUNKS = 13
@@ -41,6 +41,32 @@ async def test_receipts_and_notices_before_statements_before_content(fleet: Flee
     assert {"CHECKPOINT", "RECEIPT", "STATEMENT"} <= set(order)
     assert await island.state(delivered) is State.DELIVERED
     assert await boat.state(fresh) is await island.state(mine) is State.WAITING
+
+
+@pytest.mark.parametrize("pull", [True, False], ids=["fetched", "brought"])
+async def test_content_does_not_wait_for_the_last_statements(fleet: Fleet, pull: bool) -> None:
+    """They are judged while the link works. Of what is told of meanwhile, the best goes next."""
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    count = FIRST_STATEMENTS + 6
+    statements = [await island.submit(fleet.content(4 * CHUNK), form=f"form-{place}") for place in range(count)]
+    begun = STREAMS * 4  # chunks of two objects
+    link = Late(island.host(boat) if pull else boat.host(island), begun)
+    await (boat if pull else island).visit(link)
+    kinds = [step.partition(" ")[0] for step in link.steps if not step.startswith(("NOTICE", "CHECKPOINT"))]
+    first = kinds.index("CHUNK")
+    assert kinds[:first] == ["STATEMENT"] * FIRST_STATEMENTS
+    assert begun <= kinds[first:].index("STATEMENT") < 2 * begun, "little is begun until all is told"
+    assert {await boat.state(one) for one in statements} == {State.WAITING}
+
+
+async def test_many_statements_come_before_any_content(fleet: Fleet) -> None:
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    for place in range(LAST_STATEMENTS + 10):
+        await island.submit(fleet.content(1), form=f"form-{place}")
+    link = Link(island.host(boat))
+    await boat.visit(link)
+    kinds = [step.partition(" ")[0] for step in link.steps]
+    assert kinds[: kinds.index("CHUNK")].count("STATEMENT") >= 10
 
 
 async def test_whole_packages_before_many_halves(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
