@@ -220,8 +220,9 @@ class Nncp(Contestant):
 
     def held(self, end: End) -> Held:
         tossed = self._arrived(end, end.folder / "in", r"^$")
-        spooled = sum(size_of(path) for path in (end.folder / "spool").glob("*/rx/*"))
-        return replace(tossed, bytes=tossed.bytes + spooled)
+        # A neighbour's spool stands under its id, and under its name as a link.
+        spooled = {path.resolve() for path in (end.folder / "spool").glob("*/rx/*") if path.is_file()}
+        return replace(tossed, bytes=tossed.bytes + sum(size_of(path) for path in spooled))
 
     def _prepare(self, end: End) -> str:
         (end.folder / "spool").mkdir(parents=True)
