@@ -110,6 +110,7 @@ class Contacts:
         self._present: Counter[NodeId] = Counter()
         """Calls under way, of visits here."""
         self._notes: set[asyncio.Task[None]] = set()
+        custody.news.heard_by.append(self._wake)
 
     # -- who is there
 
@@ -194,6 +195,7 @@ class Contacts:
 
     async def close(self) -> None:
         """End all contacts."""
+        self._custody.news.heard_by.remove(self._wake)
         tasks = [*self._notes, *(one.task for one in self._neighbours.values() if one.task is not None)]
         self._neighbours.clear()
         for task in tasks:
@@ -267,17 +269,18 @@ class Contacts:
                 if wait <= 0 or neighbour.gone:
                     return
                 neighbour.changed.clear()
-                news = asyncio.create_task(self._custody.news.wait(heard, wait))
-                changed = asyncio.create_task(neighbour.changed.wait())
-                try:
-                    await asyncio.wait((news, changed), timeout=wait, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    news.cancel()
-                    changed.cancel()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await neighbour.changed.wait()
         finally:
             if calling is not None:
                 calling.cancel()
                 await asyncio.gather(calling, return_exceptions=True)
+
+    def _wake(self) -> None:
+        """Something new came here: whoever is followed may be due now."""
+        for neighbour in self._neighbours.values():
+            neighbour.changed.set()
 
     async def _listen(self, neighbour: Neighbour, peer: HttpPeer) -> None:
         """Keep a call for the neighbour's news open, so that it is visited when it has some, or is missed at once.

@@ -176,7 +176,7 @@ class Exchange:
 
     async def _fetch(self, supply: Supply) -> None:
         try:
-            await _in_streams(lambda: self._fetch_stream(supply))
+            await _in_streams(supply, self._fetch_stream)
         finally:
             self._fetching.set()
             await self._arrival.finish()
@@ -223,7 +223,7 @@ class Exchange:
     # -- bringing
 
     async def _send(self, supply: Supply) -> None:
-        await _in_streams(lambda: self._send_stream(supply))
+        await _in_streams(supply, self._send_stream)
 
     async def _send_stream(self, supply: Supply) -> None:
         while (first := await supply.draw()) and not self._is_over():
@@ -258,5 +258,7 @@ class Exchange:
         return self._report.peer.node in self._custody.admission.revoked
 
 
-async def _in_streams(stream: Callable[[], Coroutine[None, None, None]]) -> None:
-    await together(*(stream() for _ in range(STREAMS)))
+async def _in_streams(supply: Supply, stream: Callable[[Supply], Coroutine[None, None, None]]) -> None:
+    """Move what there is over several streams; most visits have nothing to move, and open none."""
+    if not await supply.is_empty():
+        await together(*(stream(supply) for _ in range(STREAMS)))

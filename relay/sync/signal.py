@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 
 class Signal:
@@ -10,6 +11,8 @@ class Signal:
 
     def __init__(self, first: int = 0) -> None:
         self.count = first
+        self.heard_by: list[Callable[[], None]] = []
+        """Who is told of each ring at once: whoever waits for more than one thing."""
         self._event = asyncio.Event()
 
     def ring(self) -> None:
@@ -17,6 +20,8 @@ class Signal:
         self.count += 1
         self._event.set()
         self._event = asyncio.Event()
+        for hear in self.heard_by:
+            hear()
 
     async def wait(self, heard: int, seconds: float | None = None) -> int:
         """Return when `count` has passed `heard`, or after so many seconds; the count then."""

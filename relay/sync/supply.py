@@ -54,6 +54,11 @@ class Supply:
         self._low = LOW_SUPPLY
         await self._list()
 
+    async def is_empty(self) -> bool:
+        """Whether there is nothing to move, once the first page is listed."""
+        await self._list()
+        return not self._chunks
+
     def take(self, most: int) -> Chunk | None:
         """The next chunk if it is listed already and is of at most so many bytes."""
         return self._chunks.popleft() if self._chunks and self._chunks[0].length <= most else None

@@ -104,11 +104,11 @@ class Visit:
         # Receipts that came just now took statements out of the set: those need no carrying.
         need, last_need = _cut(await self._unknown(initiator.need))
         have, last_have = _cut(sorted(item for item in initiator.have if item[0] == Kind.STATEMENT))
-        await together(self._pull_records(need, report), self._push_records(have, report))
+        await self._both_ways(need, have, report)
 
         async def tell_the_rest() -> None:
             await self._content.begun()
-            await together(self._pull_records(last_need, report), self._push_records(last_have, report))
+            await self._both_ways(last_need, last_have, report)
             await self._content.all_told()
 
         if last_need or last_have or report.moved or not self._settled(report.peer):
@@ -131,10 +131,12 @@ class Visit:
     async def _exchange_ruling(self, initiator: Initiator, report: VisitReport) -> None:
         """Both ways at once: what rules, and what frees space."""
         ruling = [item for item in initiator.need if item[0] != Kind.STATEMENT]
-        await together(
-            self._pull_records(self._chosen(ruling), report),
-            self._push_records([item for item in initiator.have if item[0] != Kind.STATEMENT], report),
-        )
+        given = [item for item in initiator.have if item[0] != Kind.STATEMENT]
+        await self._both_ways(self._chosen(ruling), given, report)
+
+    async def _both_ways(self, taken: Sequence[Item], given: Sequence[Item], report: VisitReport) -> None:
+        if taken or given:
+            await together(self._pull_records(taken, report), self._push_records(given, report))
 
     def _chosen(self, need: Sequence[Item]) -> list[Item]:
         """What to take of what the peer offers, in the order of kinds: nothing that was refused before."""

@@ -116,3 +116,10 @@ async def test_a_chunk_larger_than_any_window_gets_through() -> None:
     await window.open(10 * MAX_BATCH)
     window.came(10 * MAX_BATCH)
     await window.open(10 * MAX_BATCH)
+
+
+async def test_a_look_at_whether_there_is_anything_takes_nothing_away() -> None:
+    supply = Supply(Pages(chunks(0, 2))())
+    assert not await supply.is_empty()
+    assert [await supply.draw() for _ in range(3)] == [*chunks(0, 2), None]
+    assert await Supply(Pages([])()).is_empty()
