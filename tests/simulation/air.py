@@ -54,7 +54,8 @@ class Link:
     stalls: float = 0.0
     """How likely it is that a message hangs for seconds."""
     up: bool = True
-    _waiting: dict[asyncio.Future[Any], None] = field(default_factory=dict)
+    _waiting: dict[asyncio.Future[Any], asyncio.TimerHandle] = field(default_factory=dict)
+    """Who waits for an answer, and when that is given up. Whoever failed meanwhile is in it until then."""
     _over: asyncio.Event = field(default_factory=asyncio.Event)
 
     def cut(self) -> None:
@@ -78,9 +79,7 @@ class Link:
         """
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        self._waiting[future] = None
-        timer = loop.call_later(patience + size / self.speed, fail, future)
-        future.add_done_callback(lambda done: self._settled(done, timer))
+        self._waiting[future] = loop.call_later(patience + size / self.speed, self._give_up, future)
         if self.up:
             self._send(size, lambda: act(future))
         else:
@@ -89,11 +88,19 @@ class Link:
 
     def reply(self, size: int, future: asyncio.Future[T], answer: T) -> None:
         """Bring so many bytes back, and with them the answer."""
-        self._send(size, lambda: _succeed(future, answer))
+        self._send(size, lambda: self.settle(future, answer))
+
+    def settle(self, future: asyncio.Future[T], answer: T) -> None:
+        """The answer is there."""
+        timer = self._waiting.pop(future, None)
+        if timer is not None:
+            timer.cancel()
+        if not future.done():
+            future.set_result(answer)
 
     async def carry(self, size: int) -> None:
         """Bring so many bytes across. Raises `Unreachable`."""
-        await self.ask(size, STALL_SECONDS, lambda future: _succeed(future, None))
+        await self.ask(size, STALL_SECONDS, lambda future: self.settle(future, None))
 
     def _send(self, size: int, arrive: Callable[[], None]) -> None:
         seconds = self.latency + size / self.speed
@@ -110,14 +117,9 @@ class Link:
         if self.up:
             arrive()
 
-    def _settled(self, future: asyncio.Future[Any], timer: asyncio.TimerHandle) -> None:
-        timer.cancel()
+    def _give_up(self, future: asyncio.Future[Any]) -> None:
         self._waiting.pop(future, None)
-
-
-def _succeed(future: asyncio.Future[T], answer: T) -> None:
-    if not future.done():
-        future.set_result(answer)
+        fail(future)
 
 
 def fail(future: asyncio.Future[Any], error: RelayError | None = None) -> None:

@@ -9,15 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
+from types import FunctionType
+from typing import cast
 from unittest.mock import patch
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from relay.limits import MAX_CBOR_DEPTH
 from relay.log.note import check, parse_note
+from relay.records import encoding
 from relay.records.cose import Sign1
 from relay.records.notice import read_notice
 from relay.records.receipt import read_receipt
-from relay.records.statement import read_statement
+from relay.records.statement import files_of, read_statement
 from relay.trust.certificates import Identity, check_issued, read_certificate
 
 _MOST = 1 << 14
@@ -32,9 +36,13 @@ class Memory:
             "relay.trust.admission.read_receipt": read_receipt,
             "relay.trust.admission.read_notice": read_notice,
             "relay.trust.admission.read_certificate": read_certificate,
+            "relay.sync.host.files_of": files_of,
             **{f"relay.trust.{module}.parse_note": parse_note for module in ("admission", "heads", "witness")},
         }
-        self._patches = [(name, lru_cache(_MOST)(function)) for name, function in readers.items()]
+        self._patches: dict[str, Callable[..., object]] = {
+            name: lru_cache(_MOST)(function) for name, function in readers.items()
+        }
+        self._patches["relay.records.encoding._check"] = _walk_once()
         self._verified: dict[tuple[object, ...], None] = {}
         """Signatures that hold."""
         self._verify: Callable[[Sign1, Ed25519PublicKey, bytes | None], None] = Sign1.verify
@@ -59,7 +67,7 @@ class Memory:
             memory._recall((der, root.certificate), lambda: check_issued(der, root))
 
         with ExitStack() as stack:
-            for name, function in self._patches:
+            for name, function in self._patches.items():
                 stack.enter_context(patch(name, function))
             stack.enter_context(patch.object(Sign1, "verify", verify))
             stack.enter_context(patch("relay.trust.admission.check_issued", check_certificate))
@@ -74,3 +82,18 @@ class Memory:
         if len(self._verified) >= _MOST:
             self._verified.clear()
         self._verified[asked] = None
+
+
+def _walk_once() -> Callable[[bytes, int, int], int]:
+    """The walk through a CBOR document, which greetings, calls and records take again and again: of each document
+    once. What it says within itself is not asked of the memory: it walks in a namespace of its own."""
+    apart = dict(vars(encoding))
+    for name in ("_check", "_check_map"):
+        apart[name] = FunctionType(apart[name].__code__, apart, name)
+    walk = cast(Callable[[bytes, int, int], int], apart["_check"])
+    end_of = lru_cache(_MOST)(lambda data: walk(data, 0, MAX_CBOR_DEPTH))
+
+    def check(data: bytes, at: int, depth: int) -> int:
+        return end_of(data) if at == 0 and depth == MAX_CBOR_DEPTH else walk(data, at, depth)
+
+    return check

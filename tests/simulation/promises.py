@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from relay.log.checkpoint import parse_checkpoint
@@ -342,6 +343,7 @@ def _bits(bits: int) -> Iterator[int]:
     return (index for index in range(bits.bit_length()) if bits >> index & 1)
 
 
+@lru_cache(maxsize=1 << 12)
 def _tree(checkpoint: bytes) -> tuple[int, bytes]:
     tree = parse_checkpoint(parse_note(checkpoint))
     return tree.size, tree.root

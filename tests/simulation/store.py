@@ -283,6 +283,9 @@ class MemoryStore:
     async def commit_chunks(self, since: int = 0) -> list[StatementId]:
         """See `Store`."""
         self.handle.check()
+        if not (since or self._staged or self._committing):
+            await asyncio.sleep(0)
+            return []
         return await self._commits.join(since)
 
     async def adopt(self, object_id: ObjectId, source: Path) -> bool:
