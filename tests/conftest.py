@@ -1,9 +1,12 @@
-"""Fixtures that several rooms of tests share."""
+"""Fixtures that several rooms of tests share, and what continuous integration may not skip."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+import re
+from collections.abc import AsyncIterator, Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -14,6 +17,8 @@ from tests.fleet import Fleet
 settings.register_profile("relay", deadline=None)
 settings.load_profile("relay")
 
+_INSTALLABLE = re.compile(r"apt-get install|pip install")
+
 
 @pytest.fixture
 async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
@@ -21,3 +26,20 @@ async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
     fleet = Fleet(tmp_path)
     yield fleet
     await fleet.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With `CI` set, a test that is skipped for want of something that can be installed has failed, and so has one that
+    is marked `ci`, whatever it wants: a skip that nobody reads would hide that it never runs."""
+    report = yield
+    reason = _reason(report.longrepr) if report.skipped and not hasattr(report, "wasxfail") else ""
+    wanted = item.get_closest_marker("ci") is not None or _INSTALLABLE.search(reason)
+    if reason and wanted and os.environ.get("CI"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} is not to be skipped here (CI is set; see .ci/run): {reason}"
+    return report
+
+
+def _reason(skipped: Any) -> str:
+    return str(skipped[2]) if isinstance(skipped, tuple) else str(skipped)

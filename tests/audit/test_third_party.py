@@ -40,7 +40,10 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The client, built."""
     go = shutil.which("go")
     if go is None or not all((_GOPATH / "src" / one).is_dir() for one in _NEEDED):
-        pytest.skip("Go and the packages that the client needs are not installed (see above)")
+        pytest.skip(
+            "Go or what the client needs is missing: "
+            "apt-get install golang-go golang-golang-x-mod-dev golang-github-fxamacker-cbor-dev"
+        )
     folder = tmp_path_factory.mktemp("client")
     environment = {"GO111MODULE": "off", "GOPATH": str(_GOPATH), "GOCACHE": str(folder / "cache"), "GOFLAGS": "-p=1"}
     command: list[str | Path] = [go, "build", "-o", folder / "client", _SOURCE]

@@ -135,7 +135,7 @@ def make_election(root: Root) -> None:
     secret = {"RELAY_PASSPHRASE": PASSPHRASE}
     office = ("/tmp/office", "--election", "debian-2024", "--register", "/tmp/register.csv")
     root.run("relay", "authority", "init", *office, env=secret)
-    roles = {RECEIVER: ("receiver",), ISLAND: ("operator", "--tps", TPS)}
+    roles = {RECEIVER: ("receiver", "--url", "https://127.0.0.1:8470"), ISLAND: ("operator", "--tps", TPS)}
     for number, (home, role) in enumerate(roles.items()):
         root.relay("init", home, "--name", role[0])
         enrolment = f"/tmp/enrolment-{number}.pem"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import bagit  # type: ignore[import-untyped]
 import pytest
@@ -95,12 +96,19 @@ def test_the_reports(world: World) -> None:
         report = administer(receiver, "report", "--json").json()
         assert report["summary"]["stations_complete"] == 1
         assert report["summary"]["forms_arrived"] == 2
-        device = next(one for one in report["nodes"] if one["node"] == "pulau")
-        assert device["statements"] == 2 and device["last_visit"] is not None
+        # Who visited is noted beside the visit: what it brought does not wait for that.
+        eventually(lambda: device_of(receiver)["last_visit"], 30, "the device's visit is noted")
+        assert device_of(receiver)["statements"] == 2
         table = administer(receiver, "report", "--csv").text.splitlines()
         assert len(table) == report["summary"]["forms"] + 1
         assert "2 of" in administer(receiver, "report").text
         assert administer(receiver, "report", "--json", "--csv", check=False).status == 2
+
+
+def device_of(receiver: NodeBox) -> dict[str, Any]:
+    """What the receiver reports of the device."""
+    nodes: list[dict[str, Any]] = administer(receiver, "report", "--json").json()["nodes"]
+    return next(one for one in nodes if one["node"] == "pulau")
 
 
 def check(bag: Path) -> None:

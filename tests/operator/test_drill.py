@@ -145,7 +145,9 @@ def refuse_a_picture(page: Page, folder: Path) -> None:
     """What is no picture is refused, and the page says so."""
     (folder / "note.jpg").write_text("no picture at all")
     page.locator("#gallery").set_input_files(folder / "note.jpg")
-    expect(page.locator("#said")).to_contain_text(page.locator("#uploads").get_attribute("data-failed") or "?")
+    words = page.locator("#copying").get_attribute("data-failed")
+    assert words, "the page has no words for a picture that is none"
+    expect(page.locator("#said")).to_contain_text(words)
 
 
 def break_an_upload(page: Page, photo: Path) -> None:

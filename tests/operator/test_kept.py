@@ -214,11 +214,13 @@ def test_a_phone_that_is_paired_anew_goes_on_where_it_was(island: Island, phone:
     to_step(phone, "numbers")
     (one,) = island.box.relay("pair", "--list", "--json").json()
     island.box.relay("pair", "--unpair", one["id"])
+    phone.clock.install()
     phone.locator("#voters").fill("101")
     expect(phone.locator("#unpaired")).to_contain_text("Ponsel ini tidak lagi dipasangkan")
+    phone.clock.pause_at(phone.evaluate("Date.now()") + 1_000)  # no time passes in which it might try by itself
     second = phone.context.new_page()
     island.pair(second)
-    expect(phone.locator("#kept")).to_have_text("Tersimpan di kotak")
+    expect(phone.locator("#kept")).to_have_text("Tersimpan di kotak", timeout=30_000)
     expect(phone.locator("#unpaired")).to_be_hidden()
 
 

@@ -238,8 +238,8 @@ class Migrate(Work):
         self._template = template
 
     async def run(self, folder: Path, turn: int, tell: Tell) -> None:
-        schema.MIGRATIONS = (*schema.MIGRATIONS[:1], "".join(self.STEPS))
-        schema.VERSION = 2
+        schema.MIGRATIONS = (*schema.MIGRATIONS, "".join(self.STEPS))
+        schema.VERSION = len(schema.MIGRATIONS)
         for number in itertools.count():
             home = new_home(self._template, folder / f"node-{turn}-{number}")
             tell("made", home.name)
@@ -254,9 +254,9 @@ class Migrate(Work):
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             new = connection.execute("SELECT count(*) FROM sqlite_schema WHERE name LIKE 'copy%'").fetchone()[0]
             connection.close()
-            if (version, new) not in {(1, 0), (2, len(self.STEPS))}:
+            if (version, new) not in {(schema.VERSION, 0), (schema.VERSION + 1, len(self.STEPS))}:
                 raise Violation(f"a migration stopped half way: version {version}, {new} new tables")
-            if ["migrated", name] in told and version != 2:
+            if ["migrated", name] in told and version == schema.VERSION:
                 raise Violation(f"the migration of {name} is undone")
 
 

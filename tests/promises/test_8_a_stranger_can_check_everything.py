@@ -28,7 +28,7 @@ from tests.fleet import Fleet, Ship
 def run(*command: str | Path) -> str:
     """Run a public tool; what it says. Skips where it is not installed."""
     if shutil.which(str(command[0])) is None:
-        pytest.skip(f"{command[0]} is not installed")
+        pytest.skip(f"{command[0]} is missing: apt-get install coreutils openssl")
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 

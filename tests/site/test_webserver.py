@@ -85,7 +85,7 @@ def recipes(page: str) -> list[str]:
 async def nginx(folder: Path, http: str) -> AsyncIterator[None]:
     """nginx with this within its `http`."""
     if NGINX is None:
-        pytest.skip("nginx is not installed (Debian: nginx-light)")
+        pytest.skip("nginx is missing: apt-get install nginx-light")
     folder.mkdir()
     paths = "".join(
         f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

@@ -152,7 +152,7 @@ async def test_alerts_and_docs_speak_of_metrics_that_there_are(fleet: Fleet) -> 
 def test_the_alerts_are_rules_that_prometheus_takes() -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
-        pytest.skip("promtool is not installed (Debian: prometheus)")
+        pytest.skip("promtool is missing: apt-get install prometheus")
     for command, file in (("check", "alerts.rules.yml"), ("test", "alerts.tests.yml")):
         done = subprocess.run(
             [promtool, command, "rules", str(DOCS / file)], check=False, capture_output=True, text=True

@@ -18,7 +18,7 @@ NEWER_THAN_SOME = ("RestartSteps", "RestartMaxDelaySec")
 
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None,
-    reason="systemd-analyze is missing; `apt install systemd` enables this test",
+    reason="systemd-analyze is missing: apt-get install systemd",
 )
 
 

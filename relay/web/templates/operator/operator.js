@@ -10,7 +10,29 @@
   document.documentElement.classList.add("js");
 
   const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
-  const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
+  // -- what waits goes on at once when there is a reason: the page is looked at again, or another page of this phone was
+  // let in, which tells the others (by the storage's event, which keeps no page out of the browser's memory for "back")
+  let reasons = 0;
+  const waiting = new Set();
+  const goOn = () => {
+    reasons += 1;
+    for (const one of waiting) one();
+  };
+  const wait = (ms) => new Promise((done) => {
+    const end = () => {
+      waiting.delete(end);
+      clearTimeout(timer);
+      done();
+    };
+    const timer = setTimeout(end, ms);
+    waiting.add(end);
+  });
+  addEventListener("storage", (event) => { if (event.key === "relay-let-in") goOn(); });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) goOn(); });
+  try {
+    if (body.dataset.token) localStorage.setItem("relay-let-in", String(Math.random()));
+  } catch (error) { /* a browser that stores nothing: they go on by themselves after a while */ }
 
   // A request that is given up after a while; a lost connection shows, and its end, too.
   const ask = async (url, options = {}, patience = 15000) => {
@@ -92,7 +114,7 @@
   };
   const follow = async () => {
     for (;;) {
-      await pause(4000);
+      await wait(4000);
       if (!document.hidden) await refresh();
     }
   };
@@ -121,7 +143,7 @@
     }
     return flags.sort();
   };
-  globalThis.relay = { call, check, fill, pause, problemOf, refresh };
+  globalThis.relay = { call, check, fill, problemOf, refresh, wait };
 
   // -- numbers
   const numbers = document.getElementById("tally");
@@ -149,14 +171,13 @@
     const changed = new Map();
     const again = document.getElementById("again");
     let saving = false;
-    let soon;
     const keep = (options) => call(numbers.action, { method: "POST", body: new URLSearchParams([...changed]), ...options });
     const save = async () => {
       if (saving) return;
       saving = true;
-      clearTimeout(soon);
       while (changed.size) {
         const now = new Map(changed);
+        const before = reasons;
         kept.textContent = numbers.dataset.saving;
         again.hidden = true;
         try {
@@ -165,9 +186,12 @@
             kept.textContent = (await problemOf(response)).text;
             again.hidden = false;
             // What the box said of this very form does not change by asking again.
-            if (![400, 404, 409].includes(response.status)) soon = setTimeout(save, 5000);
-            else if (response.status !== 400) again.onclick = () => location.reload();
-            break;
+            if ([400, 404, 409].includes(response.status)) {
+              if (response.status !== 400) again.onclick = () => location.reload();
+              break;
+            }
+            if (reasons === before) await wait(5000);
+            continue;
           }
           for (const [name, text] of now) {
             numbers.elements[`was-${name}`].value = text; // so that the form brings it no second time
@@ -175,19 +199,21 @@
           }
           kept.textContent = numbers.dataset.saved;
         } catch (error) {
-          await pause(2000);
+          if (reasons === before) await wait(2000);
         }
       }
       saving = false;
     };
-    again.onclick = save;
+    const saveNow = () => { goOn(); save(); };
+    again.onclick = saveNow;
+    let soon;
 
     numbers.addEventListener("input", (event) => {
       if (!event.target.name) return;
       show();
       changed.set(event.target.name, event.target.value);
       clearTimeout(soon);
-      soon = setTimeout(save, 400);
+      soon = setTimeout(saveNow, 400);
     });
     numbers.elements.pairs.addEventListener("change", () => numbers.querySelector("[name=apply]").click());
     numbers.addEventListener("keydown", (event) => {

@@ -4,7 +4,7 @@
 "use strict";
 
 (() => {
-  const { call, fill, pause, problemOf, refresh } = globalThis.relay;
+  const { call, fill, problemOf, refresh, wait } = globalThis.relay;
   if (!document.body.dataset.token) return;
   const BLOCK = 256 * 1024;
   const strip = document.getElementById("copying");
@@ -222,7 +222,7 @@
     if (working) return;
     working = true;
     told = false;
-    for (let wait = 500; going().length; ) {
+    for (let patience = 500; going().length; ) {
       let moved = false;
       try {
         for (const draft of new Set(going().map((one) => one.draft))) {
@@ -233,9 +233,9 @@
         for (const one of going()) show(one, say.waits);
       }
       if (!moved && going().length) {
-        await pause(wait);
-        wait = Math.min(wait * 2, 5000);
-      } else wait = 500;
+        await wait(patience);
+        patience = Math.min(patience * 2, 5000);
+      } else patience = 500;
     }
     working = false;
     await settle();
