@@ -7,6 +7,9 @@ an error is shown.
 
 from __future__ import annotations
 
+REVOKED = "revoked"
+"""The reason of a refusal because the office revoked the signer's, or the visitor's, key."""
+
 
 class RelayError(Exception):
     """Base of every error a user may meet.
@@ -64,9 +67,12 @@ class Refused(RelayError):
         reason: str,
         what: str,
         advice: str = "Nothing was changed; tell the election office if this is unexpected.",
+        evidence: bytes = b"",
     ) -> None:
+        """`evidence`: a record that proves it to whoever is refused, such as the notice of a revocation."""
         super().__init__(what, advice)
         self.reason = reason
+        self.evidence = evidence
 
     @property
     def foreign(self) -> bool:

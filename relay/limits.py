@@ -128,7 +128,8 @@ CONTENT_SECONDS = 20.0
 MAX_CHUNK = 256 * KIB
 """Bytes of the content of one frame."""
 MAX_CALLS_PER_PEER = 16
-MAX_PROBLEM = 16 * KIB
+MAX_PROBLEM = 16 * KIB + MAX_RECORD * 4 // 3 + 4
+"""An error's words, and the record that proves it, in base 64."""
 HANDSHAKE_SECONDS = 5.0
 CONNECT_SECONDS = 3.0
 STALL_SECONDS = 5.0
@@ -143,6 +144,8 @@ CHUNKS_SECONDS = 60.0
 `CONTENT_SECONDS`."""
 
 # Node
+MAX_BACKUP_LIST = 64 * MIB
+"""What a backup says of itself: a line for each small file."""
 MAX_CONFIG = 64 * KIB
 MAX_PEERS = 256
 DEFAULT_RETENTION = 90 * 86_400

@@ -29,6 +29,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("relay.cli.doctor:doctor", "Check this node: what is wrong and what to do."),
     "export": ("relay.cli.byhand:export", "Write bundles, receipts and notices to a stick or card."),
     "import": ("relay.cli.byhand:import_", "Take in a stick, a card or a revocation file."),
+    "backup": ("relay.cli.backup:backup", "Copy this node to a folder, also while its daemon runs."),
+    "restore": ("relay.cli.backup:restore", "Make a node of its backup."),
     "verify": ("relay.cli.verify:verify", "Check an exported bundle or receipt offline."),
     "audit": ("relay.cli.audit:audit", "Check a published log whole, trusting nobody."),
     "receiver": (

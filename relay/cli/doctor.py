@@ -16,6 +16,7 @@ import click
 
 from relay.cli.language import told, told_in_parts
 from relay.cli.options import home_option, json_option, print_json
+from relay.cli.status import REVOKED_ADVICE
 from relay.cli.terminal import paint
 from relay.errors import RelayError, Unreachable
 from relay.limits import GIB, MIB
@@ -23,9 +24,11 @@ from relay.net.client import HttpPeer
 from relay.net.interfaces import list_interfaces
 from relay.net.sockets import listen
 from relay.net.tls import client_context
+from relay.node.backup import check_may_sign
 from relay.node.config import Config
 from relay.node.health import bytes_free
 from relay.node.home import Home, Member
+from relay.receiver.moving import check_place
 from relay.sync.alarm import read_alarms
 from relay.sync.messages import Greeting, Hello
 from relay.trust.admission import Admission
@@ -220,12 +223,16 @@ async def _membership(home: Home, config: Config, member: Member) -> AsyncIterat
                     "wrong", ALARM, alarm["what"], "Tell the election office; status --json has the evidence."
                 )
             yield Finding("ok", "store", f"{len(custody.store.members)} records")
+            try:
+                await (check_place if member.identity.role is Role.RECEIVER else check_may_sign)(custody.store)
+            except RelayError as error:
+                yield Finding("wrong", "store", error.what, error.advice)
     except RelayError as error:
         yield Finding("wrong", "store", error.what, error.advice)
         return
     if member.identity.node in admission.revoked:
         reason = admission.revoked[member.identity.node].reason
-        yield Finding("wrong", "certificate", f"This node is revoked ({reason})", "Ask for a new enrolment.")
+        yield Finding("wrong", "certificate", f"This node is revoked ({reason})", REVOKED_ADVICE)
     if member.identity.role is not Role.RECEIVER:
         async for finding in _uplink(home, config, member, admission):
             yield finding

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from relay.cli import reporting
+from relay.cli import backup, reporting
 from relay.cli.help import Group
 from relay.cli.options import HashType, home_option, message
 from relay.errors import BadInput, NotHeld, StoreError
@@ -34,7 +34,7 @@ def receiver() -> None:
     """The receiver's administration."""
 
 
-for _command in (reporting.status, reporting.report, reporting.export):
+for _command in (reporting.status, reporting.report, reporting.export, backup.backup, backup.restore_receiver):
     receiver.add_command(_command)
 
 

@@ -15,12 +15,17 @@ from relay.cli.options import home_option, json_option, print_json
 from relay.cli.terminal import paint
 from relay.node.home import Home
 from relay.node.report import describe_node
+from relay.node.uplink import Uplink
 from relay.records.identifiers import is_drill
 from relay.store.interface import Seen
 
 _EVERY = 1.0
 """Seconds between two looks."""
 _MIB = 1 << 20
+REVOKED_ADVICE = (
+    "Nobody takes what it signed any more. Keep its folder, make a new node in another one (relay init), have that "
+    "enrolled, and hand the forms in again there."
+)
 
 
 @click.command()
@@ -42,15 +47,15 @@ def status(home: Home, watch: bool, as_json: bool) -> None:
     asyncio.run(_look(home, show, again=watch))
 
 
-async def _look(home: Home, show: Callable[[dict[str, Any]], None], *, again: bool) -> None:
-    """Show a node's report; `again`, whenever it has changed."""
+async def _look(home: Home, show: Callable[[dict[str, Any]], None], *, again: bool, always: bool = False) -> None:
+    """Show a node's report; `again`, whenever it has changed, or at every look: how long ago something was changes."""
     async with home.custody(looking=True) as custody:
         shown: dict[str, Any] = {}
         while True:
             if await custody.store.refresh() is not Seen.NOTHING:
                 await custody.load()
             report = await describe_node(home, home.member(), custody)
-            if report != shown:
+            if report != shown or always:
                 show(report)
             shown = report
             if not again:
@@ -69,7 +74,7 @@ def _watch_on_terminal(home: Home) -> None:
             hint = told("Ctrl-C ends this.")
             live.update(Text.from_ansi("\n".join([*lines_of(report), "", hint])), refresh=True)
 
-        asyncio.run(_look(home, show, again=True))
+        asyncio.run(_look(home, show, again=True, always=True))
 
 
 def lines_of(report: dict[str, Any]) -> list[str]:
@@ -82,6 +87,11 @@ def lines_of(report: dict[str, Any]) -> list[str]:
         _line("ALARM", told(f"{alarm['what']}. Tell the election office; --json has the evidence."), "red")
         for alarm in report["alarms"]
     ]
+    if report["revocation"] is not None:
+        lines.append(_line("REVOKED", told(f"This node is revoked ({report['revocation']})"), "red"))
+        lines.append(_line("", told(REVOKED_ADVICE), "red"))
+    if report["restored"]:
+        lines.append(_line("restored", told("This node was restored from a backup, and signs nothing yet"), "yellow"))
     counts = report["counts"]
     running = ("running", "green") if report["running"] else ("not running: start it with `relay run`", "red")
     bundles = f"{counts['waiting']} waiting, {counts['partial']} partial, {counts['delivered']} delivered"
@@ -91,7 +101,8 @@ def lines_of(report: dict[str, Any]) -> list[str]:
         _line("free", told(f"{report['bytes_free'] // _MIB} MiB, {report['bytes_held'] // _MIB} MiB in use")),
     ]
     if report["role"] != "receiver":
-        lines.append(_line("uplink", *_uplink(report["uplink"])))
+        uplink = Uplink(**report["uplink"]) if report["uplink"] else None
+        lines.append(_line("uplink", *uplink_line(uplink, int(time.time()))))
     return lines + [_line("neighbour", *_neighbour(peer)) for peer in report["peers"]]
 
 
@@ -99,11 +110,27 @@ def _line(label: str, text: str, colour: str = "") -> str:
     return f"  {told(label):10} {paint(text, colour) if colour else text}"
 
 
-def _uplink(uplink: dict[str, Any] | None) -> tuple[str, str]:
+def uplink_line(uplink: Uplink | None, now: int) -> tuple[str, str]:
+    """How the way to the receiver is, and the colour of that."""
     if uplink is None:
         return told("none yet"), ""
-    state, colour = ("reached", "green") if uplink["reachable"] else ("out of reach", "yellow")
-    return f"{uplink['url']} {told(state)}", colour
+    reached = told(span(now - uplink.reached_at)) if uplink.reached_at is not None else ""
+    if uplink.works(now):
+        return f"{uplink.url} {told(f'reached {reached} ago')}", "green"
+    last = told(f"last reached {reached} ago") if reached else told("never reached")
+    if uplink.failing_since is None:
+        return f"{uplink.url} {last}", "yellow"
+    return f"{uplink.url} {told(f'out of reach for {told(span(now - uplink.failing_since))}')}, {last}", "yellow"
+
+
+def span(seconds: int) -> str:
+    """A time that passed, as people say it."""
+    seconds = max(0, seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3_600:
+        return f"{seconds // 60} min"
+    return f"{seconds // 3_600} h {seconds % 3_600 // 60} min"
 
 
 def _neighbour(peer: dict[str, Any]) -> tuple[str, str]:

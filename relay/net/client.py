@@ -7,6 +7,7 @@ A thin shell: one pool of TLS connections to one node, calls out, values in. Any
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import ssl
 from collections.abc import AsyncIterator, Sequence
@@ -275,10 +276,18 @@ class _OneNode(aiohttp.TCPConnector):
 
 def _named(document: dict[str, Any], status: int, what: str, advice: str) -> RelayError:
     if status == Refused.status:
-        return Refused(str(document.get("reason", "refused"))[:64], what, advice)
+        return Refused(str(document.get("reason", "refused"))[:64], what, advice, _evidence(document))
     if status >= 500:
         return Unreachable(what, advice)
     return Malformed(what, advice)
+
+
+def _evidence(document: dict[str, Any]) -> bytes:
+    """The record that a refusal comes with: to be judged like any other."""
+    try:
+        return base64.b64decode(str(document.get("evidence", "")), validate=True)
+    except ValueError:
+        return b""
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:

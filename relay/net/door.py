@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 _FILES_KEPT = 128
 """Open files that are left for everything else."""
 _SWEEP_SECONDS = 1.0
+_BARRED = b"revoked"
+"""All revoked nodes are one guest, who has no more connections than another."""
 
 
 @dataclass(slots=True, eq=False)
@@ -136,7 +138,8 @@ class Door:
             return
         secured = transport.get_extra_info("ssl_object")
         identity = getattr(secured, "identity", None)
-        guest = _Guest(connection, transport, getattr(identity, "node", source), loop.time())
+        who = _BARRED if getattr(secured, "barred", False) else getattr(identity, "node", source)
+        guest = _Guest(connection, transport, who, loop.time())
         if self._has_room_for(guest):
             self._guests[id(transport)] = guest
         else:

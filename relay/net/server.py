@@ -7,6 +7,7 @@ A thin shell: it finds out who visits (TLS has the certificate), bounds what is 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 import ssl
@@ -17,7 +18,7 @@ from socket import socket
 
 from aiohttp import web
 
-from relay.errors import Malformed, Refused, RelayError, Unreachable
+from relay.errors import REVOKED, Malformed, Refused, RelayError, Unreachable
 from relay.limits import (
     LINGERING_SECONDS,
     MAX_BODIES,
@@ -153,7 +154,10 @@ class SyncServer:
                     return response
             except RelayError as error:
                 logger.info("answered %s with a problem: %s", path, error.what)
-                return problem(error)
+                answer = problem(error)
+                if isinstance(error, Refused) and error.reason == REVOKED:
+                    answer.force_close()  # that was all it had to hear
+                return answer
             except TimeoutError:
                 request.protocol.force_close()
                 return problem(Malformed("A visitor stalled in the middle of a call"))
@@ -202,6 +206,8 @@ def problem(error: RelayError) -> web.Response:
     }
     if isinstance(error, Refused):
         document["reason"] = error.reason
+        if error.evidence:
+            document["evidence"] = base64.b64encode(error.evidence).decode()
     body = json.dumps(document, ensure_ascii=False)
     return web.Response(status=error.status, text=body, content_type=routes.PROBLEM_TYPE)
 

@@ -17,6 +17,7 @@ from typing import IO, BinaryIO
 
 from relay.errors import BadInput, RelayError, StoreError
 from relay.limits import MAX_FILE, MAX_FILES, MAX_NAME, MAX_REASON, MIB, SEALING_OVERHEAD
+from relay.node.backup import check_may_sign
 from relay.node.home import Home, Member
 from relay.records.encoding import encode
 from relay.records.identifiers import SHOWN_DIGITS, Kind, StatementId, is_file_name, sha256
@@ -70,6 +71,7 @@ async def capture(
     """Sign a submission and store it durably. Raises `BadInput` or `StoreError`: nothing was kept, unless it names the
     statement that is."""
     submission = replace(submission, reason=" ".join(submission.reason.split()))
+    await check_may_sign(custody.store)
     check_station(member, custody, submission)
     await _check_correction(custody, submission)
     if not submission.files and submission.tally is None:

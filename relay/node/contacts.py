@@ -7,7 +7,6 @@ URL) until it has greeted. One task follows each neighbour; the visits are `rela
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections import Counter
@@ -30,7 +29,8 @@ from relay.limits import (
 )
 from relay.net.client import HttpPeer
 from relay.node.schedule import Contact, next_visit
-from relay.records.identifiers import HASH_SIZE, NodeId
+from relay.node.uplink import UPLINK, read_uplink, tried
+from relay.records.identifiers import HASH_SIZE, Kind, NodeId
 from relay.store.interface import PeerNote
 from relay.sync.claims import Claims
 from relay.sync.custody import Custody
@@ -325,6 +325,8 @@ class Contacts:
             contact.more = True  # nobody knows how far it came
             contact.redundant = isinstance(error, Refused) and error.reason in ("known-node", "myself")
             await self._note_trouble(neighbour, error)
+            if isinstance(error, Refused) and error.evidence:
+                await self._hear_why(error.evidence)
             return False
         contact.failures = 0
         if report is None:
@@ -341,6 +343,12 @@ class Contacts:
         neighbour.trouble = ""
         await self._note_visit(neighbour, peer.url, report)
         return True
+
+    async def _hear_why(self, notice: bytes) -> None:
+        """Take in the notice for which a neighbour refuses this node. It is judged like any other: what nobody but the
+        office can say, nobody else can make this node believe."""
+        with suppress(StoreError):  # it is told again
+            await self._custody.take([(Kind.NOTICE, notice)])
 
     async def _run(self, neighbour: Neighbour, visit: Visit) -> VisitReport | None:
         """Run a visit; None when it was hurried, or its link went. Raises what it raises."""
@@ -413,8 +421,8 @@ class Contacts:
             logger.debug("visit to %s: %s", neighbour.addresses[0], error.what)
         if not neighbour.trouble:
             await self._note_peer(neighbour, neighbour.addresses[0], None)
-            if _is_receiver(neighbour):
-                await self._note_uplink(neighbour.addresses[0], error.what)
+        if error.what != neighbour.trouble and _is_receiver(neighbour):
+            await self._note_uplink(neighbour.addresses[0], error.what)
         neighbour.trouble = error.what
 
     async def _note_visit(self, neighbour: Neighbour, url: str, report: VisitReport) -> None:
@@ -449,9 +457,10 @@ class Contacts:
             await self._custody.store.note_peer(note)
 
     async def _note_uplink(self, url: str, trouble: str) -> None:
-        note = {"url": url, "reachable": not trouble, "trouble": trouble, "at": int(time.time())}
+        store = self._custody.store
         with suppress(StoreError):
-            await self._custody.store.set_note("uplink", json.dumps(note))
+            before = read_uplink(await store.notes())
+            await store.set_note(UPLINK, tried(before, url, trouble, int(time.time())).to_note())
 
 
 def _is_receiver(neighbour: Neighbour) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
+from dataclasses import asdict
 from typing import Any
 
 from relay.limits import CONTACT_SECONDS
+from relay.node.backup import RESTORED
 from relay.node.health import bytes_free
 from relay.node.home import Home, Member
+from relay.node.uplink import read_uplink
 from relay.store.interface import Bundle
 from relay.sync.alarm import read_alarms
 from relay.sync.custody import Custody
@@ -43,10 +45,12 @@ async def describe_node(home: Home, member: Member, custody: Custody) -> dict[st
         ],
         "alarm": alarms[-1]["what"] if alarms else None,
         "alarms": alarms,
-        "uplink": json.loads(notes["uplink"]) if "uplink" in notes else None,
+        "uplink": asdict(uplink) if (uplink := read_uplink(notes)) is not None else None,
         "counts": {"partial": counts.partial, "waiting": counts.waiting, "delivered": counts.delivered},
         "bytes_held": counts.bytes_held,
         "bytes_free": bytes_free(home.path),
+        "revocation": own.reason if (own := custody.admission.revoked.get(member.identity.node)) else None,
+        "restored": bool(notes.get(RESTORED)),
         "revoked": sorted(one.name for one in custody.admission.revoked.values()),
     }
 

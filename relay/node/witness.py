@@ -16,6 +16,7 @@ from relay.errors import Malformed, Refused
 from relay.limits import PROOFS_PER_VISIT
 from relay.log.checkpoint import cosign
 from relay.log.merkle import verify_consistency
+from relay.node.backup import RESTORED
 from relay.node.home import Member
 from relay.records.identifiers import Kind
 from relay.sync.alarm import raise_alarm
@@ -56,7 +57,8 @@ class Witness:
             await _tell(custody, seen, newest, f"it signed two different logs of {tree.size} entries")
             return
         await custody.store.set_note(key, _write(newest))
-        if self._member.identity.role is Role.CARRIER and tree.size:
+        restored = (await custody.store.notes()).get(RESTORED)  # it may have cosigned what it does not know of
+        if self._member.identity.role is Role.CARRIER and tree.size and not restored:
             await self._cosign(custody, peer, signed)
 
     async def _cosign(self, custody: Custody, peer: Peer, signed: SignedCheckpoint) -> None:

@@ -18,6 +18,7 @@ from relay.errors import StoreError
 from relay.limits import LOG_BATCH, MAX_RECORD, MOVED_AT_ONCE
 from relay.log.merkle import leaf_hash
 from relay.log.tree import Frontier
+from relay.node.backup import RESTORED
 from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId, receipt_id
 from relay.records.statement import read_statement
 from relay.store.interface import LogBatch, LogState, Store
@@ -161,8 +162,13 @@ class Move:
 
 async def check_place(store: Store) -> None:
     """Raises `StoreError` for a store on which nobody may sequence: it was moved, or what is moved there is not all
-    there yet. Going on would make a second log."""
+    there yet, or it came out of a backup that may be old. Going on would make a second log."""
     notes = await store.notes()
+    if notes.get(RESTORED):
+        raise StoreError(
+            "This receiver was restored from a backup, and nobody compared it with what is published",
+            "Do that first: relay receiver restore --published URL. Two logs with one key are never right.",
+        )
     if moved := notes.get(MOVED):
         raise StoreError(
             f"This receiver's store was moved to {moved}",

@@ -19,11 +19,13 @@ These functions block; coroutines call them through `asyncio.to_thread`.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from relay.errors import DiskFull, StoreError
 from relay.limits import MIB
@@ -41,13 +43,22 @@ def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
     _replace(path, [data], mode)
 
 
-def copy_durably(source: Path, target: Path, mode: int = 0o644) -> None:
-    """Copy a file, as `write_durably` does. Raises `StoreError`; then `target` is as it was."""
+def copy_durably(source: Path, target: Path, mode: int = 0o644) -> bytes:
+    """Copy a file, as `write_durably` does; the SHA-256 of what was copied. Raises `StoreError`; then `target` is as it
+    was."""
+    digest = hashlib.sha256()
+
+    def blocks(file: BinaryIO) -> Iterator[bytes]:
+        while block := file.read(MIB):
+            digest.update(block)
+            yield block
+
     try:
         with source.open("rb") as file:
-            _replace(target, iter(lambda: file.read(MIB), b""), mode)
+            _replace(target, blocks(file), mode)
     except OSError as error:
         raise disk_error(error, source) from error
+    return digest.digest()
 
 
 def write_all(descriptor: int, data: bytes, offset: int) -> None:

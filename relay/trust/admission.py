@@ -26,7 +26,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
-from relay.errors import Malformed, Refused
+from relay.errors import REVOKED, Malformed, Refused
 from relay.limits import MAX_CACHED_CERTIFICATES
 from relay.log.merkle import root_from_inclusion
 from relay.log.note import NoteKey, parse_note
@@ -169,9 +169,10 @@ class Admission:
         revocation = self._revoked.get(identity.node)
         if revocation is not None:
             raise Refused(
-                "revoked",
+                REVOKED,
                 f"The certificate of {identity.name} is revoked ({revocation.reason})",
                 "Ask the election office for a new enrolment.",
+                self._revoking(identity.node),
             )
         return identity
 
@@ -297,6 +298,13 @@ class Admission:
             stations = {station.tps: station for body in registers for station in body.stations}
             self._registered = stations, tuple(dict.fromkeys(form for body in registers for form in body.forms))
         return self._registered
+
+    def _revoking(self, node: NodeId) -> bytes:
+        """The notice in force that revokes a node."""
+        for notice in self._notices.values():
+            if isinstance(notice.body, Revocations) and any(one.node == node for one in notice.body.revoked):
+                return notice.raw
+        return b""
 
     def _apply(self, notice: Notice) -> None:
         """Bring what this notice speaks of up to date."""

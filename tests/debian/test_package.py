@@ -1,32 +1,39 @@
 """The Debian package, on a clean Debian: installed, used, upgraded, removed and purged.
 
-What is held on the way: an upgrade loses no byte; removal keeps every folder; a purge deletes what was delivered and
-nothing else (promise 4), and then leaves no file and no user behind.
+What is held on the way: an upgrade loses no byte, whatever schema the store had; removal keeps every folder; a purge
+deletes what was delivered and nothing else (promise 4), and then leaves no file and no user behind.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
+import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
+from relay.store import schema
 from tests.boxes import PASSPHRASE, free_port
 from tests.debian.root import Refused, Root, why_not
 from tests.processes import eventually
+from tests.upgrades import DELIVERED, WAITING, check_left, unpack
 
 SOURCE = Path(__file__).parents[2]
 REGISTER = SOURCE / "relay" / "cli" / "demo" / "data" / "register.csv"
 TPS, FORM = "1906022011006", "C-HASIL-KWK-BUPATI"
+LATER = "CREATE TABLE later (id BLOB PRIMARY KEY);\nINSERT INTO later SELECT id FROM records;\n"
 ISLAND, RECEIVER = "/var/lib/relay", "/var/lib/relay-receiver"
 PHOTO = b"\xff\xd8\xff" + bytes(range(256)) * 4_000
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.ci, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")
@@ -43,21 +50,44 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def older(package: Path) -> Path:
+    """The same package under a lower version."""
+    return altered(package, "older", "0.0.1")
+
+
+@pytest.fixture(scope="module")
 def newer(package: Path) -> Path:
-    """The same package under a higher version."""
-    tree = package.parent / "newer"
+    """The package under a higher version, whose store has a schema of its own."""
+    return altered(package, "newer", r"\1+next", later_schema)
+
+
+def altered(package: Path, name: str, version: str, change: Callable[[Path], None] = lambda _tree: None) -> Path:
+    """The package under another version, with a change to what is in it."""
+    tree = package.parent / name
     subprocess.run(["dpkg-deb", "-R", package, tree], check=True)
     control = tree / "DEBIAN" / "control"
-    control.write_text(re.sub(r"(?m)^(Version: .*)$", r"\1+next", control.read_text()))
-    target = package.with_name("newer.deb")
+    control.write_text(re.sub(r"(?m)^(?:Version: )(.*)$", f"Version: {version}", control.read_text()))
+    change(tree)
+    target = package.with_name(f"{name}.deb")
     subprocess.run(["dpkg-deb", "--root-owner-group", "-Zgzip", "-b", tree, target], check=True, capture_output=True)
     shutil.rmtree(tree)
     return target
 
 
+def later_schema(tree: Path) -> None:
+    """A migration after the last one, compiled as the package's modules are."""
+    (module,) = tree.glob("usr/lib/relay/lib/python*/site-packages/relay/store/schema.py")
+    known = "VERSION = len(MIGRATIONS)"
+    text = module.read_text()
+    assert known in text
+    module.write_text(text.replace(known, f"MIGRATIONS = (*MIGRATIONS, {LATER!r})\n{known}"))
+    compiling = ["/usr/bin/python3", "-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash"]
+    subprocess.run([*compiling, "-s", tree, "-p", "/", module], check=True)
+
+
 @pytest.fixture(scope="module")
-def root(package: Path, newer: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Root]:
-    """A clean Debian that holds both files, and nothing of relay."""
+def root(package: Path, older: Path, newer: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Root]:
+    """A clean Debian that holds the three files, and nothing of relay."""
     root = Root(tmp_path_factory.mktemp("debian") / "root")
     try:
         try:
@@ -67,6 +97,7 @@ def root(package: Path, newer: Path, tmp_path_factory: pytest.TempPathFactory) -
                 pytest.skip("no Debian mirror answers; with one: python -m pytest tests/debian")
             raise
         shutil.copy(package, root.path("/tmp/relay.deb"))
+        shutil.copy(older, root.path("/tmp/older.deb"))
         shutil.copy(newer, root.path("/tmp/newer.deb"))
         shutil.copy(REGISTER, root.path("/tmp/register.csv"))
         yield root
@@ -76,7 +107,7 @@ def root(package: Path, newer: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 def test_installed_used_upgraded_removed_and_purged(root: Root) -> None:
     clean = root.files()
-    said = root.run("dpkg", "-i", "/tmp/relay.deb")
+    said = root.run("dpkg", "-i", "/tmp/older.deb")
     assert "warning" not in said.lower(), said
     check_installed(root)
     make_election(root)
@@ -84,11 +115,10 @@ def test_installed_used_upgraded_removed_and_purged(root: Root) -> None:
     held = content(root)
     assert "waiting" in root.relay("list", ISLAND)
 
-    said = root.run("dpkg", "-i", "/tmp/newer.deb")
+    said = root.run("dpkg", "-i", "/tmp/relay.deb")
     assert "warning" not in said.lower(), said
-    assert "+next" in root.run("dpkg-query", "-W", "relay-daemon")
+    assert root.run("dpkg-query", "-W", "-f", "${Version}", "relay-daemon") != "0.0.1"
     assert content(root) == held, "an upgrade loses and changes nothing"
-    root.relay("list", ISLAND)  # and the newer version opens what the older one wrote
 
     root.run("dpkg", "--remove", "relay-daemon")
     assert content(root) == held, "removal keeps everything"
@@ -112,6 +142,70 @@ def test_installed_used_upgraded_removed_and_purged(root: Root) -> None:
     root.run("dpkg", "--purge", "relay-daemon")
     assert root.files() - clean <= {"etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-", "etc/.pwd.lock"}
     assert "relay" not in root.users()
+
+
+@pytest.mark.parametrize("version", range(1, schema.VERSION + 1))
+def test_an_upgrade_brings_a_store_of_an_older_schema_along(root: Root, version: int, tmp_path: Path) -> None:
+    """Of a device as an earlier version left it: packages, receipt, key, draft, phone; and the daemon answers."""
+    root.run("dpkg", "-i", "/tmp/older.deb")
+    assert root.run("dpkg-query", "-W", "-f", "${Version}", "relay-daemon") == "0.0.1"
+    unpack(version, root.path(ISLAND))
+    port = free_port()
+    settings = f'listen = "127.0.0.1:{free_port()}"\nconsole = "127.0.0.1:{port}"\ndiscovery = false\n'
+    root.path(f"{ISLAND}/config.toml").write_text(settings)
+    root.run("chown", "-R", "relay:relay", ISLAND)
+    held = content(root)
+    objects = {path for path in held if "/objects/" in path}
+
+    said = root.run("dpkg", "-i", "/tmp/newer.deb")
+    assert "warning" not in said.lower(), said
+    assert content(root) == held
+    daemon = root.popen("relay", "run", "--home", ISLAND)
+    try:
+        url = f"http://127.0.0.1:{port}/status.json"
+        status = eventually(lambda: answer(url), 60, "the daemon answers")
+        assert status is not None
+        assert status["counts"] == {"partial": 0, "waiting": 1, "delivered": 1}
+        assert (status["node"], status["running"]) == ("pulau-long", True)
+    finally:
+        daemon.kill()
+        daemon.wait()
+    database = sqlite3.connect(root.path(f"{ISLAND}/store/catalogue.db"))
+    assert database.execute("PRAGMA user_version").fetchone()[0] == schema.VERSION + 1, "it was brought along"
+    database.close()
+    kept = content(root)
+    assert {path: kept.get(path) for path in objects} == {path: held[path] for path in objects}
+    asyncio.run(check_left(copied(root, tmp_path / "home")))
+
+    packages = {one["form"]: one for one in json.loads(root.relay("list", ISLAND, "--json"))}
+    assert packages[DELIVERED]["entry"] == 0
+    again = root.relay("export", ISLAND, "/tmp/way-out-" + str(version))
+    assert "2" in again
+    root.path("/tmp/form.jpg").write_bytes(PHOTO)
+    root.relay("submit", ISLAND, "--tps", TPS, "--form", WAITING, "--anyway", "/tmp/form.jpg")
+    chain = sorted(one["seq"] for one in json.loads(root.relay("list", ISLAND, "--json")))
+    assert chain == [1, 2, 3], "its chain goes on"
+    root.run("dpkg", "--purge", "relay-daemon")
+    shutil.rmtree(root.path(ISLAND))
+
+
+def copied(root: Root, target: Path) -> Path:
+    """A copy of the island's folder, with its store taken back to the schema of this source."""
+    shutil.copytree(root.path(ISLAND), target)
+    database = sqlite3.connect(target / "store" / "catalogue.db")
+    database.executescript(f"DROP TABLE later; PRAGMA user_version = {schema.VERSION}")
+    database.close()
+    return target
+
+
+def answer(url: str) -> dict[str, Any] | None:
+    """What a daemon says of itself; None while it does not answer."""
+    try:
+        with urlopen(url, timeout=5) as response:
+            said: dict[str, Any] = json.load(response)
+            return said
+    except OSError:
+        return None
 
 
 def check_installed(root: Root) -> None:

@@ -130,7 +130,7 @@ def test_two_people_are_taken_through_and_each_is_told_of(tmp_path: Path, phones
         picture_of(board, "drill-board-id")
         picture_in_english(board, "drill-board-en")
         scene.receiver.start()
-        expect(first.locator(".entry")).to_contain_text("nomor log", timeout=60_000)
+        expect(first.locator(".entry")).to_contain_text("No. log", timeout=60_000)
         marked(first, "package")
         assert walk.wait(60) == 0, walk.output
         assert "The drill is done here." in walk.output

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from relay.node.drafts import Drafts
 from relay.node.home import Home
-from relay.node.pairing import Pairing
-from relay.records.identifiers import RecordId
-from relay.records.statement import read_statement
 from relay.store import schema
-from relay.store.interface import Store
-from tests.upgrades import DELIVERED, PICTURE, TPS, VOTERS, WAITING, kept, unpack
+from tests.upgrades import check_left, kept, unpack
 
 LATER = "CREATE TABLE later (id BLOB PRIMARY KEY, kind INTEGER);\nINSERT INTO later SELECT id, kind FROM records;\n"
 SCHEMAS = range(1, schema.VERSION + 1)
@@ -30,7 +24,7 @@ def test_a_folder_of_every_schema_is_kept() -> None:
 @pytest.mark.parametrize("version", SCHEMAS)
 async def test_what_an_earlier_version_left_is_all_there(version: int, tmp_path: Path) -> None:
     unpack(version, tmp_path)
-    await check(tmp_path)
+    await check_left(tmp_path)
 
 
 @pytest.mark.parametrize("version", SCHEMAS)
@@ -40,7 +34,7 @@ async def test_nothing_is_lost_on_the_way_to_a_schema_to_come(
     unpack(version, tmp_path)
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, LATER))
     monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
-    await check(tmp_path)
+    await check_left(tmp_path)
     database = sqlite3.connect(tmp_path / "store" / "catalogue.db")
     assert database.execute("SELECT count(*) FROM later").fetchone()[0] > 3
     database.close()
@@ -57,38 +51,4 @@ async def test_a_migration_that_fails_leaves_the_store_as_it_was(
             async with Home(tmp_path).custody():
                 pass
     shutil.copytree(tmp_path, tmp_path.with_name("copy"))
-    await check(tmp_path.with_name("copy"))
-
-
-async def check(folder: Path) -> None:
-    """Key, packages, receipt, draft and phone are those that were left, and the device's chain goes on."""
-    home = Home(folder)
-    member = home.member()
-    assert list(member.identity.tps) == [TPS]
-    assert [phone.name for phone in Pairing(folder).phones()] == ["Android Redmi Note 8"]
-    async with home.custody() as custody:
-        store = custody.store
-        bundles = {bundle.form: bundle for bundle in await store.bundles()}
-        assert {form: (str(one.state), one.entry) for form, one in bundles.items()} == {
-            DELIVERED: ("delivered", 0),
-            WAITING: ("waiting", None),
-        }
-        for bundle in bundles.values():
-            for file in bundle.files:
-                path = await store.object_path(file.sha256)
-                assert path is not None and sha256(path.read_bytes()).digest() == file.sha256
-            await check_chain(store, bundle.id)
-        assert await store.chain_head(member.identity.node) == (2, bundles[WAITING].id)
-        drafts = Drafts(home, member, custody)
-        await drafts.load()
-        (draft,) = drafts.under_way()
-        assert (draft.form, draft.counts["voters"], draft.supersedes) == (DELIVERED, VOTERS, bundles[DELIVERED].id.hex())
-        assert drafts.picture(draft.id, "00112233aabbccdd")[1].read_bytes() == PICTURE
-
-
-async def check_chain(store: Store, statement: bytes) -> None:
-    """A statement is what its id says, and names the one before it."""
-    ((_, _, raw),) = await store.read([RecordId(statement)], 1)
-    assert sha256(raw).digest() == statement
-    package = read_statement(raw).package
-    assert (package.previous is None) == (package.seq == 1)
+    await check_left(tmp_path.with_name("copy"))

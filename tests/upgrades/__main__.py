@@ -1,4 +1,4 @@
-"""`python -m tests.upgrades`: keep the folder of a node as this version of relay leaves it, for the tests of later ones.
+"""`python -m tests.upgrades`: keep the folder of a node as this version of relay leaves it, for tests of later ones.
 
 To be run once for each schema of the store, before the next one is begun. The node has joined an election, handed one
 package in and has its receipt, signed another one that nobody took, and begun a correction with a picture; a phone is
