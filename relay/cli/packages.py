@@ -130,8 +130,9 @@ def _read_tally(file: Path) -> Tally:
 
 @click.command(name="list")
 @home_option
+@click.option("--files", "with_files", is_flag=True, help="Show the files of each, and the ids for `relay cat`.")
 @json_option
-def list_bundles(home: Home, as_json: bool) -> None:
+def list_bundles(home: Home, with_files: bool, as_json: bool) -> None:
     """List the bundles on this node, and how far each is."""
     bundles = asyncio.run(_bundles(home))
     if as_json:
@@ -144,6 +145,8 @@ def list_bundles(home: Home, as_json: bool) -> None:
             f"{bundle.id.hex()[:SHOWN_DIGITS]}  {bundle.tps:16} {bundle.form:24} {bundle.device:20} "
             f"{paint(f'{told(bundle.state):10}', _COLOURS[bundle.state])} {share:>4}  {entry}"
         )
+        for file in bundle.files if with_files else ():
+            click.echo(f"    {file.sha256.hex()}  {file.size:>9}  {file.name}")
     if not bundles:
         message("Nothing on board.")
 

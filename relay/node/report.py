@@ -49,10 +49,16 @@ async def describe_node(home: Home, member: Member, custody: Custody) -> dict[st
         "counts": {"partial": counts.partial, "waiting": counts.waiting, "delivered": counts.delivered},
         "bytes_held": counts.bytes_held,
         "bytes_free": bytes_free(home.path),
-        "revocation": own.reason if (own := custody.admission.revoked.get(member.identity.node)) else None,
+        "revocation": own_revocation(member, custody),
         "restored": bool(notes.get(RESTORED)),
         "revoked": sorted(one.name for one in custody.admission.revoked.values()),
     }
+
+
+def own_revocation(member: Member, custody: Custody) -> str | None:
+    """Why the office revoked this very node; None where it did not, as far as this node knows."""
+    revocation = custody.admission.revoked.get(member.identity.node)
+    return revocation.reason if revocation is not None else None
 
 
 def describe_bundle(bundle: Bundle) -> dict[str, Any]:

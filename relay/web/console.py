@@ -9,6 +9,7 @@ Where config.toml has `board`, the carrier's board is served there besides, to w
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -19,11 +20,12 @@ from relay.net.sockets import listen
 from relay.node.daemon import Daemon
 from relay.node.handover import keep_handovers
 from relay.node.report import describe_bundle, describe_node
+from relay.node.uplink import Uplink
 from relay.records.identifiers import is_drill
 from relay.trust.roles import Role
 from relay.web.admin import AdminPages
 from relay.web.admin_report import AdminReport
-from relay.web.amounts import size
+from relay.web.amounts import size, way
 from relay.web.board import Board
 from relay.web.metrics import metrics_page
 from relay.web.operator.answers import see_other
@@ -94,7 +96,18 @@ async def _page(daemon: Daemon, request: web.Request) -> web.Response:
     node = await describe_node(daemon.home, daemon.member, daemon.custody)
     bundles = [describe_bundle(bundle) for bundle in await daemon.custody.store.bundles()]
     meanings = texts("operator/texts.json")[language(request)]  # what flags mean, as operators read it
-    return render(request, "console.html", node=node, bundles=bundles, meanings=meanings, size=size)
+    uplink = Uplink(**node["uplink"]) if node["uplink"] else None
+    now, lang, words = int(time.time()), language(request), texts("texts.json")[language(request)]
+    return render(
+        request,
+        "console.html",
+        node=node,
+        bundles=bundles,
+        meanings=meanings,
+        size=size,
+        uplink=uplink,
+        way=lambda one: way(one, now, lang, words),
+    )
 
 
 async def _status(daemon: Daemon) -> web.Response:

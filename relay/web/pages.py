@@ -18,6 +18,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoesca
 from relay.language import indonesian
 from relay.limits import LINGERING_SECONDS
 from relay.net.door import Door
+from relay.web.names import form_name
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -117,13 +118,15 @@ def _protocol(runner: web.AppRunner) -> asyncio.Protocol:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=FunctionLoader(_read),
         autoescape=select_autoescape(default=True),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["form_name"] = form_name
+    return environment
 
 
 @cache

@@ -16,18 +16,20 @@ from relay.limits import MAX_PAIRS_TYPED
 from relay.node.daemon import Daemon
 from relay.node.drafts import Draft, Drafts, standing
 from relay.node.handover import holders
-from relay.node.report import describe_node
+from relay.node.report import describe_node, own_revocation
+from relay.node.uplink import read_uplink
 from relay.records.identifiers import DRILL_FORM, RecordId, StatementId, parse_hash
 from relay.records.pictures import HEAD, MEDIA_TYPES, media_type
 from relay.records.statement import Package, read_statement
 from relay.records.tally import reserve
 from relay.store.interface import Bundle
 from relay.trust.roles import Role
+from relay.web.amounts import way
 from relay.web.board import in_contact
 from relay.web.operator import uploads, view
 from relay.web.operator.answers import PAGE_HEADERS, PREFIX, TOKEN, see_other
 from relay.web.operator.guard import FORM, PHONE
-from relay.web.pages import render
+from relay.web.pages import language, render, texts
 
 
 class OperatorPages:
@@ -78,7 +80,18 @@ class OperatorPages:
         node["running"] = True
         peers = in_contact(await self._store.peers(), int(time.time()))
         near = [one for one in peers if one.role != Role.RECEIVER]
-        return self._page(request, "home", cards=cards, node=node, near=near)
+        uplink = read_uplink(await self._store.notes())
+        now, lang, words = int(time.time()), language(request), texts("operator/texts.json")[language(request)]
+        return self._page(
+            request,
+            "home",
+            cards=cards,
+            node=node,
+            near=near,
+            uplink=uplink,
+            now=now,
+            way=lambda one: way(one, now, lang, words),
+        )
 
     async def begin(self, request: web.Request) -> web.StreamResponse:
         """Begin a form, or go on with its draft."""
@@ -252,6 +265,7 @@ class OperatorPages:
             phone=request[PHONE],
             device=self._daemon.member.identity.name,
             election=self._daemon.member.identity.election,
+            revocation=own_revocation(self._daemon.member, self._daemon.custody),
             **values,
         )
 

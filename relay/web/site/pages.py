@@ -25,6 +25,7 @@ from relay.records.notice import Station
 from relay.records.tally import COUNTS
 from relay.store.shelf import Page
 from relay.trust.enrolment import pem_block
+from relay.web.names import form_name
 from relay.web.site.chart import Place, draw
 from relay.web.site.downloads import feed
 from relay.web.site.regions import Document, Region
@@ -198,6 +199,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "form_name": form_name,
         "number": _number,
         "percent": _percent,
         "moment": _moment,
