@@ -38,43 +38,61 @@ from relay.web.pages import DRILL, HEADERS, Handler, language, render, serving, 
 async def console_service(daemon: Daemon) -> AsyncIterator[None]:
     """Serve the console while the daemon runs. An extension of `relay.node.daemon`."""
     listening = listen(daemon.config.console, "console")
+    role = daemon.member.identity.role
+    operator = Operator(daemon) if role is Role.OPERATOR else None
+    if role is not Role.RECEIVER:
+        daemon.work.append(lambda: keep_handovers(daemon.custody))
     async with AsyncExitStack() as stack:
-        app = web.Application(middlewares=[only_by_address], client_max_size=MAX_FORM)
-        app[DRILL] = is_drill(daemon.member.identity.election)
-        app.add_routes(
-            [
-                web.get("/", lambda request: _page(daemon, request)),
-                web.get("/status.json", lambda _request: _status(daemon)),
-                web.get("/metrics", lambda _request: metrics_page(daemon)),
-                web.get("/style.css", style),
-                *Board(daemon).routes(),
-            ]
-        )
-        if daemon.member.identity.role is not Role.RECEIVER:
-            daemon.work.append(lambda: keep_handovers(daemon.custody))
-        else:
-            app.add_routes(AdminPages(daemon, AdminReport(daemon)).routes())
-        if daemon.member.identity.role is Role.OPERATOR:
-            app.middlewares.append(only_from_here)
-            operator = Operator(daemon)
+        if operator is not None:
             await operator.load()
-            operator.add_to(app)
             await stack.enter_async_context(phones_service(daemon, operator))
-        await stack.enter_async_context(serving(app, listening))
+        await stack.enter_async_context(serving(console_application(daemon, operator), listening))
         if daemon.config.board is not None:
-            await stack.enter_async_context(serving(_board_alone(daemon), listen(daemon.config.board), by_address=True))
+            screen = serving(board_application(daemon), listen(daemon.config.board), by_address=True)
+            await stack.enter_async_context(screen)
         yield
 
 
-def _board_alone(daemon: Daemon) -> web.Application:
-    """The board for a screen that is not this device: on any Wi-Fi, so nothing else is served beside it."""
+def console_application(daemon: Daemon, operator: Operator | None) -> web.Application:
+    """What answers on `console`; with the page of its `operator`, where the node has one."""
     app = web.Application(middlewares=[only_by_address], client_max_size=MAX_FORM)
     app[DRILL] = is_drill(daemon.member.identity.election)
-    app.add_routes([web.get("/", lambda _request: _to_board()), *Board(daemon).routes()])
+
+    async def page(request: web.Request) -> web.StreamResponse:
+        return await _page(daemon, request)
+
+    async def status(_request: web.Request) -> web.StreamResponse:
+        return await _status(daemon)
+
+    async def metrics(_request: web.Request) -> web.StreamResponse:
+        return await metrics_page(daemon)
+
+    app.add_routes(
+        [
+            web.get("/", page),
+            web.get("/status.json", status),
+            web.get("/metrics", metrics),
+            web.get("/style.css", style),
+            *Board(daemon).routes(),
+        ]
+    )
+    if daemon.member.identity.role is Role.RECEIVER:
+        app.add_routes(AdminPages(daemon, AdminReport(daemon)).routes())
+    if operator is not None:
+        app.middlewares.append(only_from_here)
+        operator.add_to(app)
     return app
 
 
-async def _to_board() -> web.StreamResponse:
+def board_application(daemon: Daemon) -> web.Application:
+    """The board for a screen that is not this device: on any Wi-Fi, so nothing else is served beside it."""
+    app = web.Application(middlewares=[only_by_address], client_max_size=MAX_FORM)
+    app[DRILL] = is_drill(daemon.member.identity.election)
+    app.add_routes([web.get("/", _to_board), *Board(daemon).routes()])
+    return app
+
+
+async def _to_board(_request: web.Request) -> web.StreamResponse:
     return see_other("/board")
 
 

@@ -185,7 +185,12 @@ async def _explained(request: web.Request, handler: Handler) -> web.StreamRespon
 async def public_service(daemon: Daemon) -> AsyncIterator[None]:
     """Serve the public, and keep its site, while the daemon runs. An extension of `relay.node.daemon`."""
     listening = listen(daemon.config.public, "public")
+    async with site_service(daemon), serving(public_application(daemon), listening):
+        yield
+
+
+def public_application(daemon: Daemon) -> web.Application:
+    """What answers the public."""
     app = web.Application(middlewares=[_explained], client_max_size=1024)
     app.add_routes(PublicSite(daemon).routes())
-    async with site_service(daemon), serving(app, listening):
-        yield
+    return app

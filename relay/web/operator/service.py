@@ -86,12 +86,17 @@ async def phones_service(daemon: Daemon, operator: Operator) -> AsyncIterator[No
     certificate, key = page_certificate(daemon.home, daemon.config)
     context = page_context(certificate, key)
     listening = listen(daemon.config.operator, "operator")
+    async with serving(phones_application(daemon, operator, names(certificate)), listening, context, by_address=True):
+        yield
+
+
+def phones_application(daemon: Daemon, operator: Operator, known_as: frozenset[str] = frozenset()) -> web.Application:
+    """What answers phones; under addresses, and names that it is `known_as`."""
     app = web.Application(client_max_size=MAX_FORM)
     app[DRILL] = is_drill(daemon.member.identity.election)
-    operator.add_to(app, names(certificate))
+    operator.add_to(app, known_as)
     app.add_routes([web.get("/", _to_page), web.get("/style.css", style)])
-    async with serving(app, listening, context, by_address=True):
-        yield
+    return app
 
 
 async def _to_page(_request: web.Request) -> web.StreamResponse:
