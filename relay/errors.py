@@ -103,3 +103,9 @@ class Unreachable(RelayError):
 
     kind = "unreachable"
     status = 503
+
+
+class NotYet(Unreachable):
+    """A peer answers, and has not got ready yet what it was asked for: it is asked another time."""
+
+    kind = "not-yet"

@@ -204,8 +204,10 @@ LOG_IDLE_SECONDS = 5.0
 """How often the sequencer looks by itself for what is complete."""
 LEAD_SECONDS = 1.0
 """How often a receiver that does not lead asks whether it should."""
-PUBLISH_SECONDS = 5.0
-"""How long a visitor's question waits for what is committed to be published."""
+PUBLISH_SECONDS = 2.0
+"""How long a visitor's question waits for what is committed to be published: less than the visitor waits for a byte."""
+PUBLISH_PAUSE_SECONDS = 0.25
+"""How often it is looked for meanwhile."""
 SHELF_PATIENCE_SECONDS = 3.0
 """How long a receiver that begins to sequence waits for what is published."""
 METRICS_SECONDS = 5.0

@@ -192,6 +192,21 @@ class StoreConformance:
         first = await store.awaiting_receipt(b"", 2)
         assert first + await store.awaiting_receipt(first[-1], 10) == ids
 
+    async def test_a_page_of_nothing_is_empty(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        statement = cast.statement()
+        await store.add([statement])
+        for limit in (0, -1):
+            assert await store.awaiting_receipt(b"", limit) == []
+            assert await store.undelivered(b"", limit) == []
+            assert await store.unlogged(limit) == []
+        await store.append(
+            LogBatch(0, (StatementId(statement.id),), (cast.receipt(statement, 0),), LogState(1, b"frontier", b"head"))
+        )
+        for limit in (0, -1):
+            assert await store.log_statements(0, limit) == []
+            assert await store.log_times(0, limit) == []
+
     # -- quotas, revocations
 
     async def test_the_own_node_has_no_quota(self, opener: Opener, cast: Cast) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import aiohttp
 
-from relay.errors import Malformed, Refused, RelayError, Unreachable
+from relay.errors import Malformed, NotYet, Refused, RelayError, Unreachable
 from relay.limits import (
     CHUNKS_SECONDS,
     CONNECT_SECONDS,
@@ -278,7 +278,8 @@ def _named(document: dict[str, Any], status: int, what: str, advice: str) -> Rel
     if status == Refused.status:
         return Refused(str(document.get("reason", "refused"))[:64], what, advice, _evidence(document))
     if status >= 500:
-        return Unreachable(what, advice)
+        named = NotYet if document.get("type") == f"relay:problem/{NotYet.kind}" else Unreachable
+        return named(what, advice)
     return Malformed(what, advice)
 
 

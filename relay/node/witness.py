@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 
-from relay.errors import Malformed, Refused
+from relay.errors import Malformed, NotYet, Refused
 from relay.limits import PROOFS_PER_VISIT
 from relay.log.checkpoint import cosign
 from relay.log.merkle import verify_consistency
@@ -76,6 +76,8 @@ async def _is_proved(custody: Custody, peer: Peer, head: Head, newest: Head) -> 
         path = await peer.consistency(old.size, new.size)
     except Refused:
         return False  # it does not deal with us (this node may have been revoked): no proof, and nothing against it
+    except NotYet:
+        return False  # it has to publish first what it signed: the head waits, and no visit is lost over it
     except Malformed as error:
         await _tell(custody, head, newest, error.what)
         return False

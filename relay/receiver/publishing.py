@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from relay.errors import Malformed, StoreError
+from relay.errors import Malformed, NotYet, StoreError
 from relay.limits import LOG_BATCH
 from relay.log.checkpoint import Checkpoint, parse_checkpoint
 from relay.log.edge import Edge
@@ -82,7 +82,7 @@ class Publisher:
         """Compute something from the stored hashes of the log of `size` entries.
 
         `compute` runs twice, since which tiles it needs does not depend on what is in them: once to name them, once
-        with their contents. Raises `StoreError` while a log of that size is not published.
+        with their contents. Raises `NotYet` while a log of that size is not published.
         """
         named: dict[TileId, bytes] = {}
 
@@ -97,7 +97,7 @@ class Publisher:
         """Contents of tiles of the log of `size` entries: a wider one serves, cut to the width asked for."""
         shown = await self.published()
         if shown is None or shown.size < size:
-            raise StoreError(f"The log of {size} entries is not published yet", "Ask again in a moment.")
+            raise NotYet(f"The log of {size} entries is not published yet", "Ask again in a moment.")
         contents = await asyncio.gather(*(self._fetch(tile, shown.size) for tile in tiles))
         return dict(zip(tiles, contents, strict=True))
 

@@ -17,7 +17,7 @@ from contextlib import suppress
 
 import aiohttp
 
-from relay.errors import Malformed, Refused, RelayError, StoreError
+from relay.errors import Malformed, NotYet, Refused, RelayError, StoreError
 from relay.limits import CONNECT_SECONDS, WITNESS_PAUSE_SECONDS
 from relay.log.merkle import verify_consistency
 from relay.net.witness import Behind, add_checkpoint
@@ -53,7 +53,7 @@ class Witnessing:
         async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
             while True:
                 heard = self._custody.news.count
-                with suppress(StoreError):  # who needs the store says so
+                with suppress(StoreError, NotYet):  # who needs the store says so
                     if await self._custody.store.leads():
                         await self.ask(session)
                         await self.publish()
@@ -68,7 +68,8 @@ class Witnessing:
             await asyncio.gather(*(self._ask_one(session, url, signed) for url in due))
 
     async def publish(self) -> None:
-        """Publish the newest cosigned checkpoint, if it is another one than before. Raises `StoreError`."""
+        """Publish the newest cosigned checkpoint, if it is another one than before. Raises `StoreError` and
+        `NotYet`."""
         signed = self._custody.admission.cosigned.get(self._origin)
         if signed is None or signed.raw == self._shown:
             return

@@ -163,7 +163,7 @@ class Seen(StrEnum):
 
 class Store(Protocol):
     """A node's store. The command line may read and submit beside its daemon; several receivers may share one that is
-    made for it."""
+    made for it. Where a number of things at most is asked for, of none or fewer nothing is given."""
 
     @property
     def members(self) -> RecordSet:

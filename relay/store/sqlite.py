@@ -266,7 +266,7 @@ class SqliteStore:
     async def awaiting_receipt(self, after: bytes, limit: int) -> list[StatementId]:
         """See `Store`."""
         sql = "SELECT statement FROM bundles WHERE entry IS NULL AND withheld = 0 AND statement > ? "
-        rows = await self._database.rows(sql + "ORDER BY statement LIMIT ?", (after, limit))
+        rows = await self._database.rows(sql + "ORDER BY statement LIMIT ?", (after, max(limit, 0)))
         return [StatementId(row[0]) for row in rows]
 
     async def withhold(self, revoked: Iterable[NodeId]) -> int:
@@ -299,7 +299,7 @@ class SqliteStore:
         """See `Store`."""
         page = "SELECT statement FROM bundles WHERE entry IS NULL AND statement > ? "
         where = f"b.statement IN ({page} ORDER BY statement LIMIT ?)"
-        return sorted(await catalogue.bundles(self._database, where, (after, limit)), key=lambda one: one.id)
+        return sorted(await catalogue.bundles(self._database, where, (after, max(limit, 0))), key=lambda one: one.id)
 
     async def counts(self) -> Counts:
         """See `Store`."""
@@ -476,7 +476,7 @@ class SqliteStore:
         rows = await self._database.rows(
             "SELECT b.statement, r.raw FROM bundles b JOIN records r ON r.id = b.statement "
             "WHERE b.completed IS NOT NULL AND b.entry IS NULL AND b.withheld = 0 ORDER BY b.completed LIMIT ?",
-            (limit,),
+            (max(limit, 0),),
         )
         return [(StatementId(row[0]), row[1]) for row in rows]
 
@@ -518,7 +518,8 @@ class SqliteStore:
     async def log_statements(self, first: int, count: int) -> list[bytes]:
         """See `Store`."""
         rows = await self._database.rows(
-            "SELECT raw FROM log JOIN records ON id = statement WHERE entry >= ? ORDER BY entry LIMIT ?", (first, count)
+            "SELECT raw FROM log JOIN records ON id = statement WHERE entry >= ? ORDER BY entry LIMIT ?",
+            (first, max(count, 0)),
         )
         return [row[0] for row in rows]
 
@@ -526,7 +527,7 @@ class SqliteStore:
         """See `Store`."""
         rows = await self._database.rows(
             "SELECT receipt_at FROM log JOIN bundles USING (statement) WHERE log.entry >= ? ORDER BY log.entry LIMIT ?",
-            (first, count),
+            (first, max(count, 0)),
         )
         return [row[0] for row in rows]
 

@@ -70,7 +70,7 @@ def run_in_new_store(
     return run
 
 
-async def test_calls_that_fail_are_counted(opener: Opener, swift: Swift) -> None:
+async def test_calls_that_fail_are_counted(opener: Opener, postgres: Postgres, swift: Swift) -> None:
     store = await opener()
     assert dict(store.troubles) == {"database": 0, "bucket": 0}
     swift.stop()
@@ -80,8 +80,12 @@ async def test_calls_that_fail_are_counted(opener: Opener, swift: Swift) -> None
     finally:
         swift.start()
     assert store.troubles["bucket"] == 1
-    with pytest.raises(StoreError):
-        await store.undelivered(b"", -1)
+    postgres.stop()
+    try:
+        with pytest.raises(StoreError):
+            await store.notes()
+    finally:
+        postgres.start()
     assert store.troubles["database"] == 1
 
 

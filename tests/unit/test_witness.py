@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Sequence
 
-from relay.errors import Refused
+import pytest
+
+from relay.errors import NotYet, Refused, Unreachable
 from relay.log.checkpoint import Checkpoint, check_cosignature, sign_checkpoint
 from relay.log.merkle import leaf_hash
 from relay.log.tree import Frontier
+from relay.net.client import _named
+from relay.net.server import problem
 from relay.node.witness import Witness
+from relay.receiver.service import ReceiverLog
 from relay.records.identifiers import Kind
 from relay.trust.witness import log_key, public_bytes, witness_key
 from tests.factory import ELECTION
@@ -117,6 +124,67 @@ async def test_who_is_refused_a_proof_cries_no_alarm(fleet: Fleet) -> None:
     assert await watch(boat, receiver) is None
     await grow(fleet, receiver, 1)
     assert await watch(boat, Refuser(receiver.host(boat))) is None
+
+
+class Laggard(Link):
+    """A receiver that has not published yet what it signed."""
+
+    async def consistency(self, old_size: int, new_size: int) -> list[bytes]:
+        """Later."""
+        raise NotYet(f"The log of {new_size} entries is not published yet", "Ask again in a moment.")
+
+
+async def test_a_proof_that_is_not_ready_is_asked_for_at_the_next_visit(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    boat = await fleet.carrier("km-bahari")
+    notice = fleet.witnesses(boat)
+    for ship in (boat, receiver):
+        await ship.take(notice)
+    await grow(fleet, receiver, 1)
+    assert await watch(boat, receiver) is None
+    await grow(fleet, receiver, 1)
+    island = await fleet.launch("pulau-long")
+    statement = await island.submit()
+    await island.visit(boat)
+    assert await watch(boat, Laggard(receiver.host(boat))) is None
+    assert await boat.store.receipted([statement]) == {statement}, "the visit went on"
+    assert cosigners(boat) == [ORIGIN], "what is not proved is not cosigned"
+    assert await watch(boat, receiver) is None
+    assert cosigners(boat) == [ORIGIN, f"{ELECTION}/km-bahari"]
+
+
+def test_what_is_not_ready_is_told_from_a_lost_contact_across_the_wire() -> None:
+    for error in (NotYet("The log is not published yet", "Ask again."), Unreachable("Nobody there", "Wait.")):
+        answer = problem(error)
+        assert answer.text is not None
+        heard = _named(json.loads(answer.text), answer.status, error.what, error.advice)
+        assert type(heard) is type(error)
+
+
+async def test_a_receiver_waits_a_moment_until_what_it_committed_is_published(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver = await fleet.receiver()
+    assert receiver.log is not None
+    await grow(fleet, receiver, 2)
+    island = await fleet.launch("pulau-long")
+    await island.submit()
+    await receiver.custody.take(
+        [
+            (kind, raw)
+            for kind, _, raw in await island.store.read([one.id for one in await island.store.bundles()], 1 << 20)
+        ]
+    )
+    await receiver.log.sequencer.sequence()
+    log = ReceiverLog(receiver.store, receiver.log.publisher)
+    monkeypatch.setattr("relay.receiver.service.PUBLISH_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("relay.receiver.service.PUBLISH_SECONDS", 0.03)
+    with pytest.raises(NotYet):
+        await log.consistency(2, 3)
+    monkeypatch.setattr("relay.receiver.service.PUBLISH_SECONDS", 60.0)
+    asked = asyncio.create_task(log.consistency(2, 3))
+    await receiver.log.sequencer.publish()
+    assert await asked == await log.consistency(2, 3) != []
 
 
 async def test_one_size_and_two_roots_is_a_split_view(fleet: Fleet) -> None:

@@ -181,7 +181,7 @@ class ClusterStore:
         """See `Store`."""
         sql = "SELECT statement FROM bundles WHERE entry IS NULL AND NOT withheld AND statement > $1 "
         sql += "ORDER BY statement LIMIT $2"
-        return [StatementId(row[0]) for row in await self._database.rows(sql, after, limit)]
+        return [StatementId(row[0]) for row in await self._database.rows(sql, after, max(limit, 0))]
 
     async def withhold(self, revoked: Iterable[NodeId]) -> int:
         """See `Store`."""
@@ -213,7 +213,7 @@ class ClusterStore:
         """See `Store`."""
         page = "SELECT statement FROM bundles WHERE entry IS NULL AND statement > $1"
         sql = f"{listing.SELECT} WHERE b.statement IN ({page} ORDER BY statement LIMIT $2) {listing.ORDER}"
-        found = await listing.gather(self._database.stream(sql, after, limit))
+        found = await listing.gather(self._database.stream(sql, after, max(limit, 0)))
         return sorted(found, key=lambda one: one.id)
 
     async def counts(self) -> Counts:
@@ -333,7 +333,7 @@ class ClusterStore:
 
     async def unlogged(self, limit: int) -> list[tuple[StatementId, bytes]]:
         """See `Store`."""
-        return [(StatementId(row[0]), row[1]) for row in await self._database.rows(_UNLOGGED, limit)]
+        return [(StatementId(row[0]), row[1]) for row in await self._database.rows(_UNLOGGED, max(limit, 0))]
 
     async def log_state(self) -> LogState:
         """See `Store`."""
@@ -379,14 +379,14 @@ class ClusterStore:
     async def log_statements(self, first: int, count: int) -> list[bytes]:
         """See `Store`."""
         sql = "SELECT raw FROM log JOIN records ON id = statement WHERE entry >= $1 ORDER BY entry LIMIT $2"
-        return [row[0] for row in await self._database.rows(sql, first, count)]
+        return [row[0] for row in await self._database.rows(sql, first, max(count, 0))]
 
     async def log_times(self, first: int, count: int) -> list[int]:
         """See `Store`."""
         sql = (
             "SELECT receipt_at FROM log l JOIN bundles USING (statement) WHERE l.entry >= $1 ORDER BY l.entry LIMIT $2"
         )
-        return [row[0] for row in await self._database.rows(sql, first, count)]
+        return [row[0] for row in await self._database.rows(sql, first, max(count, 0))]
 
     # -- within
 
