@@ -846,6 +846,31 @@ class CarrierConformance(StoreConformance):
             statement.id
         }
 
+    async def test_what_a_receipt_delivered_is_wanted_and_offered_again_when_it_is_taken_back(
+        self, opener: Opener, cast: Cast
+    ) -> None:
+        store = await opener()
+        content, freed = cast.content(), cast.content()
+        kept, gone = cast.statement(content), cast.statement(freed)
+        receipts = [cast.receipt(kept), cast.receipt(gone)]
+        await store.add([kept, gone])
+        await stage_all(store, content)
+        await stage_all(store, freed)
+        await store.commit_chunks()
+        await store.add(receipts)
+        await store.free([object_of(freed)])
+        await store.take_back([one.id for one in receipts])
+        assert await store.offered([kept.id, gone.id, *(one.id for one in receipts)]) == [kept.id, gone.id]
+        assert await store.awaiting_receipt(b"", 10) == sorted([kept.id, gone.id])
+        assert {one.id: one.state for one in await store.bundles()} == {kept.id: State.WAITING, gone.id: State.PARTIAL}
+        assert [one.object for one in await store.wants(10)] == [object_of(freed)]
+        assert (await store.counts()).delivered == 0
+        assert [item async for item in store.freeable(1 << 40)] == []
+        with pytest.raises(StoreError):
+            await store.free([object_of(content)])
+        assert await store.add([receipts[0]]) == [Outcome.NEW]
+        assert (await only_bundle(store, kept))[0] is State.DELIVERED
+
     async def test_a_signer_is_held_to_its_quota_until_receipts_come(self, opener: Opener, cast: Cast) -> None:
         store = await opener(quota_statements=2)
         mine = [cast.statement(cast.content(9)) for _ in range(3)]

@@ -167,6 +167,7 @@ class Daemon:
         while self.member.identity.role is not Role.RECEIVER:
             heard = self.custody.news.count
             try:
+                await self.custody.rule()  # what a revoked receiver signed frees nothing
                 self.custody.content += await free_delivered(
                     self.custody.store, int(time.time()), self.config.retention
                 )

@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from relay.errors import Malformed, NotYet, StoreError
+from relay.errors import Malformed, NotYet, Refused, StoreError
 from relay.limits import LEAD_SECONDS, LOG_IDLE_SECONDS, PUBLISH_PAUSE_SECONDS, PUBLISH_SECONDS
 from relay.log.tree import consistency_proof
 from relay.node.daemon import Daemon
@@ -122,8 +122,10 @@ class _Sequencing:
                     self._log.grown.ring()
                     self.measures.receipts.note(time.monotonic() - since)
                     since = began
-            except StoreError as error:
-                logger.error("%s", error)  # nothing was acknowledged: what is complete is taken up again
+            except (StoreError, Refused) as error:
+                # Nothing was acknowledged: what is complete is taken up again. A receiver that is revoked itself logs
+                # nothing more, and shows what it has.
+                logger.error("%s", error)
                 self._leading = False
             await news.wait(heard, LOG_IDLE_SECONDS if self._leading else LEAD_SECONDS)
 

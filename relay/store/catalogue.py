@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from relay.limits import MAX_LAYOUTS
-from relay.records.identifiers import Kind, NodeId, ObjectId, StatementId, parse_uri
-from relay.records.receipt import Receipt
+from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, parse_uri
+from relay.records.receipt import Receipt, read_receipt
 from relay.records.statement import FileEntry, Statement
 from relay.store import listing
 from relay.store.database import Database, Row
@@ -79,6 +79,28 @@ def withhold(db: sqlite3.Connection, revoked: set[NodeId]) -> list[Change]:
             (int(not hidden), node),
         ).fetchall()
         changes += [(int(Kind.STATEMENT), bytes(row[0]), hidden) for row in rows]
+    return changes
+
+
+def take_back(db: sqlite3.Connection, records: Sequence[RecordId]) -> list[Change]:
+    """Let go of receipts and checkpoints; what those receipts delivered is undelivered again."""
+    changes: list[Change] = []
+    for record in records:
+        held = _one(db, "SELECT kind, raw FROM records WHERE id = ?", record)
+        if held is None or held[0] not in (Kind.RECEIPT, Kind.CHECKPOINT):
+            continue
+        db.execute("DELETE FROM records WHERE id = ?", (record,))
+        changes.append((held[0], record, False))
+        if held[0] == Kind.RECEIPT:
+            statement = read_receipt(held[1]).statement
+            db.execute("DELETE FROM receipts WHERE statement = ?", (statement,))
+            updated = db.execute(
+                "UPDATE bundles SET entry = NULL, receipt_at = NULL, "
+                "completed = CASE WHEN remaining = 0 THEN completed END WHERE statement = ?",
+                (statement,),
+            )
+            if updated.rowcount:
+                changes.append((int(Kind.STATEMENT), statement, True))
     return changes
 
 

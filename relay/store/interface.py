@@ -222,6 +222,12 @@ class Store(Protocol):
         Their content stays: a later notice may restore a signer, and an only copy is never deleted.
         """
 
+    async def take_back(self, records: Sequence[RecordId]) -> None:
+        """Let go of these receipts and checkpoints, whose signer is believed no more.
+
+        What a receipt delivered is undelivered again, and where its content was freed, wanted again.
+        """
+
     # -- bundles
     async def bundles(self) -> list[Bundle]:
         """Every bundle shown by this node, ordered by station, form, device and sequence."""

@@ -284,6 +284,15 @@ class SqliteStore:
             await self._follow_journal()
             self._transfers.forget()
 
+    async def take_back(self, records: Sequence[RecordId]) -> None:
+        """See `Store`."""
+        async with self._database.transaction() as db:
+            changes = await db.run(catalogue.take_back, records)
+            await db.run(catalogue.journal, changes)
+        if changes:
+            await self._follow_journal()
+            self._transfers.forget()
+
     # -- bundles
 
     async def bundles(self) -> list[Bundle]:

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from itertools import islice
 
 from relay.errors import Malformed, Refused
-from relay.limits import JUDGED_AT_ONCE, MAX_HEADS, MAX_RECORD, MAX_REFUSALS, TOLD_REFUSALS
+from relay.limits import JUDGED_AT_ONCE, MAX_HEADS, MAX_RECORD, MAX_REFUSALS, RECORDS_PAGE, TOLD_REFUSALS
 from relay.log.merkle import leaf_hash
 from relay.records.identifiers import Kind, NodeId, RecordId, sha256
-from relay.records.receipt import Receipt
+from relay.records.receipt import Receipt, read_receipt
 from relay.records.statement import Statement
 from relay.store.interface import Outcome, Store
 from relay.store.recordset import item_of, kind_end
@@ -112,12 +112,14 @@ class Custody:
         await self.rule()
 
     async def rule(self) -> None:
-        """Withhold what revoked signers made, where notices came since that was done last. A full disk may have kept it
-        from being done when they came: it is done as soon as it can be."""
+        """Withhold what revoked signers made, and take back what revoked receivers signed, where notices came since
+        that was done last. A full disk may have kept it from being done when they came: it is done as soon as it can
+        be."""
         if self._rules_anew:
             self._rules_anew = False
             try:
                 await self._note_receivers()
+                await self._take_back()
                 await self.store.withhold(self.admission.revoked)
             except BaseException:
                 self._rules_anew = True
@@ -154,7 +156,7 @@ class Custody:
             admitted.append((place, item))
         if refused > TOLD_REFUSALS:
             logger.warning("refused %d records more that came with these", refused - TOLD_REFUSALS)
-        outcomes = await self.store.add([item for _, item in admitted]) if admitted else []
+        outcomes = await self._keep([item for _, item in admitted])
         for (place, item), outcome in zip(admitted, outcomes, strict=True):
             name = _offered_as(item, records[place][1])
             if outcome is Outcome.OVER_QUOTA:
@@ -171,6 +173,19 @@ class Custody:
             self.news.ring()
         self.verdicts.update((one.kind.name.lower(), one.word) for one in verdicts.values())
         return [verdicts[place] for place in range(len(records))]
+
+    async def _keep(self, items: Sequence[Admitted]) -> list[Outcome]:
+        """Keep what was admitted, in the order of kinds: what notices take away is gone before anything leans on it."""
+        rules = sum(item.kind is Kind.NOTICE for item in items)
+        outcomes = await self.store.add(items[:rules]) if rules else []
+        if self._takes_back:
+            await self.rule()
+        return outcomes + (await self.store.add(items[rules:]) if items[rules:] else [])
+
+    @property
+    def _takes_back(self) -> bool:
+        """Whether a receiver is revoked, and what it signed may still be held."""
+        return self._rules_anew and not self._receivers.isdisjoint(self.admission.revoked)
 
     async def _judge(self, kind: Kind, raw: bytes, asked: frozenset[bytes] | None) -> Admitted:
         try:
@@ -222,6 +237,34 @@ class Custody:
         named = " ".join(sorted(one.hex() for one in self._receivers))
         if (await self.store.notes()).get(_RECEIVERS, "") != named:
             await self.store.set_note(_RECEIVERS, named)
+
+    async def _take_back(self) -> None:
+        """A revoked receiver's receipts prove nothing more: what it said it had is to be delivered to another one, and
+        its content is kept until then. A receiver holds no receipts but its own, and its log stays as it is."""
+        if self._receivers.isdisjoint(self.admission.revoked):
+            return
+        kept = await self.store.load(Kind.CHECKPOINT)
+        gone = [RecordId(sha256(raw)) for raw in kept if self._is_disowned(Kind.CHECKPOINT, raw)]
+        keys = self.store.members.keys(bytes([Kind.RECEIPT]), kind_end(Kind.RECEIPT)) if self._log is None else ()
+        ids = [item_of(key)[1] for key in keys]
+        for at in range(0, len(ids), RECORDS_PAGE):
+            page = await self.store.read(ids[at : at + RECORDS_PAGE], RECORDS_PAGE * MAX_RECORD)
+            gone += [record for kind, record, raw in page if self._is_disowned(kind, raw)]
+        if gone:
+            await self.store.take_back(gone)
+            self.content += 1
+            logger.warning("took back %d records of revoked receivers: what those had is delivered anew", len(gone))
+
+    def _is_disowned(self, kind: Kind, raw: bytes) -> bool:
+        """Whether a receipt or a checkpoint that was believed is so no more."""
+        try:
+            if kind is Kind.RECEIPT:
+                self.admission.identify(read_receipt(raw).envelope.certificate)
+            else:
+                self.admission.admit(kind, raw)
+        except Refused as error:
+            return error.reason in ("revoked", "unknown-log")
+        return False
 
     async def _check_leaf(self, receipt: Receipt) -> None:
         for _, _, statement in await self.store.read([receipt.statement], MAX_RECORD):

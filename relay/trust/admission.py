@@ -313,6 +313,7 @@ class Admission:
                 self._registered = None
             case Receivers():
                 self._receivers = {one.name: one for body in self._bodies(Receivers) for one in body.receivers}
+                self._leave_checkpoints()
             case Witnesses():
                 named = [(name, public) for body in self._bodies(Witnesses) for name, public in body.keys]
                 keys = [witness_key(self.election, name, public) for name, public in named]
@@ -322,6 +323,17 @@ class Admission:
                 self._witnesses = {key.name: key for key in keys}
             case Revocations():
                 self._revoked = {one.node: one for body in self._bodies(Revocations) for one in body.revoked}
+                self._leave_checkpoints()
+
+    def _leave_checkpoints(self) -> None:
+        """Leave checkpoints of receivers that are named no more, or revoked: as when they are loaded."""
+        believed: set[str] = set()
+        for one in self.receivers:
+            with suppress(Malformed, Refused):
+                self.identify(one.certificate)
+                believed.add(f"{self.election}/{one.name}")
+        held = self._checkpoints.items()
+        self._checkpoints = {slot: one for slot, one in held if one.checkpoint.origin in believed}
 
     def _bodies(self, of: type[B]) -> list[B]:
         """What the notices of one topic say, in the order of their slots."""

@@ -12,7 +12,15 @@ from relay.store.interface import State
 from relay.sync.custody import Custody
 from relay.trust.admission import Admission
 from relay.trust.roles import Role
-from tests.factory import make_election, make_file, make_node, make_receipt, make_statement, object_of
+from tests.factory import (
+    make_election,
+    make_file,
+    make_node,
+    make_receipt,
+    make_revocations,
+    make_statement,
+    object_of,
+)
 from tests.fleet import Fleet, Ship
 
 RETENTION = 1_000
@@ -183,3 +191,32 @@ async def test_at_a_receiver_only_the_receipts_of_its_own_log_count(fleet: Fleet
     bundle = await receiver.bundle(statement)
     assert bundle is not None
     assert bundle.entry == 0
+
+
+async def test_a_receipt_of_a_receiver_that_is_revoked_frees_nothing(fleet: Fleet) -> None:
+    """What it said it had is to be delivered to the one that is named in its place."""
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    old = await fleet.receiver()
+    content, freed = fleet.content(), fleet.content()
+    kept, lost = await island.submit(content), await island.submit(freed)
+    await boat.visit(island)
+    await boat.visit(old)
+    assert await boat.state(kept) is State.DELIVERED
+    await boat.store.free([object_of(freed)])
+    heir = await fleet.receiver("receiver-2")
+    receivers = fleet.publish(Receivers((Receiver("receiver-2", (), heir.member.identity.certificate),)), 2)
+    await boat.take(make_revocations(fleet.election, 1, old.node), receivers)
+    await heir.take(receivers)
+    fleet.clock.now += 100 * RETENTION
+    assert await free(boat) == 0
+    assert await boat.read(content) == content
+    assert (await boat.state(kept), await boat.state(lost)) == (State.WAITING, State.PARTIAL)
+    assert all(kind is not Kind.CHECKPOINT for kind, _ in boat.store.members), "nor do its checkpoints travel on"
+    await boat.visit(heir)
+    assert await boat.state(kept) is State.DELIVERED
+    await boat.visit(island)
+    await boat.visit(heir)
+    assert [await island.state(one) for one in (kept, lost)] == [State.DELIVERED, State.WAITING]
+    await boat.visit(island)
+    assert [await island.state(one) for one in (kept, lost)] == [State.DELIVERED, State.DELIVERED]
+    assert await heir.read(freed) == freed

@@ -15,7 +15,7 @@ from itertools import repeat
 from relay.errors import StoreError
 from relay.limits import MAX_LAYOUTS
 from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, parse_uri
-from relay.records.receipt import Receipt
+from relay.records.receipt import Receipt, read_receipt
 from relay.records.statement import FileEntry, Statement, chunk_size_for
 from relay.store.interface import Bundle, BundleFile, LogBatch, LogState, Outcome, PeerNote, State
 from relay.trust.admission import Admitted
@@ -164,6 +164,29 @@ class Catalogue:
                 self.journal.append((Kind.STATEMENT, row.id, not hide))
                 changed = True
         return changed
+
+    def take_back(self, records: Sequence[RecordId]) -> None:
+        """Let go of receipts and checkpoints; what those receipts delivered is undelivered again."""
+        for one in records:
+            record = self.records.get(one)
+            if record is None or record.kind not in (Kind.RECEIPT, Kind.CHECKPOINT):
+                continue
+            del self.records[one]
+            self.slots.pop(record.slot, None)
+            self.journal.append((record.kind, one, False))
+            if record.kind is Kind.RECEIPT:
+                self._undeliver(read_receipt(record.raw).statement)
+
+    def _undeliver(self, statement: StatementId) -> None:
+        del self.receipts[statement]
+        row = self.rows.get(statement)
+        if row is None:
+            return
+        row.entry, row.receipt_at = None, 0
+        if row.remaining:
+            row.completed = None
+            self.open[row.id] = row
+        self.journal.append((Kind.STATEMENT, row.id, True))
 
     def append(self, batch: LogBatch, rules: Rules, now: int) -> None:
         """Commit entries, receipts and state. Raises `StoreError`, before anything is changed."""

@@ -52,6 +52,8 @@ class Company:
     operators: tuple[Member, ...]
     carriers: tuple[Member, ...]
     receiver: Member
+    heir: Member
+    """The receiver that is named when the first one is revoked."""
     pirates: tuple[Member, ...]
     rogues: tuple[Member, ...]
     """Operators that mean harm: they sign."""
@@ -95,12 +97,13 @@ class Company:
         operators = [enrol(f"island-{n:02}", Role.OPERATOR, (f"tps-{n:02}",)) for n in range(OPERATORS)]
         carriers = [enrol(f"boat-{n:02}", Role.CARRIER) for n in range(CARRIERS)]
         receiver = enrol("receiver", Role.RECEIVER)
+        heir = enrol("receiver-2", Role.RECEIVER)
         pirates = [enrol(f"pirate-{n:02}", Role.CARRIER) for n in range(PIRATES)]
         rogues = [enrol(f"rogue-{n:02}", Role.OPERATOR, (f"tps-{n:02}", f"tps-9{n}")) for n in range(PIRATES)]
         strangers = [enrol(f"island-{n:02}", Role.OPERATOR, (f"tps-{n:02}",), strange) for n in range(3)]
         bodies: list[Body] = [
             Register(FORMS, tuple(_station(f"tps-{n:02}") for n in range(OPERATORS))),
-            Receivers((Receiver("receiver", (URL,), receiver.identity.certificate),)),
+            _receivers(receiver),
             Witnesses(tuple((one.identity.name, public_bytes(one.identity.key)) for one in carriers[:12])),
         ]
         notices = []
@@ -121,6 +124,7 @@ class Company:
             tuple(operators),
             tuple(carriers),
             receiver,
+            heir,
             tuple(pirates),
             tuple(rogues),
             tuple(strangers),
@@ -129,13 +133,23 @@ class Company:
             files,
         )
 
+    def succession(self, version: int) -> Admitted:
+        """A notice that names the heir as the one receiver."""
+        return proclaim(self.election, _receivers(self.heir), version)
+
     def revocations(self, version: int, revoked: Sequence[Member]) -> Admitted:
         """A notice that revokes these nodes."""
         rows = tuple(Revocation(one.identity.node, one.identity.name, "lost") for one in revoked)
         return proclaim(self.election, Revocations(rows), version)
 
 
-URL = "https://receiver.example:8470"
+def url_of(member: Member) -> str:
+    """Where a receiver is reached."""
+    return f"https://{member.identity.name}.example:8470"
+
+
+def _receivers(member: Member) -> Receivers:
+    return Receivers((Receiver(member.identity.name, (url_of(member),), member.identity.certificate),))
 
 
 def proclaim(election: Election, body: Body, version: int) -> Admitted:

@@ -32,7 +32,6 @@ from relay.trust.roles import Role
 from tests.factory import ELECTION
 from tests.fleet import each
 from tests.simulation.air import ANSWERS, AirPeer, Answer
-from tests.simulation.company import URL
 from tests.simulation.sea import Sea
 from tests.simulation.ship import Answers, Ship, Traits
 
@@ -58,7 +57,7 @@ class Pirate(Ship):
 
     async def _raid(self, other: Ship) -> None:
         chance = self.sea.chance
-        peer = AirPeer(URL if other.is_receiver else f"https://{other.address}", self)
+        peer = AirPeer(other.url, self)
         for _ in range(chance.randint(1, 4)):
             await asyncio.sleep(chance.uniform(0, 3))
             try:

@@ -23,6 +23,7 @@ from relay.records.notice import Revocations, read_notice
 from relay.records.receipt import read_receipt
 from relay.records.statement import FileEntry, read_statement
 from relay.store.interface import State
+from tests.factory import ELECTION
 from tests.naive_tree import root as naive_root
 from tests.simulation.catalogue import Layout, Object
 from tests.simulation.company import Company
@@ -49,14 +50,14 @@ class Ledger:
     """Statements of which each node told somebody that it holds them."""
     chunks: dict[str, dict[tuple[ObjectId, int], tuple[StatementId, ...]]] = field(default_factory=dict)
     """Chunks of which each node told somebody that it took them, and the undelivered packages that needed them then."""
-    log: list[StatementId] = field(default_factory=list)
-    """The log as it was seen last: it only grows."""
-    revoked: set[NodeId] = field(default_factory=set)
-    """Nodes that the receiver believes no more."""
-    complete: dict[StatementId, None] = field(default_factory=dict)
+    logs: dict[str, list[StatementId]] = field(default_factory=dict)
+    """Each receiver's log as it was seen last: it only grows."""
+    revoked: dict[str, set[NodeId]] = field(default_factory=dict)
+    """Nodes that each receiver believes no more."""
+    complete: dict[str, dict[StatementId, None]] = field(default_factory=dict)
     """Packages of theirs that were complete there when it heard of it: they may be in the log."""
     _receipts: dict[bytes, str] = field(default_factory=dict)
-    _roots: dict[int, bytes] = field(default_factory=dict)
+    _roots: dict[tuple[str, int], bytes] = field(default_factory=dict)
 
     def broken(self, what: str) -> None:
         """Note a broken promise."""
@@ -88,8 +89,15 @@ class Ledger:
         """A node told a visitor what became of records."""
         taken = self.taken.setdefault(ship.name, {})
         for (kind, raw), word in zip(records, words, strict=True):
-            if kind is Kind.STATEMENT and word in ("new", "known"):
-                taken[statement_id(raw)] = None
+            if kind is not Kind.STATEMENT or word not in ("new", "known"):
+                continue
+            statement = statement_id(raw)
+            if not ship.holds(statement):
+                self.broken(f"[5] {ship.name} says that it holds {_short(statement)}, and does not")
+            elif (
+                statement in ship.disk.catalogue.rows
+            ):  # whoever has its receipt alone may be told that it is worth nothing
+                taken[statement] = None
         if ship.is_receiver:
             self._hear_of_revocations(ship)
 
@@ -106,14 +114,17 @@ class Ledger:
             self.chunks.setdefault(ship.name, {})[object_id, index] = needed
 
     def _hear_of_revocations(self, receiver: Ship) -> None:
-        fresh = set(receiver.custody.admission.revoked) - self.revoked
-        self.revoked |= fresh
+        known = self.revoked.setdefault(receiver.name, set())
+        fresh = set(receiver.custody.admission.revoked) - known
+        known |= fresh
         rows = receiver.disk.catalogue.rows.values()
-        self.complete.update({row.id: None for row in rows if row.node in fresh and row.completed is not None})
+        complete = {row.id: None for row in rows if row.node in fresh and row.completed is not None}
+        self.complete.setdefault(receiver.name, {}).update(complete)
 
     @contextmanager
     def looking_on(self, ship: Ship) -> Iterator[None]:
-        """Look on while a node frees what was delivered: what it made stays for its retention time (4)."""
+        """Look on while a node frees what was delivered: what it made stays for its retention time (4). What went
+        against receipts is not looked for any more, whatever becomes of those."""
         catalogue, kept_from = ship.disk.catalogue, int(ship.wall()) - ship.traits.retention
         kept = {
             object_id: row.id
@@ -122,7 +133,14 @@ class Ledger:
             for object_id in row.objects
             if catalogue.objects[object_id].whole is not None
         }
-        yield
+        try:
+            yield
+        finally:
+            chunks = self.chunks.get(ship.name, {})
+            for (object_id, index), needed in list(chunks.items()):
+                held = _has(catalogue.objects[object_id], self.company.files[object_id], index)
+                if not held and all(one in catalogue.receipts for one in needed):
+                    del chunks[object_id, index]
         for object_id, statement in kept.items():
             if catalogue.objects[object_id].whole is None:
                 self.broken(f"[4] {ship.name} freed its own {_short(object_id)} of {_short(statement)} too early")
@@ -200,6 +218,8 @@ class Ledger:
 
     def _burdens(self, ship: Ship) -> Iterator[str]:
         """No signer makes others carry more than its quota."""
+        if any(one.member.identity.node in ship.custody.admission.revoked for one in ship.sea.receivers):
+            return  # what was delivered is under way again
         rows = ship.disk.catalogue.rows.values()
         under_way = [row for row in rows if row.entry is None and row.node != ship.member.identity.node]
         for node in dict.fromkeys(row.node for row in under_way) if not ship.is_receiver else ():
@@ -224,9 +244,10 @@ class Ledger:
         log, state = catalogue.log, catalogue.log_state
         if len(set(log)) != len(log):
             yield "[6] a statement has two entries"
-        if log[: len(self.log)] != self.log:
+        before = self.logs.get(receiver.name, [])
+        if log[: len(before)] != before:
             yield "[6] the log lost or changed entries"
-        self.log = list(log)
+        self.logs[receiver.name] = list(log)
         if state.size != len(log):
             yield f"[6] the log has {len(log)} entries and says {state.size}"
         if log and _tree(state.checkpoint) != (len(log), self._root(receiver, len(log))):
@@ -236,26 +257,27 @@ class Ledger:
             size, root = _tree(published)
             if size > len(log) or root != self._root(receiver, size):
                 yield "[6] the published checkpoint is not that of the entries"
+        revoked, complete = self.revoked.get(receiver.name, set()), self.complete.get(receiver.name, {})
         for entry, statement in enumerate(log):
             if catalogue.receipts.get(statement) != entry or receipt_id(statement) not in catalogue.records:
                 yield f"[6] entry {entry} has no receipt of its own"
             row = catalogue.rows.get(statement)
             if row is None or row.completed is None:
                 yield f"[6] entry {entry} is of a package that is not complete"
-            elif row.node in self.revoked and statement not in self.complete:
+            elif row.node in revoked and statement not in complete:
                 yield f"[1] entry {entry} is by a revoked signer"
             elif any(catalogue.objects[one].whole is None for one in row.objects):
                 yield f"[4] the content of entry {entry} is gone"
 
     def _root(self, receiver: Ship, size: int) -> bytes:
-        if size not in self._roots:
+        if (receiver.name, size) not in self._roots:
             records = receiver.disk.catalogue.records
             leaves = [leaf_hash(records[one].raw) for one in receiver.disk.catalogue.log[:size]]
-            self._roots[size] = naive_root(leaves)
-        return self._roots[size]
+            self._roots[receiver.name, size] = naive_root(leaves)
+        return self._roots[receiver.name, size]
 
     def look_at_agreement(self, ships: Sequence[Ship], receiver: Ship) -> None:
-        """At the end: every receipt and checkpoint anywhere is of the one log."""
+        """At the end: every receipt and checkpoint anywhere is of the one log that counts."""
         log = receiver.disk.catalogue.log
         for ship in ships:
             for record in ship.disk.catalogue.records.values():
@@ -284,13 +306,17 @@ class Ledger:
     def deliverable(self, ships: Sequence[Ship]) -> list[StatementId]:
         """Packages of honest devices, not revoked, that the nodes which are left hold whole among them."""
         barred = {node for ship in ships for node in ship.custody.admission.revoked}
+        gone = [one.member.identity.node for one in ships[0].sea.receivers if one.member.identity.node in barred]
+        # Whoever did not hear yet that a receiver is revoked may still free what it delivered there.
+        aware = [one for one in ships if all(node in one.custody.admission.revoked for node in gone)]
+        received = {one for ship in ships if ship not in aware for one in ship.disk.catalogue.receipts}
         rows = {row.id: row for ship in ships for row in ship.disk.catalogue.rows.values()}
         return [
             row.id
             for row in rows.values()
             if row.node in self.company.islanders
             and row.node not in barred
-            and all(self._is_left(file, ships) for file in row.statement.package.files)
+            and all(self._is_left(file, aware if row.id in received else ships) for file in row.statement.package.files)
         ]
 
     def _is_left(self, file: FileEntry, ships: Sequence[Ship]) -> bool:
@@ -320,8 +346,8 @@ class Ledger:
             for slot, rank in notices.items():
                 if _rank(ship, slot) != rank:
                     yield f"[1] {ship.name} did not hear of the newest {slot}"
-            if size and _seen_size(ship) != size:
-                yield f"[6] {ship.name} has a checkpoint of {_seen_size(ship)} entries, the log has {size}"
+            if size and (seen := _seen_size(ship, receiver)) != size:
+                yield f"[6] {ship.name} has a checkpoint of {seen} entries, the log has {size}"
 
     def look_at_bundles(self, ship: Ship, bundles: Sequence[tuple[StatementId, State]]) -> None:
         """What the node's own page says has to be what its disk says (4, 6)."""
@@ -358,10 +384,10 @@ def _rank(ship: Ship, slot: str) -> int:
     return ship.disk.catalogue.records[held].rank if held is not None else 0
 
 
-def _seen_size(ship: Ship) -> int:
-    catalogue = ship.disk.catalogue
-    held = [catalogue.records[one] for slot, one in catalogue.slots.items() if slot.startswith("checkpoint")]
-    return max((_tree(one.raw)[0] for one in held), default=0)
+def _seen_size(ship: Ship, receiver: Ship) -> int:
+    catalogue, origin = ship.disk.catalogue, f"{ELECTION}/{receiver.name}\n".encode()
+    held = [catalogue.records[one].raw for slot, one in catalogue.slots.items() if slot.startswith("checkpoint")]
+    return max((_tree(raw)[0] for raw in held if raw.startswith(origin)), default=0)
 
 
 def _short(name: bytes) -> str:

@@ -7,7 +7,7 @@ from random import Random
 
 from tests.simulation.air import Link
 from tests.simulation.clockwork import VirtualLoop
-from tests.simulation.company import URL, Company
+from tests.simulation.company import Company
 from tests.simulation.promises import Ledger
 from tests.simulation.ship import Ship
 
@@ -48,9 +48,12 @@ class Sea:
 
     def at(self, url: str) -> Ship:
         """The node at an address."""
-        if url == URL:
-            return next(one for one in self.ships if one.is_receiver)
-        return next(one for one in self.ships if url == f"https://{one.address}")
+        return next(one for one in self.ships if url == one.url)
+
+    @property
+    def receivers(self) -> list[Ship]:
+        """All receivers that there are, the first one first."""
+        return [one for one in self.ships if one.is_receiver]
 
     def link(self, one: Ship, other: Ship) -> Link | None:
         """What joins two nodes now."""

@@ -36,7 +36,7 @@ from tests.fleet import each
 from tests.simulation.air import Answer, fail
 from tests.simulation.catalogue import Rules
 from tests.simulation.clockwork import Crew
-from tests.simulation.company import URL
+from tests.simulation.company import url_of
 from tests.simulation.disk import Dead, Disk, Temper
 from tests.simulation.store import MemoryStore
 
@@ -128,6 +128,7 @@ class Ship:
         self.name = member.identity.name
         self.key = member.identity.node.hex()
         self.address = f"{self.name}:8470"
+        self.url = url_of(member) if self.is_receiver else f"https://{self.address}"
         self.traits = traits
         self.disk = Disk(sea.chance, traits.temper, self._stop)
         self.answers = Answers()
@@ -143,6 +144,8 @@ class Ship:
         )
         self._crew = Crew()
         self._capturing = asyncio.Lock()
+        self._within_reach: dict[str, None] = {}
+        """The receivers that its network leads to now."""
         self.custody: Custody
         self.home: Quarters
         self.contacts: Contacts
@@ -187,6 +190,8 @@ class Ship:
         self.sea.ledger.look_at(self)
         if not self.is_receiver:
             self.up = True
+            if len(self.sea.receivers) > 1:
+                self.spawn(self._follow_notices())
             await self._free_space()
         while True:
             with suppress(StoreError):
@@ -224,6 +229,7 @@ class Ship:
 
     def _stop(self) -> None:
         self.up = self._runs = False
+        self._within_reach.clear()
         self._crew.dismiss()
         self.sea.went_down(self)
 
@@ -231,6 +237,7 @@ class Ship:
         while True:
             heard = self.custody.news.count
             with suppress(StoreError), self.sea.ledger.looking_on(self):
+                await self.custody.rule()
                 await free_delivered(self.custody.store, int(self.wall()), self.traits.retention)
             with suppress(StoreError):
                 await self.custody.rule()  # as the daemon does when it looks for changes
@@ -253,7 +260,8 @@ class Ship:
         if not self.up:
             return
         if other.is_receiver:
-            self._within(self.contacts.configure, [URL])
+            self._within_reach[other.url] = None
+            self._configure()
         elif not self.is_receiver:
             self._within(self.contacts.link_changed, (), ())
             self._within(self.contacts.seen, other.key, [other.address])
@@ -263,9 +271,22 @@ class Ship:
         if not self.up:
             return
         if other.is_receiver:
-            self._within(self.contacts.configure, [])
+            self._within_reach.pop(other.url, None)
+            self._configure()
         else:
             self._within(self.contacts.lost, other.key)
+
+    def _configure(self) -> None:
+        """Visit the receivers that are within reach and in force, as the daemon looks which are."""
+        named = {url for one in self.custody.admission.receivers for url in one.urls}
+        if not self.is_receiver:
+            self._within(self.contacts.configure, [url for url in self._within_reach if url in named])
+
+    async def _follow_notices(self) -> None:
+        while True:
+            heard = self.custody.news.count
+            self._configure()
+            await self.custody.news.wait(heard)
 
     def _within(self, act: Callable[..., None], *arguments: object) -> None:
         self._crew.context.copy().run(act, *arguments)

@@ -167,6 +167,10 @@ class MemoryStore:
             await self._commit(lambda catalogue: catalogue.withhold(nodes))
         return sum(row.withheld for row in self._catalogue.rows.values())
 
+    async def take_back(self, records: Sequence[RecordId]) -> None:
+        """See `Store`."""
+        await self._commit(lambda catalogue: catalogue.take_back(records))
+
     # -- bundles
 
     async def bundles(self) -> list[Bundle]:

@@ -37,12 +37,14 @@ from tests.simulation.ship import Answers, Ship, Traits
 from tests.simulation.store import MemoryStore
 from tests.simulation.voyage import run, simulated
 
-EVERY_DAY = (3, 19)
-"""Seeds that are run every time: both contact plans, crashes, cut links, wrong clocks, pirates."""
+EVERY_DAY = (3, 19, 75)
+"""Seeds that are run every time: both contact plans, crashes, cut links, wrong clocks, pirates; in the last one the
+receiver is revoked, hears of it, and is followed by another one."""
 
 WITH_PIRATES = (16, 14)
 WITH_FLOODS = (14,)
 WITH_REVOCATIONS = (8, 25, 88)
+WITH_SUCCESSIONS = (75, 106)
 
 
 @pytest.mark.parametrize("seed", EVERY_DAY)
@@ -50,7 +52,7 @@ def test_an_election_keeps_its_promises(seed: int) -> None:
     outcome = run(seed, company())
     assert not outcome.violations
     assert outcome.entries
-    assert outcome.nodes == 20
+    assert outcome.nodes == 20 + (seed in WITH_SUCCESSIONS)
 
 
 def test_a_seed_is_a_run() -> None:
@@ -273,6 +275,14 @@ def test_a_revoked_signer_whose_packages_still_travel_is_found() -> None:
 
     with patch.object(MemoryStore, "withhold", nothing):
         assert broken(1, WITH_REVOCATIONS)
+
+
+def test_a_revoked_receiver_whose_receipts_still_count_is_found() -> None:
+    async def nothing(_custody: Custody) -> None:
+        return
+
+    with patch.object(Custody, "_take_back", nothing), patch.object(voyage, "PATIENCE", 60):
+        assert broken(6, WITH_SUCCESSIONS)
 
 
 def test_nodes_that_check_no_signature_are_found(tmp_path: Path) -> None:

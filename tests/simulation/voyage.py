@@ -13,7 +13,7 @@ import logging
 import warnings
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -22,8 +22,10 @@ from cryptography.utils import CryptographyDeprecationWarning
 
 from relay.errors import RelayError
 from relay.node.capture import Submission
-from relay.records.identifiers import StatementId
+from relay.node.home import Member
+from relay.records.identifiers import Kind, StatementId
 from relay.records.tally import Tally
+from relay.trust.admission import Admitted
 from tests.simulation import plan
 from tests.simulation.air import AirPeer, Link
 from tests.simulation.clockwork import VirtualLoop
@@ -56,10 +58,12 @@ class Weather:
     """Whether some carriers have little room."""
     besieged: bool
     """Whether pirates stay to the end: honest nodes have to get everything through all the same."""
+    succession: bool = False
+    """Whether the receiver is revoked and another one named."""
 
     @staticmethod
-    def draw(chance: Random) -> Weather:
-        """The weather of a run."""
+    def draw(chance: Random, fate: Random) -> Weather:
+        """The weather of a run. What was thought of later is drawn from `fate`, so that seeds stay what they were."""
         return Weather(
             seconds=chance.uniform(200, 600),
             crashes=chance.choice((0, 2, 5, 12)),
@@ -73,6 +77,7 @@ class Weather:
             revocations=chance.choice((0, 0, 1, 2)),
             tight=chance.random() < 0.3,
             besieged=chance.random() < 0.5,
+            succession=fate.random() < 0.15,
         )
 
 
@@ -105,6 +110,11 @@ class Voyage:
     weather: Weather
     chaos: list[asyncio.Task[None]] = field(default_factory=list)
     dawn: float = 0.0
+    revoked: list[Member] = field(default_factory=list)
+    revocations: int = 0
+    """The version of the office's last notice of revocations."""
+    succession: list[tuple[Kind, bytes]] = field(default_factory=list)
+    """The notices by which the receiver was replaced."""
 
     async def sail(self) -> None:
         """From the first package to the last receipt."""
@@ -123,15 +133,17 @@ class Voyage:
     def _misfortunes(self) -> Iterator[Coroutine[Any, Any, None]]:
         sea, weather, chance = self.sea, self.weather, self.sea.chance
         numbers = {ship.name: number for number, ship in enumerate(sea.ships)}
-        receiver = next(ship for ship in sea.ships if ship.is_receiver)
+        receivers = [numbers[one.name] for one in sea.receivers]
         islands = [numbers[one.name] for one in sea.ships if one.name.startswith(("island", "rogue"))]
         boats = [numbers[one.name] for one in sea.ships if one.name.startswith(("boat", "pirate"))]
         if chance.random() < 0.5:
-            meetings = plan.timetable(chance, islands, boats, numbers[receiver.name], weather.seconds)
+            meetings = plan.timetable(chance, islands, boats, receivers[0], weather.seconds)
         else:
-            meetings = plan.waypoints(chance, islands + boats, numbers[receiver.name], weather.seconds)
+            meetings = plan.waypoints(chance, islands + boats, receivers[0], weather.seconds)
         for meeting in meetings:
             yield self._meet(meeting)
+            for other in receivers[1:] if meeting.other == receivers[0] else ():
+                yield self._meet(replace(meeting, other=other))
         for ship in sea.ships:
             if ship.name.startswith("island"):
                 for _ in range(chance.randint(1, 3)):
@@ -146,6 +158,8 @@ class Voyage:
             yield self._turn_clock(chance.choice(sea.ships), chance.uniform(0, weather.seconds))
         if weather.revocations:
             yield self._revoke(chance.uniform(0, weather.seconds))
+        if weather.succession:
+            yield self._succeed(chance.uniform(weather.seconds / 5, weather.seconds))
 
     async def _meet(self, meeting: plan.Meeting) -> None:
         sea, chance = self.sea, self.sea.chance
@@ -235,11 +249,32 @@ class Voyage:
         rogues = [one for one in sea.ships if not one.honest]
         others = [one for one in sea.ships if one.honest and not one.is_receiver]
         chosen = [*rogues, *chance.sample(others, 1)][: self.weather.revocations]
-        notice = sea.company.revocations(1, [one.member for one in chosen])
-        sea.ledger.notices.add(notice.id)
+        notice = self._revocations([one.member for one in chosen])
         told = [one for one in others if one.up and one not in chosen]
         for ship in chance.sample(told, min(2, len(told))):
             ship.spawn(ship.take((notice.kind, notice.raw)))
+
+    async def _succeed(self, when: float) -> None:
+        """The office revokes the receiver and names another one; two nodes hear of it, that one does, sometimes the old
+        one. Whoever did not hear goes on delivering there."""
+        sea, chance = self.sea, self.sea.chance
+        await asyncio.sleep(when)
+        notices = [self._revocations([sea.company.receiver]), sea.company.succession(2)]
+        sea.ledger.notices.update(one.id for one in notices)
+        self.succession = [(one.kind, one.raw) for one in notices]
+        old, heir = sea.receivers
+        others = [one for one in sea.ships if one.honest and not one.is_receiver and one.up]
+        told = [heir, *chance.sample(others, min(2, len(others))), *([old] if chance.random() < 0.5 else [])]
+        for ship in told:
+            ship.spawn(ship.take(*self.succession))
+
+    def _revocations(self, members: Sequence[Member]) -> Admitted:
+        """A notice that revokes these as well."""
+        self.revoked += members
+        self.revocations += 1
+        notice = self.sea.company.revocations(self.revocations, self.revoked)
+        self.sea.ledger.notices.add(notice.id)
+        return notice
 
     # -- the calm
 
@@ -247,9 +282,11 @@ class Voyage:
         sea, chance = self.sea, self.sea.chance
         await self._settle_down()
         left = [one for one in sea.ships if one.honest and not one.lost]
-        receiver = next((one for one in left if one.is_receiver), None)
+        receiver = next((one for one in reversed(left) if one.is_receiver), None)
         if receiver is None:
             return
+        if self.succession:  # a power cut may have come before those who were told
+            await asyncio.wait([receiver.spawn(receiver.take(*self.succession))])
         for ship in left:
             sea.ledger.look_at(ship)
         believed = [one for one in left if not _is_revoked(one, left)]
@@ -272,7 +309,7 @@ class Voyage:
             sea.ledger.look_at(ship)
             bundles = await ship.custody.store.bundles()
             sea.ledger.look_at_bundles(ship, [(one.id, one.state) for one in bundles])
-        sea.ledger.look_at_agreement(left, receiver)
+        sea.ledger.look_at_agreement(believed if self.succession else left, receiver)
 
     async def _settle_down(self) -> None:
         """All contacts end, faults as well; whoever is down and not lost starts again."""
@@ -311,7 +348,7 @@ def _skew(chance: Random) -> float:
 
 
 def crew(sea: Sea, weather: Weather) -> Iterator[Ship]:
-    """Twenty nodes, drawn from the company."""
+    """Twenty nodes, drawn from the company, and the receiver to come where there is to be another one."""
     chance, company = sea.chance, sea.company
 
     def traits(*, tight: bool = False) -> Traits:
@@ -334,6 +371,8 @@ def crew(sea: Sea, weather: Weather) -> Iterator[Ship]:
         yield Ship(sea, member, traits(tight=weather.tight and chance.random() < 0.4))
     for member in chance.sample(company.pirates, weather.pirates) + chance.sample(company.rogues, weather.rogues):
         yield Pirate(sea, member, traits())
+    if weather.succession:
+        yield Ship(sea, company.heir, Traits(temper=Temper(chance.choice((0.0, 0.01)), 0.0)))
 
 
 def run(seed: int, company: Company, fit: Fit | None = None, *, tell: bool = False) -> Outcome:
@@ -341,7 +380,7 @@ def run(seed: int, company: Company, fit: Fit | None = None, *, tell: bool = Fal
     loop = VirtualLoop()
     sea = Sea(loop, Random(seed), company)
     sea.tell = tell
-    weather = Weather.draw(sea.chance)
+    weather = Weather.draw(sea.chance, Random(f"fate of {seed}"))
     voyage = Voyage(sea, weather)
 
     async def whole() -> None:
@@ -365,7 +404,7 @@ def run(seed: int, company: Company, fit: Fit | None = None, *, tell: bool = Fal
     with simulated(sea):
         loop.run_until_complete(whole())
     loop.close()
-    receiver = sea.ships[0].disk.catalogue
+    receiver = sea.receivers[-1].disk.catalogue
     return Outcome(
         seed,
         sea.digest,

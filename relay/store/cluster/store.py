@@ -196,6 +196,18 @@ class ClusterStore:
         row = await self._database.row("SELECT count(*) FROM bundles WHERE entry IS NULL AND withheld")
         return int(row[0])
 
+    async def take_back(self, records: Sequence[RecordId]) -> None:
+        """See `Store`. Receipts are this log's own here: of checkpoints alone there are others'."""
+
+        async def work(db: Any) -> None:
+            await db.execute(
+                "DELETE FROM records WHERE id = ANY($1::bytea[]) AND kind = $2", list(records), int(Kind.CHECKPOINT)
+            )
+            await self._watch.tell(db, Seen.HEADS)
+
+        await self._database.commit(work)
+        await self._load_members()
+
     # -- bundles
 
     async def bundles(self) -> list[Bundle]:
