@@ -43,6 +43,11 @@ def told(text: str) -> str:
     return text if wanted_language(os.environ) == "en" else indonesian().translate(text)
 
 
+def number(text: str) -> str:
+    """A number as the person at this terminal writes it: Indonesian has a decimal comma."""
+    return text if wanted_language(os.environ) == "en" else text.replace(".", ",")
+
+
 def told_in_parts(text: str) -> str:
     """The same for a text that may say where before what: `FILE: what is wrong there`."""
     where, colon, what = text.partition(": ")

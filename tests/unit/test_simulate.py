@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.cli.language import told
+from relay.cli.language import number, told
 from relay.cli.simulate.chance import Contact, Night, draw_night
 from relay.cli.simulate.command import simulate
 from relay.cli.simulate.flow import NEVER, play
@@ -249,7 +250,10 @@ def test_the_picture_is_a_plain_svg() -> None:
 def test_the_picture_speaks_the_language_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_ALL", "id_ID.UTF-8")
     result = forecast(parse_plan(EXAMPLE.read_bytes()), 20, 1)
-    picture = draw(result, told)
+    picture = draw(result, told, number)
+    spoken = [one.text or "" for one in ElementTree.fromstring(picture).iter() if one.tag.endswith(("text", "title"))]
+    assert any(re.search(r"\d,\d+ MB", one) for one in spoken)
+    assert not [one for one in spoken if re.search(r"\d\.\d", one)], "a decimal point"
     for said in (
         "20 malam diundi",
         "→ penerima",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from relay.cli.language import told
+from relay.cli.language import number, told
 from relay.cli.options import json_option, print_json
 from relay.cli.simulate.flow import NEVER
 from relay.cli.simulate.forecast import Forecast, StationForecast, describe, forecast, moment_of
@@ -37,7 +37,7 @@ def simulate(file: Path, draws: int, seed: int, picture: Path | None, as_json: b
     with counting(told("nights"), draws) as step:
         result = forecast(plan, draws, seed, step)
     if picture is not None:
-        write_durably(picture, draw(result, told).encode())
+        write_durably(picture, draw(result, told, number).encode())
     if as_json:
         print_json(describe(result))
     else:
@@ -74,7 +74,8 @@ def _show(result: Forecast) -> None:
             which = f"{call.call.boat} {told('at')} {call.call.place}, {moment_of(call.call.start)}"
             click.echo(paint(f"{told(f'too short in {call.cut:.0%} of the nights')}: {which}", "yellow"))
     low, high = result.risk_range
-    click.echo(told(f"any station late: {result.risk:.1%} of the nights ({low:.1%} to {high:.1%})"))
+    risk, low_risk, high_risk = (number(f"{one:.1%}") for one in (result.risk, low, high))
+    click.echo(told(f"any station late: {risk} of the nights ({low_risk} to {high_risk})"))
 
 
 def _rounded(moment: float, whole: int) -> str:
@@ -83,5 +84,6 @@ def _rounded(moment: float, whole: int) -> str:
 
 def _late(station: StationForecast) -> str:
     low, high = station.risk_range
-    text = f"{station.risk:.1%} ({low:.1%} {told('to')} {high:.1%})"
+    risk, low_risk, high_risk = (number(f"{one:.1%}") for one in (station.risk, low, high))
+    text = f"{risk} ({low_risk} {told('to')} {high_risk})"
     return paint(text, "red") if station.risk >= _RISKY else text

@@ -24,15 +24,16 @@ _STYLE = (
 )
 
 
-def draw(result: Forecast, told: Callable[[str], str] = str) -> str:
-    """The SVG document, in the language of `told`."""
-    return "\n".join(_Drawing(result, told).lines()) + "\n"
+def draw(result: Forecast, told: Callable[[str], str] = str, number: Callable[[str], str] = str) -> str:
+    """The SVG document, in the language of `told`, with decimals as `number` writes them."""
+    return "\n".join(_Drawing(result, told, number).lines()) + "\n"
 
 
 class _Drawing:
-    def __init__(self, result: Forecast, told: Callable[[str], str]) -> None:
+    def __init__(self, result: Forecast, told: Callable[[str], str], number: Callable[[str], str]) -> None:
         self._result = result
         self.told = told
+        self._number = number
         plan = result.plan
         moments = [plan.deadline, *(call.start for call in plan.calls), *(call.end for call in plan.calls)]
         for station in result.stations:
@@ -55,7 +56,9 @@ class _Drawing:
         yield f'<style>{_STYLE}</style><rect width="{_WIDTH}" height="{height}" fill="#fff"/>'
         yield f'<text class="title" x="16" y="28">{_text(plan.title)}</text>'
         day = f"{plan.day.isoformat()}, " if plan.day else ""
-        said = self.told(f"{self._result.draws} nights drawn; any station late in {_share(self._result.risk)} of them")
+        said = self.told(
+            f"{self._result.draws} nights drawn; any station late in {self._share(self._result.risk)} of them"
+        )
         yield f'<text class="small" x="16" y="48">{_text(day + said)}</text>'
         yield from self._grid()
         yield from self._timetable()
@@ -105,7 +108,8 @@ class _Drawing:
             thick = round(4 + 18 * (one.moved / most if most else 0), 1)
             said = self.told(
                 f"{boat} at {one.call.place}, {moment_of(one.call.start)} to {moment_of(one.call.end)}: "
-                f"{one.moved / 1e6:.1f} MB; missed {_share(one.call.missed)}, too short {_share(one.cut)}"
+                f"{self._number(f'{one.moved / 1e6:.1f}')} MB; "
+                f"missed {self._share(one.call.missed)}, too short {self._share(one.cut)}"
             )
             yield (
                 f'<rect x="{x}" y="{y - thick / 2}" width="{max(2.0, round(end - x, 1))}" height="{thick}" rx="2" '
@@ -127,17 +131,16 @@ class _Drawing:
                 x = self._x(one.arrival.median)
                 yield f'<line x1="{x}" x2="{x}" y1="{y - 9}" y2="{y + 9}" stroke="#0b3c5d" stroke-width="3"/>'
             style = "late" if one.risk >= 0.05 else "small"
-            late = _text(self.told(f"late: {_share(one.risk)}"))
+            late = _text(self.told(f"late: {self._share(one.risk)}"))
             yield f'<text class="{style}" x="{_WIDTH - _RIGHT + 8}" y="{y + 5}">{late}</text>'
 
-
-def _share(value: float) -> str:
-    """A chance in per cent; never rounded to none, or to certainty."""
-    if 0 < value < 0.001:
-        return "<0.1 %"
-    if 0.999 < value < 1:
-        return ">99.9 %"
-    return f"{value * 100:.1f} %".replace(".0 %", " %")
+    def _share(self, value: float) -> str:
+        """A chance in per cent; never rounded to none, or to certainty."""
+        if 0 < value < 0.001:
+            return self._number("<0.1 %")
+        if 0.999 < value < 1:
+            return self._number(">99.9 %")
+        return self._number(f"{value * 100:.1f} %".replace(".0 %", " %"))
 
 
 def _text(value: str) -> str:
