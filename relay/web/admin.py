@@ -112,6 +112,7 @@ class AdminPages:
             areas=areas,
             islands=[line for area in areas if area.island for line in area.stations if line.state != "complete"],
             doubts=doubts_of(report),
+            being_read=self._report.being_read,
             entries_read=self._report.entries_read,
             token=page_token(request.cookies[COOKIE]),
         )

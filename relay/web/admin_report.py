@@ -50,6 +50,11 @@ class AdminReport:
         return await describe_receiver(self._daemon.home, self._daemon.member, self._daemon.custody)
 
     @property
+    def being_read(self) -> bool:
+        """Whether the log is being read; where it is not, and is not told of either, it is too long."""
+        return self._making is not None
+
+    @property
     def entries_read(self) -> int:
         """How far the log was read."""
         return self._reporter.reading.entries
