@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relay.records.identifiers import DRILL_FORM
 
-_DRILL_RECORD = {"id": "Catatan latihan", "en": "Drill record"}
+_DRILL_RECORD = {"id": "Laporan latihan", "en": "Drill report"}
 
 
 def form_name(form: str, language: str) -> str:

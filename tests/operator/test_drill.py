@@ -197,11 +197,14 @@ def look_around(scene: Scene, phones: Phones) -> None:
         page.wait_for_url("**/admin")
         marked(page, "admin", lang=lang)
         coloured(page)
+        expect(page.get_by_text("DRILL-DONE")).to_have_count(0)
         picture_of(page, f"drill-admin-{lang}")
         page.goto(scene.public)
         if lang == "en":
             page.get_by_role("link", name="English").click()
         expect(page.locator(".drill")).to_contain_text("LATIHAN" if lang == "id" else "DRILL")
+        expect(page.get_by_text("DRILL-DONE")).to_have_count(0)
+        assert page.locator(".drill").evaluate("one => getComputedStyle(one).backgroundColor") == MAGENTA
         picture_of(page, f"drill-public-{lang}")
 
 
