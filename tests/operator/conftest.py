@@ -171,7 +171,7 @@ def picture_of(page: Page, name: str, *, whole: bool = True) -> None:
         page.evaluate("Promise.all([...document.images].map((one) => one.decode().catch(() => 0)))")
         shot = Image.open(io.BytesIO(page.screenshot(full_page=whole, animations="disabled"))).convert("RGB")
         shot = shot.crop((0, 0, shot.width, min(shot.height, 4_800 if shot.width < 1_000 else 1_600)))
-        shot.save(Path(SHOTS) / f"{name}.png", optimize=True)
+        shot.quantize(200, dither=Image.Dither.NONE).save(Path(SHOTS) / f"{name}.png", optimize=True)
 
 
 def pictures_of(page: Page, name: str, *, whole: bool = True) -> None:
