@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from relay.errors import BadInput, Malformed, Refused, RelayError, StoreError
 from relay.limits import MAX_RECORD, RECORDS_PAGE, WANTS_PAGE
-from relay.records.identifiers import Kind, ObjectId, RecordId, sha256
+from relay.records.identifiers import Kind, ObjectId, RecordId, receipt_id, sha256, statement_id
 from relay.records.receipt import read_receipt
 from relay.store.durable import copy_durably, make_folder, write_durably
 from relay.sync.custody import Custody
@@ -96,14 +96,25 @@ async def import_notices(custody: Custody, notices: Sequence[bytes]) -> Moved:
 
 
 async def _small_records(custody: Custody) -> AsyncIterator[tuple[Kind, bytes]]:
-    """Notices, checkpoints and receipts, page by page."""
-    ids = [(kind, RecordId(record)) for kind, record in custody.store.members if kind != Kind.STATEMENT]
-    for page in _pages(iter(ids), RECORDS_PAGE):
-        left = [record for _, record in page]
-        while left and (records := await custody.store.read(left, 1 << 20)):
-            for kind, record, raw in records:
-                yield kind, raw
-                left = left[left.index(record) + 1 :]
+    """Notices, checkpoints and receipts, page by page; at a receiver those of its log, which its set leaves out."""
+    members = [RecordId(record) for kind, record in custody.store.members if kind != Kind.STATEMENT]
+    for page in _pages(iter(members), RECORDS_PAGE):
+        async for kind, raw in _records(custody, page):
+            yield kind, raw
+    size, first, there = (await custody.store.log_state()).size, 0, set(members)
+    while first < size and (entries := await custody.store.log_statements(first, RECORDS_PAGE)):
+        first += len(entries)
+        receipts = [receipt_id(statement_id(raw)) for raw in entries]
+        async for kind, raw in _records(custody, [one for one in receipts if one not in there]):
+            yield kind, raw
+
+
+async def _records(custody: Custody, ids: Sequence[RecordId]) -> AsyncIterator[tuple[Kind, bytes]]:
+    left = list(ids)
+    while left and (records := await custody.store.read(left, 1 << 20)):
+        for kind, record, raw in records:
+            yield kind, raw
+            left = left[left.index(record) + 1 :]
 
 
 def _write_record(folder: Path, kind: Kind, raw: bytes, moved: Moved, progress: Progress) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from relay.limits import MAX_LAYOUTS
-from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, parse_uri
+from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, parse_uri, receipt_id
 from relay.records.receipt import Receipt, read_receipt
 from relay.records.statement import FileEntry, Statement
 from relay.store import listing
@@ -57,11 +57,16 @@ def add(db: sqlite3.Connection, item: Admitted, rules: Rules, now: int) -> tuple
             return _add_to_slot(db, item)
 
 
-def journal(db: sqlite3.Connection, changes: Iterable[Change]) -> int:
-    """Note changes of the reconciliation set, for this process and others; the serial number of the newest one."""
+def journal(db: sqlite3.Connection, changes: Iterable[Change], rules: Rules) -> int:
+    """Note changes of the reconciliation set, for this process and others; the serial number of the newest one. The set
+    of a store that keeps everything has no statements: nobody reconciles them with it."""
     db.executemany(
         "INSERT OR REPLACE INTO journal (kind, id, present) VALUES (?, ?, ?)",
-        [(kind, record, int(present)) for kind, record, present in changes],
+        [
+            (kind, record, int(present))
+            for kind, record, present in changes
+            if kind != Kind.STATEMENT or not rules.keeps_all
+        ],
     )
     newest = _one(db, "SELECT coalesce(max(serial), 0) FROM journal")
     return int(newest[0]) if newest else 0
@@ -93,7 +98,6 @@ def take_back(db: sqlite3.Connection, records: Sequence[RecordId]) -> list[Chang
         changes.append((held[0], record, False))
         if held[0] == Kind.RECEIPT:
             statement = read_receipt(held[1]).statement
-            db.execute("DELETE FROM receipts WHERE statement = ?", (statement,))
             updated = db.execute(
                 "UPDATE bundles SET entry = NULL, receipt_at = NULL, "
                 "completed = CASE WHEN remaining = 0 THEN completed END WHERE statement = ?",
@@ -150,7 +154,6 @@ def _add_to_slot(db: sqlite3.Connection, item: Admitted) -> tuple[Outcome, list[
 
 def _add_receipt(db: sqlite3.Connection, item: Admitted, receipt: Receipt, now: int) -> tuple[Outcome, list[Change]]:
     _insert(db, item, None)
-    db.execute("INSERT INTO receipts VALUES (?, ?)", (receipt.statement, receipt.entry))
     changes: list[Change] = [(int(Kind.RECEIPT), item.id, True)]
     updated = db.execute(
         "UPDATE bundles SET entry = ?, receipt_at = ?, withheld = 0 WHERE statement = ?",
@@ -165,7 +168,7 @@ def _add_statement(
     db: sqlite3.Connection, item: Admitted, statement: Statement, rules: Rules
 ) -> tuple[Outcome, list[Change]]:
     own = item.signer == rules.own
-    receipt = _one(db, "SELECT entry FROM receipts WHERE statement = ?", statement.id)
+    receipt = _one(db, "SELECT raw FROM records WHERE id = ?", receipt_id(statement.id))
     if receipt is not None and not own and not rules.keeps_all:
         return Outcome.KNOWN, []
     if receipt is None and not own and _over_quota(db, item.signer, statement.size, rules):
@@ -191,7 +194,7 @@ def _add_statement(
             sum(sizes.values()),
             statement.size,
             int(own),
-            receipt[0] if receipt else None,
+            read_receipt(receipt[0]).entry if receipt else None,
         ),
     )
     _mark_superseded(db, statement)

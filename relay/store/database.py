@@ -27,6 +27,10 @@ Row: TypeAlias = sqlite3.Row
 T = TypeVar("T")
 
 _CACHE_KIB = 8 * 1024
+_LARGE_CACHE_KIB = 32 * 1024
+_LARGE_WAL_PAGES = 16_000
+"""Of a catalogue as large as an election: what a batch changes lies all over it, and stays in memory until its commit;
+it goes from the write-ahead log to its place together with what some more batches change there."""
 _SETTINGS: dict[str, Any] = {"timeout": BUSY_SECONDS, "isolation_level": None, "cached_statements": 256}
 
 
@@ -69,14 +73,15 @@ class Database:
         self._together: set[asyncio.Task[None]] = set()
 
     @classmethod
-    async def open(cls, path: Path, *, known: bool = False, reading: bool = False) -> Database:
+    async def open(cls, path: Path, *, known: bool = False, reading: bool = False, large: bool = False) -> Database:
         """Open or make the database. Raises `StoreError`: of another version, damaged, unusable; `known` and empty.
 
-        `reading` leaves the disk as it is: nothing can be written then.
+        `reading` leaves the disk as it is: nothing can be written then. `large` is for a receiver's, which grows.
         """
         connect = partial(_connect_to_read, path) if reading else partial(_connect, path, known)
+        connect_to_write = partial(_connect_large, path, known) if large and not reading else connect
         with _explained(path):
-            writer = Connection(connect, iter_chunk_size=1_000)
+            writer = Connection(connect_to_write, iter_chunk_size=1_000)
             await writer.begin()
             try:
                 reader = Connection(connect, iter_chunk_size=1_000)
@@ -169,20 +174,28 @@ class Database:
 def _in_one_transaction(
     connection: sqlite3.Connection, works: Sequence[Callable[[sqlite3.Connection], Any]]
 ) -> list[tuple[Any, BaseException | None]]:
-    """The result or the error of each work. Raises what concerns them all: no lock, no commit."""
+    """The result or the error of each work. Raises what concerns them all: no lock, no commit.
+
+    The first one has nothing before it that its error must leave: it needs no savepoint, within which SQLite copies
+    each page before it is changed.
+    """
     outcomes: list[tuple[Any, BaseException | None]] = []
     try:
         connection.execute("BEGIN IMMEDIATE")
-        for work in works:
-            connection.execute("SAVEPOINT work")
+        for place, work in enumerate(works):
+            if place:
+                connection.execute("SAVEPOINT work")
             try:
                 outcomes.append((work(connection), None))
             except Exception as error:
                 if not connection.in_transaction:  # SQLite gave the whole transaction up: a full disk
                     raise
-                connection.execute("ROLLBACK TO work")
+                connection.execute("ROLLBACK TO work" if place else "ROLLBACK")
                 outcomes.append((None, error))
-            connection.execute("RELEASE work")
+                if not place:
+                    connection.execute("BEGIN IMMEDIATE")
+            if place:
+                connection.execute("RELEASE work")
         connection.execute("COMMIT")
     finally:
         if connection.in_transaction:
@@ -200,12 +213,18 @@ async def _to_its_end(connection: aiosqlite.Connection, command: str) -> None:
         raise
 
 
-def _connect(path: Path, known: bool) -> sqlite3.Connection:
+def _connect_large(path: Path, known: bool) -> sqlite3.Connection:
+    with _closed_on_error(_connect(path, known, _LARGE_CACHE_KIB)) as connection:
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_LARGE_WAL_PAGES}")
+    return connection
+
+
+def _connect(path: Path, known: bool, cache: int = _CACHE_KIB) -> sqlite3.Connection:
     with _closed_on_error(sqlite3.connect(path, **_SETTINGS)) as connection:
         prepare(connection, path, known=known)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        connection.execute(f"PRAGMA cache_size = -{cache}")
     return connection
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import repeat
 from pathlib import Path
@@ -39,7 +39,6 @@ from relay.trust.admission import Admitted
 _VARIABLES = 500
 """Parameters in one query."""
 _JOURNAL_PAGE = 10_000
-_KINDS = tuple(Kind)
 _HEARD = {int(Kind.NOTICE): Seen.RULES, int(Kind.CHECKPOINT): Seen.HEADS}
 
 
@@ -111,7 +110,7 @@ class SqliteStore:
             raise lost(catalogue_file)
         try:
             alone = not reading and await asyncio.to_thread(content.prepare)
-            database = await Database.open(catalogue_file, known=known, reading=reading)
+            database = await Database.open(catalogue_file, known=known, reading=reading, large=keeps_all)
             rules = Rules(own, quota_bytes, quota_statements, keeps_all)
             store = SqliteStore(
                 folder,
@@ -207,7 +206,7 @@ class SqliteStore:
                 outcome, changed = catalogue.add(db, item, rules, now)
                 outcomes.append(outcome)
                 changes.extend(changed)
-            return catalogue.journal(db, changes)
+            return catalogue.journal(db, changes, rules)
 
         mine = {item.id for item in records if item.kind in _HEARD}
         self._adding |= mine
@@ -246,22 +245,34 @@ class SqliteStore:
 
     async def offered(self, ids: Sequence[RecordId]) -> list[RecordId]:
         """See `Store`."""
-        return [one for one in ids if any((kind, one) in self._members for kind in _KINDS)]
+        held: set[bytes] = set()
+        for page in _pages(ids):
+            sql = (
+                "SELECT r.id FROM records r LEFT JOIN bundles b ON b.statement = r.id "
+                f"WHERE r.id IN ({_marks(page)}) AND (r.kind <> ? OR (b.entry IS NULL AND b.withheld = 0))"
+            )
+            held.update(row[0] for row in await self._database.rows(sql, (*page, int(Kind.STATEMENT))))
+        return [one for one in ids if one in held]
 
     async def receipted(self, ids: Sequence[StatementId]) -> set[StatementId]:
         """See `Store`."""
-        return {one for one in ids if (Kind.RECEIPT, receipt_id(one)) in self._members}
+        return await self._with_receipt(ids)
 
     async def known_statements(self, ids: Sequence[StatementId]) -> set[StatementId]:
         """See `Store`."""
         known: set[StatementId] = set()
-        for start in range(0, len(ids), _VARIABLES):
-            page = ids[start : start + _VARIABLES]
-            marks = ",".join("?" * len(page))
-            sql = f"SELECT statement FROM bundles WHERE statement IN ({marks}) UNION "
-            sql += f"SELECT statement FROM receipts WHERE statement IN ({marks})"
-            known.update(StatementId(row[0]) for row in await self._database.rows(sql, (*page, *page)))
-        return known
+        for page in _pages(ids):
+            rows = await self._database.rows(f"SELECT statement FROM bundles WHERE statement IN ({_marks(page)})", page)
+            known.update(StatementId(row[0]) for row in rows)
+        return known | await self._with_receipt([one for one in ids if one not in known])
+
+    async def _with_receipt(self, statements: Sequence[StatementId]) -> set[StatementId]:
+        by_receipt: dict[bytes, StatementId] = {receipt_id(one): one for one in statements}
+        found: set[StatementId] = set()
+        for page in _pages(list(by_receipt)):
+            rows = await self._database.rows(f"SELECT id FROM records WHERE id IN ({_marks(page)})", page)
+            found.update(by_receipt[row[0]] for row in rows)
+        return found
 
     async def awaiting_receipt(self, after: bytes, limit: int) -> list[StatementId]:
         """See `Store`."""
@@ -279,7 +290,7 @@ class SqliteStore:
     async def _withhold(self, revoked: set[NodeId]) -> None:
         async with self._database.transaction() as db:
             changes = await db.run(catalogue.withhold, revoked)
-            await db.run(catalogue.journal, changes)
+            await db.run(catalogue.journal, changes, self._rules)
         if changes:
             await self._follow_journal()
             self._transfers.forget()
@@ -288,7 +299,7 @@ class SqliteStore:
         """See `Store`."""
         async with self._database.transaction() as db:
             changes = await db.run(catalogue.take_back, records)
-            await db.run(catalogue.journal, changes)
+            await db.run(catalogue.journal, changes, self._rules)
         if changes:
             await self._follow_journal()
             self._transfers.forget()
@@ -517,12 +528,13 @@ class SqliteStore:
             outcome, changed = catalogue.add(db, receipt, self._rules, logged_at)
             if outcome is not Outcome.NEW:
                 raise StoreError("A statement has its receipt already", "Run one sequencer on a store.")
-            changes += changed
+            if not self._rules.keeps_all:  # a receiver is asked for receipts, and not reconciled with
+                changes += changed
         state = batch.state
         db.execute(
             "INSERT OR REPLACE INTO log_state VALUES (1, ?, ?, ?)", (state.size, state.frontier, state.checkpoint)
         )
-        return catalogue.journal(db, changes)
+        return catalogue.journal(db, changes, self._rules)
 
     async def log_statements(self, first: int, count: int) -> list[bytes]:
         """See `Store`."""
@@ -556,10 +568,11 @@ class SqliteStore:
         packed = bytearray()
         after = 0
         sql = "SELECT serial, kind, id, present FROM journal WHERE serial > ? ORDER BY serial LIMIT ?"
+        left_out = Kind.STATEMENT if self._rules.keeps_all else None  # an older version noted them
         while rows := await self._database.rows(sql, (after, _JOURNAL_PAGE)):
             after = int(rows[-1][0])
             for row in rows:
-                if row[3]:
+                if row[3] and row[1] != left_out:
                     packed += key_of(row[1], row[2])
         items = (item_of(bytes(packed[at : at + KEY_SIZE])) for at in range(0, len(packed), KEY_SIZE))
         return await asyncio.to_thread(RecordSet, items)
@@ -649,6 +662,15 @@ class SqliteStore:
             for object_id in objects:
                 await asyncio.to_thread(self._content.remove, object_id)
             await db.execute("UPDATE objects SET state = 0 WHERE state = 2")
+
+
+def _pages(ids: Sequence[bytes]) -> Iterator[tuple[bytes, ...]]:
+    """As many at a time as one query takes."""
+    return (tuple(ids[start : start + _VARIABLES]) for start in range(0, len(ids), _VARIABLES))
+
+
+def _marks(page: Sequence[bytes]) -> str:
+    return ",".join("?" * len(page))
 
 
 def _has_content(file: Path) -> bool:

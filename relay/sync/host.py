@@ -11,7 +11,7 @@ from typing import Protocol
 
 from relay.errors import Malformed, Refused
 from relay.limits import MAX_GREETED, MAX_INQUIRY_WAIT, MAX_NEWS_WAIT, MAX_WANTS, RECORDS_BATCH, WANTS_PAGE
-from relay.records.identifiers import Kind, ObjectId, RecordId
+from relay.records.identifiers import HASH_SIZE, Kind, ObjectId, RecordId
 from relay.records.statement import files_of
 from relay.store.interface import Holding, Outcome, Want
 from relay.sync.arrival import Arrival
@@ -92,6 +92,8 @@ class Host:
 
     async def get_records(self, ids: Sequence[RecordId]) -> Given:
         """Those of the records that are held and may travel, as many as fit one message."""
+        if any(len(one) != HASH_SIZE for one in ids):
+            raise Malformed("A visitor asks for records by what are no ids")
         offered = await self._store.offered(ids)
         found = await self._store.read(offered, RECORDS_BATCH)
         for kind, record, _ in found:

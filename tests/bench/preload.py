@@ -128,21 +128,12 @@ def lay_sqlite(database: Path, public: Path, preload: Preload) -> None:
 
 def _sqlite_rows(batch: Sequence[Entry]) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
     yield "INSERT INTO records (id, kind, rank, raw) VALUES (?, ?, 0, ?)", list(_records(batch))
-    yield "INSERT INTO receipts VALUES (?, ?)", [(one.id, one.index) for one in batch]
     yield (
         f"INSERT INTO bundles ({', '.join(_BUNDLE)}, captured_at, flags, size, remaining, weight, own, completed, "
         f"entry, receipt_at) VALUES (?, ?, ?, ?, ?, ?, 0, '', 0, 0, {STATEMENT}, 0, ?, ?, 0)",
         [(*one.bundle, one.index + 1, one.index) for one in batch],
     )
     yield "INSERT INTO log VALUES (?, ?)", [(one.index, one.id) for one in batch]
-    yield (
-        "INSERT INTO journal (kind, id, present) VALUES (?, ?, ?)",
-        [
-            row
-            for one in batch
-            for row in ((Kind.STATEMENT, one.id, 0), (Kind.RECEIPT, receipt_id(RecordId(one.id)), 1))
-        ],
-    )
 
 
 async def lay_postgres(url: str, preload: Preload) -> None:
@@ -165,7 +156,6 @@ async def lay_postgres(url: str, preload: Preload) -> None:
 
 def _postgres_rows(batch: Sequence[Entry]) -> Iterator[tuple[str, tuple[str, ...], list[tuple[Any, ...]]]]:
     yield "records", ("id", "kind", "raw", "rank"), [(*row, 0) for row in _records(batch)]
-    yield "receipts", ("statement", "entry"), [(one.id, one.index) for one in batch]
     rest = ("captured_at", "flags", "size", "remaining", "own", "completed", "entry", "receipt_at")
     rows = [(*one.bundle, 0, "", 0, 0, False, one.index + 1, one.index, 0) for one in batch]
     yield "bundles", (*_BUNDLE, *rest), rows

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from relay.errors import StoreError
-from relay.records.identifiers import NodeId
+from relay.records.identifiers import NodeId, StatementId
 from relay.store.cluster.bucket import Bucket
 from relay.store.cluster.store import ClusterStore
-from relay.store.interface import Store
+from relay.store.interface import LogBatch, LogState, Outcome, Store
 from relay.store.quota import Quota
 from tests.cluster.postgres import Postgres
 from tests.cluster.swift import Swift
@@ -110,6 +110,35 @@ async def test_the_counts_of_very_many_are_some_seconds_old(opener: Opener, monk
         assert (counts.delivered, counts.waiting) == (1, 2 - number)
     monkeypatch.setattr("relay.store.cluster.store.COUNTED_AT_ONCE", 1_000)
     assert (await store.counts()).delivered == 2
+
+
+async def test_a_database_of_an_older_schema_keeps_its_log_and_its_receipts(
+    opener: Opener, postgres: Postgres, database: str
+) -> None:
+    cast = Cast()
+    store = await opener()
+    logged, waiting, early = cast.statement(), cast.statement(), cast.statement()
+    await store.add([logged, waiting, cast.receipt(early, 7)])
+    name = StatementId(logged.id)
+    await store.append(LogBatch(0, (name,), (cast.receipt(logged, 0),), LogState(1, b"frontier", b"head")))
+    await store.close()
+    for command in (
+        "CREATE TABLE receipts (statement bytea PRIMARY KEY, entry bigint NOT NULL)",
+        f"INSERT INTO receipts VALUES ('\\x{logged.id.hex()}', 0), ('\\x{early.id.hex()}', 7)",
+        "ALTER TABLE log ADD CONSTRAINT log_statement_key UNIQUE (statement)",
+        "UPDATE relay_schema SET version = 2",
+    ):
+        postgres.execute(command, database)
+    again = await opener()
+    assert await again.log_statements(0, 10) == [logged.raw]
+    statements = [StatementId(one.id) for one in (logged, waiting, early)]
+    assert await again.receipted(statements) == {statements[0], statements[2]}
+    assert await again.known_statements(statements) == set(statements)
+    assert await again.add([early]) == [Outcome.NEW]
+    bundle = await again.bundle(statements[2])
+    assert bundle is not None
+    assert bundle.entry == 7
+    assert [one for one, _ in await again.unlogged(10)] == [waiting.id]
 
 
 class TestClusterStore(StoreConformance):

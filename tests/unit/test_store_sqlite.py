@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from relay.errors import DiskFull, StoreError
-from relay.records.identifiers import NodeId
-from relay.store.interface import Seen, State, Store
+from relay.records.identifiers import Kind, NodeId, StatementId, receipt_id
+from relay.store.interface import LogBatch, LogState, Outcome, Seen, State, Store
 from relay.store.schema import VERSION
 from relay.store.sqlite import SqliteStore
 from tests.factory import make_revocations, object_of
@@ -160,6 +160,43 @@ async def test_a_migration_that_fails_leaves_the_old_schema(folder: Path, monkey
     assert connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'more'").fetchone() is None
     connection.close()
     await (await open_store(folder)).close()
+
+
+async def test_a_store_of_the_first_schema_keeps_its_log_and_its_receipts(folder: Path, cast: Cast) -> None:
+    store = await open_store(folder, keeps_all=True)
+    logged, waiting, early = cast.statement(), cast.statement(), cast.statement()
+    await store.add([logged, waiting, cast.receipt(early, 7)])
+    name = StatementId(logged.id)
+    await store.append(LogBatch(0, (name,), (cast.receipt(logged, 0),), LogState(1, b"frontier", b"head")))
+    await store.close()
+    with sqlite3.connect(folder / "catalogue.db") as connection:
+        for command in (
+            "CREATE TABLE receipts (statement BLOB PRIMARY KEY, entry INTEGER NOT NULL) WITHOUT ROWID",
+            "DROP TABLE log",
+            "DROP INDEX bundles_to_log",
+            "CREATE TABLE log (entry INTEGER PRIMARY KEY, statement BLOB NOT NULL UNIQUE)",
+            "PRAGMA user_version = 1",
+        ):
+            connection.execute(command)
+        connection.executemany("INSERT INTO receipts VALUES (?, ?)", [(logged.id, 0), (early.id, 7)])
+        connection.execute("INSERT INTO log VALUES (0, ?)", (logged.id,))
+        connection.executemany(
+            "INSERT OR REPLACE INTO journal (kind, id, present) VALUES (?, ?, ?)",
+            [(Kind.STATEMENT, logged.id, 0), (Kind.STATEMENT, waiting.id, 1), (Kind.RECEIPT, receipt_id(logged.id), 1)],
+        )
+    connection.close()
+    again = await open_store(folder, keeps_all=True)
+    assert await again.log_statements(0, 10) == [logged.raw]
+    statements = [StatementId(one.id) for one in (logged, waiting, early)]
+    assert await again.receipted(statements) == {statements[0], statements[2]}
+    assert await again.known_statements(statements) == set(statements)
+    assert not [record for kind, record in again.members if kind == Kind.STATEMENT]
+    assert await again.add([early]) == [Outcome.NEW]
+    bundle = await again.bundle(statements[2])
+    assert bundle is not None
+    assert bundle.entry == 7
+    assert [one for one, _ in await again.unlogged(10)] == [waiting.id]
+    await again.close()
 
 
 @pytest.mark.parametrize("damage", ["noise", "cut"])

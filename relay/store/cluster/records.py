@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relay.limits import MAX_LAYOUTS
-from relay.records.identifiers import Kind, NodeId, ObjectId, StatementId, parse_uri
-from relay.records.receipt import Receipt
+from relay.records.identifiers import Kind, NodeId, ObjectId, StatementId, parse_uri, receipt_id
+from relay.records.receipt import Receipt, read_receipt
 from relay.records.statement import Statement
 from relay.store.interface import Outcome, Seen
 from relay.store.layouts import layout_name
@@ -64,11 +64,6 @@ async def add_receipts(db: Any, receipts: Sequence[Receipt], now: int, times: Se
     if not receipts:
         return
     statements, entries = [one.statement for one in receipts], [one.entry for one in receipts]
-    await db.execute(
-        "INSERT INTO receipts SELECT * FROM unnest($1::bytea[], $2::bigint[]) ON CONFLICT DO NOTHING",
-        statements,
-        entries,
-    )
     await db.execute(
         "UPDATE bundles b SET entry = r.entry, receipt_at = r.time, withheld = false "
         "FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) AS r (statement, entry, time) "
@@ -210,12 +205,13 @@ async def _add_statements(
     ids = [statement.id for _, statement in items]
     packages = [statement.package for _, statement in items]
     sizes = [_sizes(statement) for _, statement in items]
+    entries = await _entries(db, ids)
     await db.execute(
         "INSERT INTO bundles (statement, node, device, tps, form, seq, supersedes, captured_at, flags, size, "
-        "remaining, own, entry) SELECT s.*, s.size, s.node = $11, r.entry FROM unnest($1::bytea[], $2::bytea[], "
-        "$3::text[], $4::text[], $5::text[], $6::bigint[], $7::bytea[], $8::bigint[], $9::text[], $10::bigint[]) "
-        "AS s (statement, node, device, tps, form, seq, supersedes, captured_at, flags, size) "
-        "LEFT JOIN receipts r ON r.statement = s.statement",
+        "entry, remaining, own) SELECT s.*, s.size, s.node = $12 FROM unnest($1::bytea[], $2::bytea[], "
+        "$3::text[], $4::text[], $5::text[], $6::bigint[], $7::bytea[], $8::bigint[], $9::text[], $10::bigint[], "
+        "$11::bigint[]) "
+        "AS s (statement, node, device, tps, form, seq, supersedes, captured_at, flags, size, entry)",
         ids,
         [item.signer for item, _ in items],
         [parse_uri(statement.envelope.issuer)[2] for _, statement in items],
@@ -226,6 +222,7 @@ async def _add_statements(
         [one.captured_at for one in packages],
         [" ".join(one.flags) for one in packages],
         [sum(one.values()) for one in sizes],
+        [entries.get(one) for one in ids],
         own or b"",
     )
     await _add_files(db, items)
@@ -235,6 +232,12 @@ async def _add_statements(
         await db.execute("SELECT 1 FROM objects WHERE id = ANY($1::bytea[]) ORDER BY id FOR SHARE", objects)
     await _mark_superseded(db, [statement for _, statement in items])
     return await _complete(db, ids)
+
+
+async def _entries(db: Any, statements: Sequence[StatementId]) -> dict[StatementId, int]:
+    """The entries of those statements whose receipts came first."""
+    rows = await db.fetch("SELECT raw FROM records WHERE id = ANY($1::bytea[])", list(map(receipt_id, statements)))
+    return {one.statement: one.entry for one in (read_receipt(row[0]) for row in rows)}
 
 
 async def _mark_superseded(db: Any, statements: Sequence[Statement]) -> None:

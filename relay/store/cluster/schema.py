@@ -82,7 +82,13 @@ ALTER TABLE log_state ADD COLUMN edge bytea NOT NULL DEFAULT ''::bytea;
 CREATE INDEX layouts_filling ON layouts (held_bytes) WHERE held_bytes > 0;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND)
+_THIRD = """
+-- See the second script of `relay.store.schema`.
+DROP TABLE receipts;
+ALTER TABLE log DROP CONSTRAINT log_statement_key;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD)
 """Script `i` leads from version `i` to `i + 1`. What was released is never edited."""
 
 VERSION = len(MIGRATIONS)

@@ -14,7 +14,7 @@ from typing import Any
 
 from relay.errors import Malformed, StoreError
 from relay.limits import COUNTED_AT_ONCE, COUNTS_SECONDS, MAX_CACHED_OBJECTS, MAX_FILE, MAX_PEERS
-from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, sha256
+from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, receipt_id, sha256
 from relay.records.receipt import Receipt
 from relay.store import listing
 from relay.store.cluster import records
@@ -166,16 +166,16 @@ class ClusterStore:
 
     async def receipted(self, ids: Sequence[StatementId]) -> set[StatementId]:
         """See `Store`."""
-        sql = "SELECT statement FROM receipts WHERE statement = ANY($1::bytea[])"
-        return {StatementId(row[0]) for row in await self._database.rows(sql, list(ids))}
+        by_receipt: dict[bytes, StatementId] = {receipt_id(one): one for one in ids}
+        rows = await self._database.rows("SELECT id FROM records WHERE id = ANY($1::bytea[])", list(by_receipt))
+        return {by_receipt[row[0]] for row in rows}
 
     async def known_statements(self, ids: Sequence[StatementId]) -> set[StatementId]:
         """See `Store`."""
-        sql = (
-            "SELECT statement FROM bundles WHERE statement = ANY($1::bytea[]) "
-            "UNION SELECT statement FROM receipts WHERE statement = ANY($1::bytea[])"
-        )
-        return {StatementId(row[0]) for row in await self._database.rows(sql, list(ids))}
+        sql = "SELECT statement FROM bundles WHERE statement = ANY($1::bytea[])"
+        known = {StatementId(row[0]) for row in await self._database.rows(sql, list(ids))}
+        rest = [one for one in ids if one not in known]
+        return known | (await self.receipted(rest) if rest else set())
 
     async def awaiting_receipt(self, after: bytes, limit: int) -> list[StatementId]:
         """See `Store`."""
@@ -444,7 +444,7 @@ _SUMS = """
 _UNLOGGED = """
     SELECT b.statement, r.raw FROM bundles b JOIN records r ON r.id = b.statement
     WHERE b.completed IS NOT NULL AND b.entry IS NULL AND NOT b.withheld
-        AND NOT EXISTS (SELECT 1 FROM receipts c WHERE c.statement = b.statement)
+        AND NOT EXISTS (SELECT 1 FROM records c WHERE c.id = sha256('relay receipt\\000'::bytea || b.statement))
     ORDER BY b.completed LIMIT $1
 """
 _NOTE_PEER = """
