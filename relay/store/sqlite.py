@@ -6,18 +6,14 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from itertools import repeat
 from pathlib import Path
 
-from relay.errors import StoreError
 from relay.limits import DISK_RESERVE, MAX_FILE, MAX_PEERS, STATEMENTS_MARGIN
 from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, receipt_id
-from relay.records.receipt import Receipt
-from relay.store import catalogue
+from relay.store import catalogue, entries
 from relay.store.catalogue import Change, Rules
 from relay.store.content import Content
-from relay.store.database import Connection, Database
+from relay.store.database import Database
 from relay.store.durable import bytes_free
 from relay.store.interface import (
     Bundle,
@@ -30,16 +26,16 @@ from relay.store.interface import (
     Seen,
     Want,
 )
-from relay.store.recordset import KEY_SIZE, RecordSet, item_of, key_of
+from relay.store.membership import Membership
+from relay.store.recordset import RecordSet
 from relay.store.schema import lost
 from relay.store.shelf import FolderShelf
 from relay.store.transfers import Transfers
+from relay.store.upkeep import Upkeep
 from relay.trust.admission import Admitted
 
 _VARIABLES = 500
 """Parameters in one query."""
-_JOURNAL_PAGE = 10_000
-_HEARD = {int(Kind.NOTICE): Seen.RULES, int(Kind.CHECKPOINT): Seen.HEADS}
 
 
 class SqliteStore:
@@ -56,7 +52,6 @@ class SqliteStore:
         shelf: FolderShelf,
         *,
         reading: bool = False,
-        looking: bool = False,
     ) -> None:
         self._folder = folder
         self._database = database
@@ -69,16 +64,10 @@ class SqliteStore:
         """Bytes of chunks that are being staged."""
         self._shelf = shelf
         self._reading = reading
-        self._looking = looking
+        self._upkeep = Upkeep(database, content)
         self._transfers = Transfers(database, content, keeps_all=rules.keeps_all)
-        self._members = RecordSet()
-        self._serial = 0
+        self._membership = Membership(database, keeps_all=rules.keeps_all)
         self._foreign_changes = -1
-        self._heard = Seen.NEWS
-        """What others committed since `refresh`."""
-        self._adding: set[RecordId] = set()
-        """Notices and checkpoints that this process is adding: it knows them."""
-        self._following = asyncio.Lock()
 
     @staticmethod
     async def open(
@@ -121,14 +110,14 @@ class SqliteStore:
                 clock,
                 FolderShelf(public or folder.with_name("public")),
                 reading=reading,
-                looking=looking,
             )
             try:
                 if alone and not looking:
                     await asyncio.to_thread(content.sync_names)
-                    await store._mend()
+                    await store._upkeep.mend()
                 content.share()
-                await store._load_members()
+                store._foreign_changes = await database.foreign_changes()
+                await store._membership.load(empty=looking)
                 await store._measure_room()
             except BaseException:
                 await database.close()
@@ -141,7 +130,7 @@ class SqliteStore:
     @property
     def members(self) -> RecordSet:
         """See `Store`."""
-        return self._members
+        return self._membership.members
 
     @property
     def shelf(self) -> FolderShelf:
@@ -165,9 +154,8 @@ class SqliteStore:
         self._foreign_changes = changes
         self._transfers.forget()
         await self._measure_room()
-        await self._follow_journal()
-        heard, self._heard = self._heard, Seen.NEWS
-        return heard
+        await self._membership.follow()
+        return self._membership.heard()
 
     async def changed(self, seconds: float) -> None:
         """See `Store`. SQLite tells nobody: it has to be asked."""
@@ -195,7 +183,7 @@ class SqliteStore:
         left: dict[RecordId, Outcome] = {}
         for item in records:
             if full and item.kind is Kind.STATEMENT and item.signer != rules.own and not rules.keeps_all:
-                known = (Kind.STATEMENT, item.id) in self._members
+                known = (Kind.STATEMENT, item.id) in self._membership.members
                 left[item.id] = Outcome.KNOWN if known else Outcome.OVER_QUOTA
 
         def keep(db: sqlite3.Connection) -> int:
@@ -208,15 +196,11 @@ class SqliteStore:
                 changes.extend(changed)
             return catalogue.journal(db, changes, rules)
 
-        mine = {item.id for item in records if item.kind in _HEARD}
-        self._adding |= mine
-        try:
+        with self._membership.adding(records):
             serial = await self._database.write(keep)
             if any(item.kind is Kind.RECEIPT for item in records):
                 self._transfers.forget()  # delivered content is wanted no more
-            await self._follow_journal(serial)
-        finally:
-            self._adding -= mine
+            await self._membership.follow(serial)
         return outcomes
 
     async def read(self, ids: Sequence[RecordId], limit: int) -> list[tuple[Kind, RecordId, bytes]]:
@@ -292,7 +276,7 @@ class SqliteStore:
             changes = await db.run(catalogue.withhold, revoked)
             await db.run(catalogue.journal, changes, self._rules)
         if changes:
-            await self._follow_journal()
+            await self._membership.follow()
             self._transfers.forget()
 
     async def take_back(self, records: Sequence[RecordId]) -> None:
@@ -301,7 +285,7 @@ class SqliteStore:
             changes = await db.run(catalogue.take_back, records)
             await db.run(catalogue.journal, changes, self._rules)
         if changes:
-            await self._follow_journal()
+            await self._membership.follow()
             self._transfers.forget()
 
     # -- bundles
@@ -390,7 +374,7 @@ class SqliteStore:
                 "INSERT INTO objects VALUES (?, ?, 1) ON CONFLICT (id) DO UPDATE SET state = 1, size = excluded.size",
                 (object_id, size),
             )
-            partials = await self._drop_partials(db, object_id)
+            partials = await self._upkeep.drop_partials(db, object_id)
             await db.run(catalogue.settle, [object_id])
         for layout in partials:
             await asyncio.to_thread(self._content.remove_partial, object_id, layout)
@@ -404,47 +388,13 @@ class SqliteStore:
 
     async def free(self, objects: Sequence[ObjectId]) -> int:
         """See `Store`."""
-        freed = 0
-        async with self._database.transaction() as db:
-            for object_id in objects:
-                async with db.execute(
-                    "SELECT 1 FROM files f JOIN bundles b USING (statement) WHERE f.object = ? AND b.entry IS NULL",
-                    (object_id,),
-                ) as cursor:
-                    if await cursor.fetchone():
-                        raise StoreError(
-                            f"Object {object_id.hex()} is of a bundle without receipt", "It is kept until it has one."
-                        )
-                async with db.execute(
-                    "UPDATE objects SET state = 2 WHERE id = ? AND state = 1 RETURNING size", (object_id,)
-                ) as cursor:
-                    freed += sum([row[0] async for row in cursor])
-                for layout, size in (await self._drop_partials(db, object_id)).items():
-                    await asyncio.to_thread(self._content.remove_partial, object_id, layout)
-                    freed += size
-            await db.run(catalogue.settle, objects)
+        freed = await self._upkeep.free(objects)
         self._transfers.forget()
-        await self._remove_freed()
         return freed
 
-    async def freeable(self, own_before: int) -> AsyncIterator[tuple[StatementId, tuple[ObjectId, ...], int]]:
+    def freeable(self, own_before: int) -> AsyncIterator[tuple[StatementId, tuple[ObjectId, ...], int]]:
         """See `Store`."""
-        rows = await self._database.rows(
-            "SELECT statement FROM bundles WHERE entry IS NOT NULL AND remaining < size "
-            "AND (own = 0 OR receipt_at < ?) ORDER BY entry",
-            (own_before,),
-        )
-        for (statement,) in rows:
-            held = await self._database.rows(
-                "SELECT DISTINCT o.id, CASE o.state WHEN 1 THEN o.size ELSE coalesce("
-                "(SELECT sum(held_bytes) FROM layouts l WHERE l.object = o.id), 0) END AS bytes "
-                "FROM files f JOIN objects o ON o.id = f.object WHERE f.statement = ? AND bytes > 0 "
-                "AND NOT EXISTS (SELECT 1 FROM files g JOIN bundles b USING (statement) WHERE g.object = o.id "
-                "AND (b.entry IS NULL OR (b.own = 1 AND b.receipt_at >= ?)))",
-                (statement, own_before),
-            )
-            if held:
-                yield StatementId(statement), tuple(ObjectId(row[0]) for row in held), sum(row[1] for row in held)
+        return self._upkeep.freeable(own_before)
 
     # -- neighbours
 
@@ -511,30 +461,10 @@ class SqliteStore:
 
     async def append(self, batch: LogBatch) -> None:
         """See `Store`."""
-        await self._follow_journal(await self._database.write(partial(self._append, batch, int(self._clock()))))
-
-    def _append(self, batch: LogBatch, now: int, db: sqlite3.Connection) -> int:
-        row = db.execute("SELECT size FROM log_state").fetchone()
-        size = int(row[0]) if row else 0
-        if size != batch.first or batch.state.size != size + len(batch.statements):
-            raise StoreError("The log was changed by another receiver", "Run one sequencer on a store.")
-        entries = list(enumerate(batch.statements, batch.first))
-        bodies = [one.body for one in batch.receipts]
-        if [(one.entry, one.statement) for one in bodies if isinstance(one, Receipt)] != entries:
-            raise StoreError("A batch of the log lacks a receipt for each entry", "Report this; nothing was written.")
-        db.executemany("INSERT INTO log VALUES (?, ?)", entries)
-        changes: list[Change] = []
-        for receipt, logged_at in zip(batch.receipts, batch.times or repeat(now), strict=False):
-            outcome, changed = catalogue.add(db, receipt, self._rules, logged_at)
-            if outcome is not Outcome.NEW:
-                raise StoreError("A statement has its receipt already", "Run one sequencer on a store.")
-            if not self._rules.keeps_all:  # a receiver is asked for receipts, and not reconciled with
-                changes += changed
-        state = batch.state
-        db.execute(
-            "INSERT OR REPLACE INTO log_state VALUES (1, ?, ?, ?)", (state.size, state.frontier, state.checkpoint)
+        now = int(self._clock())
+        await self._membership.follow(
+            await self._database.write(lambda db: entries.append(db, batch, self._rules, now))
         )
-        return catalogue.journal(db, changes, self._rules)
 
     async def log_statements(self, first: int, count: int) -> list[bytes]:
         """See `Store`."""
@@ -554,54 +484,6 @@ class SqliteStore:
 
     # -- within
 
-    async def _load_members(self) -> None:
-        """Read the set, packed page by page: as rows, a million records would take several times its memory."""
-        self._foreign_changes = await self._database.foreign_changes()
-        newest = await self._database.row("SELECT coalesce(max(serial), 0) FROM journal")
-        if not self._looking:
-            self._members = await self._read_members()
-        # What changed while the pages were read is applied once more, in order.
-        self._serial = int(newest[0]) if newest else 0
-        await self._follow_journal()
-
-    async def _read_members(self) -> RecordSet:
-        packed = bytearray()
-        after = 0
-        sql = "SELECT serial, kind, id, present FROM journal WHERE serial > ? ORDER BY serial LIMIT ?"
-        left_out = Kind.STATEMENT if self._rules.keeps_all else None  # an older version noted them
-        while rows := await self._database.rows(sql, (after, _JOURNAL_PAGE)):
-            after = int(rows[-1][0])
-            for row in rows:
-                if row[3] and row[1] != left_out:
-                    packed += key_of(row[1], row[2])
-        items = (item_of(bytes(packed[at : at + KEY_SIZE])) for at in range(0, len(packed), KEY_SIZE))
-        return await asyncio.to_thread(RecordSet, items)
-
-    async def _follow_journal(self, until: int | None = None) -> None:
-        """Take in what was committed since, in the order of commits: by this process and by others. Nothing is left to
-        do where that was done `until` a serial number already, by one who committed together with the caller."""
-        async with self._following:
-            if until is not None and self._serial >= until:
-                return
-            sql = "SELECT serial, kind, id, present FROM journal WHERE serial > ? ORDER BY serial"
-            for serial, kind, record, present in await self._database.rows(sql, (self._serial,)):
-                if present:
-                    self._members.add(kind, record)
-                else:
-                    self._members.discard(kind, record)
-                self._serial = int(serial)
-                if present and kind in _HEARD and record not in self._adding and self._heard is not Seen.RULES:
-                    self._heard = _HEARD[kind]
-
-    async def _drop_partials(self, db: Connection, object_id: ObjectId) -> dict[bytes, int]:
-        """Say that nothing is held of an object by chunks; its layouts with the bytes that were."""
-        async with db.execute(
-            "SELECT layout, held_bytes FROM layouts WHERE object = ? AND held_bytes > 0", (object_id,)
-        ) as cursor:
-            partials = {bytes(row[0]): int(row[1]) async for row in cursor}
-        await db.execute("UPDATE layouts SET held = x'', held_bytes = 0 WHERE object = ?", (object_id,))
-        return partials
-
     async def _bytes_held(self) -> int:
         row = await self._database.row("SELECT value FROM counters WHERE name = 'bytes_held'")
         return int(row[0]) if row else 0
@@ -615,53 +497,6 @@ class SqliteStore:
             room = min(room, self._storage_limit - held - self._coming - self._transfers.uncommitted)
         self._room = room
         return room
-
-    async def _mend(self) -> None:
-        """Bring catalogue and files into step after a crash, and let go of what nothing needs."""
-        await self._remove_freed()
-        await self._mend_partials()
-        await self._remove_orphans()
-
-    async def _mend_partials(self) -> None:
-        """A partial file that is gone was completed or freed just before a crash; one without a row is left over."""
-        rows = await self._database.rows("SELECT object, layout, size FROM layouts WHERE held_bytes > 0")
-        known = {(ObjectId(row[0]), bytes(row[1])): int(row[2]) for row in rows}
-        present = set(await asyncio.to_thread(self._content.partials))
-        gone = {key: size for key, size in known.items() if key not in present}
-        for (object_id, layout), size in gone.items():
-            whole = await asyncio.to_thread(self._content.holds, object_id, size)
-            async with self._database.transaction() as db:
-                await db.execute(
-                    "UPDATE layouts SET held = x'', held_bytes = 0 WHERE object = ? AND (layout = ? OR ?)",
-                    (object_id, layout, whole),
-                )
-                if whole:
-                    await db.execute("UPDATE objects SET state = 1, size = ? WHERE id = ?", (size, object_id))
-                await db.run(catalogue.settle, [object_id])
-        for object_id, layout in present - known.keys():
-            await asyncio.to_thread(self._content.remove_partial, object_id, layout)
-
-    async def _remove_orphans(self) -> None:
-        """Objects that no statement names: of submissions that never came to their end."""
-        rows = await self._database.rows(
-            "SELECT id FROM objects o WHERE state = 1 AND NOT EXISTS (SELECT 1 FROM files f WHERE f.object = o.id)"
-        )
-        if rows:
-            async with self._database.transaction() as db:
-                await db.executemany("UPDATE objects SET state = 2 WHERE id = ?", rows)
-            await self._remove_freed()
-
-    async def _remove_freed(self) -> None:
-        """Delete the files of objects marked for it: the mark is committed before the file goes."""
-        if not await self._database.rows("SELECT 1 FROM objects WHERE state = 2 LIMIT 1"):
-            return
-        async with self._database.transaction() as db:
-            # Asked again under the write lock: another process may have brought one of them back.
-            async with db.execute("SELECT id FROM objects WHERE state = 2") as cursor:
-                objects = [ObjectId(row[0]) async for row in cursor]
-            for object_id in objects:
-                await asyncio.to_thread(self._content.remove, object_id)
-            await db.execute("UPDATE objects SET state = 0 WHERE state = 2")
 
 
 def _pages(ids: Sequence[bytes]) -> Iterator[tuple[bytes, ...]]:

@@ -1,0 +1,123 @@
+"""Letting go of content, and bringing catalogue and files into step after a crash.
+
+What is freed is marked in the catalogue before its file goes (promise 5), and never while a bundle without receipt
+names it (promise 4).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from relay.errors import StoreError
+from relay.records.identifiers import ObjectId, StatementId
+from relay.store import catalogue
+from relay.store.content import Content
+from relay.store.database import Connection, Database
+
+
+class Upkeep:
+    """Of one store's catalogue and files."""
+
+    def __init__(self, database: Database, content: Content) -> None:
+        self._database = database
+        self._content = content
+
+    async def mend(self) -> None:
+        """Bring catalogue and files into step after a crash, and let go of what nothing needs."""
+        await self._remove_freed()
+        await self._mend_partials()
+        await self._remove_orphans()
+
+    async def _mend_partials(self) -> None:
+        """A partial file that is gone was completed or freed just before a crash; one without a row is left over."""
+        rows = await self._database.rows("SELECT object, layout, size FROM layouts WHERE held_bytes > 0")
+        known = {(ObjectId(row[0]), bytes(row[1])): int(row[2]) for row in rows}
+        present = set(await asyncio.to_thread(self._content.partials))
+        gone = {key: size for key, size in known.items() if key not in present}
+        for (object_id, layout), size in gone.items():
+            whole = await asyncio.to_thread(self._content.holds, object_id, size)
+            async with self._database.transaction() as db:
+                await db.execute(
+                    "UPDATE layouts SET held = x'', held_bytes = 0 WHERE object = ? AND (layout = ? OR ?)",
+                    (object_id, layout, whole),
+                )
+                if whole:
+                    await db.execute("UPDATE objects SET state = 1, size = ? WHERE id = ?", (size, object_id))
+                await db.run(catalogue.settle, [object_id])
+        for object_id, layout in present - known.keys():
+            await asyncio.to_thread(self._content.remove_partial, object_id, layout)
+
+    async def _remove_orphans(self) -> None:
+        """Objects that no statement names: of submissions that never came to their end."""
+        rows = await self._database.rows(
+            "SELECT id FROM objects o WHERE state = 1 AND NOT EXISTS (SELECT 1 FROM files f WHERE f.object = o.id)"
+        )
+        if rows:
+            async with self._database.transaction() as db:
+                await db.executemany("UPDATE objects SET state = 2 WHERE id = ?", rows)
+            await self._remove_freed()
+
+    async def _remove_freed(self) -> None:
+        """Delete the files of objects marked for it: the mark is committed before the file goes."""
+        if not await self._database.rows("SELECT 1 FROM objects WHERE state = 2 LIMIT 1"):
+            return
+        async with self._database.transaction() as db:
+            # Asked again under the write lock: another process may have brought one of them back.
+            async with db.execute("SELECT id FROM objects WHERE state = 2") as cursor:
+                objects = [ObjectId(row[0]) async for row in cursor]
+            for object_id in objects:
+                await asyncio.to_thread(self._content.remove, object_id)
+            await db.execute("UPDATE objects SET state = 0 WHERE state = 2")
+
+    async def free(self, objects: Sequence[ObjectId]) -> int:
+        """See `Store.free`."""
+        freed = 0
+        async with self._database.transaction() as db:
+            for object_id in objects:
+                async with db.execute(
+                    "SELECT 1 FROM files f JOIN bundles b USING (statement) WHERE f.object = ? AND b.entry IS NULL",
+                    (object_id,),
+                ) as cursor:
+                    if await cursor.fetchone():
+                        raise StoreError(
+                            f"Object {object_id.hex()} is of a bundle without receipt", "It is kept until it has one."
+                        )
+                async with db.execute(
+                    "UPDATE objects SET state = 2 WHERE id = ? AND state = 1 RETURNING size", (object_id,)
+                ) as cursor:
+                    freed += sum([row[0] async for row in cursor])
+                for layout, size in (await self.drop_partials(db, object_id)).items():
+                    await asyncio.to_thread(self._content.remove_partial, object_id, layout)
+                    freed += size
+            await db.run(catalogue.settle, objects)
+        await self._remove_freed()
+        return freed
+
+    async def freeable(self, own_before: int) -> AsyncIterator[tuple[StatementId, tuple[ObjectId, ...], int]]:
+        """See `Store.freeable`."""
+        rows = await self._database.rows(
+            "SELECT statement FROM bundles WHERE entry IS NOT NULL AND remaining < size "
+            "AND (own = 0 OR receipt_at < ?) ORDER BY entry",
+            (own_before,),
+        )
+        for (statement,) in rows:
+            held = await self._database.rows(
+                "SELECT DISTINCT o.id, CASE o.state WHEN 1 THEN o.size ELSE coalesce("
+                "(SELECT sum(held_bytes) FROM layouts l WHERE l.object = o.id), 0) END AS bytes "
+                "FROM files f JOIN objects o ON o.id = f.object WHERE f.statement = ? AND bytes > 0 "
+                "AND NOT EXISTS (SELECT 1 FROM files g JOIN bundles b USING (statement) WHERE g.object = o.id "
+                "AND (b.entry IS NULL OR (b.own = 1 AND b.receipt_at >= ?)))",
+                (statement, own_before),
+            )
+            if held:
+                yield StatementId(statement), tuple(ObjectId(row[0]) for row in held), sum(row[1] for row in held)
+
+    async def drop_partials(self, db: Connection, object_id: ObjectId) -> dict[bytes, int]:
+        """Say that nothing is held of an object by chunks; its layouts with the bytes that were."""
+        async with db.execute(
+            "SELECT layout, held_bytes FROM layouts WHERE object = ? AND held_bytes > 0", (object_id,)
+        ) as cursor:
+            partials = {bytes(row[0]): int(row[1]) async for row in cursor}
+        await db.execute("UPDATE layouts SET held = x'', held_bytes = 0 WHERE object = ?", (object_id,))
+        return partials
