@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from relay.errors import Malformed
 from relay.limits import MAX_RECORD
@@ -484,6 +485,12 @@ def addresses() -> Sequence[bytes]:
     """Addresses, receivers, URIs."""
     texts = ("[fe80::1%wlan0]:8470", "127.0.0.1:1", "host.local:65535", "https://rx.example:8470", authority_uri("e"))
     return [text.encode() for text in (*texts, "relay://e/node/boat", "[::]:0")]
+
+
+def plans() -> Sequence[bytes]:
+    """Plans of `relay simulate`."""
+    examples = Path(__file__).parents[2] / "docs/examples"
+    return [file.read_bytes()[:4096] for file in sorted(examples.glob("*.toml"))] + [b"packages = 1\n"]
 
 
 def sightings() -> Sequence[bytes]:

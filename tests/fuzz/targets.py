@@ -6,11 +6,12 @@ itself in one way: what decodes encodes to the same bytes, or, where a format is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from relay.cli.simulate.plan import parse_plan
 from relay.errors import RelayError
 from relay.limits import MAX_RECONCILE_MESSAGE, MAX_RECORD
 from relay.log.checkpoint import parse_checkpoint
@@ -39,7 +40,7 @@ from relay.trust.certificates import read_certificate, read_request
 from relay.trust.enrolment import read_enrolment, write_enrolment
 from relay.trust.sealing import open_sealed
 from relay.trust.witness import log_key, read_signed_checkpoint
-from tests.fuzz import inputs
+from tests.fuzz import deeds, handed, inputs
 from tests.fuzz.chains import live
 from tests.fuzz.visits import Harbour
 
@@ -99,6 +100,11 @@ def stable(decoder: Callable[[bytes], Any], encoder: Callable[[Any], bytes]) -> 
 def only(judge: Callable[[bytes], Any]) -> Run:
     """Nothing but named errors."""
     return refusing(lambda data: (judge(data), None)[1])
+
+
+def awaiting(work: Callable[[bytes], Coroutine[Any, Any, None]]) -> Run:
+    """The same, where it is awaited."""
+    return refusing(lambda data: inputs.loop().run_until_complete(work(data)))
 
 
 # -- records
@@ -283,6 +289,14 @@ def _chain(data: bytes) -> None:
     inputs.loop().run_until_complete(live(data))
 
 
+def _deeds(data: bytes) -> None:
+    inputs.loop().run_until_complete(deeds.live(data))
+
+
+def _stick(data: bytes) -> None:
+    inputs.loop().run_until_complete(_harbour().plug_in(data))
+
+
 def _consistency(data: bytes) -> None:
     match decode(data, MAX_RECORD):
         case [int(old), int(new), list(path)] if all(isinstance(one, bytes) for one in path):
@@ -345,8 +359,14 @@ TARGETS: tuple[Target, ...] = (
     Target("sealed", refusing(_sealed), lambda: inputs.sealed()[1]),
     Target("chain", refusing(_chain), inputs.chains),
     Target("by-hand", refusing(_by_hand), inputs.records_with_kind),
+    Target("stick", refusing(_stick), handed.sticks),
+    Target("deeds", refusing(_deeds), deeds.seeds, 128),
+    Target("witness-answer", awaiting(handed.witness), handed.witness_answers),
+    Target("form", awaiting(handed.form), handed.forms),
+    Target("upload", awaiting(handed.upload), handed.uploads),
+    Target("plan", only(parse_plan), inputs.plans),
 )
-"""Every target; the last three have a node with a store behind them."""
+"""Every target. Some have a node with a store behind them, and are slow (`tests.fuzz.__main__.SLOW`)."""
 
 BY_NAME = {target.name: target for target in TARGETS}
 

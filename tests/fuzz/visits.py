@@ -21,6 +21,7 @@ from relay.node.byhand import FOLDERS, import_from
 from relay.records.identifiers import Kind
 from relay.sync.host import Host
 from tests.fleet import Fleet, Ship
+from tests.fuzz.handed import stick
 from tests.fuzz.inputs import CONTENT, PATHS
 
 
@@ -140,6 +141,10 @@ class Harbour:
         finally:
             file.unlink()
         assert moved.records + len(moved.refused) <= 1
+
+    async def plug_in(self, data: bytes) -> None:
+        """A stick with anything on it."""
+        await stick(data, self._hosts[0].custody, self._folder / "plugged")
 
     async def _exchange(self, host: int, data: bytes, *, whole: bool) -> bytes:
         server = self._runners[host].server

@@ -24,6 +24,7 @@ import re
 import secrets
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.multipart import MultipartReader
 
 from relay.errors import BadInput
@@ -70,6 +71,13 @@ async def take_part(drafts: Drafts, request: web.Request) -> web.StreamResponse:
 
 async def take_form(drafts: Drafts, request: web.Request) -> int:
     """A form with files, from a browser without JavaScript; how many pictures came. Its first part is the token."""
+    try:
+        return await _take_parts(drafts, request)
+    except (ValueError, RuntimeError, AssertionError, HttpProcessingError) as error:  # as aiohttp tells of bad parts
+        raise BadInput("What arrived is no form", "Reload the page.") from error
+
+
+async def _take_parts(drafts: Drafts, request: web.Request) -> int:
     draft = request.match_info["draft"]
     reader = await request.multipart()
     first = await reader.next()
