@@ -391,6 +391,10 @@ WITNESS_PAUSE_SECONDS = 3.0
 """How long a receiver leaves its witnesses alone after it asked them."""
 AUDIT_COMMIT = 64
 """Bundles of entries, or files, that are checked before an audit notes how far it is."""
+AUDIT_RECEIPTS = 512
+"""Receipts that an audit reads and judges together."""
+AUDIT_AHEAD = 6
+"""Such batches that are under way at once."""
 AUDIT_SIZES = 16_384
 """Objects that were checked lately, of which an audit remembers the size: many entries may name one."""
 AUDIT_REMARKS = 100

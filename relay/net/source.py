@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
@@ -34,6 +34,9 @@ class Source(Protocol):
 
     async def read(self, path: str, limit: int) -> bytes:
         """A file of at most `limit` bytes. Raises `NotHeld`, `Unreachable` or `Malformed`."""
+
+    async def read_all(self, paths: Sequence[str], limit: int) -> list[bytes | NotHeld | Malformed]:
+        """Many files of at most `limit` bytes each, in order; where one is not there or too long, the error."""
 
     async def digest(self, path: str, limit: int) -> tuple[bytes, int]:
         """SHA-256 and size of a file of at most `limit` bytes. Raises as `read` does."""
@@ -72,6 +75,10 @@ class Folder:
     async def read(self, path: str, limit: int) -> bytes:
         """See `Source`."""
         return await asyncio.to_thread(self._read, path, limit)
+
+    async def read_all(self, paths: Sequence[str], limit: int) -> list[bytes | NotHeld | Malformed]:
+        """See `Source`."""
+        return await asyncio.to_thread(lambda: [_or_fault(self._read, path, limit) for path in paths])
 
     async def digest(self, path: str, limit: int) -> tuple[bytes, int]:
         """See `Source`."""
@@ -114,6 +121,17 @@ class Site:
                 await self._pause(attempt, error)
         raise AssertionError("unreachable: the last pause raises")
 
+    async def read_all(self, paths: Sequence[str], limit: int) -> list[bytes | NotHeld | Malformed]:
+        """See `Source`."""
+
+        async def one(path: str) -> bytes | NotHeld | Malformed:
+            try:
+                return await self.read(path, limit)
+            except (NotHeld, Malformed) as error:
+                return error
+
+        return await asyncio.gather(*map(one, paths))
+
     async def digest(self, path: str, limit: int) -> tuple[bytes, int]:
         """See `Source`."""
         for attempt in range(SOURCE_TRIES):
@@ -151,6 +169,13 @@ def _absent(path: str, folder: str, error: OSError) -> RelayError:
     if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
         return NotHeld(f"{path} is not in {folder}", "Ask whoever made the folder for it.")
     return Unreachable(f"{folder}/{path} cannot be read ({error.strerror})", "Check the folder and its disk.")
+
+
+def _or_fault(read: Callable[[str, int], bytes], path: str, limit: int) -> bytes | NotHeld | Malformed:
+    try:
+        return read(path, limit)
+    except (NotHeld, Malformed) as error:
+        return error
 
 
 def _counted(path: str, size: int, limit: int) -> int:

@@ -8,22 +8,28 @@ one, some at once, and the ledger notes how far this is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from itertools import takewhile
 from typing import TypeVar
 
 from relay.errors import Malformed, NotHeld, Refused
-from relay.limits import AUDIT_COMMIT, AUDIT_SIZES, KIB, MAX_FILE, MAX_RECORD, SOURCE_STREAMS
+from relay.limits import AUDIT_AHEAD, AUDIT_RECEIPTS, AUDIT_SIZES, KIB, MAX_FILE, MAX_RECORD, SOURCE_STREAMS
 from relay.log.checkpoint import Checkpoint
-from relay.log.merkle import HASH_SIZE, root_from_inclusion
+from relay.log.merkle import HASH_SIZE
 from relay.log.tiles import WIDTH, TileId
 from relay.net.source import Source
 from relay.receiver.ledger import Ledger
-from relay.records.identifiers import Kind, StatementId
-from relay.records.receipt import Receipt
+from relay.records.identifiers import StatementId
 from relay.trust.admission import Admission
+from relay.trust.auditing import Proof
 
 T = TypeVar("T")
+Entries = Sequence[tuple[int, StatementId]]
+Receipt = Proof | str | NotHeld
+"""What a receipt proves, or what is wrong with it; or that there is none."""
+JudgeReceipts = Callable[[Sequence[bytes]], Awaitable[list[Proof | str]]]
+"""Judges receipts: see `relay.trust.auditing.judge_receipts`."""
 Progress = Callable[[str, int, int], None]
 """Told what is being checked, how much of it is done, and how much there is."""
 
@@ -44,6 +50,10 @@ class Attachments:
         """The first entry that is not published yet."""
         self._shown = shown
         self._sizes: dict[bytes, int] = {}
+        self._signer = b""
+        """The certificate of the receipt that was looked at last."""
+        self._tile: tuple[int, bytes] = (-1, b"")
+        self._root: tuple[int, bytes] = (-1, b"")
         self._source = source
         self._admission = admission
         self._ledger = ledger
@@ -51,55 +61,80 @@ class Attachments:
         self.missized = 0
         """Objects, of those that were checked, of which a signer gave another size: his fault, and not the log's."""
 
-    async def check_receipts(self, head: Checkpoint) -> int:
-        """Check the receipts of the entries whose were not checked before; how many. `head` is the log's."""
+    async def check_receipts(self, head: Checkpoint, judge: JudgeReceipts) -> int:
+        """Check the receipts of the entries whose were not checked before; how many. `head` is the log's. Some batches
+        are under way at once, and are taken in order."""
         ledger, done = self._ledger, 0
-        roots: dict[int, bytes] = {}
         total = ledger.count("entries", "entry", ledger.cursor("receipts"))
-        while batch := ledger.entry_ids(ledger.cursor("receipts") + 1, AUDIT_COMMIT):
-            receipts = await _all_of([self._receipt(entry, statement) for entry, statement in batch])
-            there = list(takewhile(lambda receipt: receipt is not None, receipts))
-            for (entry, _), receipt in zip(batch, there, strict=False):
-                assert receipt is not None
-                self._compare(entry, receipt, head, roots)
-            done += len(there)
-            self._note("receipts", [entry for entry, _ in batch[: len(there)]])
-            self._progress("receipts", done, total)
-            if len(there) < len(batch):
-                self._leave(batch[len(there)][0])
-                break
+        batches = self._receipts(judge)
+        try:
+            async for batch, proofs in batches:
+                for (entry, statement), proof in zip(batch, proofs, strict=False):
+                    self._compare(entry, statement, proof, head)
+                done += len(proofs)
+                self._note("receipts", [entry for entry, _ in batch[: len(proofs)]])
+                self._progress("receipts", done, total)
+                if len(proofs) < len(batch):
+                    self._leave(batch[len(proofs)][0])
+                    break
+        finally:
+            await batches.aclose()
         return done
 
-    async def _receipt(self, entry: int, statement: StatementId) -> Receipt | None:
-        """The receipt of an entry, if its signature is right; None where it is not published yet."""
-        path = f"receipt/{statement.hex()}"
-        try:
-            body = self._admission.admit(Kind.RECEIPT, await self._source.read(path, MAX_RECORD)).body
-        except NotHeld as error:
-            if self._may_come(entry):
-                return None
-            raise wrong("missing-receipt", f"Entry {entry} has no receipt: {error.what}") from error
-        except (Malformed, Refused) as error:
-            raise wrong("wrong-receipt", f"The receipt of entry {entry} is not right: {error.what}") from error
-        assert isinstance(body, Receipt)
-        if body.statement != statement:
-            raise wrong("wrong-receipt", f"{path} is the receipt of another statement")
-        return body
+    async def _receipts(self, judge: JudgeReceipts) -> AsyncGenerator[tuple[Entries, list[Receipt]]]:
+        """Entries with their statements, and their receipts as they were judged; of the last ones fewer, where some are
+        not published yet."""
 
-    def _compare(self, entry: int, receipt: Receipt, head: Checkpoint, roots: dict[int, bytes]) -> None:
+        async def one(batch: Entries) -> tuple[Entries, list[Receipt]]:
+            raws = await self._source.read_all([f"receipt/{statement.hex()}" for _, statement in batch], MAX_RECORD)
+            there = sum(1 for _ in takewhile(lambda at: not self._is_to_come(batch[at][0], raws[at]), range(len(raws))))
+            judged = iter(await judge([raw for raw in raws[:there] if isinstance(raw, bytes)]))
+            return batch, [next(judged) if isinstance(raw, bytes) else _fault(raw) for raw in raws[:there]]
+
+        waiting: deque[asyncio.Task[tuple[Entries, list[Receipt]]]] = deque()
+        after = self._ledger.cursor("receipts")
+        try:
+            while batch := self._ledger.entry_ids(after + 1, AUDIT_RECEIPTS):
+                after = batch[-1][0]
+                waiting.append(asyncio.create_task(one(batch)))
+                if len(waiting) > AUDIT_AHEAD:
+                    yield await waiting.popleft()
+            while waiting:
+                yield await waiting.popleft()
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+    def _is_to_come(self, entry: int, raw: object) -> bool:
+        return isinstance(raw, NotHeld) and self._may_come(entry)
+
+    def _compare(self, entry: int, statement: StatementId, proof: Receipt, head: Checkpoint) -> None:
         """Hold a receipt whose signature is right against the log as it was hashed here."""
-        proof = receipt.inclusion
-        leaf = self._ledger.tile(TileId(0, entry // WIDTH))[entry % WIDTH * HASH_SIZE :][:HASH_SIZE]
-        if proof.index != entry or receipt.leaf != leaf:
+        if isinstance(proof, NotHeld):
+            raise wrong("missing-receipt", f"Entry {entry} has no receipt: {proof.what}") from proof
+        if isinstance(proof, str):
+            raise wrong("wrong-receipt", f"The receipt of entry {entry} is not right: {proof}")
+        if proof.certificate != self._signer:
+            try:
+                self._admission.identify(proof.certificate)  # it may be revoked
+            except Refused as error:
+                raise wrong("wrong-receipt", f"The receipt of entry {entry} is not right: {error.what}") from error
+            self._signer = proof.certificate
+        if proof.statement != statement:
+            raise wrong("wrong-receipt", f"receipt/{statement.hex()} is the receipt of another statement")
+        if entry // WIDTH != self._tile[0]:
+            self._tile = entry // WIDTH, self._ledger.tile(TileId(0, entry // WIDTH))
+        leaf = self._tile[1][entry % WIDTH * HASH_SIZE :][:HASH_SIZE]
+        if proof.index != entry or proof.leaf != leaf:
             raise wrong("wrong-receipt", f"The receipt of entry {entry} proves another entry")
         if proof.size > head.size:
             raise wrong(
                 "wrong-receipt", f"The receipt of entry {entry} is of a log of {proof.size} entries: there is none"
             )
-        if proof.size not in roots:
-            roots.clear()  # receipts of one batch share their tree, and stand side by side
-            roots[proof.size] = self._ledger.root_of(proof.size)
-        if root_from_inclusion(leaf, proof.index, proof.size, proof.path) != roots[proof.size]:
+        if proof.size != self._root[0]:  # receipts of one batch share their tree, and stand side by side
+            self._root = proof.size, self._ledger.root_of(proof.size)
+        if proof.root != self._root[1]:
             raise wrong("split-view", f"The receipt of entry {entry} is of another log than the one that is shown")
 
     async def check_objects(self) -> tuple[int, int]:
@@ -149,6 +184,10 @@ class Attachments:
             self._sizes.clear()
         self._sizes[name] = found
         return True
+
+
+def _fault(error: NotHeld | Malformed) -> str | NotHeld:
+    return error if isinstance(error, NotHeld) else error.what
 
 
 async def _all_of(work: Sequence[Coroutine[None, None, T]]) -> list[T]:

@@ -28,7 +28,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import get_context
+from typing import Any
 
 from relay.errors import NotHeld, Refused, StoreError
 from relay.limits import (
@@ -52,7 +54,7 @@ from relay.receiver.publishing import CHECKPOINT, NOTICES
 from relay.receiver.witnessing import COSIGNED
 from relay.records.identifiers import Kind
 from relay.trust.admission import Admission
-from relay.trust.auditing import Fault, Judged, Judgement, judge_bundle
+from relay.trust.auditing import Fault, Judged, Judgement, judge_bundle, judge_receipts
 from relay.trust.enrolment import read_enrolment
 from relay.trust.witness import SignedCheckpoint
 
@@ -157,13 +159,23 @@ class Audit:
             shown = await read_shown(self._source)
             attachments = Attachments(self._source, self._admission, self._ledger, shown, self._progress)
             if self._scope.receipts:
-                report.receipts = await attachments.check_receipts(head)
+                report.receipts = await self._check_receipts(attachments, head)
             if self._scope.objects:
                 report.objects, report.object_bytes = await attachments.check_objects()
                 report.missized = attachments.missized
             report.unpublished = attachments.unpublished
             self._remark(report)
         return report
+
+    async def _check_receipts(self, attachments: Attachments, head: Checkpoint) -> int:
+        left = self._ledger.count("entries", "entry", self._ledger.cursor("receipts"))
+        async with _workers(self._scope.jobs, left) as at_work:
+            try:
+                return await attachments.check_receipts(
+                    head, lambda raws: at_work(judge_receipts, self._admission.root.certificate, raws)
+                )
+            except BrokenExecutor as error:
+                raise _ended() from error
 
     # -- growth
     async def _check_growth(self, head: Checkpoint) -> int:
@@ -233,14 +245,13 @@ class Audit:
             if self._scope.signatures:
                 ledger.forget_from(ledger.judged)
         start = min(ledger.edge.size, ledger.judged) if self._scope.signatures else ledger.edge.size
-        async with _workers(self._admission.root.certificate, self._scope.jobs, head.size - start) as judge:
-            bundles = self._bundles(start, head.size, judge)
+        root = self._admission.root.certificate
+        async with _workers(self._scope.jobs, head.size - start) as at_work:
+            bundles = self._bundles(start, head.size, lambda *bundle: at_work(judge_bundle, root, *bundle))
             try:
                 await self._take_bundles(bundles, start, head)
             except BrokenExecutor as error:
-                raise StoreError(
-                    "A process that checked signatures was ended", "There may be too little memory: try --jobs 1."
-                ) from error
+                raise _ended() from error
             finally:
                 await bundles.aclose()
         if ledger.tip.root() != head.root:
@@ -365,18 +376,22 @@ def _same_hash(left: bytes, right: bytes, place: int) -> bool:
     return left[span] == right[span]
 
 
+def _ended() -> StoreError:
+    return StoreError("A process that checked signatures was ended", "There may be too little memory: try --jobs 1.")
+
+
 @asynccontextmanager
-async def _workers(root: bytes, jobs: int, entries: int) -> AsyncIterator[Judge]:
-    """What judges bundles: other processes, where there is enough to do for them; else a thread."""
+async def _workers(jobs: int, entries: int) -> AsyncIterator[Callable[..., asyncio.Future[Any]]]:
+    """What calls functions elsewhere: in other processes, where there is enough to do for them; else in a thread."""
     loop = asyncio.get_running_loop()
     if jobs < 2 or entries < _WORTH_PROCESSES:
-        yield lambda *bundle: loop.run_in_executor(None, judge_bundle, root, *bundle)
+        yield partial(loop.run_in_executor, None)
         return
     # Fresh processes, not forks: this one has threads. Ctrl-C is this one's to handle.
     pool = ProcessPoolExecutor(
         jobs, mp_context=get_context("spawn"), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
     )
     try:
-        yield lambda *bundle: loop.run_in_executor(pool, judge_bundle, root, *bundle)
+        yield partial(loop.run_in_executor, pool)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

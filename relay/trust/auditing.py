@@ -8,14 +8,16 @@ and remembering what was checked is `relay.receiver.auditing`'s. Guards promise 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 
 from relay.errors import Malformed, Refused
-from relay.log.merkle import leaf_hash
+from relay.log.merkle import leaf_hash, root_from_inclusion
 from relay.log.tiles import decode_entries
 from relay.records.identifiers import Kind, NodeId, ObjectId, StatementId
+from relay.records.receipt import Receipt
 from relay.records.statement import Statement
 from relay.trust.admission import Admission
 
@@ -73,6 +75,37 @@ def judge_bundle(root: bytes, first: int, bundle: bytes, width: int, signatures:
         if isinstance(body, Statement):
             entries.append(_entry(body, admission))
     return Judged(leaves, tuple(entries))
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a receipt says whose signature is right: its statement, the entry and the tree that it proves; and by whose
+    certificate."""
+
+    statement: StatementId
+    index: int
+    size: int
+    leaf: bytes
+    root: bytes
+    certificate: bytes
+
+
+def judge_receipts(root: bytes, raws: Sequence[bytes]) -> list[Proof | str]:
+    """Judge receipts by certificate, role and signature: what each proves, or why it does not. As `judge_bundle`."""
+    admission = _by_root_alone(root)
+    found: list[Proof | str] = []
+    for raw in raws:
+        try:
+            body = admission.admit(Kind.RECEIPT, raw).body
+        except (Malformed, Refused) as error:
+            found.append(error.what)
+            continue
+        assert isinstance(body, Receipt)
+        proof = body.inclusion
+        tree = root_from_inclusion(body.leaf, proof.index, proof.size, proof.path)
+        certificate = body.envelope.certificate
+        found.append(Proof(body.statement, proof.index, proof.size, body.leaf, tree, certificate))
+    return found
 
 
 @lru_cache(maxsize=1)

@@ -247,6 +247,8 @@ async def test_a_receipt_that_is_missing_altered_or_of_another_entry(log: Publis
     assert "entry 1 " in await wrong(log, "wrong-receipt")
     log.put(receipts[1], (log.folder / receipts[2]).read_bytes())
     assert "another statement" in await wrong(log, "wrong-receipt")
+    (log.folder / receipts[2]).unlink()
+    assert "another statement" in await wrong(log, "wrong-receipt"), "the first fault is told, of whatever kind"
     assert (await audited(log, Scope(receipts=False))).size == 530
 
 
