@@ -196,7 +196,7 @@ def _copy_files(home: Path, target: Path) -> Iterator[tuple[str, str]]:
     """Copy what lies in the folder itself, and the drafts; names and hashes. What goes meanwhile is left out."""
     drafts = sorted((home / "drafts").rglob("*"))
     for file in (*sorted(home.iterdir()), *drafts):
-        if file.is_symlink() or not file.is_file() or file.name.endswith(_LEFT_OUT):
+        if file.is_symlink() or not file.is_file() or file.name.startswith(".") or file.name.endswith(_LEFT_OUT):
             continue
         name = file.relative_to(home)
         with explained(target):

@@ -1,0 +1,166 @@
+"""A backup of a node that goes on meanwhile: what is freed, sent and damaged while it is copied."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from relay.errors import BadInput, StoreError
+from relay.node import backup
+from relay.node.backup import RESTORED, back_up, check_may_sign, check_newest, restore, take_mark_off
+from relay.node.home import Home
+from relay.store.durable import copy_durably
+from tests.upgrades import check_left, unpack
+
+NOW = 1_732_700_000
+
+
+def silent(_what: str, _done: int, _total: int) -> None:
+    """Progress that nobody looks at."""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A node with two packages, a draft and a phone."""
+    unpack(1, tmp_path / "home")
+    with_store(Home(tmp_path / "home"))
+    return Home(tmp_path / "home")
+
+
+def with_store(home: Home) -> None:
+    async def open_it() -> None:
+        async with home.custody():
+            pass
+
+    asyncio.run(open_it())
+
+
+def objects(folder: Path) -> list[Path]:
+    return sorted(folder.glob("objects/??/*"))
+
+
+def test_everything_comes_back(home: Home, tmp_path: Path) -> None:
+    (home.path / ".may-be-purged").touch()
+    (home.path / "drill").mkdir()
+    made = back_up(home, tmp_path / "backup", NOW, silent)
+    assert (made.node, made.objects, made.made_at) == ("pulau-long", 2, NOW)
+    assert not {"daemon.lock", ".may-be-purged"} & set(made.files)
+    again = Home(tmp_path / "again")
+    restore(tmp_path / "backup", again, NOW + 5, silent)
+    assert not (again.path / ".may-be-purged").exists()
+
+    async def look() -> None:
+        async with again.custody() as custody:
+            mark = json.loads((await custody.store.notes())[RESTORED])
+            assert mark == {"made_at": NOW, "restored_at": NOW + 5, "seq": 2}
+            with pytest.raises(StoreError, match="restored from a backup"):
+                await check_may_sign(custody.store)
+            await check_newest(custody.store, again.member().identity.node)
+            await take_mark_off(custody.store)
+            await check_may_sign(custody.store)
+
+    asyncio.run(look())
+    asyncio.run(check_left(again.path))
+
+
+def test_what_is_freed_while_it_is_copied_is_left_out(home: Home, tmp_path: Path) -> None:
+    freed: list[str] = []
+
+    def free(_what: str, _done: int, total: int) -> None:
+        if not freed:
+            assert total == 2
+            last = objects(home.store_folder)[-1]
+            freed.append(last.name)
+            database = sqlite3.connect(home.store_folder / "catalogue.db")
+            database.execute("UPDATE objects SET state = 0 WHERE id = ?", (bytes.fromhex(last.name),))
+            database.commit()
+            database.close()
+            last.unlink()
+
+    made = back_up(home, tmp_path / "backup", NOW, free)
+    assert made.objects == 1
+    assert freed[0] not in [one.name for one in objects(tmp_path / "backup")]
+    restore(tmp_path / "backup", Home(tmp_path / "again"), NOW, silent)
+
+
+def test_objects_that_are_gone_for_good_are_no_backup(home: Home, tmp_path: Path) -> None:
+    back_up(home, tmp_path / "backup", NOW, silent)
+    objects(home.store_folder)[0].unlink()
+    objects(tmp_path / "backup")[0].unlink()
+    with pytest.raises(StoreError):
+        back_up(home, tmp_path / "backup", NOW + 9, silent)
+    assert backup.read_backup(tmp_path / "backup").made_at == NOW
+    assert len(list((tmp_path / "backup").glob("copy-*"))) == 1
+
+
+def test_a_disk_that_lies_is_noticed(home: Home, tmp_path: Path) -> None:
+    back_up(home, tmp_path / "earlier", NOW, silent)
+    one = objects(home.store_folder)[0]
+    one.write_bytes(bytes([one.read_bytes()[0] ^ 1]) + one.read_bytes()[1:])
+    with pytest.raises(StoreError, match="damaged on this disk"):
+        back_up(home, tmp_path / "backup", NOW, silent)
+    assert not (tmp_path / "backup" / "backup.json").exists()
+
+
+def test_a_draft_that_is_sent_meanwhile_does_no_harm(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def send(source: Path, target: Path, mode: int = 0o644) -> bytes:
+        if source.name == "00112233aabbccdd":
+            source.unlink()
+        return copy_durably(source, target, mode)
+
+    monkeypatch.setattr(backup, "copy_durably", send)
+    made = back_up(home, tmp_path / "backup", NOW, silent)
+    assert not [name for name in made.files if name.endswith("00112233aabbccdd")]
+
+
+@pytest.mark.parametrize("name", ["key.pem", "root.pem", "catalogue.db", "backup.json"])
+def test_what_is_not_whole_is_not_restored(home: Home, tmp_path: Path, name: str) -> None:
+    back_up(home, tmp_path / "backup", NOW, silent)
+    (file,) = (tmp_path / "backup").rglob(name)
+    content = file.read_bytes()
+    for wrong in (content[:-1], b"", content[:40] + bytes([content[40] ^ 0x80]) + content[41:]):
+        file.write_bytes(wrong)
+        with pytest.raises((BadInput, StoreError)):
+            restore(tmp_path / "backup", Home(tmp_path / "again"), NOW, silent)
+        assert not (tmp_path / "again").exists()
+    file.unlink()
+    with pytest.raises((BadInput, StoreError)):
+        restore(tmp_path / "backup", Home(tmp_path / "again"), NOW, silent)
+    (tmp_path / "again").mkdir(exist_ok=True)
+    file.write_bytes(content)
+    restore(tmp_path / "backup", Home(tmp_path / "again"), NOW, silent)
+
+
+def test_a_folder_without_its_key_is_no_node(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine dies in the middle: what was written by then is nobody's node."""
+    back_up(home, tmp_path / "backup", NOW, silent)
+    monkeypatch.setattr(backup, "_empty", lambda _folder, remove: None)
+    bring = backup._bring
+
+    def die(source: Path, target: Path, digest: str, mode: int = 0o600) -> None:
+        if source.name == "key.pem":
+            raise KeyboardInterrupt
+        bring(source, target, digest, mode)
+
+    monkeypatch.setattr(backup, "_bring", die)
+    with pytest.raises(KeyboardInterrupt):
+        restore(tmp_path / "backup", Home(tmp_path / "again"), NOW, silent)
+    assert (tmp_path / "again" / "store" / "catalogue.db").exists()
+    with pytest.raises(BadInput, match="no node"):
+        Home(tmp_path / "again").key()
+
+
+def test_a_backup_within_the_node_is_refused(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(home.path)
+    for target in (home.path, home.path / "store", tmp_path / "link" / "x"):
+        with pytest.raises(BadInput, match="own folder"):
+            back_up(home, target, NOW, silent)
+    shutil.rmtree(home.path / "drafts")
+    back_up(home, tmp_path / "backup", NOW, silent)
