@@ -186,7 +186,7 @@ def on_terminal(arguments: Sequence[str], *, until: str = "", status: int = 0, *
     os.close(theirs)
     said, deadline = b"", time.monotonic() + 60
     try:
-        while time.monotonic() < deadline and select.select([ours], [], [], 10)[0]:
+        while select.select([ours], [], [], max(0.0, deadline - time.monotonic()))[0]:
             said += os.read(ours, 65_536)
             if until and until.encode() in said:
                 process.send_signal(signal.SIGINT)
@@ -195,5 +195,8 @@ def on_terminal(arguments: Sequence[str], *, until: str = "", status: int = 0, *
         pass  # the terminal's other end is closed: the command has ended
     finally:
         os.close(ours)
-        assert process.wait(30) == status, said.decode(errors="replace")
+        try:
+            assert process.wait(30) == status, said.decode(errors="replace")
+        finally:
+            process.kill()
     return said.decode(errors="replace")
