@@ -119,7 +119,7 @@ class Course:
 def make_packages(folder: Path, count: int) -> list[Package]:
     """Packages of a tally of 2 KB and two photographs that cannot be compressed; sorted by folder."""
     for number in range(count):
-        package = folder / f"{number:03}"
+        package = folder / f"{folder.name}{number:03}"  # both ends may put theirs into one folder
         package.mkdir(parents=True)
         for photo in range(2):
             (package / f"{photo}.jpg").write_bytes(b"\xff\xd8\xff" + os.urandom(PHOTO - 3))
