@@ -14,7 +14,11 @@ from tests.fuzz.targets import TARGETS, Target
 
 MUTATIONS = 300
 
-pytestmark = pytest.mark.filterwarnings("ignore:Parsed a serial number")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Parsed a serial number"),
+    pytest.mark.filterwarnings("ignore::aiohttp.multipart.BadContentDispositionHeader"),
+    pytest.mark.filterwarnings("ignore::aiohttp.multipart.BadContentDispositionParam"),
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
