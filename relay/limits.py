@@ -277,6 +277,9 @@ SIGHTING_SECONDS = 1.0
 # Hostile peers
 MAX_RESIDENT = 256 * MIB
 """What a daemon's memory stays under, whatever its peers do: measured by tests/hostile."""
+MAX_RESIDENT_AT_RECEIVER = 768 * MIB
+"""The same of a receiver's: 2 048 connections, and 128 MiB of bodies, which take several times that while they are
+judged."""
 MAX_HANDSHAKES = 64
 """Connections whose TLS handshake is under way; of more, any one is dropped."""
 MAX_CONNECTIONS = 512

@@ -4,7 +4,7 @@ handed on as it arrives."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from aiohttp import StreamReader
 
@@ -15,10 +15,16 @@ from relay.sync.messages import FRAME_HEAD, SPAN
 from relay.sync.peer import Frame, Span
 
 
-async def read_frames(content: StreamReader, patience: float) -> AsyncIterator[Frame]:
+def _uncounted(_size: int) -> None:
+    """Where nobody counts what is held."""
+
+
+async def read_frames(
+    content: StreamReader, patience: float, held: Callable[[int], None] = _uncounted
+) -> AsyncIterator[Frame]:
     """Yield `(object, index, content)` until the stream ends; empty content is of a chunk that is not held. Raises
     `Malformed` for a frame that is too long or cut short, and for more than a call may bring; `TimeoutError` when
-    `patience` seconds bring no byte."""
+    `patience` seconds bring no byte. `held` is told how many bytes more, or fewer, wait for the rest of their frame."""
     left = MAX_CHUNKS_CALL
     while head := await _read(content, FRAME_HEAD.size, patience):
         digest, index, length = FRAME_HEAD.unpack(head)
@@ -27,7 +33,8 @@ async def read_frames(content: StreamReader, patience: float) -> AsyncIterator[F
             raise Malformed(f"A chunk of {length} bytes is over the limit of {MAX_CHUNK}")
         if left < 0:
             raise Malformed(f"A peer brings more than {MAX_CHUNKS_CALL} bytes of chunks in one call")
-        data = await _read(content, length, patience) if length else b""
+        data = await _read(content, length, patience, held) if length else b""
+        held(-len(data))
         if len(data) < length:
             raise Malformed("A stream of chunks ends in the middle of one")
         yield ObjectId(digest), index, data
@@ -40,7 +47,7 @@ async def read_spans(content: StreamReader, patience: float) -> AsyncIterator[Sp
         yield ObjectId(digest), index
 
 
-async def _read(content: StreamReader, size: int, patience: float) -> bytes:
+async def _read(content: StreamReader, size: int, patience: float, held: Callable[[int], None] = _uncounted) -> bytes:
     """Exactly `size` bytes, or none at the end of the stream; each piece within `patience` seconds."""
     parts: list[bytes] = []
     left = size
@@ -52,5 +59,6 @@ async def _read(content: StreamReader, size: int, patience: float) -> bytes:
                 raise Malformed("A stream of chunks ends in the middle of one")
             return b""
         parts.append(part)
+        held(len(part))
         left -= len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)

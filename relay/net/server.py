@@ -64,7 +64,7 @@ class _Bodies:
         self._total = 0
 
     def add(self, request: web.Request, size: int) -> None:
-        """A call holds so many bytes more."""
+        """A call holds so many bytes more, or fewer."""
         call = id(request)
         self._transports.setdefault(call, request.transport)
         self._held[call] = self._held.get(call, 0) + size
@@ -314,6 +314,8 @@ async def _get_chunks(request: web.Request, host: Host) -> web.StreamResponse:
             if left < 0:
                 raise Malformed(f"A visitor asks for more than {MAX_CHUNKS_CALL} bytes of chunks in one call")
             if not response.prepared:
+                if request.transport is not None:
+                    request.transport.set_write_buffer_limits(MAX_UNSENT)
                 await response.prepare(request)
             async with asyncio.timeout(STALL_SECONDS):
                 await response.write(FRAME_HEAD.pack(object_id, index, len(data)) + data)
@@ -330,7 +332,8 @@ async def _get_chunks(request: web.Request, host: Host) -> web.StreamResponse:
 
 
 async def _put_chunks(request: web.Request, host: Host) -> web.StreamResponse:
-    return _reply(messages.encode_number(await host.put_chunks(read_frames(request.content, STALL_SECONDS))))
+    frames = read_frames(request.content, STALL_SECONDS, lambda size: request.app[_BODIES].add(request, size))
+    return _reply(messages.encode_number(await host.put_chunks(frames)))
 
 
 _HANDLERS: dict[str, Handler] = {

@@ -13,6 +13,7 @@ import pytest
 
 from relay.limits import (
     MAX_CALLS_PER_PEER,
+    MAX_CHUNK,
     MAX_CONNECTIONS,
     MAX_CONNECTIONS_PER_NODE,
     MAX_HANDSHAKES,
@@ -27,7 +28,7 @@ from relay.records.encoding import encode
 from relay.records.identifiers import ObjectId, RecordId, StatementId, sha256
 from relay.records.statement import FileEntry, Package, sign_statement
 from relay.sync.claims import Claims
-from relay.sync.messages import SPAN
+from relay.sync.messages import FRAME_HEAD, SPAN
 from tests.e2e.visitors import as_node
 from tests.e2e.world import FORM, TPS, holds
 from tests.hostile.waters import Waters, ask, connection, head, open_files
@@ -126,6 +127,53 @@ def test_a_crowd_of_members_together_holds_no_more_than_one_budget(waters: Water
             with suppress(ConnectionError, ssl.SSLError):
                 talk.sendall(bytes(10))
     holds(boat, ("waiting", None))
+
+
+def test_a_crowd_of_members_with_half_a_chunk_each_holds_no_more_than_one_budget(
+    waters: Waters, crowd: ExitStack
+) -> None:
+    """Each begins as many chunks as it may make calls, and sends their last bytes one by one."""
+    island = waters.box("island", "operator", tps=[TPS])
+    boat = waters.box("boat", "carrier", peers=[waters.ports["island"]])
+    island.submit(waters.photo(300_000), tps=TPS, form=FORM)
+    island.start()
+    begun = FRAME_HEAD.pack(sha256(b"nobody's"), 0, MAX_CHUNK) + bytes(MAX_CHUNK - 4_000)
+    fields = f"Content-Length: {FRAME_HEAD.size + MAX_CHUNK}"
+    talks: list[ssl.SSLSocket] = []
+    for pirate in waters.crew(40):
+        for _ in range(MAX_CALLS_PER_PEER - 4):
+            talks.append(crowd.enter_context(connection(pirate, waters.ports["island"])))
+            with suppress(ConnectionError, ssl.SSLError):
+                talks[-1].sendall(head("/chunks/put", fields) + begun)
+    boat.start()
+    left = 0
+    for talk in talks:
+        with suppress(ConnectionError, ssl.SSLError):
+            talk.sendall(b"x")
+            talk.sendall(b"x")
+            left += 1
+    holds(boat, ("waiting", None))
+    assert left < len(talks), "of too much the oldest calls are ended"
+
+
+def test_a_crowd_at_a_receiver_leaves_its_memory_bounded(waters: Waters, crowd: ExitStack) -> None:
+    """Every gateway of sixty holds what it may, in calls of records and of chunks whose last bytes never come, or that
+    are answered and not read: an honest one is served, and the receiver stays under what is stated for it."""
+    receiver = waters.box("receiver", "receiver")
+    island = waters.box("island", "operator", tps=[TPS], receivers=[receiver])
+    island.submit(waters.photo(300_000), tps=TPS, form=FORM)
+    receiver.start()
+    size = MAX_RECORDS_MESSAGE
+    begun = FRAME_HEAD.pack(sha256(b"nobody's"), 0, MAX_CHUNK) + bytes(MAX_CHUNK - 4_000)
+    calls = [head("/records/put", f"Content-Length: {size}") + bytes(size - 4_000)] * MAX_LARGE_CALLS_PER_PEER
+    calls += [head("/chunks/put", f"Content-Length: {FRAME_HEAD.size + MAX_CHUNK}") + begun] * 8
+    for pirate in waters.crew(60):
+        for call in calls:
+            talk = crowd.enter_context(connection(pirate, waters.ports["receiver"]))
+            with suppress(ConnectionError, ssl.SSLError):
+                talk.sendall(call)
+    island.start()
+    holds(island, ("delivered", 0))
 
 
 def test_a_crowd_of_members_that_do_not_read_holds_no_more_than_one_budget(waters: Waters, crowd: ExitStack) -> None:

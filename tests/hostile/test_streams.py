@@ -5,16 +5,23 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
+import ssl
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from unittest.mock import patch
 
 import pytest
 
+from relay.errors import Unreachable
 from relay.limits import MAX_CHUNK, MAX_CHUNKS_CALL, MIN_RECONCILE_MESSAGE, STALL_SECONDS
+from relay.net.client import HttpPeer
+from relay.net.routes import PREFIX
 from relay.records.encoding import encode
-from relay.records.identifiers import sha256
-from relay.store.recordset import END, FIRST
+from relay.records.identifiers import Kind, ObjectId, RecordId, sha256
+from relay.store.recordset import END, FIRST, kind_end
 from relay.sync.messages import FRAME_HEAD, Greeting
+from relay.sync.peer import Span
 from relay.sync.ranges import MessageWriter
 from tests.boxes import NodeBox
 from tests.e2e.visitors import as_node
@@ -137,6 +144,83 @@ async def test_an_answer_that_hurts_ends_one_visit_and_no_other(waters: Waters, 
         await asyncio.to_thread(eventually, lambda: "/reconcile" in asked, 20, "the boat visited the pirate")
         await asyncio.to_thread(eventually, lambda: asked.count("/hello") > 1, 40, "it left, and came again")
     assert "\x1b" not in boat.log
+
+
+TRICKLE = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
+
+
+@asynccontextmanager
+async def trickling(box: NodeBox, port: int, before: dict[str, bytes]) -> AsyncIterator[list[str]]:
+    """Within it, this node answers what `before` has no answer for by a byte now and then, for ever."""
+    asked: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
+            while True:
+                request = await reader.readuntil(b"\r\n\r\n")
+                path = request.split()[1].decode().removeprefix(PREFIX)
+                size = request.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+                await reader.readexactly(int(size or 0))
+                asked.append(path)
+                writer.write(before.get(path, TRICKLE))
+                while path not in before:
+                    writer.write(b"\0")
+                    await writer.drain()
+                    await asyncio.sleep(0.02)
+        writer.close()
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(box.home / "certificate.pem", box.home / "key.pem")
+    server = await asyncio.start_server(serve, "127.0.0.1", port, ssl=context)
+    try:
+        yield asked
+    finally:
+        server.close()
+
+
+async def test_a_visited_node_whose_records_trickle_holds_nobody_else_up(waters: Waters) -> None:
+    """It says that it holds a thousand records; each visitor that asks for them gets a byte at a time."""
+    pirate = waters.box("pirate", "carrier")
+    island = waters.box("island", "operator", tps=[TPS])
+    hideout = free_port()
+    boat = waters.box("boat", "carrier", peers=[hideout, waters.ports["island"]])
+    await asyncio.to_thread(island.submit, waters.photo(300_000), tps=TPS, form=FORM)
+    writer = MessageWriter(1 << 16)
+    ids = sorted(sha256(bytes([place])) for place in range(100))
+    writer.add_ids(bytes([Kind.RECEIPT]), kind_end(Kind.RECEIPT), ids)
+    hello = good(Greeting(as_node(pirate)[1], bytes(writer)).encode())
+    async with trickling(pirate, hideout, {"/hello": hello}) as asked:
+        await asyncio.to_thread(boat.start)
+        await asyncio.to_thread(eventually, lambda: "/records/get" in asked, 20, "the boat asks for the records")
+        await asyncio.to_thread(island.start)
+        await asyncio.to_thread(holds, boat, ("waiting", None))
+
+
+@pytest.mark.parametrize("call", ["records", "chunks"])
+async def test_an_answer_that_trickles_is_given_up_in_bounded_time(waters: Waters, call: str) -> None:
+    """The bounds are smaller here: an answer may take `CHUNKS_SECONDS`, and what its bytes take at `SLOWEST`."""
+    pirate, boat = waters.box("pirate", "carrier"), waters.box("boat", "carrier")
+    hideout = free_port()
+    names = [RecordId(bytes(32))]
+
+    async def spans() -> AsyncIterator[Span]:
+        yield ObjectId(bytes(32)), 0
+
+    async with trickling(pirate, hideout, {}) as asked:
+        peer = HttpPeer(f"https://127.0.0.1:{hideout}", as_node(boat)[0])
+        with (
+            patch("relay.net.client.CHUNKS_SECONDS", 1.0),
+            patch("relay.net.client.SLOWEST", 1 << 30),
+            pytest.raises(Unreachable),
+        ):
+            async with asyncio.timeout(60):
+                if call == "records":
+                    await peer.get_records(names)
+                else:
+                    async for _ in peer.get_chunks(spans()):
+                        pass
+        await peer.close()
+    assert asked
 
 
 async def test_nobody_is_sent_elsewhere(waters: Waters) -> None:

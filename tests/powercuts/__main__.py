@@ -1,6 +1,7 @@
-"""`python -m tests.powercuts --kills 500 --lost-writes 200 [--seed 1]`: cut the power, many times; exit 1 if it shows.
+"""`python -m tests.powercuts --kills 500 --lost-writes 200 --visits 40 [--seed 1]`: cut the power, many times.
 
-Kills end processes; lost writes also take back what was not synced (needs FUSE). What was found is named with its seed.
+Exit status 1 if it shows. Kills end processes; lost writes also take back what was not synced (needs FUSE); visits are
+cut by killing daemons that visit each other. What was found is named with its seed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--lost-writes", type=int, default=0)
+    parser.add_argument("--visits", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     if options.lost_writes and (reason := why_not()) is not None:
@@ -29,11 +31,20 @@ def main() -> int:
         return 2
     with tempfile.TemporaryDirectory(prefix="powercuts-") as folder:
         campaign = Campaign(Path(folder))
-        for what, cuts, losing in (("kills", options.kills, False), ("lost-write cuts", options.lost_writes, True)):
+        for what, cuts, losing in (
+            ("kills", options.kills, False),
+            ("lost-write cuts", options.lost_writes, True),
+            ("cuts of visits", options.visits, False),
+        ):
+            if not cuts:
+                continue
             tally = Tally()
             begun = time.monotonic()
             try:
-                campaign.run(cuts, options.seed, tally, losing=losing)
+                if what == "cuts of visits":
+                    campaign.run_visits(cuts, options.seed, tally)
+                else:
+                    campaign.run(cuts, options.seed, tally, losing=losing)
             except Violation as violation:
                 print(f"seed {options.seed}, after {tally.cuts} {what}: {violation}", file=sys.stderr)
                 return 1

@@ -11,7 +11,8 @@ from tests.bench.contestants import FORM, REGISTER
 from tests.boxes import Election, NodeBox
 from tests.powercuts.cuts import Tally, kill_at_random
 from tests.powercuts.losing_fs import Disk
-from tests.powercuts.work import Export, Import, Intake, Migrate, Submit, Work, sync_tree
+from tests.powercuts.visits import cut_visits
+from tests.powercuts.work import Export, FirstStart, Free, Import, Intake, Migrate, Publish, Submit, Work, sync_tree
 
 TPS = "1906022011006"
 SERIES = 10
@@ -23,15 +24,17 @@ class Campaign:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        election = Election(folder / "office", REGISTER)
+        self._election = election = Election(folder / "office", REGISTER)
         with (
             NodeBox(folder / "empty") as empty,
             NodeBox(folder / "full") as full,
             NodeBox(folder / "carrier") as carrier,
+            NodeBox(folder / "fresh") as fresh,
         ):
             election.admit(empty, "operator", name="empty", tps=[TPS])
             election.admit(full, "operator", name="full", tps=[TPS])
             election.admit(carrier, "carrier", name="carrier")
+            enrolment = election.enrol(fresh.init("fresh"), "operator", tps=[TPS])
             for number in range(3):
                 photo = folder / f"{number}.jpg"
                 photo.write_bytes(b"\xff\xd8\xff" + os.urandom(299_997))
@@ -43,6 +46,9 @@ class Campaign:
             Export(full.home),
             Import(carrier.home, folder / "stick"),
             Migrate(full.home),
+            FirstStart(fresh.home, enrolment, TPS),
+            Publish(),
+            Free(),
         )
 
     def run(self, cuts: int, seed: int, tally: Tally, *, losing: bool = False) -> None:
@@ -55,6 +61,13 @@ class Campaign:
                     return
                 with tempfile.TemporaryDirectory(dir=self._folder) as name:
                     self._series(work, Path(name), count, dice, tally, losing=losing)
+
+    def run_visits(self, cuts: int, seed: int, tally: Tally) -> None:
+        """So many cuts of daemons that visit each other."""
+        dice = random.Random(seed)
+        for first in range(0, cuts, SERIES):
+            with tempfile.TemporaryDirectory(dir=self._folder) as name:
+                cut_visits(self._election, Path(name), min(SERIES, cuts - first), dice, tally)
 
     def _series(self, work: Work, folder: Path, cuts: int, dice: random.Random, tally: Tally, *, losing: bool) -> None:
         if not losing:

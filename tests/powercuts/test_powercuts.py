@@ -45,6 +45,12 @@ def test_with_what_was_not_synced_taken_back_nothing_acknowledged_is_lost(campai
     assert tally.told > 10
 
 
+def test_daemons_cut_in_the_middle_of_a_visit_lose_nothing_acknowledged(campaign: Campaign) -> None:
+    tally = Tally()
+    campaign.run_visits(3, 7, tally)
+    assert tally.cuts == tally.told == 3
+
+
 class Forgetful(Intake):
     """The same work by a store that does not sync what it says is durable."""
 

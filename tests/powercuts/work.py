@@ -17,15 +17,21 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from relay.node.byhand import export_to, import_from
+from relay.log.checkpoint import parse_checkpoint
+from relay.log.merkle import leaf_hash
+from relay.log.note import parse_note
+from relay.log.tiles import ENTRIES, TileId, decode_entries, tiles_to_write
+from relay.node.byhand import export_to, import_from, import_notices
 from relay.node.capture import Submission, capture
 from relay.node.home import Home
+from relay.node.retention import free_delivered
 from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId, sha256
 from relay.store import schema
 from relay.store.interface import State, Store
 from relay.store.layouts import chunk_count, span
-from tests.factory import make_file, make_node, make_statement, object_of
+from tests.factory import make_file, make_node, make_receipt, make_statement, object_of
 from tests.fleet import Fleet, Ship
+from tests.naive_tree import root as naive_root
 
 Tell = Callable[..., None]
 SIZE = 150_000
@@ -324,3 +330,139 @@ async def check_chunks(store: Store, chunks: Iterable[tuple[bytes, int]]) -> Non
             path = await store.object_path(holding.object)
             if path is None or sha256(path.read_bytes()) != object_id:
                 raise Violation(f"object {object_id.hex()} counts as complete and has another hash")
+
+
+class FirstStart(Work):
+    """New devices, one after the other: the enrolment, the first store, the first package."""
+
+    name = "first start"
+
+    def __init__(self, template: Path, enrolment: Path, tps: str) -> None:
+        self._template = template
+        self._enrolment = enrolment.read_bytes()
+        self._tps = tps
+
+    async def run(self, folder: Path, turn: int, tell: Tell) -> None:
+        for number in itertools.count():
+            home = new_home(self._template, folder / f"node-{turn}-{number}")
+            tell("made", home.name)
+            await self._join(Home(home))
+            tell("joined", home.name)
+            tell("package", home.name, await self._submit(Home(home)))
+
+    async def check(self, folder: Path, told: Sequence[list[str]]) -> None:
+        for name in [one[1] for one in told if one[0] == "made"][-2:]:
+            home = Home(folder / name)
+            if ["joined", name] not in told:
+                await self._join(home)  # as its user does, who saw nothing
+            check_database(folder / name / "store" / "catalogue.db")
+            async with home.custody() as custody:
+                packages = [bytes.fromhex(one[2]) for one in told if one[:2] == ["package", name]]
+                await check_statements(custody.store, packages)
+                if not custody.admission.receivers and not custody.admission.stations:
+                    raise Violation(f"{name} lost the notices that it joined with")
+            await self._submit(home)
+
+    async def _join(self, home: Home) -> None:
+        enrolment = home.install(self._enrolment)
+        async with home.custody() as custody:
+            await import_notices(custody, enrolment.notices)
+
+    async def _submit(self, home: Home) -> str:
+        photo = home.path.with_suffix(".jpg")
+        photo.write_bytes(b"\xff\xd8\xff" + os.urandom(9_000))
+        submission = Submission(self._tps, FORM, (photo,), None, 1_700_000_000, anyway=True, pictures_only=False)
+        async with home.custody() as custody:
+            return (await capture(home, home.member(), custody, submission)).id.hex()
+
+
+class Publish(Work):
+    """A receiver that publishes its log, batch after batch: what is published is of the log, whole, and never goes."""
+
+    name = "publish"
+
+    def prepare(self, folder: Path) -> None:
+        (folder / "receiver").mkdir()
+
+    async def run(self, folder: Path, turn: int, tell: Tell) -> None:
+        async with receiver(folder) as ship:
+            assert ship.log is not None
+            ship.election.dice = random.Random(f"publish {turn}")
+            island = make_node(ship.election, f"island-{turn}")
+            while True:
+                await ship.take(*(make_statement(ship.election, island) for _ in range(7)))
+                await ship.log.sequencer.sequence()
+                await ship.log.sequencer.publish()
+                tell("published", ship.log.sequencer.published)
+
+    async def check(self, folder: Path, told: Sequence[list[str]]) -> None:
+        public = folder / "receiver" / "public"
+        before = _published(public) if (public / "checkpoint").exists() else 0
+        if before < max((int(one[1]) for one in told), default=0):
+            raise Violation(f"of what was published {before} entries are left")
+        async with receiver(folder) as ship:
+            state = await ship.store.log_state()
+            entries = await ship.store.log_statements(0, state.size)
+        if _published(public) != state.size:
+            raise Violation("the published log is not brought up to the store's")
+        held = [raw for tile in tiles_to_write(0, state.size) if tile.level == ENTRIES for raw in _bundle(public, tile)]
+        if held != entries:
+            raise Violation("the published entries are not those of the store")
+
+
+def _bundle(public: Path, tile: TileId) -> list[bytes]:
+    return decode_entries((public / tile.path).read_bytes())
+
+
+def _published(public: Path) -> int:
+    """How many entries the published checkpoint has; all of them are there, and hash to its root."""
+    head = parse_checkpoint(parse_note((public / "checkpoint").read_bytes()))
+    tiles = tiles_to_write(0, head.size)
+    leaves = [leaf_hash(raw) for tile in tiles if tile.level == ENTRIES for raw in _bundle(public, tile)]
+    if naive_root(leaves[: head.size]) != head.root:
+        raise Violation(f"the published checkpoint of {head.size} entries is not that of the published entries")
+    return head.size
+
+
+class Free(Work):
+    """A boat that frees what was delivered, and keeps what was not."""
+
+    name = "free"
+
+    async def run(self, folder: Path, turn: int, tell: Tell) -> None:
+        fleet = Fleet(folder)
+        office = await fleet.receiver()
+        boat = await fleet.carrier("boat")
+        dice = fleet.election.dice = random.Random(f"free {turn}")
+        island = make_node(fleet.election, f"island-{turn}")
+        for entry in itertools.count():
+            pair = [dice.randbytes(SIZE) for _ in range(2)]
+            statements = [make_statement(fleet.election, island, make_file(content)) for content in pair]
+            await boat.take(*statements)
+            for content in pair:
+                await boat.stage(content, range(chunk_count(SIZE)))
+            tell("waiting", statements[1].id.hex(), object_of(pair[1]).hex())
+            receipt = make_receipt(fleet.election, office.node, statements[0], entry)
+            tell("delivering", statements[0].id.hex(), object_of(pair[0]).hex())
+            await boat.take(receipt)
+            await free_delivered(boat.store, 1 << 40, 0)
+            tell("freed", statements[0].id.hex(), object_of(pair[0]).hex())
+
+    async def check(self, folder: Path, told: Sequence[list[str]]) -> None:
+        check_database(folder / "boat" / "store" / "catalogue.db")
+        fleet = Fleet(folder)
+        boat = await fleet.carrier("boat")
+        try:
+            for word, statement, content in told:
+                bundle = await boat.store.bundle(StatementId(RecordId(bytes.fromhex(statement))))
+                path = await boat.store.object_path(ObjectId(bytes.fromhex(content)))
+                whole = path is not None and sha256(path.read_bytes()).hex() == content
+                state = bundle.state if bundle is not None else None
+                if word == "waiting" and (state is not State.WAITING or not whole):
+                    raise Violation(f"the content of {statement}, which has no receipt, is not whole")
+                if word == "freed" and (state is not State.DELIVERED or path is not None):
+                    raise Violation(f"what was freed of {statement} is there again")
+                if word == "delivering" and path is not None and not whole:
+                    raise Violation(f"a part of the content of {statement} counts as whole")
+        finally:
+            await fleet.close()
