@@ -42,7 +42,7 @@ EVERY_DAY = (3, 19, 75)
 receiver is revoked, hears of it, and is followed by another one."""
 
 WITH_PIRATES = (16, 14)
-WITH_FLOODS = (14,)
+WITH_FLOODS = (3, 16)
 WITH_REVOCATIONS = (8, 25, 88)
 WITH_SUCCESSIONS = (75, 106)
 
