@@ -208,10 +208,12 @@ async def _add_statements(
     entries = await _entries(db, ids)
     await db.execute(
         "INSERT INTO bundles (statement, node, device, tps, form, seq, supersedes, captured_at, flags, size, "
-        "entry, remaining, own) SELECT s.*, s.size, s.node = $12 FROM unnest($1::bytea[], $2::bytea[], "
+        "entry, remaining, own, completed) SELECT s.statement, s.node, s.device, s.tps, s.form, s.seq, s.supersedes, "
+        "s.captured_at, s.flags, s.size, s.entry, s.size, s.node = $13, "
+        "CASE WHEN s.alone THEN nextval('completions') END FROM unnest($1::bytea[], $2::bytea[], "
         "$3::text[], $4::text[], $5::text[], $6::bigint[], $7::bytea[], $8::bigint[], $9::text[], $10::bigint[], "
-        "$11::bigint[]) "
-        "AS s (statement, node, device, tps, form, seq, supersedes, captured_at, flags, size, entry)",
+        "$11::bigint[], $12::boolean[]) "
+        "AS s (statement, node, device, tps, form, seq, supersedes, captured_at, flags, size, entry, alone)",
         ids,
         [item.signer for item, _ in items],
         [parse_uri(statement.envelope.issuer)[2] for _, statement in items],
@@ -223,6 +225,7 @@ async def _add_statements(
         [" ".join(one.flags) for one in packages],
         [sum(one.values()) for one in sizes],
         [entries.get(one) for one in ids],
+        [not one for one in sizes],
         own or b"",
     )
     await _add_files(db, items)
@@ -231,7 +234,8 @@ async def _add_statements(
     if objects:
         await db.execute("SELECT 1 FROM objects WHERE id = ANY($1::bytea[]) ORDER BY id FOR SHARE", objects)
     await _mark_superseded(db, [statement for _, statement in items])
-    return await _complete(db, ids)
+    completed = set(await _complete(db, [one for one, files in zip(ids, sizes, strict=True) if files]))
+    return [one for one, files in zip(ids, sizes, strict=True) if not files or one in completed]
 
 
 async def _entries(db: Any, statements: Sequence[StatementId]) -> dict[StatementId, int]:
