@@ -7,7 +7,8 @@ starts, so that the load costs little beside the receiver; it has the same proce
 
     statements    tallies without photographs, from the first byte to the last receipt in the gateways' hands; beside
                   what the same database takes as bare commits: rows of the same bytes, one commit a visit
-    packages      three photographs of 1 MB each, beside what the same disk takes as plain files, each with its fsync
+    packages      three photographs of 1 MB each, beside what the same disk takes as plain files, each with its fsync,
+                  and what a program takes that does TLS, two hashes, a file and its fsync and nothing else
     latency       at half of that rate, which is measured first where packages were not asked for: from the call with a
                   package's last byte until its receipt is here
     crowd         1 000 connections held open, each served: the daemons' memory
@@ -32,7 +33,8 @@ from relay.records.identifiers import Kind, StatementId, receipt_id
 from relay.records.receipt import read_receipt
 from relay.sync.messages import Greeting
 from tests.bench.gateways import PHOTO, Gateway, Load, Stations
-from tests.bench.machine import Batch, memory, plain_files, processor
+from tests.bench.machine import Batch, MemoryWatch, memory, plain_files, processor
+from tests.bench.plainest import plain_intake
 from tests.bench.receivers import FORMS, STORES, Office, some_stations
 
 PHOTOS = 3
@@ -94,6 +96,8 @@ class Bench:
         before = await asyncio.to_thread(plain_files, self.folder, files)
         seconds, busy, mine = await self._race(loads)
         after = await asyncio.to_thread(plain_files, self.folder, files)
+        keys = self.folder / "boat-0.pem", self.folder / "boat-0.key"
+        bound, least = await asyncio.to_thread(plain_intake, self.folder, *keys, files)
         plain = {writers: statistics.mean((before[writers], after[writers])) for writers in before}
         taken = files * PHOTO / seconds / 1e6
         self._full_rate = self.chosen.packages / seconds
@@ -105,9 +109,12 @@ class Bench:
             "megabytes_per_second": round(taken, 1),
             "plain_files_one_writer": round(plain[1], 1),
             "plain_files_four_writers": round(plain[4], 1),
+            "plainest_intake": round(bound, 1),
             "receiver_cpu_ms_each": round(busy / self.chosen.packages * 1000, 1),
+            "plainest_cpu_ms_each": round(least * PHOTOS * PHOTO / 1e6 * 1000, 1),
             "load_cpu_ms_each": round(mine / self.chosen.packages * 1000, 1),
             "ratio": round(taken / plain[1], 2),
+            "ratio_to_plainest": round(taken / bound, 2),
             "ratio_to_four": round(taken / plain[4], 2),
             "limit": ">= 0.6",
             "holds": taken / plain[1] >= 0.6,
@@ -153,15 +160,15 @@ class Bench:
         boats = [Gateway(self.folder, self.office, f"crowd-{n}") for n in range(self.chosen.crowd)]
         loads = self.stations.loads(self.chosen.crowd, 1)
         started = time.perf_counter()
-        async with self._connected(boats):
-            connected = time.perf_counter() - started
-            held = memory(self.receiver.daemons)
-            begun = time.perf_counter()
-            async with asyncio.TaskGroup() as group:
-                for boat, load in zip(boats, loads, strict=True):
-                    group.create_task(boat.deliver(load))
-            served = time.perf_counter() - begun
-            most = memory(self.receiver.daemons)
+        with MemoryWatch(self.receiver.daemons) as watch:
+            async with self._connected(boats):
+                connected = time.perf_counter() - started
+                held = memory(self.receiver.daemons)
+                begun = time.perf_counter()
+                async with asyncio.TaskGroup() as group:
+                    for boat, load in zip(boats, loads, strict=True):
+                        group.create_task(boat.deliver(load))
+                served = time.perf_counter() - begun
         self._collect(loads, boats)
         return {
             "row": "crowd",
@@ -170,10 +177,10 @@ class Bench:
             "connected_seconds": round(connected, 1),
             "served_seconds": round(served, 1),
             "served": len(boats),
-            "megabytes_connected": held["now"],
-            "megabytes_peak": most["peak"],
+            "megabytes_connected": held,
+            "megabytes_peak": watch.peak,
             "limit": "<= 500 MB",
-            "holds": most["peak"] <= 500,
+            "holds": watch.peak <= 500,
         }
 
     async def _race(self, loads: Sequence[Load]) -> tuple[float, float, float]:

@@ -6,6 +6,7 @@ import os
 import random
 import sqlite3
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,8 @@ from typing import Any
 
 CONTENT = random.Random(1).randbytes(1_000_000)
 """Of a photograph: nothing of it can be compressed."""
+
+_LOOK_SECONDS = 0.25
 
 Batch = Sequence[tuple[bytes, bytes]]
 """Rows of one commit: a name and bytes."""
@@ -41,13 +44,32 @@ def _plain_files(folder: Path, count: int, writers: int) -> float:
         return count * len(CONTENT) / (time.perf_counter() - started)
 
 
-def memory(processes: Sequence[int]) -> dict[str, int]:
-    """Megabytes of processes: what they share counts once now (PSS), and the sum of their peaks (RSS)."""
-    found = {"now": 0, "peak": 0}
-    for process in processes:
-        found["now"] += _line(Path(f"/proc/{process}/smaps_rollup"), "Pss:") // 1024
-        found["peak"] += _line(Path(f"/proc/{process}/status"), "VmHWM:") // 1024
-    return found
+def memory(processes: Sequence[int]) -> int:
+    """Megabytes of processes, what they share counted once (PSS): what they cost the machine."""
+    return sum(_line(Path(f"/proc/{process}/smaps_rollup"), "Pss:") for process in processes) // 1024
+
+
+class MemoryWatch:
+    """Looks at the memory of processes a few times a second: `peak` is the most that it saw."""
+
+    def __init__(self, processes: Sequence[int]) -> None:
+        self.peak = 0
+        self._processes = processes
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> MemoryWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self.peak = max(self.peak, memory(self._processes))
+
+    def _look(self) -> None:
+        while not self._over.wait(_LOOK_SECONDS):
+            self.peak = max(self.peak, memory(self._processes))
 
 
 def _line(file: Path, word: str) -> int:
