@@ -94,13 +94,12 @@ class Transfers:
         if not layouts:
             return 0
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        done.add_done_callback(lambda future: future.cancelled() or future.exception())  # the caller may be gone
         for layout in layouts:
             layout.writing += 1
         self._arrived.append(_Arrived(layouts, index, data, done))
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_arrived())
-        return await asyncio.shield(done)
+        return await done  # which is cancelled with the caller, and nothing else is
 
     async def commit(self, since: int = 0) -> list[StatementId]:
         """See `Store.commit_chunks`."""
@@ -173,12 +172,14 @@ class Transfers:
         for layout in chunk.layouts:
             layout.writing -= 1
         if isinstance(outcome, Exception):
-            chunk.done.set_exception(outcome)
+            if not chunk.done.done():  # else the caller is gone
+                chunk.done.set_exception(outcome)
             return
         new = any(layout.missing >> chunk.index & 1 for layout in outcome)
         for layout in outcome:
             layout.staged |= 1 << chunk.index
-        chunk.done.set_result(self._commits.number if new else 0)
+        if not chunk.done.done():
+            chunk.done.set_result(self._commits.number if new else 0)
 
     def _write(self, chunks: Sequence[_Arrived]) -> list[list[_Layout] | Exception]:
         """For each chunk the layouts that it was written to, or what is wrong with it. In a thread."""
