@@ -7,7 +7,7 @@ the other does. Guards promises 6 and 7.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,7 +36,8 @@ class Added:
 async def add(db: Any, items: Sequence[Admitted], own: NodeId | None, quota: Quota, now: int) -> Added:
     """Keep admitted records."""
     added = Added([Outcome.KNOWN] * len(items))
-    over = await _over_quota(db, items, own, quota)
+    known, entries = await _held(db, [one.body for one in items if isinstance(one.body, Statement)])
+    over = await _over_quota(db, items, known, own, quota)
     fresh: dict[bytes, int] = {}
     for place, item in enumerate(items):
         if item.id in over:
@@ -52,10 +53,12 @@ async def add(db: Any, items: Sequence[Admitted], own: NodeId | None, quota: Quo
     new = [items[place] for place in sorted(places) if items[place].id in rows]
     for item in new:
         added.outcomes[fresh[item.id]] = Outcome.NEW
-    await add_receipts(db, [one.body for one in new if isinstance(one.body, Receipt)], now)
+    receipts = [one.body for one in new if isinstance(one.body, Receipt)]
+    await add_receipts(db, receipts, now)
+    entries |= {one.statement: one.entry for one in receipts}
     statements = [(one, one.body) for one in new if isinstance(one.body, Statement)]
     if statements:
-        added.completed = await _add_statements(db, statements, own)
+        added.completed = await _add_statements(db, statements, entries, own)
     return added
 
 
@@ -135,14 +138,25 @@ _COMPLETE = """
 whole."""
 
 
-async def _over_quota(db: Any, items: Sequence[Admitted], own: NodeId | None, quota: Quota) -> set[bytes]:
+async def _held(db: Any, statements: Sequence[Statement]) -> tuple[set[bytes], dict[StatementId, int]]:
+    """The ids of those statements that are held, and the entries of those whose receipts are."""
+    if not statements:
+        return set(), {}
+    ids = [name for one in statements for name in (one.id, receipt_id(one.id))]
+    sql = "SELECT id, CASE kind WHEN $2 THEN raw END FROM records WHERE id = ANY($1::bytea[])"
+    rows = await db.fetch(sql, ids, int(Kind.RECEIPT))
+    receipts = [read_receipt(row[1]) for row in rows if row[1] is not None]
+    return {row[0] for row in rows}, {one.statement: one.entry for one in receipts}
+
+
+async def _over_quota(
+    db: Any, items: Sequence[Admitted], known: set[bytes], own: NodeId | None, quota: Quota
+) -> set[bytes]:
     """The statements that would take their signers over the quota. Receivers that take statements of one signer at the
     same instant may take one batch too many: that fills no disk."""
     statements = {one.id: (one.signer, one.body) for one in items if isinstance(one.body, Statement)}
     if not statements:
         return set()
-    rows = await db.fetch("SELECT id FROM records WHERE id = ANY($1::bytea[])", list(statements))
-    known = {row[0] for row in rows}
     rows = await db.fetch(_TAKEN, list({signer for signer, _ in statements.values()}))
     taken = {row[0]: (int(row[1]), int(row[2])) for row in rows}
     over: set[bytes] = set()
@@ -200,12 +214,11 @@ async def _insert(db: Any, items: Sequence[Admitted]) -> set[bytes]:
 
 
 async def _add_statements(
-    db: Any, items: Sequence[tuple[Admitted, Statement]], own: NodeId | None
+    db: Any, items: Sequence[tuple[Admitted, Statement]], entries: Mapping[StatementId, int], own: NodeId | None
 ) -> list[StatementId]:
     ids = [statement.id for _, statement in items]
     packages = [statement.package for _, statement in items]
     sizes = [_sizes(statement) for _, statement in items]
-    entries = await _entries(db, ids)
     await db.execute(
         "INSERT INTO bundles (statement, node, device, tps, form, seq, supersedes, captured_at, flags, size, "
         "entry, remaining, own, completed) SELECT s.statement, s.node, s.device, s.tps, s.form, s.seq, s.supersedes, "
@@ -236,12 +249,6 @@ async def _add_statements(
     await _mark_superseded(db, [statement for _, statement in items])
     completed = set(await _complete(db, [one for one, files in zip(ids, sizes, strict=True) if files]))
     return [one for one, files in zip(ids, sizes, strict=True) if not files or one in completed]
-
-
-async def _entries(db: Any, statements: Sequence[StatementId]) -> dict[StatementId, int]:
-    """The entries of those statements whose receipts came first."""
-    rows = await db.fetch("SELECT raw FROM records WHERE id = ANY($1::bytea[])", list(map(receipt_id, statements)))
-    return {one.statement: one.entry for one in (read_receipt(row[0]) for row in rows)}
 
 
 async def _mark_superseded(db: Any, statements: Sequence[Statement]) -> None:
