@@ -43,6 +43,8 @@ from relay.store.durable import explained, write_durably
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Crockford's: no letter that can be taken for a digit."""
 SHORT, LONG = 8, 26
+_READ = 64
+"""Characters of a code that are looked at."""
 _MISREAD = str.maketrans("OIL", "011")
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -219,7 +221,8 @@ class Attempts:
 
 def normal(code: str) -> str:
     """A code as it was meant: capitals, without spaces and hyphens, letters that look like digits read as those."""
-    return re.sub(r"[\s-]", "", code[:64]).upper().translate(_MISREAD)
+    plain = re.sub(r"[\s-]", "", code[:_READ]).upper()
+    return plain[:_READ].translate(_MISREAD)  # a capital may be two letters: of ß it is SS
 
 
 def _secret(length: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay.cli.sheet import Sheet
@@ -66,6 +66,7 @@ def test_codes_are_read_as_they_are_meant(pairing: Pairing) -> None:
 
 
 @given(st.text(max_size=100))
+@example("0" * 63 + "ß")
 def test_any_text_is_a_code(text: str) -> None:
     """Strangers type what they like."""
     assert normal(normal(text)) == normal(text)
