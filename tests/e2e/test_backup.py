@@ -28,7 +28,7 @@ def administer(box: NodeBox, *arguments: str | Path, check: bool = True) -> Outc
 
 def elsewhere(world: World, box: NodeBox) -> NodeBox:
     """The same node on another machine: a folder that is not there yet."""
-    return NodeBox(world.folder / f"{box.home.name}-again")
+    return world.ends(NodeBox(world.folder / f"{box.home.name}-again"))
 
 
 def island(world: World, *, receivers: tuple[NodeBox, ...] = ()) -> NodeBox:

@@ -55,6 +55,11 @@ class World:
         box.config(**self.settings(box, peers=peers, receivers=receivers))
         return box
 
+    def ends(self, box: NodeBox) -> NodeBox:
+        """A box that was made elsewhere ends with the others."""
+        self._boxes.append(box)
+        return box
+
     def settings(
         self, box: NodeBox, *, peers: Sequence[int] = (), receivers: Sequence[NodeBox] = ()
     ) -> dict[str, Setting]:
