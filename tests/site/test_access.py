@@ -29,7 +29,8 @@ BOTH = [f"{prefix}{path}" for path in PAGES for prefix in ("", "en/")]
 
 def kind_of(path: str) -> str:
     """What a page is made by: its folder, or its name without a number."""
-    return path.removeprefix("en/").rpartition("/")[0].partition("/")[0] or re.sub(r"-?\d+", "", path.rsplit("/", maxsplit=1)[-1])
+    folder, _, name = path.removeprefix("en/").rpartition("/")
+    return folder.partition("/")[0] or re.sub(r"-?\d+", "", name)
 
 
 def ready(page: Any, address: str, path: str) -> None:

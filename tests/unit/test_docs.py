@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from relay.cli import COMMANDS
+from relay.web.pages import texts
 from tests.applications import ADMIN, BOARD, CONSOLE, PHONES, PUBLIC, SYNC, applications, routes
 from tests.fleet import Fleet
 
@@ -52,6 +53,14 @@ def test_no_page_waits_to_be_filled_in() -> None:
     pages = [page for page in DOCS.rglob("*") if page.suffix in {".md", ".yaml", ".yml", ".toml", ".conf"}]
     found = {page.relative_to(ROOT): left.findall(page.read_text()) for page in (ROOT / "README.md", *pages)}
     assert not {str(page): words for page, words in found.items() if words}
+
+
+@pytest.mark.parametrize(("guide", "words"), [("operator", "operator/texts.json"), ("kapal", "board.json")])
+def test_the_guides_quote_what_the_pages_say(guide: str, words: str) -> None:
+    said = "\n".join(re.sub(r"{count} (?=foto)", "1 ", text) for text in texts(words)["id"].values())
+    quoted = re.findall(r"“([^”]+)”", " ".join((DOCS / "panduan" / f"{guide}.md").read_text().split()))
+    assert len(quoted) > 10
+    assert [one for one in quoted if one not in said] == []
 
 
 def test_every_command_is_in_the_reference() -> None:
