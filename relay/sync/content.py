@@ -103,19 +103,21 @@ class Exchange:
         tried: set[ObjectId] = set()
         while True:
             told = self._told.is_set()
-            wants = await self._store.wants(WANTS_PAGE if told else STREAMS, frozenset(tried))
+            wants = await self._store.wants(WANTS_PAGE, frozenset(tried))
             if not wants and told:
                 return
             if not wants:
                 self._fetching.set()
                 await self._told.wait()
                 continue
-            tried.update(want.object for want in wants)
             unknown = [want.object for want in wants if want.object not in self._held_there]
             if unknown:
                 self.held_there(await self._peer.holdings(unknown))
             held = self._held_there
-            by_object = {want.object: want for want in wants if want.object in held}
+            there = [want for want in wants if want.object in held]
+            by_object = {want.object: want for want in (there if told else there[:STREAMS])}
+            # What waits for its turn until all is told is wanted again then.
+            tried.update(want.object for want in wants if want.object in by_object or want.object not in held)
             ordered = self._claims.order(list(by_object), self._who, self._clock())
             self._report.left |= len(ordered) < len(by_object)
             page: list[Chunk] = []

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
 from relay.errors import Malformed, Refused, Unreachable
 from relay.limits import CONTENT_SECONDS, FIRST_STATEMENTS, LAST_STATEMENTS, MAX_FILES, MAX_WANTS, STREAMS
-from relay.store.interface import State
+from relay.records.identifiers import ObjectId
+from relay.store.interface import Holding, State
 from relay.sync import content as exchange
 from relay.sync.messages import Inquiry
 from tests.factory import make_file, make_statement, object_of
@@ -57,6 +59,26 @@ async def test_content_does_not_wait_for_the_last_statements(fleet: Fleet, pull:
     assert kinds[:first] == ["STATEMENT"] * FIRST_STATEMENTS
     assert begun <= kinds[first:].index("STATEMENT") < 2 * begun, "little is begun until all is told"
     assert {await boat.state(one) for one in statements} == {State.WAITING}
+
+
+async def test_what_a_neighbour_lacks_costs_a_question_a_page(fleet: Fleet) -> None:
+    """A boat that knows of many packages whose content is elsewhere does not go through them object by object."""
+    lost, island, boat = await fleet.launch("pulau-jauh"), await fleet.launch("pulau-long"), await fleet.carrier("km")
+    for place in range(10):
+        files = [make_file(fleet.content(8), f"{which}.jpg") for which in range(6)]
+        await boat.take(make_statement(fleet.election, lost.node, *files, form=f"form-{place}"))
+    count = FIRST_STATEMENTS + 6
+    statements = [await island.submit(fleet.content(CHUNK), form=f"form-{place}") for place in range(count)]
+    asked: list[int] = []
+
+    class Asked(Link):
+        async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
+            asked.append(len(objects))
+            return await super().holdings(objects)
+
+    await boat.visit(Asked(island.host(boat)))
+    assert {await boat.state(one) for one in statements} == {State.WAITING}
+    assert asked == [60], "what it was told of with the statements is not asked about"
 
 
 async def test_many_statements_come_before_any_content(fleet: Fleet) -> None:
