@@ -275,7 +275,8 @@ async def test_everyone_who_shares_a_failed_commit_hears_of_it(
         await store.commit_chunks(await store.stage_chunk(object_of(content), 0, content))
 
     results = await asyncio.gather(*(bring(content) for content in contents), return_exceptions=True)
-    assert [type(result) for result in results] == [DiskFull] * 3
+    assert all(isinstance(result, StoreError) for result in results), results
+    assert any(isinstance(result, DiskFull) for result in results), "whose commit it was hears why"
     monkeypatch.undo()
     await store.close()
 
