@@ -15,6 +15,7 @@ signed twice (promises 6 and 7).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 import shutil
@@ -262,8 +263,6 @@ def _object(backup: Path, name: str) -> Path:
 
 
 def _digest(file: Path) -> str:
-    import hashlib
-
     with explained(file), file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
