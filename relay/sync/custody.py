@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -81,6 +81,8 @@ class Custody:
         self.handed = Handed()
         """What went to whom, for people to see."""
         self._recalled = False
+        self._disowned: frozenset[NodeId] = frozenset()
+        """Revoked receivers whose records were taken back: many receipts are not read for each notice."""
         self._rules_anew = False
         """Whether a notice came into force since `rule` was done last."""
         self.refused: dict[tuple[int, bytes], None] = {}
@@ -109,6 +111,7 @@ class Custody:
             await self._recall_receipts()
         if notices:
             self._rules_anew = True
+            self._disowned = frozenset()
         await self.rule()
 
     async def rule(self) -> None:
@@ -165,7 +168,9 @@ class Custody:
                 self._remember_refused(item.kind, name)
             verdicts[place] = Verdict(item.kind, item.id, outcome, None, name)
         # Others got their turn while these were judged: who was believed then may have been revoked since.
-        self._rules_anew |= any(item.signer in self.admission.revoked for _, item in admitted)
+        late = {item.signer for _, item in admitted} & self.admission.revoked.keys()
+        self._rules_anew |= bool(late)
+        self._disowned -= late
         await self.rule()
         if Outcome.NEW in outcomes:
             if any(item.kind is Kind.RECEIPT for _, item in admitted):
@@ -241,19 +246,30 @@ class Custody:
     async def _take_back(self) -> None:
         """A revoked receiver's receipts prove nothing more: what it said it had is to be delivered to another one, and
         its content is kept until then. A receiver holds no receipts but its own, and its log stays as it is."""
-        if self._receivers.isdisjoint(self.admission.revoked):
+        revoked = frozenset(self._receivers.intersection(self.admission.revoked))
+        known, self._disowned = self._disowned, revoked  # at once: what comes late meanwhile is taken back later
+        if revoked <= known:
             return
-        kept = await self.store.load(Kind.CHECKPOINT)
-        gone = [RecordId(sha256(raw)) for raw in kept if self._is_disowned(Kind.CHECKPOINT, raw)]
+        try:
+            gone = [one async for one in self._disowned_records()]
+            if gone:
+                await self.store.take_back(gone)
+                self.content += 1
+                logger.warning("took back %d records of revoked receivers: what those had is delivered anew", len(gone))
+        except BaseException:
+            self._disowned = frozenset()
+            raise
+
+    async def _disowned_records(self) -> AsyncIterator[RecordId]:
+        for raw in await self.store.load(Kind.CHECKPOINT):
+            if self._is_disowned(Kind.CHECKPOINT, raw):
+                yield RecordId(sha256(raw))
         keys = self.store.members.keys(bytes([Kind.RECEIPT]), kind_end(Kind.RECEIPT)) if self._log is None else ()
         ids = [item_of(key)[1] for key in keys]
         for at in range(0, len(ids), RECORDS_PAGE):
-            page = await self.store.read(ids[at : at + RECORDS_PAGE], RECORDS_PAGE * MAX_RECORD)
-            gone += [record for kind, record, raw in page if self._is_disowned(kind, raw)]
-        if gone:
-            await self.store.take_back(gone)
-            self.content += 1
-            logger.warning("took back %d records of revoked receivers: what those had is delivered anew", len(gone))
+            for kind, record, raw in await self.store.read(ids[at : at + RECORDS_PAGE], RECORDS_PAGE * MAX_RECORD):
+                if self._is_disowned(kind, raw):
+                    yield record
 
     def _is_disowned(self, kind: Kind, raw: bytes) -> bool:
         """Whether a receipt or a checkpoint that was believed is so no more."""
