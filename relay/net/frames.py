@@ -52,10 +52,8 @@ async def _read(content: StreamReader, size: int, patience: float, held: Callabl
     parts: list[bytes] = []
     left = size
     while left:
-        part = b"" if content.is_eof() or content.exception() else content.read_nowait(left)
-        if not part:  # a timer is set only where there is something to wait for
-            async with asyncio.timeout(patience):
-                part = await content.read(left)
+        async with asyncio.timeout(patience):
+            part = await content.read(left)
         if not part:
             if parts:
                 raise Malformed("A stream of chunks ends in the middle of one")

@@ -230,5 +230,5 @@ async def judge(company: Company, running: Traffic, onlookers: Onlookers, ships:
         assert all(bundle.entry is not None and logged[bundle.entry] == bundle.id for bundle in bundles)
         assert not read_alarms(await ship.store.notes())
     report = await asyncio.to_thread(company.audit)
-    assert report["chain_findings"] == 0
+    assert report["chain_findings"] == 0, report["chains"]
     await onlookers.check(ships[0])

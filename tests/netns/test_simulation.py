@@ -145,7 +145,7 @@ class Night:
 
 def receipts(box: NodeBox, tps: str) -> int:
     """How many receipts of a station a node holds: read from its catalogue, which costs the night no command."""
-    query = "SELECT count(*) FROM receipts JOIN bundles USING (statement) WHERE tps = ?"
+    query = "SELECT count(*) FROM bundles WHERE entry IS NOT NULL AND tps = ?"
     with closing(sqlite3.connect(f"file:{box.home / 'store' / 'catalogue.db'}?mode=ro", uri=True)) as catalogue:
         (count,) = catalogue.execute(query, (tps,)).fetchone()
     return int(count)
