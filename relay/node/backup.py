@@ -103,12 +103,13 @@ def read_backup(source: Path) -> Backup:
         with (source / MANIFEST).open("rb") as file:
             told: dict[str, Any] = json.loads(file.read(MAX_BACKUP_LIST))
         backup = Backup(**told)
-        known = backup.format == _FORMAT and all(map(_is_within, (backup.copy, *backup.files)))
+        known = backup.format == _FORMAT and _has_types(backup)
+        known = known and all(map(_is_within, (backup.copy, *backup.files)))
     except OSError as error:
         raise BadInput(
             f"{source} holds no whole backup ({error.strerror})", "Give the folder that `relay backup` wrote."
         ) from error
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         known = False
     if not known:
         raise BadInput(f"{source} holds no backup that this relay knows", "Restore it with a newer relay.")
@@ -181,6 +182,9 @@ async def take_mark_off(store: Store) -> None:
 def _check_target(home: Home, target: Path, node_id: str) -> None:
     if target.resolve().is_relative_to(home.path.resolve()):
         raise BadInput(f"{target} is within the node's own folder", "Choose a folder on another disk.")
+    if any(one.is_symlink() for one in (target / "objects", *target.glob("objects/*"), *target.glob("copy-*"))):
+        # What is done there would be done wherever they lead: to files that are none of a backup's, too.
+        raise BadInput(f"{target} has links to other folders in it", "Choose a new folder.")
     if (target / MANIFEST).exists():
         if read_backup(target).node_id != node_id:
             raise BadInput(f"{target} holds the backup of another node", "Give each node a folder of its own.")
@@ -250,6 +254,15 @@ def _bring(source: Path, target: Path, digest: str, mode: int = 0o600) -> None:
         make_folder(target.parent, mode=0o700)
     if not source.is_file() or copy_durably(source, target, mode).hex() != digest:
         raise BadInput(f"The backup is damaged: {source} is not what it was", "Use another backup.")
+
+
+def _has_types(backup: Backup) -> bool:
+    """Whether each field is what it is to be: a stick may say anything."""
+    numbers = (backup.made_at, backup.objects, backup.bytes)
+    if not isinstance(backup.files, dict) or not all(isinstance(one, int) for one in numbers):
+        return False
+    texts = (backup.node, backup.node_id, backup.role, backup.election, backup.copy, *backup.files.values())
+    return all(isinstance(one, str) for one in texts)
 
 
 def _is_within(path: str) -> bool:

@@ -12,7 +12,7 @@ import pytest
 
 from relay.errors import BadInput, StoreError
 from relay.node import backup
-from relay.node.backup import RESTORED, back_up, check_may_sign, check_newest, restore, take_mark_off
+from relay.node.backup import RESTORED, back_up, check_may_sign, check_newest, read_backup, restore, take_mark_off
 from relay.node.home import Home
 from relay.store.durable import copy_durably
 from tests.upgrades import check_left, unpack
@@ -164,3 +164,35 @@ def test_a_backup_within_the_node_is_refused(home: Home, tmp_path: Path) -> None
             back_up(home, target, NOW, silent)
     shutil.rmtree(home.path / "drafts")
     back_up(home, tmp_path / "backup", NOW, silent)
+
+
+@pytest.mark.parametrize("link", ["objects", "objects/aa", "copy-00000000"])
+def test_a_backup_follows_no_links_to_other_folders(home: Home, tmp_path: Path, link: str) -> None:
+    """On a disk that somebody prepared: what is removed there is what no backup needs, and would be other files."""
+    other = tmp_path / "other" / "aa"
+    other.mkdir(parents=True)
+    (other / "precious").touch()
+    target = tmp_path / "backup"
+    (target / link).parent.mkdir(parents=True)
+    (target / link).symlink_to(other.parent if link == "objects" else other)
+    with pytest.raises(BadInput, match="links"):
+        back_up(home, target, NOW, silent)
+    assert [one.name for one in other.iterdir()] == ["precious"]
+    assert [one.name for one in other.parent.iterdir()] == ["aa"]
+
+
+@pytest.mark.parametrize(
+    "said", [{"files": ["key.pem"]}, {"files": {"key.pem": 5}}, {"made_at": "today"}, {"node": None}, {"copy": 1}]
+)
+def test_what_says_of_itself_what_no_backup_says_is_none(home: Home, tmp_path: Path, said: dict[str, object]) -> None:
+    back_up(home, tmp_path / "backup", NOW, silent)
+    manifest = tmp_path / "backup" / "backup.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | said))
+    with pytest.raises(BadInput, match="no backup that this relay knows"):
+        read_backup(tmp_path / "backup")
+
+
+def test_a_list_without_an_end_is_no_backup(tmp_path: Path) -> None:
+    (tmp_path / "backup.json").write_text("[" * 100_000)
+    with pytest.raises(BadInput, match="no backup that this relay knows"):
+        read_backup(tmp_path)
