@@ -88,6 +88,8 @@ RECORDS_BATCH = 1 * MIB
 MAX_RECORDS_MESSAGE = RECORDS_BATCH + 64 * KIB
 """Bytes of a message that carries records: a batch, and the heads of its records."""
 MAX_WANTS = 1_024
+MAX_TOLD_HOLDINGS = 8 * MAX_WANTS
+"""Objects of which a visit keeps what the peer said that it holds, before they are wanted."""
 WANTS_PAGE = 64
 """Objects asked about at a time."""
 MAX_REFUSALS = 1_024

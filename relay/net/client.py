@@ -219,7 +219,9 @@ class HttpPeer:
         try:
             yield
         finally:
-            self._calls -= 1
+            async with self._made:
+                self._calls -= 1
+                self._made.notify_all()
 
     async def _call(
         self, path: str, body: bytes | AsyncIterator[bytes], limit: int, patience: float = STALL_SECONDS

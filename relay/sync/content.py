@@ -13,6 +13,7 @@ from relay.errors import Malformed, Refused
 from relay.limits import (
     CONTENT_SECONDS,
     MAX_CHUNKS_CALL,
+    MAX_TOLD_HOLDINGS,
     MAX_WANTS,
     STREAM_AT_RECEIVER_SECONDS,
     STREAMS,
@@ -54,8 +55,11 @@ class Exchange:
         self._wants_there: list[Want] = []
 
     def held_there(self, holdings: Sequence[Holding]) -> None:
-        """What the peer said that it holds, when it handed over the statements."""
-        self._held_there.update((one.object, one) for one in holdings)
+        """What the peer said that it holds, when it handed over the statements. What is told beyond a limit is asked
+        about when it is wanted."""
+        for one in holdings:
+            if len(self._held_there) < MAX_TOLD_HOLDINGS:
+                self._held_there[one.object] = one
 
     def wanted_there(self, wants: Sequence[Want]) -> None:
         """What the peer said that it wants, when it had taken the statements."""
@@ -110,10 +114,9 @@ class Exchange:
                 self._fetching.set()
                 await self._told.wait()
                 continue
-            unknown = [want.object for want in wants if want.object not in self._held_there]
-            if unknown:
-                self.held_there(await self._peer.holdings(unknown))
-            held = self._held_there
+            held = {want.object: one for want in wants if (one := self._held_there.get(want.object))}
+            if unknown := [want.object for want in wants if want.object not in held]:
+                held.update((one.object, one) for one in await self._peer.holdings(unknown))
             there = [want for want in wants if want.object in held]
             by_object = {want.object: want for want in (there if told else there[:STREAMS])}
             # What waits for its turn until all is told is wanted again then.

@@ -42,6 +42,14 @@ _PROMPT = {
 }
 """A process that hangs in the middle of a transaction, whose kernel goes on answering, loses it and its locks; who
 waits for these waits a little longer than that."""
+_END_HUNG = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND usename = current_user AND application_name = 'relay'
+    AND pid <> pg_backend_pid() AND state = 'active' AND wait_event = 'ClientRead'
+    AND state_change < now() - make_interval(secs => $1)
+"""
+"""Of a process that hangs when it has sent half of what makes a statement, PostgreSQL waits for the rest without a
+limit, and holds its locks: to it such a session is neither idle nor at work. Who was kept waiting by it ends it."""
 _OLDEST = 14
 """`idle_session_timeout` came with it: without that, nobody follows a leader that hangs."""
 
@@ -98,6 +106,9 @@ class Database:
                 except _AGAIN:
                     if not left:
                         raise
+                except asyncpg.LockNotAvailableError:
+                    await self._pool.execute(_END_HUNG, TRANSACTION_IDLE_SECONDS)
+                    raise
         raise AssertionError
 
     async def rows(self, sql: str, *parameters: object) -> list[Any]:

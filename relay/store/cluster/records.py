@@ -286,16 +286,21 @@ async def _add_files(db: Any, items: Sequence[tuple[Admitted, Statement]]) -> No
         sorted(objects),
         [objects[one] for one in sorted(objects)],
     )
-    await db.executemany(
-        "INSERT INTO files VALUES ($1, $2, $3, $4, $5, $6)",
-        [(name, at, entry.sha256, entry.name, entry.media_type, entry.size) for _, name, at, entry in files],
+    # Of `executemany` PostgreSQL waits for the rest without a limit, should this process hang within it.
+    await db.execute(
+        "INSERT INTO files SELECT * FROM "
+        "unnest($1::bytea[], $2::integer[], $3::bytea[], $4::text[], $5::text[], $6::bigint[])",
+        [name for _, name, _, _ in files],
+        [at for _, _, at, _ in files],
+        [entry.sha256 for _, _, _, entry in files],
+        [entry.name for _, _, _, entry in files],
+        [entry.media_type for _, _, _, entry in files],
+        [entry.size for _, _, _, entry in files],
     )
-    layouts: list[tuple[Any, ...]] = []
     for item, _, _, entry in sorted(files, key=lambda one: one[3].sha256):
         hashes = b"".join(entry.chunks)
         name = layout_name(entry.size, hashes)
-        layouts.append((entry.sha256, name, item.signer, entry.size, hashes, MAX_LAYOUTS))
-    await db.executemany(_INSERT_LAYOUT, layouts)
+        await db.execute(_INSERT_LAYOUT, entry.sha256, name, item.signer, entry.size, hashes, MAX_LAYOUTS)
 
 
 _INSERT_LAYOUT = """
