@@ -114,9 +114,10 @@ class Exchange:
                 self._fetching.set()
                 await self._told.wait()
                 continue
-            held = {want.object: one for want in wants if (one := self._held_there.get(want.object))}
+            held = self._held_there
             if unknown := [want.object for want in wants if want.object not in held]:
-                held.update((one.object, one) for one in await self._peer.holdings(unknown))
+                answer = await self._peer.holdings(unknown)
+                held.update((one.object, one) for one in answer if one.object in unknown)
             there = [want for want in wants if want.object in held]
             by_object = {want.object: want for want in (there if told else there[:STREAMS])}
             # What waits for its turn until all is told is wanted again then.
