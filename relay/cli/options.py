@@ -74,11 +74,14 @@ class IdType(click.ParamType[str]):
         return digits
 
 
-def named_by(digits: str, ids: Iterable[T]) -> T:
-    """The one id that begins with these digits. Raises `NotHeld` for none, `BadInput` for several."""
+def named_by(digits: str, ids: Iterable[T], where: str = "See the ids with `relay list`.") -> T:
+    """The one id that begins with these digits; `where` tells how to see them.
+
+    Raises `NotHeld` for none, `BadInput` for several.
+    """
     found = [one for one in ids if one.hex().startswith(digits)]
     if not found:
-        raise NotHeld(f"Nothing on this node has an id that begins with {digits}", "See the ids with `relay list`.")
+        raise NotHeld(f"Nothing on this node has an id that begins with {digits}", where)
     if len(found) > 1:
         raise BadInput(f"{len(found)} ids begin with {digits}", "Give more of its digits.")
     return found[0]

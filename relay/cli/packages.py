@@ -171,7 +171,7 @@ async def _object_path(home: Home, digits: str) -> Path:
     async with home.custody(looking=True) as custody:
         if len(digits) < 2 * HASH_SIZE:
             objects = {file.sha256: None for bundle in await custody.store.bundles() for file in bundle.files}
-            digits = named_by(digits, objects).hex()
+            digits = named_by(digits, objects, "See the ids of files with `relay list --files`.").hex()
         path = await custody.store.object_path(ObjectId(bytes.fromhex(digits)))
     if path is None:
         raise NotHeld(f"Object {digits} is not complete on this node", "See `relay list` for what is held.")
