@@ -141,6 +141,8 @@ def list_bundles(home: Home, with_files: bool, as_json: bool) -> None:
     for bundle in bundles:
         entry = told(f"entry {bundle.entry}") if bundle.entry is not None else ""
         share = f"{bundle.held * 100 // bundle.size}%" if bundle.size else "100%"
+        if bundle.size and not bundle.held and bundle.state is State.DELIVERED:
+            share = ""  # its content was freed against its receipt
         click.echo(
             f"{bundle.id.hex()[:SHOWN_DIGITS]}  {bundle.tps:16} {bundle.form:24} {bundle.device:20} "
             f"{paint(f'{told(bundle.state):10}', _COLOURS[bundle.state])} {share:>4}  {entry}"

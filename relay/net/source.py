@@ -160,7 +160,7 @@ class Site:
         if attempt + 1 == SOURCE_TRIES:
             said = str(error) or type(error).__name__
             raise Unreachable(
-                f"{self._url} cannot be read ({said})", "Try again later: the audit goes on where it was."
+                f"{self._url} cannot be read ({said})", "Try again later: it goes on where it was."
             ) from error
         await asyncio.sleep(SOURCE_PATIENCE_SECONDS * 2**attempt)
 
