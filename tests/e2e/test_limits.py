@@ -27,7 +27,7 @@ def test_help_imports_little_beyond_click() -> None:
     help_time = cpu_seconds(sys.executable, "-m", "relay", "--help")
     click_time = cpu_seconds(sys.executable, "-c", "import click")
     print(f"relay --help: {help_time * 1000:.0f} ms; importing click alone: {click_time * 1000:.0f} ms")
-    assert help_time < 2 * click_time
+    assert help_time < 3 * click_time  # what a daemon imports takes ten times that
 
 
 def test_an_idle_daemon_is_small(tmp_path: Path) -> None:
