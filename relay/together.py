@@ -4,10 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import Any
+from collections import deque
+from collections.abc import AsyncGenerator, Coroutine, Iterable
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
+
+
+async def in_order(work: Iterable[Coroutine[Any, Any, T]], ahead: int) -> AsyncGenerator[T]:
+    """The results in order, while up to `ahead` more are worked out; what is under way ends with the generator."""
+    waiting: deque[asyncio.Task[T]] = deque()
+    try:
+        for one in work:
+            waiting.append(asyncio.create_task(one))
+            if len(waiting) > ahead:
+                yield await waiting.popleft()
+        while waiting:
+            yield await waiting.popleft()
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def together(*work: Coroutine[Any, Any, None]) -> None:

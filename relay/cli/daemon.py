@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 import sys
@@ -19,9 +18,6 @@ _SWITCH_SECONDS = 0.0005
 """How long a thread that computes (pages of the site, hashes of a tree) keeps the interpreter from the loop that
 answers visitors. Python's own 5 ms would be waited for at every call of the system, hundreds of times a second."""
 
-_GARBAGE = 10_000
-"""Objects that come and stay before Python looks for circles among them: calls make hundreds each, and no circles."""
-
 
 @click.command()
 @home_option
@@ -34,7 +30,6 @@ def run(home: Home, verbose: bool, log_format: str) -> None:
     set_up_log(log_format, verbose=verbose)
     logging.getLogger("aiohttp.server").addFilter(_is_no_rubbish)
     sys.setswitchinterval(_SWITCH_SECONDS)
-    gc.set_threshold(_GARBAGE)
     asyncio.run(_run(home))
 
 

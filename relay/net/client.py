@@ -219,8 +219,8 @@ class HttpPeer:
         try:
             yield
         finally:
+            self._calls -= 1
             async with self._made:
-                self._calls -= 1
                 self._made.notify_all()
 
     async def _call(

@@ -8,8 +8,7 @@ one, some at once, and the ledger notes how far this is.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from itertools import takewhile
 from typing import TypeVar
 
@@ -21,6 +20,7 @@ from relay.log.tiles import WIDTH, TileId
 from relay.net.source import Source
 from relay.receiver.ledger import Ledger
 from relay.records.identifiers import StatementId
+from relay.together import in_order
 from relay.trust.admission import Admission
 from relay.trust.auditing import Proof
 
@@ -81,7 +81,7 @@ class Attachments:
             await batches.aclose()
         return done
 
-    async def _receipts(self, judge: JudgeReceipts) -> AsyncGenerator[tuple[Entries, list[Receipt]]]:
+    def _receipts(self, judge: JudgeReceipts) -> AsyncGenerator[tuple[Entries, list[Receipt]]]:
         """Entries with their statements, and their receipts as they were judged; of the last ones fewer, where some are
         not published yet."""
 
@@ -91,20 +91,13 @@ class Attachments:
             judged = iter(await judge([raw for raw in raws[:there] if isinstance(raw, bytes)]))
             return batch, [next(judged) if isinstance(raw, bytes) else _fault(raw) for raw in raws[:there]]
 
-        waiting: deque[asyncio.Task[tuple[Entries, list[Receipt]]]] = deque()
+        return in_order(map(one, self._batches()), AUDIT_AHEAD)
+
+    def _batches(self) -> Iterator[Entries]:
         after = self._ledger.cursor("receipts")
-        try:
-            while batch := self._ledger.entry_ids(after + 1, AUDIT_RECEIPTS):
-                after = batch[-1][0]
-                waiting.append(asyncio.create_task(one(batch)))
-                if len(waiting) > AUDIT_AHEAD:
-                    yield await waiting.popleft()
-            while waiting:
-                yield await waiting.popleft()
-        finally:
-            for task in waiting:
-                task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+        while batch := self._ledger.entry_ids(after + 1, AUDIT_RECEIPTS):
+            after = batch[-1][0]
+            yield batch
 
     def _is_to_come(self, entry: int, raw: object) -> bool:
         return isinstance(raw, NotHeld) and self._may_come(entry)

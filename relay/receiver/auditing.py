@@ -23,7 +23,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import asynccontextmanager
@@ -53,6 +52,7 @@ from relay.receiver.ledger import Ledger
 from relay.receiver.publishing import CHECKPOINT, NOTICES
 from relay.receiver.witnessing import COSIGNED
 from relay.records.identifiers import Kind
+from relay.together import in_order
 from relay.trust.admission import Admission
 from relay.trust.auditing import Fault, Judged, Judgement, judge_bundle, judge_receipts
 from relay.trust.enrolment import read_enrolment
@@ -315,7 +315,7 @@ class Audit:
         if repeated is not None:
             raise wrong("twice-in-log", "Entries {} and {} of the log are the same statement".format(*sorted(repeated)))
 
-    async def _bundles(self, start: int, size: int, judge: Judge) -> AsyncGenerator[tuple[int, int, Judgement, bytes]]:
+    def _bundles(self, start: int, size: int, judge: Judge) -> AsyncGenerator[tuple[int, int, Judgement, bytes]]:
         """First entry, width, judgement and published tile of each bundle, in order; a few are under way at once."""
 
         async def one(first: int) -> tuple[int, int, Judgement, bytes]:
@@ -325,18 +325,7 @@ class Audit:
             )
             return first, width, await judge(first, raw, width, self._scope.signatures), published
 
-        waiting: deque[asyncio.Task[tuple[int, int, Judgement, bytes]]] = deque()
-        try:
-            for first in range(start, size, WIDTH):
-                waiting.append(asyncio.create_task(one(first)))
-                if len(waiting) > 2 * self._scope.jobs + 2:
-                    yield await waiting.popleft()
-            while waiting:
-                yield await waiting.popleft()
-        finally:
-            for task in waiting:
-                task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+        return in_order(map(one, range(start, size, WIDTH)), 2 * self._scope.jobs + 2)
 
     async def _compare(self, tile: TileId, content: bytes) -> None:
         if await self._fetch(tile) != content:

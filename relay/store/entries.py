@@ -6,7 +6,6 @@ import sqlite3
 from itertools import repeat
 
 from relay.errors import StoreError
-from relay.records.receipt import Receipt
 from relay.store.catalogue import Change, Rules, add, journal
 from relay.store.interface import LogBatch, Outcome
 
@@ -14,14 +13,7 @@ from relay.store.interface import LogBatch, Outcome
 def append(db: sqlite3.Connection, batch: LogBatch, rules: Rules, now: int) -> int:
     """See `Store.append`, within a transaction; the newest serial number of the journal. Raises `StoreError`."""
     row = db.execute("SELECT size FROM log_state").fetchone()
-    size = int(row[0]) if row else 0
-    if size != batch.first or batch.state.size != size + len(batch.statements):
-        raise StoreError("The log was changed by another receiver", "Run one sequencer on a store.")
-    entries = list(enumerate(batch.statements, batch.first))
-    bodies = [one.body for one in batch.receipts]
-    if [(one.entry, one.statement) for one in bodies if isinstance(one, Receipt)] != entries:
-        raise StoreError("A batch of the log lacks a receipt for each entry", "Report this; nothing was written.")
-    db.executemany("INSERT INTO log VALUES (?, ?)", entries)
+    db.executemany("INSERT INTO log VALUES (?, ?)", batch.check(int(row[0]) if row else 0))
     changes: list[Change] = []
     for receipt, logged_at in zip(batch.receipts, batch.times or repeat(now), strict=False):
         outcome, changed = add(db, receipt, rules, logged_at)

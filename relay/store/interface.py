@@ -17,7 +17,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from relay.errors import StoreError
 from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId
+from relay.records.receipt import Receipt
 from relay.store.recordset import RecordSet
 from relay.store.shelf import Shelf
 from relay.trust.admission import Admitted
@@ -147,6 +149,16 @@ class LogBatch:
     edge: bytes = b""
     times: tuple[int, ...] = ()
     """When they were logged (seconds since 1970), where that was before: of entries that are moved."""
+
+    def check(self, size: int) -> list[tuple[int, StatementId]]:
+        """Entries and statements of a batch that goes on a log of `size` entries. Raises `StoreError` for another."""
+        if size != self.first or self.state.size != size + len(self.statements):
+            raise StoreError("The log was changed by another receiver", "Run one sequencer on a store.")
+        entries = list(enumerate(self.statements, self.first))
+        bodies = [one.body for one in self.receipts]
+        if [(one.entry, one.statement) for one in bodies if isinstance(one, Receipt)] != entries:
+            raise StoreError("A batch of the log lacks a receipt for each entry", "Report this; nothing was written.")
+        return entries
 
 
 class Seen(StrEnum):

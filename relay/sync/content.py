@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
-from relay.errors import Malformed, Refused
+from relay.errors import REVOKED, Malformed, Refused
 from relay.limits import (
     CONTENT_SECONDS,
     MAX_CHUNKS_CALL,
@@ -253,7 +253,7 @@ class Exchange:
     def _is_over(self) -> bool:
         """Whether content is to end here. Raises `Refused` once the peer is revoked."""
         if self._is_revoked():
-            raise Refused("revoked", f"{self._report.peer.name} was revoked during the visit")
+            raise Refused(REVOKED, f"{self._report.peer.name} was revoked during the visit")
         return self._ends()
 
     def _ends(self) -> bool:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
-from relay.errors import Malformed, Refused
+from relay.errors import REVOKED, Malformed, Refused
 from relay.limits import JUDGED_AT_ONCE, MAX_HEADS, MAX_RECORD, MAX_REFUSALS, RECORDS_PAGE, TOLD_REFUSALS
 from relay.log.merkle import leaf_hash
 from relay.records.identifiers import Kind, NodeId, RecordId, sha256
@@ -279,7 +279,7 @@ class Custody:
             else:
                 self.admission.admit(kind, raw)
         except Refused as error:
-            return error.reason in ("revoked", "unknown-log")
+            return error.reason in (REVOKED, "unknown-log")
         return False
 
     async def _check_leaf(self, receipt: Receipt) -> None:

@@ -16,7 +16,6 @@ import pytest
 from relay.errors import Unreachable
 from relay.limits import MAX_CHUNK, MAX_CHUNKS_CALL, MIN_RECONCILE_MESSAGE, STALL_SECONDS
 from relay.net.client import HttpPeer
-from relay.net.routes import PREFIX
 from relay.records.encoding import encode
 from relay.records.identifiers import Kind, ObjectId, RecordId, sha256
 from relay.store.recordset import END, FIRST, kind_end
@@ -26,7 +25,7 @@ from relay.sync.ranges import MessageWriter
 from tests.boxes import NodeBox
 from tests.e2e.visitors import as_node
 from tests.e2e.world import FORM, TPS, holds
-from tests.hostile.waters import Waters, answering, ask, connection, free_port, good, head, rest
+from tests.hostile.waters import Waters, answering, ask, asked_for, connection, free_port, good, head, rest
 from tests.processes import eventually
 
 BOMB = gzip.compress(bytes(200_000_000))
@@ -157,10 +156,7 @@ async def trickling(box: NodeBox, port: int, before: dict[str, bytes]) -> AsyncI
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
             while True:
-                request = await reader.readuntil(b"\r\n\r\n")
-                path = request.split()[1].decode().removeprefix(PREFIX)
-                size = request.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
-                await reader.readexactly(int(size or 0))
+                path = await asked_for(reader)
                 asked.append(path)
                 writer.write(before.get(path, TRICKLE))
                 while path not in before:

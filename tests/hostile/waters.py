@@ -167,6 +167,14 @@ class Liar(Host):
         super().__init__(custody, greeting, visitor, Claims(), asyncio.get_running_loop().time)
 
 
+async def asked_for(reader: asyncio.StreamReader) -> str:
+    """Read a visitor's request; its path below the protocol's."""
+    request = await reader.readuntil(b"\r\n\r\n")
+    fields = request.lower().partition(b"content-length: ")[2]
+    await reader.readexactly(int(fields.partition(b"\r\n")[0] or 0))
+    return request.split()[1].decode().removeprefix(PREFIX)
+
+
 @asynccontextmanager
 async def answering(box: NodeBox, port: int, answer: Callable[[str], bytes | None]) -> AsyncIterator[list[str]]:
     """Within it, this node answers with bytes of its choice: `answer` has them for a path; None says nothing at all.
@@ -178,10 +186,7 @@ async def answering(box: NodeBox, port: int, answer: Callable[[str], bytes | Non
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
             while True:
-                request = await reader.readuntil(b"\r\n\r\n")
-                path = request.split()[1].decode().removeprefix(PREFIX)
-                fields = request.lower().partition(b"content-length: ")[2]
-                await reader.readexactly(int(fields.partition(b"\r\n")[0] or 0))
+                path = await asked_for(reader)
                 asked.append(path)
                 said = answer(path)
                 if said is None:

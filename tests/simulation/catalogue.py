@@ -190,13 +190,7 @@ class Catalogue:
 
     def append(self, batch: LogBatch, rules: Rules, now: int) -> None:
         """Commit entries, receipts and state. Raises `StoreError`, before anything is changed."""
-        size = self.log_state.size
-        if size != batch.first or batch.state.size != size + len(batch.statements):
-            raise StoreError("The log was changed by another receiver", "Run one sequencer on a store.")
-        entries = list(enumerate(batch.statements, batch.first))
-        bodies = [one.body for one in batch.receipts]
-        if [(one.entry, one.statement) for one in bodies if isinstance(one, Receipt)] != entries:
-            raise StoreError("A batch of the log lacks a receipt for each entry", "Report this; nothing was written.")
+        batch.check(self.log_state.size)
         if any(one in self.receipts or one in self.log for one in batch.statements):
             raise StoreError("A statement has its receipt already", "Run one sequencer on a store.")
         self.log += batch.statements

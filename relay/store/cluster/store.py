@@ -360,14 +360,9 @@ class ClusterStore:
     async def append(self, batch: LogBatch) -> None:
         """See `Store`."""
         receipts = [one.body for one in batch.receipts if isinstance(one.body, Receipt)]
-        entries = list(enumerate(batch.statements, batch.first))
-        if [(one.entry, one.statement) for one in receipts] != entries:
-            raise StoreError("A batch of the log lacks a receipt for each entry", "Report this; nothing was written.")
 
         async def work(db: Any) -> None:
-            size = await db.fetchval("SELECT size FROM log_state FOR UPDATE")
-            if size != batch.first or batch.state.size != size + len(entries):
-                raise StoreError("The log was changed by another receiver", "Run one sequencer on a store.")
+            entries = batch.check(await db.fetchval("SELECT size FROM log_state FOR UPDATE"))
             if not await records.insert_receipts(db, batch.receipts):
                 raise StoreError("A statement has its receipt already", "Run one sequencer on a store.")
             await db.execute(
