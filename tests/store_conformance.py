@@ -488,7 +488,7 @@ class StoreConformance:
             with pytest.raises(StoreError):
                 await store.commit_chunks()
         await store.commit_chunks()  # of one who had staged nothing
-        with pytest.raises(StoreError, match="lost"):
+        with pytest.raises(StoreError, match="full"):
             await store.commit_chunks(second)
         (holding,) = await store.holdings([object_of(mine), object_of(theirs)])
         assert (holding.object, holding.chunks) == (object_of(mine), 1)

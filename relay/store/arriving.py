@@ -32,6 +32,8 @@ class SharedCommits:
         """Of the commit that takes what is staged now."""
         self._failed = 0
         """The number of the last one that failed."""
+        self._trouble: StoreError | None = None
+        """Why it failed, where that is the store's."""
 
     async def join(self, since: int = 0) -> list[StatementId]:
         """Have everything committed that is staged by now; what that commit reports.
@@ -44,7 +46,8 @@ class SharedCommits:
             self._next.add_done_callback(lambda task: task.cancelled() or task.exception())
         completed = await asyncio.shield(self._next)
         if since and self._failed >= since:
-            raise StoreError("What was staged is lost: a commit failed", "It is taken again when it comes again.")
+            lost = StoreError("What was staged is lost: a commit failed", "It is taken again when it comes again.")
+            raise self._trouble or lost
         return completed
 
     async def _run_after(self, before: asyncio.Task[list[StatementId]] | None) -> list[StatementId]:
@@ -54,8 +57,9 @@ class SharedCommits:
         number, self.number = self.number, self.number + 1
         try:
             return await self._commit()
-        except BaseException:
+        except BaseException as error:
             self._failed = number
+            self._trouble = error if isinstance(error, StoreError) else None
             raise
 
 

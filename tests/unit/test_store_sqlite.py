@@ -16,6 +16,7 @@ import pytest
 
 from relay.errors import DiskFull, StoreError
 from relay.records.identifiers import Kind, NodeId, StatementId, receipt_id
+from relay.store.arriving import SharedCommits
 from relay.store.interface import LogBatch, LogState, Outcome, Seen, State, Store
 from relay.store.schema import VERSION
 from relay.store.sqlite import SqliteStore
@@ -275,10 +276,26 @@ async def test_everyone_who_shares_a_failed_commit_hears_of_it(
         await store.commit_chunks(await store.stage_chunk(object_of(content), 0, content))
 
     results = await asyncio.gather(*(bring(content) for content in contents), return_exceptions=True)
-    assert all(isinstance(result, StoreError) for result in results), results
-    assert any(isinstance(result, DiskFull) for result in results), "whose commit it was hears why"
+    assert [type(result) for result in results] == [DiskFull] * 3
     monkeypatch.undo()
     await store.close()
+
+
+async def test_who_comes_after_the_commit_that_took_his_chunk_failed_hears_why() -> None:
+    troubles = [DiskFull("The disk is full", "Make room.")]
+
+    async def commit() -> list[StatementId]:
+        if troubles:
+            raise troubles.pop()
+        return []
+
+    commits = SharedCommits(commit)
+    staged = commits.number
+    with pytest.raises(DiskFull):
+        await commits.join()
+    with pytest.raises(DiskFull):
+        await commits.join(staged)
+    assert await commits.join(commits.number) == []
 
 
 async def test_a_partial_file_that_was_damaged_is_no_proof_of_a_lie(folder: Path, cast: Cast) -> None:
