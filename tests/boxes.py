@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import socket
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
+from itertools import cycle
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +26,9 @@ from tests.processes import Failed, Outcome, Place, Process, eventually
 
 RELAY = (sys.executable, "-m", "relay")
 PASSPHRASE = "correct horse battery staple"
+FIRST_PORT = 20_000
+SHARES = 16
+"""Workers of the suite, each with its own share of the ports."""
 FAKETIME = "faketime/libfaketimeMT.so.1"  # the build for processes with threads
 
 Setting = str | int | bool | Sequence[str]
@@ -232,10 +238,31 @@ class ReadySocket:
 
 
 def free_port() -> int:
-    """A TCP port that nobody has on loopback at the moment, IPv4 and IPv6."""
-    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as server:
-        port: int = server.getsockname()[1]
-        return port
+    """A TCP port that nobody has on loopback, IPv4 and IPv6, and that stays free while nobody listens there.
+
+    The kernel hands none of these to outgoing connections, and each worker of the suite has a share of its own, used in
+    turn: a daemon that is stopped and started again finds its port as it left it.
+    """
+    return next(port for port in _ports() if _is_free(port))
+
+
+@cache
+def _ports() -> Iterator[int]:
+    """This process's share of the ports below the ephemeral range, round and round from somewhere in it."""
+    setting = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    ephemeral = int(setting.read_text().split()[0]) if setting.exists() else 32768
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    share = range(FIRST_PORT + worker % SHARES, ephemeral, SHARES)
+    begin = random.randrange(len(share))
+    return cycle([*share[begin:], *share[:begin]])
+
+
+def _is_free(port: int) -> bool:
+    try:
+        with socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True):
+            return True
+    except OSError:
+        return False
 
 
 def faked_clock(clock: str) -> dict[str, str]:

@@ -184,6 +184,13 @@ def test_a_command_that_hangs_is_ended(tmp_path: Path) -> None:
         here.run([sys.executable, "-c", "import signal; signal.pause()"], within=0.1)
 
 
+def test_a_free_port_is_none_that_outgoing_connections_are_given() -> None:
+    ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports = [free_port() for _ in range(100)]
+    assert max(ports) < ephemeral
+    assert len(set(ports)) == len(ports)
+
+
 def test_a_free_port_can_be_taken_on_both_loopbacks() -> None:
     port = free_port()
     with socket.create_server(("127.0.0.1", port)), socket.create_server(("::1", port), family=socket.AF_INET6):
