@@ -122,7 +122,7 @@ def enrol(
         raise BadInput(f"{bad[0][:80]!r} is not a receiver's address", "Give it as https://host:8470.")
     if role is Role.RECEIVER and not urls:
         raise BadInput("A receiver needs the address under which nodes reach it", "Give --url https://host:8470.")
-    _check_free(office, request.name, node)
+    _check_free(office, request.name, node, role)
     if not change_role:
         _check_role(office, node, role)
     certificate = issue(office.root, key, request, role, tps, serial, now)
@@ -222,12 +222,19 @@ _TOPICS: Mapping[type[Body], Topic] = {
 }
 
 
-def _check_free(office: Office, name: str, node: NodeId) -> None:
+def _check_free(office: Office, name: str, node: NodeId, role: Role) -> None:
+    """Whether a key is free to have a name. A receiver's name is also that of its log, and stays so when it is revoked:
+    the heads of two logs under one name would look like a receiver that shows two."""
     for line in office.ledger:
         if line.node == node.hex() and line.revoked is not None:
             raise BadInput(f"The key of {line.name} is revoked ({line.revoked})", "Make a new node with `relay init`.")
         if line.node == node.hex() and line.name != name:
             raise BadInput(f"This key is enrolled as {line.name}", "One device has one name; ask under that one.")
+        if line.name == name and line.node != node.hex() and Role.RECEIVER in (role, line.role):
+            raise BadInput(
+                f"{name} is, or was, the name of another device, and a receiver's name is that of its log",
+                "Make the new node under a name that no device had: `relay init NAME`.",
+            )
         if line.name == name and line.node != node.hex() and line.revoked is None:
             raise BadInput(
                 f"Another device is enrolled as {name}", "Choose another name, or revoke the other device first."

@@ -299,6 +299,29 @@ def test_a_revoked_receiver_is_no_receiver(office: Office) -> None:
     assert {Topic.REVOCATIONS, Topic.RECEIVERS} <= topics
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(Role.RECEIVER, Role.RECEIVER), (Role.CARRIER, Role.RECEIVER), (Role.RECEIVER, Role.CARRIER)],
+)
+def test_no_two_logs_have_one_name(office: Office, before: Role, after: Role) -> None:
+    """A second log under the name of the first would be told as a split view of it."""
+    urls = {Role.RECEIVER: ("https://r.example:8470",)}
+    office, _ = admit(office, make_request("kpu", NODE_KEY), before, urls=urls.get(before, ()))
+    heir = make_request("kpu", key())
+    with pytest.raises(BadInput, match="name of another device"):
+        admit(office, heir, after, urls=urls.get(after, ()))
+    office, _ = revoke(office, "kpu", "stolen", ROOT_KEY)
+    with pytest.raises(BadInput, match="name of another device"):
+        admit(office, heir, after, urls=urls.get(after, ()))
+
+
+def test_a_receiver_is_enrolled_again_with_its_key(office: Office) -> None:
+    urls = ("https://r.example:8470",)
+    office, _ = admit(office, make_request("receiver", NODE_KEY), Role.RECEIVER, urls=urls)
+    office, _ = admit(office, make_request("receiver", NODE_KEY), Role.RECEIVER, urls=(*urls, "https://s.example:8470"))
+    assert [line.name for line in office.ledger] == ["receiver"]
+
+
 @pytest.mark.parametrize(("name", "reason"), [("nobody", "lost"), ("a", " "), ("a", "x" * (MAX_REASON + 1))])
 def test_promise_10_what_cannot_be_revoked(office: Office, name: str, reason: str) -> None:
     office, _ = admit(office, make_request("a", NODE_KEY), Role.CARRIER)
