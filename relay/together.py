@@ -35,7 +35,15 @@ async def together(*work: Coroutine[Any, Any, None]) -> None:
             for one in work:
                 group.create_task(one)
     except ExceptionGroup as failures:
+        failures.with_traceback(None)
         first, *others = failures.exceptions
         for other in others:
             logger.debug("failed as well: %s", other)
-        raise first from None
+    else:
+        return
+    # Out here, and let go of: else the error holds the group and this frame, and they hold it, with all that was
+    # under way, until garbage is collected.
+    try:
+        raise first
+    finally:
+        del first, others

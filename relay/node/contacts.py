@@ -362,7 +362,10 @@ class Contacts:
             if not running.done():
                 running.cancel()
                 await asyncio.gather(running, return_exceptions=True)
-        return None if running.cancelled() else running.result()
+        try:
+            return None if running.cancelled() else running.result()
+        finally:
+            del running  # else a visit that failed stays until garbage is collected: its error holds this frame
 
     async def _awaits(self, report: VisitReport) -> bool:
         """Whether the peer is to be visited again soon, for what it has not got ready yet. Raises `StoreError`."""

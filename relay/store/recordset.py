@@ -184,9 +184,7 @@ class RecordSet:
 
     def rank(self, bound: bytes) -> int:
         """How many keys are below `bound`."""
-        index, offset = self._locate(bound)
-        self._sum_up(index)
-        return self._counts_before[index] + offset // KEY_SIZE
+        return self._rank(self._locate(bound))
 
     def count(self, lower: bytes = FIRST, upper: bytes = END) -> int:
         """How many keys the range holds."""
@@ -194,8 +192,10 @@ class RecordSet:
 
     def fingerprint(self, lower: bytes = FIRST, upper: bytes = END) -> bytes:
         """SHA-256, cut to 16 bytes, over the sum of the range's ids mod 2**256 and their number."""
-        total = self._sum(lower, upper) % (1 << 8 * ID_SIZE)
-        digest = hashlib.sha256(total.to_bytes(ID_SIZE, "little") + varint(self.count(lower, upper)))
+        start, end = self._locate(lower), self._locate(upper)
+        total = self._sum(start, end) % (1 << 8 * ID_SIZE)
+        number = max(self._rank(end) - self._rank(start), 0)
+        digest = hashlib.sha256(total.to_bytes(ID_SIZE, "little") + varint(number))
         return digest.digest()[:FINGERPRINT_SIZE]
 
     def split(self, lower: bytes, upper: bytes, parts: int) -> list[tuple[bytes, bytes]]:
@@ -214,15 +214,23 @@ class RecordSet:
 
     def _locate(self, bound: bytes) -> tuple[int, int]:
         """Block and byte offset of the first key that is not below `bound`; one block too far if there is none."""
+        if bound == END:
+            return len(self._blocks), 0
         index = bisect_right(self._firsts, bound) - 1
         if index < 0:
             return 0, 0
         offset = _search(self._blocks[index], bound)
         return (index, offset) if offset < len(self._blocks[index]) else (index + 1, 0)
 
-    def _sum(self, lower: bytes, upper: bytes) -> int:
-        first, offset = self._locate(lower)
-        last, end = self._locate(upper)
+    def _rank(self, place: tuple[int, int]) -> int:
+        """How many keys are before a block and byte offset."""
+        index, offset = place
+        self._sum_up(index)
+        return self._counts_before[index] + offset // KEY_SIZE
+
+    def _sum(self, lower: tuple[int, int], upper: tuple[int, int]) -> int:
+        """The sum of the ids between two places."""
+        (first, offset), (last, end) = lower, upper
         if (last, end) <= (first, offset):
             return 0
         if first == last:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any, TypeVar, TypeVarTuple
+from unittest.mock import patch
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -50,12 +52,11 @@ _crew: ContextVar[Crew | None] = ContextVar("crew", default=None)
 
 
 class _Task(asyncio.Task[T]):
-    def __init__(self, number: int, coro: Any, loop: VirtualLoop, context: Context | None) -> None:
-        self._number = number
-        super().__init__(coro, loop=loop, name="", context=context)
+    number = 0
+    """Its own once it is made, and before anybody but the set of all tasks (see `uncounted_tasks`) hashes it."""
 
     def __hash__(self) -> int:
-        return self._number
+        return self.number
 
 
 class _Handle(list[Any]):
@@ -83,10 +84,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._now = 0.0
+        self._stopping = False
         self._numbers = count(1)
         self._due: deque[_Handle] = deque()
         self._later: list[tuple[float, int, _Handle]] = []
-        self.set_task_factory(self._make_task)
 
     def time(self) -> float:
         return self._now
@@ -108,7 +109,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_later(
         self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> Any:
-        return self.call_at(self._now + delay, callback, *args, context=context)
+        when = self._now + delay
+        handle = _Handle((callback, args, copy_context() if context is None else context, when))
+        heappush(self._later, (when, next(self._numbers), handle))
+        return handle
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
@@ -131,34 +135,47 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.call_soon(run)
         return future
 
+    def _asyncgen_firstiter_hook(self, agen: object) -> None:
+        """Nobody here asks which generators there are."""
+
     def _write_to_self(self) -> None:
         """There is no other thread, and nothing to wake."""
 
     def _run_once(self) -> None:
-        """What `asyncio` does between two looks at its sockets. Raises `Stuck` when there is nothing to wait for."""
+        """What `asyncio` does between two looks at its sockets, again and again until the loop is to stop. Raises
+        `Stuck` when there is nothing to wait for."""
         due, later = self._due, self._later
-        while later and later[0][2][0] is None:
-            heappop(later)
-        if not due:
-            if not later:
-                raise Stuck("every task waits for another one")
-            self._now = max(self._now, later[0][0])
-        now = self._now
-        while later and later[0][0] <= now:
-            due.append(heappop(later)[2])
-        for _ in range(len(due)):
-            act, arguments, context, _when = due.popleft()
-            if act is not None:
-                try:
-                    context.run(act, *arguments)
-                except (SystemExit, KeyboardInterrupt):
-                    raise
-                except BaseException as error:  # noqa: BLE001 - whatever it is, it is told to who asked for it
-                    self.call_exception_handler({"message": f"Exception in {act!r}", "exception": error})
+        while not self._stopping:
+            while later and later[0][2][0] is None:
+                heappop(later)
+            if not due:
+                if not later:
+                    raise Stuck("every task waits for another one")
+                self._now = max(self._now, later[0][0])
+            now = self._now
+            while later and later[0][0] <= now:
+                due.append(heappop(later)[2])
+            for _ in range(len(due)):
+                act, arguments, context, _when = due.popleft()
+                if act is not None:
+                    try:
+                        context.run(act, *arguments)
+                    except (SystemExit, KeyboardInterrupt):
+                        raise
+                    except BaseException as error:  # noqa: BLE001 - whatever it is, it is told to who asked for it
+                        self.call_exception_handler({"message": f"Exception in {act!r}", "exception": error})
 
-    def _make_task(self, _loop: object, coro: Any, context: Context | None = None) -> asyncio.Task[Any]:
-        task: _Task[Any] = _Task(next(self._numbers), coro, self, context)
+    def create_task(self, coro: Any, *, name: object = None, context: Context | None = None) -> Any:
+        task: _Task[Any] = _Task(coro, loop=self, name=str(name or ""), context=context)
+        task.number = next(self._numbers)
         crew = context.get(_crew) if context is not None else _crew.get()
         if crew is not None:
             crew.join(task)
         return task
+
+
+@contextmanager
+def uncounted_tasks() -> Iterator[None]:
+    """Within it asyncio does not enter each task in the set of all tasks, which nobody here asks for."""
+    with patch.object(asyncio.tasks._all_tasks, "add", lambda _task: None):  # type: ignore[attr-defined]
+        yield

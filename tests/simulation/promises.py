@@ -230,7 +230,7 @@ class Ledger:
     def _spared(self, ship: Ship) -> Iterator[str]:
         """Who knows of a revocation passes nothing on by its signer, whatever else it still knows."""
         catalogue = ship.disk.catalogue
-        notices = [read_notice(one.raw).body for one in catalogue.records.values() if one.kind is Kind.NOTICE]
+        notices = [_notice(one.raw).body for one in catalogue.records.values() if one.kind is Kind.NOTICE]
         revoked = {row.node for body in notices if isinstance(body, Revocations) for row in body.revoked}
         for row in catalogue.rows.values():
             offered = (Kind.STATEMENT, row.id) in ship.custody.store.members
@@ -367,6 +367,9 @@ def _has(item: Object, truth: FileEntry, index: int) -> bool:
 
 def _bits(bits: int) -> Iterator[int]:
     return (index for index in range(bits.bit_length()) if bits >> index & 1)
+
+
+_notice = lru_cache(maxsize=1 << 12)(read_notice)
 
 
 @lru_cache(maxsize=1 << 12)

@@ -42,12 +42,22 @@ class Endless(KeyboardInterrupt):
 
 
 def outcome(seed: int) -> Outcome:
+    """One run, and its garbage collected."""
+    try:
+        return _outcome(seed)
+    finally:
+        gc.collect(0)  # what is left of it is remembered for the runs to come, and not looked at again
+
+
+def _outcome(seed: int) -> Outcome:
     """One run. One that fails, or does not come to its end, is a broken promise of its seed, and ends no other."""
     members = company()
 
     def give_up(*_: object) -> None:
         raise Endless(f"did not end within {RUN_SECONDS} s")
 
+    collecting = gc.isenabled()
+    gc.disable()  # a run's garbage is collected once, when all of it is garbage
     before = signal.signal(signal.SIGALRM, give_up)
     signal.setitimer(signal.ITIMER_REAL, RUN_SECONDS)
     try:
@@ -59,6 +69,8 @@ def outcome(seed: int) -> Outcome:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        if collecting:
+            gc.enable()
 
 
 def outcomes(seeds: Iterable[int], jobs: int, seconds: float | None = None) -> Iterator[Outcome]:

@@ -181,7 +181,8 @@ class Ship:
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Do something in this node's name."""
-        return self.sea.loop.create_task(self._guarded(work), context=self._crew.context.copy())
+        task: asyncio.Task[Any] = self.sea.loop.create_task(self._guarded(work), context=self._crew.context.copy())
+        return task
 
     async def _live(self, notices: Sequence[Admitted]) -> None:
         while not await self._started(notices):  # noqa: ASYNC110
@@ -318,7 +319,7 @@ class Ship:
         try:
             answer = await work
         except (Refused, Malformed) as error:
-            fail(future, error)
+            fail(future, error.with_traceback(None))  # which would hold this frame, and with it the future
         except RelayError as error:
             fail(future, Unreachable(error.what, error.advice))
         else:

@@ -8,10 +8,10 @@ it honest.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from relay.errors import Malformed
 from relay.limits import MAX_FILE, MAX_PEERS, STATEMENTS_MARGIN
@@ -30,13 +30,55 @@ from relay.store.interface import (
     State,
     Want,
 )
-from relay.store.recordset import RecordSet
+from relay.store.recordset import END, FIRST, RecordSet
+from relay.sync.reconcile import respond
 from relay.trust.admission import Admitted
 from tests.simulation.catalogue import Catalogue, Layout, Object, Rules
 from tests.simulation.disk import Disk, DiskShelf, Handle
 
 Chunks = dict[int, bytes]
 T = TypeVar("T")
+
+
+_KINDS: dict[int, bytes] = {kind: bytes([kind]) for kind in Kind}
+
+
+class Members(RecordSet):
+    """A set of records that remembers what it was asked since it changed: neighbours ask the same again and again."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, bytes, bytes], Any] = {}
+        super().__init__()
+
+    def keys(self, lower: bytes = FIRST, upper: bytes = END) -> Iterator[bytes]:
+        """See `RecordSet`."""
+        return iter(self._recall("keys", lower, upper, lambda: tuple(RecordSet.keys(self, lower, upper))))
+
+    def rank(self, bound: bytes) -> int:
+        """See `RecordSet`."""
+        return self._recall("rank", bound, b"", lambda: RecordSet.rank(self, bound))
+
+    def fingerprint(self, lower: bytes = FIRST, upper: bytes = END) -> bytes:
+        """See `RecordSet`."""
+        return self._recall("fingerprint", lower, upper, lambda: RecordSet.fingerprint(self, lower, upper))
+
+    def __contains__(self, item: tuple[int, bytes]) -> bool:
+        return self._recall("holds", item[1], _KINDS[item[0]], lambda: RecordSet.__contains__(self, item))
+
+    def answer(self, message: bytes, limit: int) -> bytes:
+        """See `relay.sync.reconcile.respond`."""
+        return self._recall("answer", message, limit.to_bytes(8), lambda: respond(self, message, limit))
+
+    def _recall(self, what: str, lower: bytes, upper: bytes, find: Callable[[], T]) -> T:
+        asked = what, lower, upper
+        known: T | None = self._known.get(asked)
+        if known is None:
+            known = self._known[asked] = find()
+        return known
+
+    def _forget(self, index: int) -> None:
+        self._known.clear()
+        super()._forget(index)
 
 
 class MemoryStore:
@@ -55,7 +97,7 @@ class MemoryStore:
         self._storage_limit = storage_limit
         self._clock = clock
         self._exports = exports
-        self._members = RecordSet()
+        self._members = Members()
         self._followed = 0
         self._seen = -1
         self._staged: dict[Layout, Chunks] = {}

@@ -28,7 +28,7 @@ from relay.records.tally import Tally
 from relay.trust.admission import Admitted
 from tests.simulation import plan
 from tests.simulation.air import AirPeer, Link
-from tests.simulation.clockwork import VirtualLoop
+from tests.simulation.clockwork import VirtualLoop, uncounted_tasks
 from tests.simulation.company import FORMS, Company
 from tests.simulation.disk import Temper
 from tests.simulation.pirates import Pirate
@@ -434,16 +434,19 @@ def simulated(sea: Sea) -> Iterator[None]:
     before = logger.handlers, logger.level, logger.propagate
     logger.handlers, logger.propagate = [Faults()], False
     logger.setLevel(logging.ERROR)
+    collecting = gc.isenabled()
     gc.disable()  # what is finalized must not depend on when garbage is collected
     try:
         with (
             patch("relay.node.contacts.HttpPeer", AirPeer),
             sea.company.memory.kept(),
+            uncounted_tasks(),
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore", CryptographyDeprecationWarning)  # of certificates that pirates bend
             yield
     finally:
-        gc.enable()
+        if collecting:
+            gc.enable()
         logger.handlers, logger.propagate = before[0], before[2]
         logger.setLevel(before[1])  # which forgets what was found out of the level in between
