@@ -128,18 +128,19 @@ def _status_lines(document: dict[str, Any]) -> list[str]:
         *lines,
         _line("daemon", told(running[0]), running[1]),
         _line("log", told(f"{log['size']} entries, {log['cosigned_entries']} of them cosigned by {cosigned}")),
-        *_sequencing(document.get("sequencing")),
+        *_sequencing(document["receiver"], document.get("sequencing")),
         _line("under way", told(f"{partial} partial, {whole} complete and not logged yet")),
         _line("storage", told(f"{storage['bytes_held'] >> 20} MiB in use, {storage['bytes_free'] >> 20} MiB free")),
         _line("revoked", ", ".join(document["revoked"]) or told("nobody")),
     ]
 
 
-def _sequencing(word: dict[str, Any] | None) -> list[str]:
-    """Which receiver sequences, and how far it is: as it said last."""
+def _sequencing(name: str, word: dict[str, Any] | None) -> list[str]:
+    """Which receiver sequences, and how far it is: as it said last. Several processes of one name are told apart by
+    where they are."""
     if word is None:
         return []
-    said = f"{word['published']} entries published by {word['at']}, {word['site']} on the site"
+    said = f"{word['published']} entries published by {name} ({word['at']}), {word['site']} on the site"
     return [_line("published", told(said))]
 
 

@@ -14,7 +14,7 @@ from relay.cli.language import told
 from relay.cli.options import home_option, json_option, print_json
 from relay.cli.terminal import paint
 from relay.node.home import Home
-from relay.node.report import describe_node
+from relay.node.report import all_delivered, describe_node
 from relay.node.uplink import Uplink
 from relay.records.identifiers import is_drill
 from relay.store.interface import Seen
@@ -102,7 +102,7 @@ def lines_of(report: dict[str, Any]) -> list[str]:
     ]
     if report["role"] != "receiver":
         uplink = Uplink(**report["uplink"]) if report["uplink"] else None
-        lines.append(_line("uplink", *uplink_line(uplink, int(time.time()))))
+        lines.append(_line("uplink", *uplink_line(uplink, int(time.time()), all_delivered=all_delivered(counts))))
     return lines + [_line("neighbour", *_neighbour(peer)) for peer in report["peers"]]
 
 
@@ -110,8 +110,10 @@ def _line(label: str, text: str, colour: str = "") -> str:
     return f"  {told(label):10} {paint(text, colour) if colour else text}"
 
 
-def uplink_line(uplink: Uplink | None, now: int) -> tuple[str, str]:
-    """How the way to the receiver is, and the colour of that."""
+def uplink_line(uplink: Uplink | None, now: int, *, all_delivered: bool = False) -> tuple[str, str]:
+    """How the way to the receiver is, and the colour of that; `all_delivered` where others brought everything."""
+    if all_delivered and (uplink is None or (not uplink.works(now) and uplink.reached_at is None)):
+        return told("not reached from here; boats or other nodes have delivered everything"), "green"
     if uplink is None:
         return told("none yet"), ""
     reached = told(span(now - uplink.reached_at)) if uplink.reached_at is not None else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -53,6 +54,11 @@ async def describe_node(home: Home, member: Member, custody: Custody) -> dict[st
         "restored": bool(notes.get(RESTORED)),
         "revoked": sorted(one.name for one in custody.admission.revoked.values()),
     }
+
+
+def all_delivered(counts: Mapping[str, int]) -> bool:
+    """Whether a node held packages, and every one has its receipt. `counts` as `describe_node` tells them."""
+    return counts["delivered"] > 0 and counts["waiting"] == counts["partial"] == 0
 
 
 def own_revocation(member: Member, custody: Custody) -> str | None:

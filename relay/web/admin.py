@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from relay.errors import Refused
 from relay.limits import ADMIN_IDLE_SECONDS, ADMIN_ROWS, ADMIN_SESSION_SECONDS, MAX_ADMIN_SESSIONS
 from relay.node.daemon import Daemon
 from relay.node.pairing import Attempts
@@ -25,7 +27,7 @@ from relay.receiver.password import has_password, is_right
 from relay.records.identifiers import sha256
 from relay.web.admin_report import AdminReport, areas_of, chosen, doubts_of
 from relay.web.amounts import size
-from relay.web.operator.answers import PAGE_HEADERS, see_other
+from relay.web.operator.answers import PAGE_HEADERS, Barred, see_other
 from relay.web.operator.guard import check_nearby, check_origin, page_token, read_form, same_token
 from relay.web.operator.view import moment
 from relay.web.pages import LANGUAGES, Handler, render, static
@@ -171,7 +173,7 @@ class AdminPages:
         """End the session."""
         form = await read_form(request)
         if not same_token(form.get("token", ""), page_token(request.cookies[COOKIE])):
-            raise web.HTTPForbidden(text="The page is too old: reload it.")
+            raise Barred(request, Refused("old-page", "The page is too old", "Go back, reload it and try again."))
         self._sessions.end(request.cookies[COOKIE])
         response = see_other(f"{PREFIX}/login")
         response.del_cookie(COOKIE, path=PREFIX)
@@ -182,7 +184,7 @@ class AdminPages:
             check_nearby(request)
             check_origin(request)
             if not open_to_all and not self._sessions.known(request.cookies.get(COOKIE, "")):
-                if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
+                if "text/html" in request.headers.get("Accept", ""):  # a POST too: its session ended meanwhile
                     return see_other(f"{PREFIX}/login")
                 raise web.HTTPUnauthorized(text="Log in at /admin/login.")
             return await handler(request)
@@ -203,6 +205,7 @@ class AdminPages:
             query=dict(request.query),
             receiver=self._identity.name,
             election=self._identity.election,
+            home=shlex.quote(str(self._folder)),
             **values,
         )
         if request.query.get("lang") in LANGUAGES:

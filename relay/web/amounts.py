@@ -24,8 +24,15 @@ def span(seconds: int, language: str) -> str:
     return f"{minutes} {minute}" if minutes < 60 else f"{minutes // 60} {hour} {minutes % 60} {minute}"
 
 
-def way(uplink: Uplink | None, now: int, language: str, words: Mapping[str, str]) -> str:
-    """How the way to the receiver is: reached how long ago, or out of reach for how long."""
+def way(
+    uplink: Uplink | None, now: int, language: str, words: Mapping[str, str], *, all_delivered: bool = False
+) -> str:
+    """How the way to the receiver is: reached how long ago, or out of reach for how long.
+
+    With `all_delivered` nobody needs to worry where there is none: others brought everything.
+    """
+    if all_delivered and (uplink is None or (not uplink.works(now) and uplink.reached_at is None)):
+        return words["by_others"]
     if uplink is None:
         return words["none_yet"]
     ago = "" if uplink.reached_at is None else span(now - uplink.reached_at, language)

@@ -19,7 +19,7 @@ from relay.limits import MAX_FORM
 from relay.net.sockets import listen
 from relay.node.daemon import Daemon
 from relay.node.handover import keep_handovers
-from relay.node.report import describe_bundle, describe_node
+from relay.node.report import all_delivered, describe_bundle, describe_node
 from relay.node.uplink import Uplink
 from relay.records.identifiers import is_drill
 from relay.trust.roles import Role
@@ -28,6 +28,7 @@ from relay.web.admin_report import AdminReport
 from relay.web.amounts import size, way
 from relay.web.board import Board
 from relay.web.metrics import metrics_page
+from relay.web.missing import with_way_back
 from relay.web.operator.answers import see_other
 from relay.web.operator.guard import check_host, check_nearby
 from relay.web.operator.service import Operator, phones_service
@@ -55,7 +56,7 @@ async def console_service(daemon: Daemon) -> AsyncIterator[None]:
 
 def console_application(daemon: Daemon, operator: Operator | None) -> web.Application:
     """What answers on `console`; with the page of its `operator`, where the node has one."""
-    app = web.Application(middlewares=[only_by_address], client_max_size=MAX_FORM)
+    app = web.Application(middlewares=[only_by_address, with_way_back("/style.css")], client_max_size=MAX_FORM)
     app[DRILL] = is_drill(daemon.member.identity.election)
 
     async def page(request: web.Request) -> web.StreamResponse:
@@ -86,7 +87,7 @@ def console_application(daemon: Daemon, operator: Operator | None) -> web.Applic
 
 def board_application(daemon: Daemon) -> web.Application:
     """The board for a screen that is not this device: on any Wi-Fi, so nothing else is served beside it."""
-    app = web.Application(middlewares=[only_by_address], client_max_size=MAX_FORM)
+    app = web.Application(middlewares=[only_by_address, with_way_back("/board.css")], client_max_size=MAX_FORM)
     app[DRILL] = is_drill(daemon.member.identity.election)
     app.add_routes([web.get("/", _to_board), *Board(daemon).routes()])
     return app
@@ -124,7 +125,7 @@ async def _page(daemon: Daemon, request: web.Request) -> web.Response:
         meanings=meanings,
         size=size,
         uplink=uplink,
-        way=lambda one: way(one, now, lang, words),
+        way=lambda one: way(one, now, lang, words, all_delivered=all_delivered(node["counts"])),
     )
 
 

@@ -25,9 +25,10 @@ from relay.net.server import problem
 from relay.net.sockets import listen
 from relay.node.daemon import Daemon
 from relay.receiver.readiness import Readiness
-from relay.records.identifiers import ObjectId, RecordId, StatementId, parse_hash, receipt_id, sha256
+from relay.records.identifiers import ObjectId, RecordId, StatementId, is_drill, parse_hash, receipt_id, sha256
 from relay.store.shelf import FOR_EVER, FRESH, FolderShelf
-from relay.web.pages import HEADERS, Handler, serving
+from relay.web.missing import with_way_back
+from relay.web.pages import DRILL, HEADERS, Handler, serving
 from relay.web.site.service import site_service, type_of_file
 
 _PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*){0,4}", re.ASCII)
@@ -191,6 +192,7 @@ async def public_service(daemon: Daemon) -> AsyncIterator[None]:
 
 def public_application(daemon: Daemon) -> web.Application:
     """What answers the public."""
-    app = web.Application(middlewares=[_explained], client_max_size=1024)
+    app = web.Application(middlewares=[with_way_back("/static/site.css"), _explained], client_max_size=1024)
+    app[DRILL] = is_drill(daemon.member.identity.election)
     app.add_routes(PublicSite(daemon).routes())
     return app

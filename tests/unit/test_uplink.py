@@ -12,6 +12,7 @@ from relay.errors import Refused
 from relay.limits import CONTACT_SECONDS
 from relay.net.client import _named
 from relay.net.server import problem
+from relay.node.report import all_delivered
 from relay.node.uplink import UPLINK, Uplink, read_uplink, tried
 from relay.web.amounts import way
 from relay.web.pages import texts
@@ -63,6 +64,26 @@ def test_what_the_pages_say(words: str) -> None:
     )
     assert way(failing, 500, "en", texts(words)["en"]) == "out of reach for 5 min; last reached 6 min ago"
     assert way(Uplink(URL, True, "", 100, 100), 130, "en", texts(words)["en"]) == "reached 30 s ago"
+
+
+@pytest.mark.parametrize("uplink", [None, Uplink(URL, False, "x", 200, None, 200)])
+def test_nobody_is_alarmed_where_others_delivered_everything(
+    uplink: Uplink | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    for words in ("texts.json", "operator/texts.json"):
+        said = way(uplink, 500, "en", texts(words)["en"], all_delivered=True)
+        assert "delivered every package" in said and "never" not in said
+    text, colour = uplink_line(uplink, 500, all_delivered=True)
+    assert "delivered everything" in text and "never" not in text and colour == "green"
+    failing = Uplink(URL, False, "x", 200, 100, 200)  # it was reached before: that is worth knowing
+    assert "last reached 6 min ago" in uplink_line(failing, 500, all_delivered=True)[0]
+
+
+def test_everything_is_delivered_only_where_there_was_something() -> None:
+    assert all_delivered({"delivered": 1, "waiting": 0, "partial": 0})
+    for counts in ((0, 0, 0), (1, 1, 0), (1, 0, 1)):
+        assert not all_delivered(dict(zip(("delivered", "waiting", "partial"), counts, strict=True)))
 
 
 def test_a_refusal_brings_its_evidence_along() -> None:

@@ -46,6 +46,7 @@ def explained(request: web.Request, error: RelayError) -> web.Response:
             allowed=PAGE_HEADERS,
             status=error.status,
             error=error,
+            start=_start(request.path),
             token=request.get(TOKEN, ""),
         )
     say = indonesian().translate if language(request) == "id" else str
@@ -61,6 +62,14 @@ def explained(request: web.Request, error: RelayError) -> web.Response:
         content_type="application/problem+json",
         headers={**PAGE_HEADERS, "Cache-Control": "no-store"},
     )
+
+
+def _start(path: str) -> str:
+    """Where whoever asked for `path` begins again."""
+    for start in (PREFIX, "/admin"):
+        if path == start or path.startswith(f"{start}/"):
+            return start
+    return "/"
 
 
 def see_other(path: str) -> web.Response:

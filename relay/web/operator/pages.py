@@ -16,7 +16,7 @@ from relay.limits import MAX_PAIRS_TYPED
 from relay.node.daemon import Daemon
 from relay.node.drafts import Draft, Drafts, standing
 from relay.node.handover import holders
-from relay.node.report import describe_node, own_revocation
+from relay.node.report import all_delivered, describe_node, own_revocation
 from relay.node.uplink import read_uplink
 from relay.records.identifiers import DRILL_FORM, RecordId, StatementId, parse_hash
 from relay.records.pictures import HEAD, MEDIA_TYPES, media_type
@@ -82,6 +82,7 @@ class OperatorPages:
         near = [one for one in peers if one.role != Role.RECEIVER]
         uplink = read_uplink(await self._store.notes())
         now, lang, words = int(time.time()), language(request), texts("operator/texts.json")[language(request)]
+        settled = all_delivered(node["counts"])
         return self._page(
             request,
             "home",
@@ -90,7 +91,8 @@ class OperatorPages:
             near=near,
             uplink=uplink,
             now=now,
-            way=lambda one: way(one, now, lang, words),
+            settled=settled,
+            way=lambda one: way(one, now, lang, words, all_delivered=settled),
         )
 
     async def begin(self, request: web.Request) -> web.StreamResponse:

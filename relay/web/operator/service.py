@@ -16,6 +16,7 @@ from relay.node.drafts import AlreadySent, Drafts
 from relay.node.pairing import Attempts, Pairing
 from relay.records.identifiers import is_drill
 from relay.web.diary import Onlooker
+from relay.web.missing import with_way_back
 from relay.web.operator.answers import PREFIX, explained, see_other
 from relay.web.operator.certificate import names, page_certificate, page_context
 from relay.web.operator.guard import FILES, Guard, is_operators
@@ -92,7 +93,7 @@ async def phones_service(daemon: Daemon, operator: Operator) -> AsyncIterator[No
 
 def phones_application(daemon: Daemon, operator: Operator, known_as: frozenset[str] = frozenset()) -> web.Application:
     """What answers phones; under addresses, and names that it is `known_as`."""
-    app = web.Application(client_max_size=MAX_FORM)
+    app = web.Application(middlewares=[with_way_back("/style.css")], client_max_size=MAX_FORM)
     app[DRILL] = is_drill(daemon.member.identity.election)
     operator.add_to(app, known_as)
     app.add_routes([web.get("/", _to_page), web.get("/style.css", style)])

@@ -1,0 +1,45 @@
+"""A page, in the reader's language, for what is not there: whoever mistyped an address is led back to the start.
+
+Only where a person asks for a page: programs get the plain answer that they had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from relay.web.pages import HEADERS, Handler, render
+
+
+def with_way_back(stylesheet: str, allowed: Mapping[str, str] = HEADERS) -> Middleware:
+    """For `web.Application(middlewares=...)` of a listener that has its start page at `/` and that style sheet."""
+
+    @web.middleware
+    async def led_back(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except (web.HTTPNotFound, web.HTTPMethodNotAllowed, web.HTTPServiceUnavailable) as error:
+            if request.method != "GET" or "text/html" not in request.headers.get("Accept", ""):
+                raise
+            return _page(request, error, stylesheet, allowed)
+
+    return led_back
+
+
+def _page(
+    request: web.Request, error: web.HTTPException, stylesheet: str, allowed: Mapping[str, str]
+) -> web.StreamResponse:
+    soon = isinstance(error, web.HTTPServiceUnavailable)
+    response = render(
+        request,
+        "missing.html",
+        allowed=allowed,
+        status=error.status,
+        stylesheet=stylesheet,
+        what="not_yet" if soon else "no_page",
+    )
+    if soon and "Retry-After" in error.headers:
+        response.headers["Retry-After"] = response.headers["Refresh"] = error.headers["Retry-After"]
+    return response
