@@ -148,6 +148,8 @@ CHUNKS_SECONDS = 60.0
 # Node
 MAX_BACKUP_LIST = 64 * MIB
 """What a backup says of itself: a line for each small file."""
+BACKUP_REREAD = 64
+"""Objects that lie in a backup already and are read again whenever it is renewed."""
 MAX_CONFIG = 64 * KIB
 MAX_PEERS = 256
 DEFAULT_RETENTION = 90 * 86_400

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import time
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from relay.cli.options import home_option, message
 from relay.cli.terminal import shares
 from relay.errors import BadInput
 from relay.net.source import open_source
-from relay.node.backup import RESTORED, Backup, back_up, check_newest, read_backup, take_mark_off
-from relay.node.backup import restore as restore_to
+from relay.node.backup import Backup, back_up, read_backup
 from relay.node.home import Home
+from relay.node.restoring import RESTORED, check_newest, take_mark_off
+from relay.node.restoring import restore as restore_to
 from relay.receiver.restoring import compare_with_published, go_on
 from relay.trust.roles import Role
 
@@ -26,13 +28,17 @@ _RECEIVERS = "Use `relay receiver restore`: it compares the log with what is pub
 @click.command()
 @home_option
 @click.argument("folder", type=_FOLDER, metavar="DIR")
-def backup(home: Home, folder: Path) -> None:
+@click.option("--check", is_flag=True, help="Read again all that lies in DIR already, not only some of it.")
+def backup(home: Home, folder: Path, check: bool) -> None:
     """Copy this node to DIR, also while the daemon runs: key, packages, drafts, log. Run it again to renew the copy.
 
     Whoever has the copy has the node's key, and can sign as this node: keep it locked away.
     """
+    damaged: list[str] = []
     with shares() as progress:
-        made = back_up(home, folder, int(time.time()), progress)
+        made = back_up(home, folder, int(time.time()), progress, check=check, mended=damaged.append)
+    if damaged:
+        message(f"{len(damaged)} objects were damaged in {folder} and were copied again: do not trust that disk.")
     said = f"{made.node}: {made.objects} objects, {made.bytes} bytes, and {len(made.files)} files"
     click.echo(f"{folder}: {told(said)}")
     message("It holds the node's key: keep it locked away, and never run it beside this node.")
@@ -57,7 +63,7 @@ def restore(home: Home, folder: Path | None, newest: bool) -> None:
         asyncio.run(_newest(home))
         message("The node signs again. If the old one is found, do not start it: it has the same key.")
     else:
-        message("It signs nothing yet. If nothing was signed after the backup: relay restore --newest.")
+        message(f"It signs nothing yet. If nothing was signed after the backup: relay restore {_home(home)} --newest")
 
 
 @click.command(name="restore")
@@ -80,7 +86,12 @@ def restore_receiver(home: Home, folder: Path | None, urls: tuple[str, ...], new
         size = asyncio.run(_go_on(home, urls))
         message(f"The log goes on after {size} entries. Never start the old receiver again: it has the same key.")
     else:
-        message("It does not start yet. Compare it: relay receiver restore --published URL.")
+        message(f"It does not start yet. Compare it: relay receiver restore {_home(home)} --published URL")
+
+
+def _home(home: Home) -> str:
+    """The option that names this node, to be copied into a command."""
+    return f"--home {shlex.quote(str(home.path))}"
 
 
 def _bring(home: Home, folder: Path) -> Backup:

@@ -24,10 +24,10 @@ from relay.net.client import HttpPeer
 from relay.net.interfaces import list_interfaces
 from relay.net.sockets import listen
 from relay.net.tls import client_context
-from relay.node.backup import check_may_sign
 from relay.node.config import Config
 from relay.node.health import bytes_free
 from relay.node.home import Home, Member
+from relay.node.restoring import check_may_sign
 from relay.receiver.moving import check_place
 from relay.sync.alarm import read_alarms
 from relay.sync.messages import Greeting, Hello

@@ -1,4 +1,4 @@
-"""Backup and restoring of a node's folder, whose daemon may run meanwhile. Everything here blocks.
+"""Backup of a node's folder, whose daemon may run meanwhile. Everything here blocks.
 
     backup.json            whose it is, of when, and the SHA-256 of each file of the copy; written last
     copy-0123abcd/         files of the folder, drafts, and `catalogue.db` as it was at one instant
@@ -6,11 +6,9 @@
 
 Drafts are copied before the catalogue, and objects after it: what is signed meanwhile is in the catalogue and still a
 draft, and a draft that was signed is found to be so; what is freed meanwhile is looked for in a newer copy of it. A
-backup made again into the same folder brings only what is new, and until its last step the one before stays good.
-
-A backup knows nothing of what was signed after it. So a restored node bears a mark (`RESTORED`) and signs nothing until
-somebody says that nothing was: the same number of the device's chain, or a second tree of a receiver's log, is never
-signed twice (promises 6 and 7).
+backup made again into the same folder brings only what is new, and until its last step the one before stays good. What
+lies there already is known by its name and size; some of it is read again each time, so that a disk that goes bad is
+noticed while the node still has what it holds. `relay.node.restoring` is the way back.
 """
 
 from __future__ import annotations
@@ -19,33 +17,29 @@ import hashlib
 import json
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from relay.errors import BadInput, DiskFull, RelayError, StoreError
-from relay.limits import MAX_BACKUP_LIST
+from relay.errors import BadInput, DiskFull, StoreError
+from relay.limits import BACKUP_REREAD, MAX_BACKUP_LIST
 from relay.node.home import Home
-from relay.records.identifiers import NodeId
-from relay.store.copying import check_catalogue, copy_catalogue, leave_note, newest_own, whole_objects
-from relay.store.durable import TEMPORARY, copy_durably, explained, make_folder, sync_folder, write_durably
-from relay.store.interface import Store
+from relay.store.copying import copy_catalogue, whole_objects
+from relay.store.durable import TEMPORARY, bytes_free, copy_durably, explained, make_folder, sync_folder, write_durably
 
-RESTORED = "restored"
-"""The note of a store that came out of a backup, while nobody said that the backup was the newest state."""
 MANIFEST = "backup.json"
-_CATALOGUE = "catalogue.db"
-_KEY = "key.pem"
+CATALOGUE = "catalogue.db"
 _FORMAT = 1
 _TRIES = 5
 """Copies of the catalogue that are taken while objects that it names are freed."""
 _LEFT_OUT = (".lock", TEMPORARY, ".log")
-_HOWTO = "docs/howto/backup-and-restore.md"
 
 Progress = Callable[[str, int, int], None]
 """Told what is done of how many: `(what, done, total)`."""
+Mended = Callable[[str], None]
+"""Told the name of an object that was damaged in the backup."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +58,13 @@ class Backup:
     format: int = _FORMAT
 
 
-def back_up(home: Home, target: Path, now: int, progress: Progress) -> Backup:
+def back_up(
+    home: Home, target: Path, now: int, progress: Progress, *, check: bool = False, mended: Mended = lambda _name: None
+) -> Backup:
     """Copy a node's folder into `target`: a new folder, an empty one, or an earlier backup of the same node.
 
-    Raises `BadInput` and `StoreError`; then an earlier backup in it is as it was.
+    With `check` every object that lies there already is read again, else a few; `mended` is told which were damaged,
+    and are copied anew. Raises `BadInput` and `StoreError`; then an earlier backup in it is as it was.
     """
     if home.config().database is not None:
         raise BadInput(
@@ -83,8 +80,9 @@ def back_up(home: Home, target: Path, now: int, progress: Progress) -> Backup:
         make_folder(target / copy, mode=0o700)
     try:
         files = dict(_copy_files(home.path, target / copy))
-        objects = _copy_store(home.store_folder, target, copy, progress)
-        files[_CATALOGUE] = _digest(target / copy / _CATALOGUE)
+        look_again = _Reading(target, progress, mended, every=check)
+        objects = _copy_store(home.store_folder, target, copy, progress, look_again)
+        files[CATALOGUE] = _digest(target / copy / CATALOGUE)
     except BaseException as error:
         shutil.rmtree(target / copy, ignore_errors=True)
         if isinstance(error, DiskFull):
@@ -114,66 +112,6 @@ def read_backup(source: Path) -> Backup:
     if not known:
         raise BadInput(f"{source} holds no backup that this relay knows", "Restore it with a newer relay.")
     return backup
-
-
-def restore(source: Path, home: Home, now: int, progress: Progress) -> Backup:
-    """Make the node of a backup in the folder of `home`, which is new or empty; it bears the mark.
-
-    Every file is checked by its hash. Raises `BadInput` and `StoreError`; then the folder is empty again.
-    """
-    backup = read_backup(source)
-    if home.path.exists() and any(home.path.iterdir()):
-        raise BadInput(
-            f"{home.path} is not empty", "A backup is restored into a new folder, never over a node: choose another."
-        )
-    made = not home.path.exists()
-    try:
-        with explained(home.path):
-            make_folder(home.path, mode=0o700)
-            make_folder(home.store_folder / "objects")
-        catalogue = home.store_folder / _CATALOGUE
-        names = [name for name in backup.files if name not in (_KEY, _CATALOGUE)]
-        for name in names:
-            _bring(source / backup.copy / name, home.path / name, backup.files[name])
-        _bring(source / backup.copy / _CATALOGUE, catalogue, backup.files.get(_CATALOGUE, ""))
-        check_catalogue(catalogue)
-        objects = whole_objects(catalogue)
-        for done, (object_id, _) in enumerate(objects, 1):
-            name = object_id.hex()
-            _bring(_object(source, name), home.store_folder / "objects" / name[:2] / name, name, mode=0o644)
-            progress("objects", done, len(objects))
-        mark = {"made_at": backup.made_at, "restored_at": now, "seq": newest_own(catalogue)}
-        leave_note(catalogue, RESTORED, json.dumps(mark))
-        # The key last: a folder without it is no node, whatever ended this.
-        _bring(source / backup.copy / _KEY, home.key_file, backup.files.get(_KEY, ""))
-    except BaseException:
-        _empty(home.path, remove=made)
-        raise
-    return backup
-
-
-async def check_may_sign(store: Store) -> None:
-    """Raises `StoreError` on a node that was restored, and may have signed what it does not know of."""
-    if (await store.notes()).get(RESTORED):
-        raise StoreError(
-            "This node was restored from a backup, and may have signed more than the backup knows",
-            f"If it signed nothing after the backup: relay restore --newest. If it may have, see {_HOWTO}.",
-        )
-
-
-async def check_newest(store: Store, node: NodeId) -> None:
-    """Raises `StoreError` where a package that a restored node signed after its backup came back to it."""
-    head = await store.chain_head(node)
-    if head is not None and head[0] > json.loads((await store.notes())[RESTORED])["seq"]:
-        raise StoreError(
-            f"This node did sign after the backup: its package no. {head[0]} came back to it, and there may be more",
-            f"Leave it as it is, so that it delivers what it has, and enrol a new node ({_HOWTO}).",
-        )
-
-
-async def take_mark_off(store: Store) -> None:
-    """The backup was the newest state: the node goes on where it was."""
-    await store.set_note(RESTORED, "")
 
 
 # -- within
@@ -215,19 +153,68 @@ def _copy_files(home: Path, target: Path) -> Iterator[tuple[str, str]]:
         yield name.as_posix(), digest.hex()
 
 
-def _copy_store(store: Path, target: Path, copy: str, progress: Progress) -> dict[str, int]:
+class _Reading:
+    """Reads again what lies in a backup already: every object, or a few; every one where one of those is damaged.
+
+    What is damaged is removed, so that it is copied anew; the backup before could not have been restored with it.
+    """
+
+    def __init__(self, target: Path, progress: Progress, mended: Mended, *, every: bool) -> None:
+        self._target = target
+        self._progress = progress
+        self._mended = mended
+        self._every = every
+        self._read: set[str] = set()
+
+    def look(self, objects: Mapping[str, int]) -> None:
+        """Read those that were not read yet."""
+        held = [name for name, size in objects.items() if name not in self._read and is_there(self._target, name, size)]
+        few = min(BACKUP_REREAD, len(held))
+        chosen = held if self._every else secrets.SystemRandom().sample(held, few)
+        if not self._whole(chosen) and not self._every:
+            self._every = True
+            self.look(objects)
+
+    def _whole(self, names: list[str]) -> bool:
+        whole = True
+        for done, name in enumerate(names, 1):
+            self._read.add(name)
+            file = object_file(self._target, name)
+            if not is_whole(file, name):
+                with explained(file):
+                    file.unlink(missing_ok=True)
+                self._mended(name)
+                whole = False
+            self._progress("objects read again", done, len(names))
+        return whole
+
+
+def _copy_store(store: Path, target: Path, copy: str, progress: Progress, look_again: _Reading) -> dict[str, int]:
     """Copy the catalogue, and the objects that it says are whole: name and size of each."""
     for _ in range(_TRIES):
-        (target / copy / _CATALOGUE).unlink(missing_ok=True)
-        copy_catalogue(store / _CATALOGUE, target / copy / _CATALOGUE)
-        objects = {object_id.hex(): size for object_id, size in whole_objects(target / copy / _CATALOGUE)}
+        (target / copy / CATALOGUE).unlink(missing_ok=True)
+        _copy_catalogue(store / CATALOGUE, target / copy / CATALOGUE)
+        objects = {object_id.hex(): size for object_id, size in whole_objects(target / copy / CATALOGUE)}
+        look_again.look(objects)
         gone = False
         for done, (name, size) in enumerate(objects.items(), 1):
-            gone |= not _copy_object(store / "objects" / name[:2] / name, _object(target, name), name, size)
+            gone |= not _copy_object(store / "objects" / name[:2] / name, object_file(target, name), name, size)
             progress("objects", done, len(objects))
         if not gone:
             return objects
     raise StoreError("Objects of this node go faster than they are copied", "Try again when it is less busy.")
+
+
+def _copy_catalogue(source: Path, target: Path) -> None:
+    """Copy the catalogue. The database tells trouble with either disk as trouble with itself."""
+    try:
+        copy_catalogue(source, target)
+    except StoreError as error:
+        if bytes_free(target.parent) < source.stat().st_size:
+            raise DiskFull(
+                f"The disk is full ({target})", "Use a larger disk; an earlier backup in that folder is as it was."
+            ) from error
+        raise
 
 
 def _copy_object(source: Path, target: Path, name: str, size: int) -> bool:
@@ -248,14 +235,6 @@ def _copy_object(source: Path, target: Path, name: str, size: int) -> bool:
     return True
 
 
-def _bring(source: Path, target: Path, digest: str, mode: int = 0o600) -> None:
-    """Copy a file out of a backup. Raises `BadInput` where it is not what it was."""
-    with explained(target):
-        make_folder(target.parent, mode=0o700)
-    if not source.is_file() or copy_durably(source, target, mode).hex() != digest:
-        raise BadInput(f"The backup is damaged: {source} is not what it was", "Use another backup.")
-
-
 def _has_types(backup: Backup) -> bool:
     """Whether each field is what it is to be: a stick may say anything."""
     numbers = (backup.made_at, backup.objects, backup.bytes)
@@ -271,8 +250,23 @@ def _is_within(path: str) -> bool:
     return not pure.is_absolute() and ".." not in pure.parts and bool(pure.parts)
 
 
-def _object(backup: Path, name: str) -> Path:
+def object_file(backup: Path, name: str) -> Path:
+    """Where an object lies in a backup."""
     return backup / "objects" / name[:2] / name
+
+
+def is_there(backup: Path, name: str, size: int) -> bool:
+    """Whether a backup has an object, by its name and size."""
+    file = object_file(backup, name)
+    return file.exists() and file.stat().st_size == size
+
+
+def is_whole(file: Path, digest: str) -> bool:
+    """Whether a file can be read, and is what it was."""
+    try:
+        return file.is_file() and _digest(file) == digest
+    except StoreError:
+        return False
 
 
 def _digest(file: Path) -> str:
@@ -290,11 +284,3 @@ def _tidy(target: Path, copy: str, objects: set[str]) -> None:
             one.unlink(missing_ok=True)
     with suppress(OSError):
         sync_folder(target)
-
-
-def _empty(folder: Path, *, remove: bool) -> None:
-    with suppress(OSError, RelayError):
-        for one in folder.iterdir():
-            shutil.rmtree(one) if one.is_dir() else one.unlink()
-        if remove:
-            folder.rmdir()

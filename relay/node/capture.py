@@ -17,8 +17,8 @@ from typing import IO, BinaryIO
 
 from relay.errors import BadInput, RelayError, StoreError
 from relay.limits import MAX_FILE, MAX_FILES, MAX_NAME, MAX_REASON, MIB, SEALING_OVERHEAD
-from relay.node.backup import check_may_sign
 from relay.node.home import Home, Member
+from relay.node.restoring import check_may_sign
 from relay.records.encoding import encode
 from relay.records.identifiers import SHOWN_DIGITS, Kind, StatementId, is_file_name, sha256
 from relay.records.pictures import HEAD, MEDIA_TYPES, media_type

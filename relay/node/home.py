@@ -64,6 +64,7 @@ class Home:
         self.store_folder = path / "store"
         self.public_folder = path / "public"
         self.store_mark = path / "store-made"
+        self.restore_mark = path / "restore-unfinished"
 
     def create(self, name: str, key: Ed25519PrivateKey) -> Path:
         """Make a new node's key and request; the request's path. Raises `BadInput` where a node is already."""
@@ -72,6 +73,8 @@ class Home:
             raise BadInput(
                 f"{self.path} is a node already", "Use another folder, or `relay join` to install a newer enrolment."
             )
+        if self.restore_mark.exists():
+            raise self._half_restored()
         with _explained(self.path):
             make_folder(self.path, mode=0o700)
             pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -240,7 +243,15 @@ class Home:
         finally:
             os.close(descriptor)
 
+    def _half_restored(self) -> BadInput:
+        return BadInput(
+            f"A restore into {self.path} was cut off, and this is no node yet",
+            "Run it again, as it was, with the same folder: `relay restore` (a receiver's: `relay receiver restore`).",
+        )
+
     def _check(self) -> None:
+        if not self.key_file.exists() and self.restore_mark.exists():
+            raise self._half_restored()
         if not self.key_file.exists():
             raise BadInput(f"There is no node in {self.path}", "Make one: relay init --home FOLDER --name NAME")
 

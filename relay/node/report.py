@@ -8,9 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 from relay.limits import CONTACT_SECONDS
-from relay.node.backup import RESTORED
 from relay.node.health import bytes_free
 from relay.node.home import Home, Member
+from relay.node.restoring import RESTORED
 from relay.node.uplink import read_uplink
 from relay.store.interface import Bundle
 from relay.sync.alarm import read_alarms

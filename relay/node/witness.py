@@ -16,8 +16,8 @@ from relay.errors import Malformed, NotYet, Refused
 from relay.limits import PROOFS_PER_VISIT
 from relay.log.checkpoint import cosign
 from relay.log.merkle import verify_consistency
-from relay.node.backup import RESTORED
 from relay.node.home import Member
+from relay.node.restoring import RESTORED
 from relay.records.identifiers import Kind
 from relay.sync.alarm import raise_alarm
 from relay.sync.custody import Custody

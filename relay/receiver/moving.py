@@ -18,7 +18,7 @@ from relay.errors import StoreError
 from relay.limits import LOG_BATCH, MAX_RECORD, MOVED_AT_ONCE
 from relay.log.merkle import leaf_hash
 from relay.log.tree import Frontier
-from relay.node.backup import RESTORED
+from relay.node.restoring import RESTORED
 from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId, receipt_id
 from relay.records.statement import read_statement
 from relay.store.interface import LogBatch, LogState, Store
@@ -167,7 +167,8 @@ async def check_place(store: Store) -> None:
     if notes.get(RESTORED):
         raise StoreError(
             "This receiver was restored from a backup, and nobody compared it with what is published",
-            "Do that first: relay receiver restore --published URL. Two logs with one key are never right.",
+            "Do that first: relay receiver restore --home FOLDER --published URL. "
+            "Two logs with one key are never right.",
         )
     if moved := notes.get(MOVED):
         raise StoreError(

@@ -13,8 +13,8 @@ from relay.log.checkpoint import Checkpoint
 from relay.log.merkle import leaf_hash
 from relay.log.tree import Frontier
 from relay.net.source import Source
-from relay.node.backup import RESTORED, take_mark_off
 from relay.node.home import Member
+from relay.node.restoring import RESTORED, take_mark_off
 from relay.receiver.publishing import CHECKPOINT
 from relay.store.interface import Store
 from relay.sync.custody import Custody

@@ -181,7 +181,9 @@ def test_nobody_else_sees_it(office: tuple[NodeBox, str]) -> None:
         stranger = Client(url, cookie)
         assert stranger.ask("GET", "/admin").status == 303
         assert stranger.ask("GET", "/admin/status.json", Accept="").status == 401
-        assert stranger.post("/admin/logout", {"token": "x"}).status == 401
+        assert stranger.post("/admin/logout", {"token": "x"}, Accept="").status == 401
+        expired = stranger.post("/admin/logout", {"token": "x"})
+        assert (expired.status, expired.headers["location"]) == (303, "/admin/login"), "people log in again"
     stranger = Client(url)
     assert stranger.ask("GET", "/admin/login", Host="evil.example").status == 403
     assert stranger.post("/admin/login", {"password": PASSWORD}, Origin="https://evil.example").status == 403

@@ -9,11 +9,13 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from relay.errors import BadInput, StoreError
-from relay.node import backup
-from relay.node.backup import RESTORED, back_up, check_may_sign, check_newest, read_backup, restore, take_mark_off
+from relay.errors import BadInput, DiskFull, StoreError
+from relay.node import backup, restoring
+from relay.node.backup import back_up, read_backup
 from relay.node.home import Home
+from relay.node.restoring import RESTORED, check_may_sign, check_newest, restore, take_mark_off
 from relay.store.durable import copy_durably
 from tests.upgrades import check_left, unpack
 
@@ -141,20 +143,122 @@ def test_what_is_not_whole_is_not_restored(home: Home, tmp_path: Path, name: str
 def test_a_folder_without_its_key_is_no_node(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine dies in the middle: what was written by then is nobody's node."""
     back_up(home, tmp_path / "backup", NOW, silent)
-    monkeypatch.setattr(backup, "_empty", lambda _folder, remove: None)
-    bring = backup._bring
+    again = Home(tmp_path / "again")
 
-    def die(source: Path, target: Path, digest: str, mode: int = 0o600) -> None:
+    def die(source: Path, target: Path, mode: int = 0o644) -> bytes:
         if source.name == "key.pem":
             raise KeyboardInterrupt
-        bring(source, target, digest, mode)
+        return copy_durably(source, target, mode)
 
-    monkeypatch.setattr(backup, "_bring", die)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
+        patched.setattr(restoring, "_empty", lambda _folder, remove: None)
+        patched.setattr(restoring, "copy_durably", die)
+        with pytest.raises(KeyboardInterrupt):
+            restore(tmp_path / "backup", again, NOW, silent)
+    assert (again.path / "store" / "catalogue.db").exists()
+    with pytest.raises(BadInput, match="cut off, and this is no node yet"):
+        again.key()
+    with pytest.raises(BadInput, match="cut off, and this is no node yet"):
+        again.create("pulau-long", Ed25519PrivateKey.generate())
+    (again.path / "store" / "catalogue.db-journal").write_bytes(b"of the copy before")
+    restore(tmp_path / "backup", again, NOW, silent)
+    assert not again.restore_mark.exists()
+    assert not (again.path / "store" / "catalogue.db-journal").exists()
+    asyncio.run(check_left(again.path))
+
+
+def test_a_folder_with_something_in_it_is_left_alone(home: Home, tmp_path: Path) -> None:
+    back_up(home, tmp_path / "backup", NOW, silent)
+    with pytest.raises(BadInput, match="There is a node in"):
+        restore(tmp_path / "backup", home, NOW, silent)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "thesis.txt").touch()
+    with pytest.raises(BadInput, match="is not empty"):
+        restore(tmp_path / "backup", Home(tmp_path / "taken"), NOW, silent)
+    assert [one.name for one in (tmp_path / "taken").iterdir()] == ["thesis.txt"]
+
+
+def test_every_damaged_file_is_named(home: Home, tmp_path: Path) -> None:
+    back_up(home, tmp_path / "backup", NOW, silent)
+    first, second = objects(tmp_path / "backup")
+    first.write_bytes(first.read_bytes()[:-1])
+    second.unlink()
+    with pytest.raises(BadInput) as caught:
         restore(tmp_path / "backup", Home(tmp_path / "again"), NOW, silent)
-    assert (tmp_path / "again" / "store" / "catalogue.db").exists()
-    with pytest.raises(BadInput, match="no node"):
-        Home(tmp_path / "again").key()
+    assert "2 files" in caught.value.what
+    assert first.name in caught.value.what and second.name in caught.value.what
+    assert "whole elsewhere" in caught.value.advice
+    (root,) = (tmp_path / "backup").rglob("root.pem")
+    root.write_bytes(b"")
+    with pytest.raises(BadInput, match=r"3 files.*root\.pem") as caught:
+        restore(tmp_path / "backup", Home(tmp_path / "again"), NOW, silent)
+    assert "elsewhere" not in caught.value.advice, "a file of the node itself is nowhere else"
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_photograph_from_elsewhere_mends_a_backup(home: Home, tmp_path: Path) -> None:
+    back_up(home, tmp_path / "backup", NOW, silent)
+    for kept, bad in zip(objects(home.store_folder), objects(tmp_path / "backup"), strict=True):
+        bad.write_bytes(b"?")
+        shutil.copy(kept, bad)
+    restore(tmp_path / "backup", Home(tmp_path / "again"), NOW, silent)
+
+
+def test_a_backup_that_does_not_fit_is_not_begun(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    back_up(home, tmp_path / "backup", NOW, silent)
+    monkeypatch.setattr(restoring, "bytes_free", lambda _path: 1)
+    with pytest.raises(DiskFull, match="The backup needs"):
+        restore(tmp_path / "backup", Home(tmp_path / "far" / "again"), NOW, silent)
+    assert not (tmp_path / "far").exists()
+
+
+def test_a_disk_that_has_no_room_for_the_catalogue_is_the_one_that_is_named(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(source: Path, _target: Path) -> None:
+        raise StoreError(f"{source} cannot be used (database or disk is full)", "Check it.")
+
+    monkeypatch.setattr(backup, "copy_catalogue", fail)
+    monkeypatch.setattr(backup, "bytes_free", lambda _path: 0)
+    with pytest.raises(DiskFull, match=r"The disk is full \(.*backup/copy-") as caught:
+        back_up(home, tmp_path / "backup", NOW, silent)
+    assert "larger disk" in caught.value.advice
+    monkeypatch.setattr(backup, "bytes_free", lambda _path: 1 << 30)
+    with pytest.raises(StoreError, match="cannot be used"):
+        back_up(home, tmp_path / "backup", NOW, silent)
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_what_went_bad_in_a_backup_is_copied_again(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check: bool
+) -> None:
+    """Also where only some of it is read again: one that is damaged gives the others away."""
+    if not check:
+        monkeypatch.setattr(backup, "BACKUP_REREAD", 1)
+    back_up(home, tmp_path / "backup", NOW, silent)
+    for one in objects(tmp_path / "backup"):
+        one.write_bytes(bytes(one.stat().st_size))
+    found: list[str] = []
+    back_up(home, tmp_path / "backup", NOW, silent, check=check, mended=found.append)
+    assert sorted(found) == [one.name for one in objects(tmp_path / "backup")]
+    restore(tmp_path / "backup", Home(tmp_path / "again"), NOW, silent)
+
+
+def test_only_some_of_a_backup_is_read_again(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backup, "BACKUP_REREAD", 1)
+    back_up(home, tmp_path / "backup", NOW, silent)
+    read: list[str] = []
+    whole = backup.is_whole
+
+    def look(file: Path, name: str) -> bool:
+        read.append(name)
+        return whole(file, name)
+
+    monkeypatch.setattr(backup, "is_whole", look)
+    back_up(home, tmp_path / "backup", NOW, silent)
+    assert len(read) == 1
+    back_up(home, tmp_path / "backup", NOW, silent, check=True)
+    assert len(read) == 3
 
 
 def test_a_backup_within_the_node_is_refused(home: Home, tmp_path: Path) -> None:
