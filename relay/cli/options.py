@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +31,28 @@ def home_option(command: Command) -> Command:
         type=_HomeType(),
         help="The node's folder (or set RELAY_HOME).",
     )(command)
+
+
+def check_owner(path: Path, user: int) -> None:
+    """Refuse root in a node's folder that is a service's: what root writes there, the daemon could not use any more.
+
+    Raises `BadInput`, which names whom to run as.
+    """
+    try:
+        owner, name = owner_of(path)
+    except (OSError, KeyError):
+        return  # new, or of nobody that this machine knows
+    if user == 0 and owner != 0:
+        raise BadInput(
+            f"{path} belongs to {name}, and root would leave files there that {name} cannot use",
+            f"Run the same command as {name}: runuser -u {name} -- relay …",
+        )
+
+
+def owner_of(path: Path) -> tuple[int, str]:
+    """Whose a folder is. Raises `OSError` or `KeyError`."""
+    owner = path.stat().st_uid
+    return owner, pwd.getpwuid(owner).pw_name
 
 
 def json_option(command: Command) -> Command:
@@ -93,4 +117,6 @@ class _HomeType(click.ParamType[Any]):
     def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> Any:
         from relay.node.home import Home
 
-        return Home(Path(value))
+        path = Path(value)
+        check_owner(path, os.geteuid())
+        return Home(path)

@@ -143,9 +143,10 @@ def list_bundles(home: Home, with_files: bool, as_json: bool) -> None:
         share = f"{bundle.held * 100 // bundle.size}%" if bundle.size else "100%"
         if bundle.size and not bundle.held and bundle.state is State.DELIVERED:
             share = ""  # its content was freed against its receipt
+        corrects = f"  {told(f'corrects {bundle.supersedes.hex()[:SHOWN_DIGITS]}')}" if bundle.supersedes else ""
         click.echo(
             f"{bundle.id.hex()[:SHOWN_DIGITS]}  {bundle.tps:16} {bundle.form:24} {bundle.device:20} "
-            f"{paint(f'{told(bundle.state):10}', _COLOURS[bundle.state])} {share:>4}  {entry}"
+            f"{paint(f'{told(bundle.state):10}', _COLOURS[bundle.state])} {share:>4}  {entry}{corrects}"
         )
         for file in bundle.files if with_files else ():
             click.echo(f"    {file.sha256.hex()}  {file.size:>9}  {file.name}")

@@ -70,7 +70,11 @@ def password(home: Home, password: str) -> None:
 
     home.key()
     set_password(home.path, password)
-    message("Kept. Open /admin on the console; from elsewhere by ssh -L 8471:127.0.0.1:8471.")
+    port = home.config().console.rpartition(":")[2]
+    here = f"127.0.0.1:{port}"
+    message(
+        f"Kept. Open http://{here}/admin on the receiver; from elsewhere the same, after ssh -L {port}:{here} RECEIVER"
+    )
 
 
 @receiver.command(name="site")

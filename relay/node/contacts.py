@@ -17,8 +17,8 @@ from ssl import SSLContext
 
 from relay.errors import Malformed, Refused, RelayError, StoreError, Unreachable
 from relay.limits import (
+    CONTACT_SECONDS,
     HURRY_SECONDS,
-    IDLE_SECONDS,
     MAX_ADDRESSES,
     MAX_ARRIVALS,
     MAX_NEIGHBOURS,
@@ -87,6 +87,14 @@ class Neighbour:
         return self.hello is not None and not self.contact.failures
 
 
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """When a node called here last, and when that was noted last."""
+
+    at: float
+    noted: float
+
+
 class Contacts:
     """The neighbours of this node. `greeting` is what it says of itself, `clock` is monotonic."""
 
@@ -106,7 +114,7 @@ class Contacts:
         self._clock = clock
         self._watch = watch
         self._neighbours: dict[str, Neighbour] = {}
-        self._arrivals: dict[NodeId, float] = {}
+        self._arrivals: dict[NodeId, _Arrival] = {}
         self._present: Counter[NodeId] = Counter()
         """Calls under way, of visits here."""
         self._notes: set[asyncio.Task[None]] = set()
@@ -133,7 +141,8 @@ class Contacts:
             self._hurry(known)
             return
         contact = Contact(met=self._clock(), visits_first=mine < node)
-        contact.was_visited = self._arrivals.get(NodeId(bytes.fromhex(node)))
+        arrival = self._arrivals.get(NodeId(bytes.fromhex(node)))
+        contact.was_visited = arrival.at if arrival is not None else None
         self._follow(Neighbour(node, list(addresses)[:MAX_ADDRESSES], contact, remembered=remembered))
 
     def configure(self, addresses: Iterable[str]) -> None:
@@ -168,12 +177,17 @@ class Contacts:
 
     def arrived(self, identity: Identity, visiting: bool = True) -> None:
         """A node visits this one: then this one need not. A call for news is a sign of life, and no visit: two nodes
-        that only listen to each other would else never look again what the last visit left over."""
+        that only listen to each other would else never look again what the last visit left over.
+
+        Who stays is noted again and again: people are told of a boat beside them for as long as it is there.
+        """
         now = self._clock()
-        if now - self._arrivals.get(identity.node, -IDLE_SECONDS) >= IDLE_SECONDS:
+        before = self._arrivals.pop(identity.node, None)
+        noted = before.noted if before is not None else None
+        if noted is None or now - noted >= CONTACT_SECONDS / 2:
             self._keep(asyncio.create_task(self._note_arrival(identity)))
-        self._arrivals.pop(identity.node, None)
-        self._arrivals[identity.node] = now
+            noted = now
+        self._arrivals[identity.node] = _Arrival(now, noted)
         if len(self._arrivals) > MAX_ARRIVALS:
             del self._arrivals[next(iter(self._arrivals))]  # who came last is forgotten last
         for neighbour in self._neighbours.values():

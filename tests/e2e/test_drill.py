@@ -35,6 +35,8 @@ def test_everyone_is_taken_through_and_the_receiver_tells_how_it_went(tmp_path: 
         assert island.status()["election"] == "drill-e2e-2024"
         assert "DRILL" in island.relay("status").text
 
+        refused = drill_command(receiver, "walk", check=False)
+        assert refused.status == 1 and "hands in no forms" in refused.stderr
         impatient = drill_command(island, "walk", "--patience", "1", check=False)
         assert impatient.status == 1, "nobody paired a phone"
         said = drill_command(island, "walk", "--samples").text

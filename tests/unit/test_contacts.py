@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, cast
 
 import pytest
 
 from relay.errors import Unreachable
-from relay.limits import IDLE_SECONDS, SETTLED_SECONDS
+from relay.limits import CONTACT_SECONDS, IDLE_SECONDS, SETTLED_SECONDS
 from relay.node import contacts
 from relay.node.contacts import Contacts
 from relay.records.identifiers import ObjectId
-from relay.store.interface import Holding
+from relay.store.interface import Holding, PeerNote
 from relay.sync.host import Host
 from relay.sync.messages import Greeting
 from relay.sync.signal import Signal
@@ -194,3 +195,25 @@ async def test_news_of_others_is_carried_on_though_the_visit_brought_some_too(fl
         await rig.until(lambda: len(rig.other.store.members) == len(rig.ship.store.members) > 1)
     finally:
         monkey.undo()
+
+
+async def test_who_keeps_calling_stays_in_contact(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A boat that lies alongside calls all the time, and makes no new beginning by which it would be noted."""
+    now, noted = 0.0, []
+    visitors = Contacts(rig.ship.custody, cast(Any, None), rig.ship.greeting, rig.ship.claims, lambda: now)
+
+    async def note(peer: PeerNote) -> None:
+        noted.append(now)
+
+    monkeypatch.setattr(contacts, "NOTE_SECONDS", 0.0)
+    monkeypatch.setattr(rig.ship.custody.store, "note_peer", note)
+    step = IDLE_SECONDS / 3
+    while now < 3 * CONTACT_SECONDS:
+        with visitors.presence(rig.other.node.identity, visiting=False):
+            await asyncio.sleep(0)
+        await asyncio.gather(*visitors._notes)
+        now += step
+    assert max(after - before for before, after in itertools.pairwise(noted)) < CONTACT_SECONDS - step
+    assert now - noted[-1] < CONTACT_SECONDS
+    assert len(noted) < 3 * CONTACT_SECONDS / step / 2, "and not with every call"
+    await visitors.close()

@@ -34,7 +34,8 @@ NOT_SHOWN = (
 """Rooms whose errors are told to a peer or a log."""
 SAYS = (
     *("BadInput", "NotHeld", "StoreError", "DiskFull", "Unreachable", "Refused", "UsageError"),
-    *("message", "told", "told_in_parts", "Finding", "_warning", "_line", "_part", "raise_alarm", "_wrong", "working"),
+    *("message", "told", "told_in_parts", "Finding", "_warning", "_line", "_part", "raise_alarm", "_wrong", "is_not"),
+    "working",
 )
 """What puts its texts before a person. `Malformed` is left out: it describes bytes, to those who know them."""
 SPOKEN_BYTES = ("records/tally.py", "sync/custody.py")

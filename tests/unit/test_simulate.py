@@ -186,7 +186,7 @@ def _call(boat: str) -> Any:
         ('name = "harbour"', 'name = "island"', "twice"),
         ('at = "harbour"', 'at = "nowhere"', "'nowhere'"),
         ('from = "12:00"', 'from = "11:05"', "after the end of the call before"),
-        ('to = "13:00"', 'to = "12:00"', "after from"),
+        ('to = "13:00"', 'to = "12:00"', "after `from`"),
         ('to = "13:00"', 'to = "13:00", missed = 1.5', "missed"),
         ('uplink = "0.8 Mbit/s"', "", "uplink"),
         ('stations = ["1"]', "stations = [1]", "stations"),

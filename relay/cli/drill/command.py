@@ -19,6 +19,8 @@ from relay.node.home import Home
 from relay.records.identifiers import DRILL_PREFIX, is_drill
 
 _PATH = click.Path(path_type=Path)
+_SHOWN = 20
+"""Stations that a report names on a terminal of those that are missing."""
 
 
 @click.group(cls=Group)
@@ -51,10 +53,11 @@ def walk(home: Home, samples: bool, patience: int) -> None:
 
 
 async def _walk(home: Home, samples: bool, patience: int) -> None:
-    from relay.cli.drill.walk import Walk, check_drill
+    from relay.cli.drill.walk import Walk, check_drill, check_hands_in
 
     member = home.member()
     check_drill(member)
+    check_hands_in(member)
     if not home.daemon_runs():
         raise BadInput("The daemon does not run: the drill would get nowhere", "Start it: relay run (or its service).")
     async with home.custody() as custody:
@@ -95,7 +98,9 @@ def report(home: Home, as_json: bool) -> None:
         for trouble in one["troubles"]:
             click.echo(f"{'':17}{told_in_parts(trouble)}")
     if document["missing"]:
-        click.echo(f"{told('missing')}: {' '.join(document['missing'])}")
+        missing = document["missing"]
+        more = f" {told(f'… and {len(missing) - _SHOWN} more: --json has all')}" if len(missing) > _SHOWN else ""
+        click.echo(f"{told('missing')}: {' '.join(missing[:_SHOWN])}{more}")
 
 
 async def _report(home: Home) -> dict[str, Any]:

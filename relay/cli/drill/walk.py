@@ -25,6 +25,7 @@ from relay.records.tally import read_tally
 from relay.store.durable import write_durably
 from relay.store.interface import Bundle, Seen, State
 from relay.sync.custody import Custody
+from relay.trust.roles import Role
 
 _EVERY = 0.5
 """Seconds between two looks at the store."""
@@ -38,6 +39,15 @@ def check_drill(member: Member) -> None:
         raise BadInput(
             f"{member.identity.name} belongs to the election {member.identity.election}, which is no drill",
             "Practise in a folder of its own: `relay init --home` and an enrolment of the drill.",
+        )
+
+
+def check_hands_in(member: Member) -> None:
+    """Raise `BadInput` on a boat or a receiver: nothing is handed in there, and a walk would wait for ever."""
+    if member.identity.role is not Role.OPERATOR:
+        raise BadInput(
+            f"{member.identity.name} hands in no forms: the walk is for the boxes of polling stations",
+            "A boat and a receiver only have to run; `relay drill report` on the receiver tells how it went.",
         )
 
 

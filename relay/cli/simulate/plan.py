@@ -17,6 +17,7 @@ from relay.errors import BadInput
 from relay.limits import MAX_PLAN, MAX_PLAN_CALLS, MAX_PLAN_PACKAGES, MAX_PLAN_PLACES, MAX_TEXT
 
 _ADVICE = "Correct the plan (docs/reference/plan.md lists the keys) and start again."
+_WHOLE = "the plan"
 _MOMENT = re.compile(r"(?:(\d{1,2}) )?(\d{1,2}):(\d\d)(?::(\d\d))?", re.ASCII)
 _AMOUNT = re.compile(r"(\d{1,9}(?:\.\d{1,6})?) ?([A-Za-z/]+)", re.ASCII)
 _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
@@ -91,7 +92,7 @@ def parse_plan(text: bytes) -> Plan:
         document = tomllib.loads(text.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise BadInput(f"The plan is not TOML ({error})", _ADVICE) from error
-    return _plan(_Table("the plan", document))
+    return _plan(_Table(_WHOLE, document))
 
 
 class _Table:
@@ -103,7 +104,7 @@ class _Table:
         self.where = where
         self._left: dict[str, Any] = dict(values)
 
-    def wrong(self, key: str, expected: str) -> BadInput:
+    def is_not(self, key: str, expected: str) -> BadInput:
         return BadInput(f"{self.where}: {key} is not {expected}", _ADVICE)
 
     def take(self, key: str, default: object = None) -> Any:
@@ -116,13 +117,13 @@ class _Table:
     def text(self, key: str, default: str | None = None) -> str:
         value = self.take(key, default)
         if not isinstance(value, str) or not value.isprintable() or len(value) > MAX_TEXT:
-            raise self.wrong(key, f"a text of at most {MAX_TEXT} characters")
+            raise self.is_not(key, f"a text of at most {MAX_TEXT} characters")
         return value
 
     def number(self, key: str, default: float | None, low: float, high: float) -> float:
         value = self.take(key, default)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-            raise self.wrong(key, f"a number from {low:g} to {high:g}")
+            raise self.is_not(key, f"a number from {low:g} to {high:g}")
         return float(value)
 
     def moment(self, key: str, default: str | None = None) -> float:
@@ -148,22 +149,23 @@ class _Table:
         value = self.take(key, default)
         pair = value if isinstance(value, list) and len(value) == 2 else [value]
         if not all(isinstance(one, (int, float)) and not isinstance(one, bool) and 0 < one <= 1 for one in pair):
-            raise self.wrong(key, "one or two numbers above 0 and up to 1")
+            raise self.is_not(key, "one or two numbers above 0 and up to 1")
         return self._span(key, [float(one) for one in pair])
 
     def texts(self, key: str) -> tuple[str, ...]:
         values = self.take(key, [])
         if not isinstance(values, list) or not all(isinstance(one, str) and one.isprintable() for one in values):
-            raise self.wrong(key, "a list of texts")
+            raise self.is_not(key, "a list of texts")
         return tuple(one[:MAX_TEXT] for one in values)
 
     def tables(self, key: str, most: int, name: str = "name") -> list[_Table]:
         """The tables of a list; each is called by the value of its `name`."""
         values = self.take(key, [])
         if not isinstance(values, list) or len(values) > most:
-            raise self.wrong(key, f"a list of at most {most} tables")
+            raise self.is_not(key, f"a list of at most {most} tables")
+        within = "" if self.where == _WHOLE else f"{self.where}, "
         return [
-            _Table(f"{self.where}, {key} {one.get(name, number)!r:.60}" if isinstance(one, dict) else key, one)
+            _Table(f"{within}{key} {one.get(name, number)!r:.60}" if isinstance(one, dict) else key, one)
             for number, one in enumerate(values, 1)
         ]
 
@@ -175,29 +177,29 @@ class _Table:
     def _moment(self, key: str, value: object) -> float:
         match = _MOMENT.fullmatch(value) if isinstance(value, str) else None
         if match is None:
-            raise self.wrong(key, 'a time such as "17:30", or "1 06:00" for the day after')
+            raise self.is_not(key, 'a time such as "17:30", or "1 06:00" for the day after')
         days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
         if minutes > 59 or seconds > 59 or hours > 24:
-            raise self.wrong(key, "a time of the day")
+            raise self.is_not(key, "a time of the day")
         return ((days * 24 + hours) * 60 + minutes) * 60.0 + seconds
 
     def _amount(self, key: str, value: object, units: Mapping[str, float]) -> float:
         match = _AMOUNT.fullmatch(value) if isinstance(value, str) else None
         if match is None or match[2] not in units or (float(match[1]) <= 0 and units is not _SECONDS):
             example = next(unit for unit in units)
-            raise self.wrong(key, f'an amount such as "8 {example}" ({", ".join(units)})')
+            raise self.is_not(key, f'an amount such as "8 {example}" ({", ".join(units)})')
         return float(match[1]) * units[match[2]]
 
     def _span(self, key: str, ends: list[float]) -> Span:
         if ends[0] > ends[-1]:
-            raise self.wrong(key, "in order: the smaller comes first")
+            raise self.is_not(key, "a pair of which the smaller comes first")
         return Span(ends[0], ends[-1])
 
 
 def _plan(table: _Table) -> Plan:
     day = table.take("day", "")
     if day != "" and type(day) is not date:
-        raise table.wrong("day", "a date such as 2024-11-27")
+        raise table.is_not("day", "a date such as 2024-11-27")
     places = tuple(_place(one) for one in table.tables("place", MAX_PLAN_PLACES))
     calls = tuple(call for boat in table.tables("boat", MAX_PLAN_PLACES) for call in _boat(boat))
     plan = Plan(
@@ -245,9 +247,9 @@ def _boat(table: _Table) -> list[Call]:
         )
         one.end()
         if call.end <= call.start:
-            raise one.wrong("to", "after from")
+            raise one.is_not("to", "a time after `from`")
         if calls and call.start < calls[-1].end:
-            raise one.wrong("from", "after the end of the call before")
+            raise one.is_not("from", "a time after the end of the call before")
         calls.append(call)
     table.end()
     return calls

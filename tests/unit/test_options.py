@@ -1,0 +1,24 @@
+"""What commands make of the options that they share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from relay.cli import options
+from relay.cli.options import check_owner
+from relay.errors import BadInput
+
+
+def test_root_leaves_no_files_in_the_folder_of_a_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_owner(tmp_path, tmp_path.stat().st_uid)
+    check_owner(tmp_path / "new", 0)
+    monkeypatch.setattr(options, "owner_of", lambda _path: (990, "relay"))
+    with pytest.raises(BadInput, match="belongs to relay") as caught:
+        check_owner(tmp_path, 0)
+    assert "runuser -u relay -- relay" in caught.value.advice
+    check_owner(tmp_path, 990)
+    check_owner(tmp_path, 991)
+    monkeypatch.setattr(options, "owner_of", lambda _path: (0, "root"))
+    check_owner(tmp_path, 0)
