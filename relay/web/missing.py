@@ -5,37 +5,36 @@ Only where a person asks for a page: programs get the plain answer that they had
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from relay.web.pages import HEADERS, Handler, render
+from relay.web.pages import Handler, render
 
 
-def with_way_back(stylesheet: str, allowed: Mapping[str, str] = HEADERS) -> Middleware:
-    """For `web.Application(middlewares=...)` of a listener that has its start page at `/` and that style sheet."""
+def with_way_back(stylesheet: str, plain: tuple[str, ...] = ()) -> Middleware:
+    """For `web.Application(middlewares=...)` of a listener that has its start page at `/` and that style sheet.
+
+    What begins with one of `plain` is no page: it says itself what it lacks.
+    """
 
     @web.middleware
     async def led_back(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed, web.HTTPServiceUnavailable) as error:
-            if request.method != "GET" or "text/html" not in request.headers.get("Accept", ""):
+            asks_for_page = request.method == "GET" and "text/html" in request.headers.get("Accept", "")
+            if not asks_for_page or request.path.startswith(plain):
                 raise
-            return _page(request, error, stylesheet, allowed)
+            return _page(request, error, stylesheet)
 
     return led_back
 
 
-def _page(
-    request: web.Request, error: web.HTTPException, stylesheet: str, allowed: Mapping[str, str]
-) -> web.StreamResponse:
+def _page(request: web.Request, error: web.HTTPException, stylesheet: str) -> web.StreamResponse:
     soon = isinstance(error, web.HTTPServiceUnavailable)
     response = render(
         request,
         "missing.html",
-        allowed=allowed,
         status=error.status,
         stylesheet=stylesheet,
         what="not_yet" if soon else "no_page",

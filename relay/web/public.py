@@ -53,6 +53,8 @@ _PAGE = {
     "Cache-Control": FRESH,
 }
 """Headers of pages and documents: our own scripts and nothing else."""
+_NO_PAGES = ("/checkpoint", "/tile/", "/object/", "/statement/", "/receipt/")
+"""Where what is not there is told to programs, and in one line to people."""
 _WORTH_COMPRESSING = 1_000
 """Bytes."""
 
@@ -192,7 +194,7 @@ async def public_service(daemon: Daemon) -> AsyncIterator[None]:
 
 def public_application(daemon: Daemon) -> web.Application:
     """What answers the public."""
-    app = web.Application(middlewares=[with_way_back("/static/site.css"), _explained], client_max_size=1024)
+    app = web.Application(middlewares=[with_way_back("/static/site.css", _NO_PAGES), _explained], client_max_size=1024)
     app[DRILL] = is_drill(daemon.member.identity.election)
     app.add_routes(PublicSite(daemon).routes())
     return app

@@ -28,6 +28,14 @@ async def test_every_listener_leads_back_whoever_mistyped(fleet: Fleet, tmp_path
         assert "<html" not in await (await client.get("/there/is/none")).text(), "programs ask for no page"
 
 
+async def test_what_is_no_page_says_itself_what_is_missing(fleet: Fleet, tmp_path: Path) -> None:
+    app = (await applications(fleet, tmp_path))[PUBLIC]
+    async with TestClient(TestServer(app)) as client:
+        for path, said in ((f"/object/{'00' * 32}", "no such object"), ("/checkpoint.cosigned", "no such checkpoint")):
+            answer = await client.get(path, headers={"Accept": "text/html"})
+            assert answer.status == 404 and said in await answer.text()
+
+
 async def test_a_site_that_is_being_written_shows_itself_soon(fleet: Fleet, tmp_path: Path) -> None:
     app = (await applications(fleet, tmp_path))[PUBLIC]
     async with TestClient(TestServer(app)) as client:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from relay.cli import options
+from relay.cli import options, relay
 from relay.cli.options import check_owner
 from relay.errors import BadInput
 
@@ -22,3 +23,15 @@ def test_root_leaves_no_files_in_the_folder_of_a_service(tmp_path: Path, monkeyp
     check_owner(tmp_path, 991)
     monkeypatch.setattr(options, "owner_of", lambda _path: (0, "root"))
     check_owner(tmp_path, 0)
+
+
+def test_root_may_look_and_take_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stick may be mounted for root alone."""
+    monkeypatch.setattr(options, "owner_of", lambda _path: (990, "relay"))
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    for command in ("list", "export", "submit", "pair"):
+        arguments = [command, "--home", str(tmp_path), *(["x"] if command == "export" else [])]
+        if command == "submit":
+            arguments += ["--tps", "1", "--form", "F", str(__file__)]
+        said = str(CliRunner().invoke(relay, arguments).exception)
+        assert ("belongs to relay" in said) == (command in ("submit", "pair")), command
