@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.cli.drill.command import _in_words
 from relay.cli.drill.record import FORM, Step, read_record, write_record
 from relay.cli.drill.report import describe, report
 from relay.cli.drill.steps import steps_of
@@ -217,3 +218,14 @@ def test_a_diary_is_bounded_and_survives_half_a_line(tmp_path: Path, monkeypatch
     size = (tmp_path / "drill-diary.jsonl").stat().st_size
     Diary(tmp_path).note("started")
     assert (tmp_path / "drill-diary.jsonl").stat().st_size == size
+
+
+@pytest.mark.parametrize(
+    ("locale", "said"), [("C.UTF-8", "Not every number was typed. "), ("id_ID.UTF-8", "Tidak semua angka diketik. ")]
+)
+def test_a_report_says_what_flags_mean(locale: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", locale)
+    told = _in_words("F: the numbers do not add up (incomplete, voters-is-not-ballots-used)")
+    assert said in told and "-is-not-" not in told
+    assert _in_words("F: the numbers do not add up (of-a-later-version)").endswith("(of-a-later-version)")
+    assert "(" not in _in_words("F: not sent")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import click
 from relay.cli.authority import DEFAULT_FORMS, make_election
 from relay.cli.drill.record import FORM
 from relay.cli.help import Group
-from relay.cli.language import told, told_in_parts
+from relay.cli.language import told, told_in_parts, wanted_language
 from relay.cli.options import home_option, json_option, message, print_json
 from relay.cli.terminal import paint
 from relay.errors import BadInput
@@ -96,11 +97,23 @@ def report(home: Home, as_json: bool) -> None:
             if did:
                 click.echo(f"{'':17}{told(person['who'] or 'without a phone')}: {did}")
         for trouble in one["troubles"]:
-            click.echo(f"{'':17}{told_in_parts(trouble)}")
+            click.echo(f"{'':17}{_in_words(trouble)}")
     if document["missing"]:
         missing = document["missing"]
         more = f" {told(f'… and {len(missing) - _SHOWN} more: --json has all')}" if len(missing) > _SHOWN else ""
         click.echo(f"{told('missing')}: {' '.join(missing[:_SHOWN])}{more}")
+
+
+def _in_words(trouble: str) -> str:
+    """What went wrong, with what flags mean as operators read it, where the record names them."""
+    from relay.web.pages import texts
+
+    meanings = texts("operator/texts.json")[wanted_language(os.environ)]
+    what, bracket, flags = told_in_parts(trouble).partition(" (")
+    found = [meanings.get(f"flag_{flag}") for flag in flags.removesuffix(")").split(", ")]
+    if not bracket or None in found:
+        return told_in_parts(trouble)
+    return f"{what}: {' '.join(filter(None, found))}"
 
 
 async def _report(home: Home) -> dict[str, Any]:
