@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pytest
 from relay.errors import StoreError
 from relay.receiver import service
 from relay.records.identifiers import RecordId, StatementId
-from relay.store.cluster import watch
+from relay.store.cluster import records, watch
 from relay.store.cluster.bucket import Bucket
 from relay.store.cluster.store import ClusterStore
 from relay.store.interface import LogBatch, LogState, State
@@ -175,6 +176,77 @@ async def test_promise_6_any_order_at_any_receiver(opened: Open, cast: Company, 
         path = await stores[2].object_path(object_of(content))
         assert path is not None
         assert path.read_bytes() == content
+
+
+# -- a receipt and its statement, at once
+
+
+@dataclass
+class _Meeting:
+    """Where in the transaction of the one the other one comes: after this step of `relay.store.cluster.records`."""
+
+    statement_first: bool
+    step: str
+
+    @contextmanager
+    def at(self, come: Callable[[], Awaitable[None]]) -> Iterator[None]:
+        """Within it, `come` is called there."""
+        step = getattr(records, self.step)
+
+        async def stepped(*arguments: object) -> object:
+            done = await step(*arguments)
+            await come()
+            return done
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(records, self.step, stepped)
+            yield
+
+
+@pytest.fixture(
+    params=[
+        _Meeting(True, "_held"),
+        _Meeting(True, "_insert"),
+        _Meeting(True, "_add_statements"),
+        _Meeting(False, "_insert"),
+        _Meeting(False, "add_receipts"),
+    ],
+    ids=lambda one: f"{'statement' if one.statement_first else 'receipt'}-{one.step.strip('_')}",
+)
+def meeting(request: pytest.FixtureRequest) -> _Meeting:
+    """Each of the instants at which they may meet."""
+    return request.param  # type: ignore[no-any-return]
+
+
+async def test_a_receipt_and_its_statement_that_come_at_once_find_each_other(
+    opened: Open, cast: Company, meeting: _Meeting
+) -> None:
+    """Whichever is first, and wherever in its transaction it is when the other one comes."""
+    first, second, looking = await opened(), await opened(), await opened()
+    statement = cast.statement()
+    pair = [statement, cast.receipt(statement, 7)]
+    sooner, later = pair if meeting.statement_first else reversed(pair)
+    others: list[asyncio.Task[object]] = []
+
+    async def come() -> None:
+        """The other one comes, as far as it is let."""
+        if not others:
+            others.append(asyncio.create_task(second.add([later])))
+            while not others[0].done() and not await kept_waiting(looking):
+                pass
+
+    with meeting.at(come):
+        await first.add([sooner])
+    await others[0]
+    bundle = await looking.bundle(StatementId(statement.id))
+    assert bundle is not None
+    assert (bundle.entry, bundle.state) == (7, State.DELIVERED)
+
+
+async def kept_waiting(store: ClusterStore) -> bool:
+    """Whether anybody waits for a lock."""
+    sql = "SELECT 1 FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted "
+    return bool(await store._database.rows(sql + "AND a.datname = current_database()"))
 
 
 # -- who leads

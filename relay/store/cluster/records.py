@@ -22,6 +22,8 @@ from relay.trust.admission import Admitted
 
 _MAX_RANK = (1 << 63) - 1
 """PostgreSQL's largest integer; no tree grows so far that it matters."""
+_APART = 0x524C4159_0003
+"""Of the advisory lock that keeps receipts and statements apart while they are added."""
 
 
 @dataclass(slots=True)
@@ -35,6 +37,7 @@ class Added:
 
 async def add(db: Any, items: Sequence[Admitted], own: NodeId | None, quota: Quota, now: int) -> Added:
     """Keep admitted records."""
+    await _stand_apart(db, items)
     added = Added([Outcome.KNOWN] * len(items))
     known, entries = await _held(db, [one.body for one in items if isinstance(one.body, Statement)])
     over = await _over_quota(db, items, known, own, quota)
@@ -136,6 +139,20 @@ _COMPLETE = """
 """
 """In the order in which they were given. That every byte is there is not enough: promise 3 counts objects that are
 whole."""
+
+
+async def _stand_apart(db: Any, items: Sequence[Admitted]) -> None:
+    """Wait until whoever adds what these depend on has committed, and keep the others waiting until this is.
+
+    A statement takes its entry from a receipt that is held, a receipt gives it to a statement that is held: of two
+    transactions that do so at once, neither would see the other. Statements go side by side: of receipts few come this
+    way, and those of the log itself, whose statements are held long since, not at all (`insert_receipts`).
+    """
+    kinds = {item.kind for item in items}
+    if Kind.RECEIPT in kinds:
+        await db.execute("SELECT pg_advisory_xact_lock($1)", _APART)
+    elif Kind.STATEMENT in kinds:
+        await db.execute("SELECT pg_advisory_xact_lock_shared($1)", _APART)
 
 
 async def _held(db: Any, statements: Sequence[Statement]) -> tuple[set[bytes], dict[StatementId, int]]:
