@@ -352,4 +352,4 @@ _HANDLERS: dict[str, Handler] = {
 }
 
 _LARGE = frozenset({routes.HELLO, routes.RECONCILE, routes.GET_RECORDS, routes.PUT_RECORDS})
-"""Calls that may take some memory or time; a visit makes one of them at a time."""
+"""Calls that may take some memory or time; a visit makes two of them at a time: it gives records, and takes some."""

@@ -9,23 +9,24 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from relay.errors import StoreError
 from relay.receiver import service
-from relay.records.identifiers import RecordId, StatementId
+from relay.records.identifiers import Kind, RecordId, StatementId
 from relay.store.cluster import records, watch
 from relay.store.cluster.bucket import Bucket
+from relay.store.cluster.database import connected
 from relay.store.cluster.store import ClusterStore
-from relay.store.interface import LogBatch, LogState, State
+from relay.store.interface import LogBatch, LogState, Seen, State
 from relay.store.layouts import span
 from relay.trust.admission import Admitted
 from tests.cluster.swift import Swift
-from tests.factory import Node, make_node, object_of
+from tests.factory import Node, make_node, make_revocations, object_of
 from tests.store_conformance import CHUNK, Cast, stage_all
 
 ROUNDS = 3
@@ -247,6 +248,47 @@ async def kept_waiting(store: ClusterStore) -> bool:
     """Whether anybody waits for a lock."""
     sql = "SELECT 1 FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted "
     return bool(await store._database.rows(sql + "AND a.datname = current_database()"))
+
+
+# -- what is taken back
+
+
+async def test_what_is_taken_back_is_told_and_nothing_else_is(opened: Open, cast: Company, database: str) -> None:
+    store, other = await opened(), await opened()
+    statement = cast.statement()
+    receipt = cast.receipt(statement)
+    head = replace(make_revocations(cast.election, 1), kind=Kind.CHECKPOINT, slot="the log of another receiver")
+    await store.add([statement, receipt, head])
+    async with listening(database) as told:
+        await store.take_back([receipt.id, statement.id, RecordId(bytes(32))])
+        assert await told() == []
+        assert await store.receipted([StatementId(statement.id)]), "the log's own receipts stay"
+        assert list(store.members) == [(Kind.CHECKPOINT, head.id)]
+        await store.take_back([receipt.id, head.id])
+        assert await told() == [Seen.HEADS]
+        assert not list(store.members)
+        await other.refresh()
+        assert not list(other.members)
+        await store.take_back([head.id])
+        assert await told() == [], "it is gone already"
+
+
+@asynccontextmanager
+async def listening(database: str) -> AsyncIterator[Callable[[], Awaitable[list[Seen]]]]:
+    """Within it, what receivers tell each other; each call says what was told since the last one."""
+    heard: asyncio.Queue[str] = asyncio.Queue()
+
+    async def told() -> list[Seen]:
+        await connection.execute("SELECT pg_notify('relay', 'enough')")  # heard after whatever was committed before
+        words: list[str] = []
+        async with asyncio.timeout(10):
+            while (word := (await heard.get()).partition(" ")[0]) != "enough":
+                words.append(word)
+        return [Seen(word) for word in words]
+
+    async with connected(database) as connection:
+        await connection.add_listener("relay", lambda *said: heard.put_nowait(said[3]))
+        yield told
 
 
 # -- who leads

@@ -199,14 +199,16 @@ class ClusterStore:
     async def take_back(self, records: Sequence[RecordId]) -> None:
         """See `Store`. Receipts are this log's own here: of checkpoints alone there are others'."""
 
-        async def work(db: Any) -> None:
-            await db.execute(
-                "DELETE FROM records WHERE id = ANY($1::bytea[]) AND kind = $2", list(records), int(Kind.CHECKPOINT)
-            )
-            await self._watch.tell(db, Seen.HEADS)
+        sql = "DELETE FROM records WHERE id = ANY($1::bytea[]) AND kind = $2 RETURNING 1"
 
-        await self._database.commit(work)
-        await self._load_members()
+        async def work(db: Any) -> bool:
+            gone = await db.fetch(sql, list(records), int(Kind.CHECKPOINT))
+            if gone:
+                await self._watch.tell(db, Seen.HEADS)
+            return bool(gone)
+
+        if await self._database.commit(work):
+            await self._load_members()
 
     # -- bundles
 
