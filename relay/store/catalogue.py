@@ -43,6 +43,12 @@ class Rules:
     quota_statements: int
     keeps_all: bool
 
+    @property
+    def left_out(self) -> Kind | None:
+        """The kind of record that no set of members has here: nobody reconciles statements with a store that keeps
+        everything."""
+        return Kind.STATEMENT if self.keeps_all else None
+
 
 def add(db: sqlite3.Connection, item: Admitted, rules: Rules, now: int) -> tuple[Outcome, list[Change]]:
     """Keep one admitted record within a transaction."""
@@ -58,15 +64,10 @@ def add(db: sqlite3.Connection, item: Admitted, rules: Rules, now: int) -> tuple
 
 
 def journal(db: sqlite3.Connection, changes: Iterable[Change], rules: Rules) -> int:
-    """Note changes of the reconciliation set, for this process and others; the serial number of the newest one. The set
-    of a store that keeps everything has no statements: nobody reconciles them with it."""
+    """Note changes of the reconciliation set, for this process and others; the serial number of the newest one."""
     db.executemany(
         "INSERT OR REPLACE INTO journal (kind, id, present) VALUES (?, ?, ?)",
-        [
-            (kind, record, int(present))
-            for kind, record, present in changes
-            if kind != Kind.STATEMENT or not rules.keeps_all
-        ],
+        [(kind, record, int(present)) for kind, record, present in changes if kind != rules.left_out],
     )
     newest = _one(db, "SELECT coalesce(max(serial), 0) FROM journal")
     return int(newest[0]) if newest else 0

@@ -19,7 +19,7 @@ def append(db: sqlite3.Connection, batch: LogBatch, rules: Rules, now: int) -> i
         outcome, changed = add(db, receipt, rules, logged_at)
         if outcome is not Outcome.NEW:
             raise StoreError("A statement has its receipt already", "Run one sequencer on a store.")
-        if not rules.keeps_all:  # a receiver is asked for receipts, and not reconciled with
+        if not rules.keeps_all:  # a receiver is asked for the receipts of its log: they are not reconciled
             changes += changed
     state = batch.state
     db.execute("INSERT OR REPLACE INTO log_state VALUES (1, ?, ?, ?)", (state.size, state.frontier, state.checkpoint))

@@ -17,12 +17,12 @@ _HEARD = {int(Kind.NOTICE): Seen.RULES, int(Kind.CHECKPOINT): Seen.HEADS}
 
 
 class Membership:
-    """`members` are the records that may be reconciled; of a store that `keeps_all`, none that is a statement."""
+    """`members` are the records that may be reconciled: none of the kind that is `left_out`."""
 
-    def __init__(self, database: Database, *, keeps_all: bool) -> None:
+    def __init__(self, database: Database, left_out: Kind | None) -> None:
         self.members = RecordSet()
         self._database = database
-        self._left_out = Kind.STATEMENT if keeps_all else None  # an older version noted them
+        self._left_out = left_out  # an older version noted them
         self._serial = 0
         self._heard = Seen.NEWS
         """What others committed since `heard` was asked."""

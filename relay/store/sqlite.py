@@ -66,7 +66,7 @@ class SqliteStore:
         self._reading = reading
         self._upkeep = Upkeep(database, content)
         self._transfers = Transfers(database, content, keeps_all=rules.keeps_all)
-        self._membership = Membership(database, keeps_all=rules.keeps_all)
+        self._membership = Membership(database, rules.left_out)
         self._foreign_changes = -1
 
     @staticmethod
