@@ -13,7 +13,7 @@ from relay.errors import Unreachable
 from relay.limits import CONTACT_SECONDS, IDLE_SECONDS, SETTLED_SECONDS
 from relay.node import contacts
 from relay.node.contacts import Contacts
-from relay.records.identifiers import ObjectId
+from relay.records.identifiers import Kind, ObjectId
 from relay.store.interface import Holding, PeerNote
 from relay.sync.host import Host
 from relay.sync.messages import Greeting
@@ -42,6 +42,7 @@ class Way(Link):
         return await super().holdings(objects)
 
     async def news(self, heard: int, wait: float) -> int:
+        self._rig.listening = True
         return await Signal().wait(heard, None)  # never any
 
     async def close(self) -> None:
@@ -55,6 +56,7 @@ class Rig:
         self.ship, self.other = ship, other
         self.called: list[str] = []
         self.asked = 0
+        self.listening = False
         self.on_hello: Callable[[str], Any] = self._nothing
         self.on_holdings: Callable[[], Any] = self._nothing
         self.contacts = Contacts(
@@ -195,6 +197,15 @@ async def test_news_of_others_is_carried_on_though_the_visit_brought_some_too(fl
         await rig.until(lambda: len(rig.other.store.members) == len(rig.ship.store.members) > 1)
     finally:
         monkey.undo()
+
+
+async def test_what_comes_here_is_carried_on_and_does_not_wait_for_the_next_visit(fleet: Fleet, rig: Rig) -> None:
+    island = await fleet.launch("pulau-long")
+    statement = await island.submit()
+    rig.contacts.seen(rig.key, [HERE])
+    await rig.until(lambda: rig.listening)  # asleep until the next visit is due, long after this test
+    await rig.ship.custody.take([(kind, raw) for kind, _, raw in await island.store.read([statement], 1 << 20)])
+    await rig.until(lambda: (Kind.STATEMENT, statement) in rig.other.store.members)
 
 
 async def test_who_keeps_calling_stays_in_contact(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
