@@ -53,6 +53,23 @@ async def test_those_who_come_together_share_a_commit(database: Database, tmp_pa
     assert await kept(database) == ["0", "1", "2", "3", "4"]
 
 
+@pytest.mark.parametrize("failing", ["a", "ab", "ac", "abc"])
+async def test_the_first_that_fails_takes_nobody_with_it(database: Database, failing: str) -> None:
+    """It has no savepoint of its own: its transaction is begun anew, and is that of all the others."""
+    commits: list[str] = []
+    works = {key: Note(key, ValueError(key) if key in failing else None) for key in "abc"}
+    async with database.transaction() as db:
+        await db.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
+    results = await asyncio.gather(*(database.write(work) for work in works.values()), return_exceptions=True)
+    assert [isinstance(result, ValueError) for result in results] == [key in failing for key in works]
+    written = [key for key in works if key not in failing]
+    assert [result for result in results if isinstance(result, str)] == written
+    for key, work in works.items():
+        assert work.saw == [one for one in written if one < key]
+    assert await kept(database) == written
+    assert len(commits) == 2, "the one above, and one for the three"
+
+
 @pytest.mark.parametrize("wrong", [StoreError("No", "Never."), ValueError("a fault"), sqlite3.IntegrityError("twice")])
 async def test_one_that_fails_leaves_nothing_and_harms_nobody(database: Database, wrong: Exception) -> None:
     works = [Note("a"), Note("b", wrong), Note("c")]
