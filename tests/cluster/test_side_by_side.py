@@ -22,7 +22,7 @@ from relay.store.cluster import records, watch
 from relay.store.cluster.bucket import Bucket
 from relay.store.cluster.database import connected
 from relay.store.cluster.store import ClusterStore
-from relay.store.interface import LogBatch, LogState, Seen, State
+from relay.store.interface import LogBatch, LogState, Outcome, Seen, State
 from relay.store.layouts import span
 from relay.trust.admission import Admitted
 from tests.cluster.swift import Swift
@@ -242,6 +242,22 @@ async def test_a_receipt_and_its_statement_that_come_at_once_find_each_other(
     bundle = await looking.bundle(StatementId(statement.id))
     assert bundle is not None
     assert (bundle.entry, bundle.state) == (7, State.DELIVERED)
+
+
+async def test_a_receipt_that_is_held_keeps_nobody_waiting_and_waits_for_nobody(opened: Open, cast: Company) -> None:
+    first, second = await opened(), await opened()
+    receipt = cast.receipt(cast.statement(), 7)
+    await second.add([receipt])
+
+    async def come() -> None:
+        if not came:
+            came.append(True)
+            assert await second.add([receipt]) == [Outcome.KNOWN]
+
+    came: list[bool] = []
+    with _Meeting(True, "_add_statements").at(come):
+        assert await first.add([cast.statement()]) == [Outcome.NEW]
+    assert came
 
 
 async def kept_waiting(store: ClusterStore) -> bool:

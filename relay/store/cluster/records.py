@@ -146,12 +146,14 @@ async def _stand_apart(db: Any, items: Sequence[Admitted]) -> None:
 
     A statement takes its entry from a receipt that is held, a receipt gives it to a statement that is held: of two
     transactions that do so at once, neither would see the other. Statements go side by side: of receipts few come this
-    way, and those of the log itself, whose statements are held long since, not at all (`insert_receipts`).
+    way, and those of the log itself, whose statements are held long since, not at all (`insert_receipts`). One that is
+    held changes nothing, and keeps nobody waiting: anybody can bring it again and again.
     """
-    kinds = {item.kind for item in items}
-    if Kind.RECEIPT in kinds:
+    receipts = list({item.id for item in items if item.kind is Kind.RECEIPT})
+    held = "SELECT count(*) FROM records WHERE id = ANY($1::bytea[])"
+    if receipts and await db.fetchval(held, receipts) < len(receipts):
         await db.execute("SELECT pg_advisory_xact_lock($1)", _APART)
-    elif Kind.STATEMENT in kinds:
+    elif any(item.kind is Kind.STATEMENT for item in items):
         await db.execute("SELECT pg_advisory_xact_lock_shared($1)", _APART)
 
 
