@@ -297,8 +297,9 @@ IDLE_CONNECTION_SECONDS = 45.0
 """A connection without a call for so long is closed; visitors give theirs up after 30 s."""
 LINGERING_SECONDS = 0.5
 """How long a visitor who was answered before the end of its call may go on talking, so that it hears the answer."""
-MAX_LARGE_CALLS_PER_PEER = 3
-"""Calls of one visitor that may take some memory or time, at once; a visit makes two."""
+MAX_LARGE_CALLS_PER_PEER = 4
+"""Calls of one visitor that may take some memory or time, at once; a visit makes two, and a contact that broke may have
+left as many, which end when the link is found dead."""
 MAX_BODIES = 16 * MIB
 """Bytes of bodies and answers that calls hold, of all visitors together; of more, the call begun first is ended."""
 MAX_BODIES_AT_RECEIVER = 128 * MIB
