@@ -123,6 +123,8 @@ LOW_SUPPLY = 64
 """Chunks that are left of a page of what is to be moved when the next one is listed."""
 COMMIT_SECONDS = 0.3
 """How often chunks are committed while more come."""
+WHOLE_SECONDS = 0.1
+"""The same where an object has all its chunks: a package counts when it is whole."""
 CONTENT_SECONDS = 20.0
 """A visit exchanges content for so long, then ends: the next one, at once, begins with records again."""
 

@@ -1,4 +1,5 @@
-"""Chunks on their way in: checked and staged as they arrive, committed a few times a second while more come.
+"""Chunks on their way in: checked and staged as they arrive, committed a few times a second while more come, and when
+they make an object whole.
 
 Both sides of a visit take chunks in by this: the visitor what it fetches, the visited node what is brought to it.
 Guards promises 2 and 3: the store takes what it wants, and what has the hash that a statement says; and promise 5:
@@ -12,7 +13,7 @@ import logging
 from collections.abc import Callable
 
 from relay.errors import Malformed
-from relay.limits import COMMIT_SECONDS, MAX_WRONG_CHUNKS
+from relay.limits import COMMIT_SECONDS, MAX_WRONG_CHUNKS, WHOLE_SECONDS
 from relay.records.identifiers import ObjectId
 from relay.sync.claims import Claims, Way
 from relay.sync.custody import Custody
@@ -34,6 +35,8 @@ class Arrival:
         self._staged = 0
         """The number of the commit that takes the first chunk that came since the last one of ours; 0 if none did."""
         self._begun = clock()
+        self._whole = False
+        """Whether an object has all its chunks since the last commit."""
         self._commit: asyncio.Task[None] | None = None
 
     async def take(self, object_id: ObjectId, index: int, data: bytes) -> None:
@@ -53,6 +56,7 @@ class Arrival:
             self._staged = self._staged or taken
             self._custody.content += 1
             self._claims.claim(object_id, self._who, self._clock())
+            self._whole |= not await self._custody.store.missing(object_id)
             self._keep_up()
 
     async def finish(self) -> None:
@@ -71,7 +75,7 @@ class Arrival:
     def _keep_up(self) -> None:
         """Commit beside the transfer: the link does not wait for the disk."""
         now = self._clock()
-        if now - self._begun < COMMIT_SECONDS or self.committing:
+        if now - self._begun < (WHOLE_SECONDS if self._whole else COMMIT_SECONDS) or self.committing:
             return
         if self._commit is not None:
             self._commit.result()
@@ -79,7 +83,7 @@ class Arrival:
         self._commit = asyncio.create_task(self._commit_staged())
 
     async def _commit_staged(self) -> None:
-        since, self._staged = self._staged, 0
+        since, self._staged, self._whole = self._staged, 0, False
         if await self._custody.store.commit_chunks(since):
             self.rung += 1
             self._custody.news.ring()

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from relay.errors import StoreError
-from relay.limits import COMMIT_SECONDS
+from relay.limits import COMMIT_SECONDS, WHOLE_SECONDS
 from relay.sync.arrival import Arrival
 from relay.sync.claims import Way
 from tests.factory import make_file, make_statement, object_of
@@ -35,6 +35,19 @@ async def test_chunks_become_durable_while_more_come(fleet: Fleet) -> None:
     await arrival.finish()
     assert await boat.chunks_held(content) == {0, 1, 2}
     assert (arrival.taken, arrival.rung) == (3, 0)
+
+
+async def test_an_object_that_has_all_its_chunks_is_committed_before_others_come(fleet: Fleet) -> None:
+    """A boat that leaves in the middle of the next package has this one."""
+    boat, content, arrival = await taking(fleet, 3)
+    for index in range(3):
+        assert not arrival.committing
+        fleet.clock.now += WHOLE_SECONDS if index == 2 else 0
+        await arrival.take(object_of(content), index, content[index * CHUNK :][:CHUNK])
+    while arrival.committing:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    assert await boat.read(content) == content
+    assert arrival.rung == 1
 
 
 async def test_news_rings_once_for_what_became_whole(fleet: Fleet) -> None:
