@@ -10,9 +10,10 @@ device's claims (promise 9).
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import Callable
 
-from relay.errors import Malformed, NotYet, Refused
+from relay.errors import REVOKED, Malformed, NotYet, Refused
 from relay.limits import PROOFS_PER_VISIT
 from relay.log.checkpoint import cosign
 from relay.log.merkle import verify_consistency
@@ -26,6 +27,8 @@ from relay.sync.peer import Peer
 from relay.trust.heads import Head, head_of_checkpoint
 from relay.trust.roles import Role
 from relay.trust.witness import SignedCheckpoint, public_bytes, witness_key
+
+logger = logging.getLogger(__name__)
 
 
 class Witness:
@@ -74,8 +77,11 @@ async def _is_proved(custody: Custody, peer: Peer, head: Head, newest: Head) -> 
     old, new = sorted((head.tree, newest.tree), key=lambda tree: tree.size)
     try:
         path = await peer.consistency(old.size, new.size)
-    except Refused:
-        return False  # it does not deal with us (this node may have been revoked): no proof, and nothing against it
+    except Refused as error:
+        # No proof, and nothing that anybody could be shown against it. Where this node was revoked that is how it is.
+        if error.reason != REVOKED:
+            logger.warning("%s refuses to prove that its log only grew: tell the election office", newest.tree.origin)
+        return False
     except NotYet:
         return False  # it has to publish first what it signed: the head waits, and no visit is lost over it
     except Malformed as error:

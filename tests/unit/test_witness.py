@@ -17,6 +17,7 @@ from relay.net.server import problem
 from relay.node.witness import Witness
 from relay.receiver.service import ReceiverLog
 from relay.records.identifiers import Kind
+from relay.sync.host import Host
 from relay.trust.witness import log_key, public_bytes, witness_key
 from tests.factory import ELECTION
 from tests.fleet import Fleet, Link, Ship
@@ -109,21 +110,29 @@ async def test_a_log_that_was_rewritten_raises_an_alarm_and_is_not_cosigned(flee
 
 
 class Refuser(Link):
-    """A receiver that heard of this node's revocation in the middle of a visit."""
+    """A receiver that refuses to prove its log: since it heard of this node's revocation, or for another reason."""
+
+    def __init__(self, host: Host, reason: str) -> None:
+        super().__init__(host)
+        self._reason = reason
 
     async def consistency(self, old_size: int, new_size: int) -> list[bytes]:
         """No more."""
-        raise Refused("revoked", "The certificate of km-bahari is revoked (lost)")
+        raise Refused(self._reason, "The certificate of km-bahari is revoked (lost)")
 
 
-async def test_who_is_refused_a_proof_cries_no_alarm(fleet: Fleet) -> None:
+@pytest.mark.parametrize(("reason", "told"), [("revoked", False), ("busy", True)])
+async def test_who_is_refused_a_proof_cries_no_alarm_and_says_so_unless_it_was_revoked(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture, reason: str, told: bool
+) -> None:
     """A simulated election found it: a node that was revoked cried out that the receiver's log was forged."""
     receiver = await fleet.receiver()
     boat = await fleet.carrier("km-bahari")
     await grow(fleet, receiver, 1)
     assert await watch(boat, receiver) is None
     await grow(fleet, receiver, 1)
-    assert await watch(boat, Refuser(receiver.host(boat))) is None
+    assert await watch(boat, Refuser(receiver.host(boat), reason)) is None
+    assert ("refuses to prove" in caplog.text) == told
 
 
 class Laggard(Link):
