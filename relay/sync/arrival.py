@@ -31,6 +31,8 @@ class Arrival:
         self._claims = claims
         self._who = who
         self._clock = clock
+        self.wrong: set[ObjectId] = set()
+        """Objects of which a chunk was wrong: this way has other chunks of them than this node was told of."""
         self._wrong = 0
         self._staged = 0
         """The number of the commit that takes the first chunk that came since the last one of ours; 0 if none did."""
@@ -47,6 +49,7 @@ class Arrival:
             taken = await self._custody.store.stage_chunk(object_id, index, data)
         except Malformed as error:
             self._wrong += 1
+            self.wrong.add(object_id)
             logger.info("a chunk of %s was not taken: %s", object_id.hex(), error.what)
             if self._wrong > MAX_WRONG_CHUNKS:
                 raise

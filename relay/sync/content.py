@@ -220,7 +220,10 @@ class Exchange:
         return chunk
 
     async def _is_wanted(self, chunk: Chunk) -> bool:
-        """Whether another visit brought it meanwhile, or is bringing it."""
+        """Whether it still has to come: no other visit brought it meanwhile, or is bringing it. Where the peer holds a
+        liar's chunks of an object, the rest of them is left, and the visit goes on."""
+        if chunk.object in self._arrival.wrong:
+            return False
         if self._claims.comes_otherwise(chunk.object, self._who, self._clock()):
             self._report.left = True
             return False

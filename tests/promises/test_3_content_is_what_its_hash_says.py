@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +11,14 @@ import pytest
 
 from relay.errors import Malformed
 from relay.limits import MAX_CHUNKS_PER_PACKAGE
-from relay.records.identifiers import sha256
+from relay.records.identifiers import ObjectId, sha256
 from relay.records.statement import FileEntry
 from relay.store.interface import State
 from relay.sync import arrival
+from relay.sync.host import Host
+from relay.sync.peer import Frame, Span
 from tests.factory import make_file, make_statement, object_of
-from tests.fleet import CHUNK, Fleet, each
+from tests.fleet import CHUNK, Fleet, Link, each
 from tests.promises.adversaries import Forger, Stretcher
 
 
@@ -33,11 +37,41 @@ async def test_a_chunk_with_other_content_is_not_kept(fleet: Fleet, adversary: t
 async def test_many_chunks_with_other_content_end_the_visit(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrival, "MAX_WRONG_CHUNKS", 2)
     island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
-    content = fleet.content(4 * CHUNK)
-    await island.submit(content)
+    contents = [fleet.content(4 * CHUNK) for _ in range(4)]
+    for place, content in enumerate(contents):
+        await island.submit(content, form=f"form-{place}")
     with pytest.raises(Malformed):
         await boat.visit(Forger(island.host(boat)))
-    assert await boat.chunks_held(content) == set()
+    assert [await boat.chunks_held(content) for content in contents] == [set()] * 4
+
+
+class Mixed(Link):
+    """Holds somebody's false chunks of many objects, and the true ones of others."""
+
+    def __init__(self, host: Host, false: set[ObjectId]) -> None:
+        super().__init__(host)
+        self._false = false
+
+    async def get_chunks(self, spans: AsyncIterator[Span]) -> AsyncIterator[Frame]:
+        """Chunks of the right length."""
+        async for object_id, index, data in super().get_chunks(spans):
+            yield object_id, index, bytes(len(data)) if object_id in self._false else data
+
+
+async def test_false_chunks_that_an_honest_peer_holds_cost_no_visit(fleet: Fleet) -> None:
+    """Some are on their way when the first is judged; the rest of that object is not asked for."""
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    size = 40
+    false = [fleet.content(size * CHUNK) for _ in range(8)]
+    for place, content in enumerate(false):
+        await island.submit(content, form=f"form-{place}")
+    true = fleet.content(2 * size * CHUNK)
+    statement = await island.submit(true, form="form-8")
+    peer = Mixed(island.host(boat), {object_of(content) for content in false})
+    await boat.visit(peer)
+    assert await boat.state(statement) is State.WAITING
+    crossed = Counter(object_id for _, object_id, _ in peer.crossed)
+    assert max(crossed[object_of(content)] for content in false) < size // 2
 
 
 @pytest.mark.parametrize(
