@@ -236,6 +236,9 @@ TRANSACTION_IDLE_SECONDS = 5.0
 """A receiver that is silent in the middle of a transaction for so long has lost it."""
 LOCK_SECONDS = 8.0
 """How long a transaction waits for another one's lock: longer than one that hangs may hold it."""
+LOG_LOCK_SECONDS = 1.0
+"""How long who begins to sequence waits for the state of the log. Whoever sequenced before was silent for longer than a
+transaction may be: what still has the lock hangs."""
 DATABASE_CONNECTIONS = 8
 """Of one receiver to PostgreSQL, besides the one on which it watches."""
 BUCKET_SECONDS = 20.0
@@ -299,9 +302,8 @@ IDLE_CONNECTION_SECONDS = 45.0
 """A connection without a call for so long is closed; visitors give theirs up after 30 s."""
 LINGERING_SECONDS = 0.5
 """How long a visitor who was answered before the end of its call may go on talking, so that it hears the answer."""
-MAX_LARGE_CALLS_PER_PEER = 4
-"""Calls of one visitor that may take some memory or time, at once; a visit makes two, and a contact that broke may have
-left as many, which end when the link is found dead."""
+MAX_LARGE_CALLS_PER_PEER = 3
+"""Calls of one visitor that may take some memory or time, at once; a visit makes two."""
 MAX_BODIES = 16 * MIB
 """Bytes of bodies and answers that calls hold, of all visitors together; of more, the call begun first is ended."""
 MAX_BODIES_AT_RECEIVER = 128 * MIB

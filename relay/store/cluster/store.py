@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from relay.errors import Malformed, StoreError
-from relay.limits import COUNTED_AT_ONCE, COUNTS_SECONDS, MAX_CACHED_OBJECTS, MAX_FILE, MAX_PEERS
+from relay.limits import (
+    COUNTED_AT_ONCE,
+    COUNTS_SECONDS,
+    LOCK_SECONDS,
+    LOG_LOCK_SECONDS,
+    MAX_CACHED_OBJECTS,
+    MAX_FILE,
+    MAX_PEERS,
+)
 from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, receipt_id, sha256
 from relay.records.receipt import Receipt
 from relay.store import listing
@@ -38,6 +46,8 @@ from relay.store.quota import QUOTA_AT_RECEIVER, Quota
 from relay.store.recordset import RecordSet
 from relay.trust.admission import Admitted
 
+_WAIT_FOR_LOCKS = "SELECT set_config('lock_timeout', $1, true)"
+"""How long this transaction waits for a lock from now on."""
 _KEPT = "A receiver keeps everything: nothing is freed from a cluster's store"
 
 
@@ -364,7 +374,9 @@ class ClusterStore:
         receipts = [one.body for one in batch.receipts if isinstance(one.body, Receipt)]
 
         async def work(db: Any) -> None:
+            await db.execute(_WAIT_FOR_LOCKS, f"{LOG_LOCK_SECONDS}s")
             entries = batch.check(await db.fetchval("SELECT size FROM log_state FOR UPDATE"))
+            await db.execute(_WAIT_FOR_LOCKS, f"{LOCK_SECONDS}s")
             if not await records.insert_receipts(db, batch.receipts):
                 raise StoreError("A statement has its receipt already", "Run one sequencer on a store.")
             await db.execute(
