@@ -228,10 +228,7 @@ class Ledger:
                 yield f"[2] {len(theirs)} packages, {sum(theirs)} bytes of {_short(node)} are over its quota"
 
     def _spared(self, ship: Ship) -> Iterator[str]:
-        """Who knows of a revocation passes nothing on by its signer, whatever else it still knows; but for the moments
-        before what a full disk kept it from noting is tried again."""
-        if vars(ship.custody)["_rules_anew"]:
-            return
+        """Who knows of a revocation passes nothing on by its signer, whatever else it still knows."""
         catalogue = ship.disk.catalogue
         notices = [_notice(one.raw).body for one in catalogue.records.values() if one.kind is Kind.NOTICE]
         revoked = {row.node for body in notices if isinstance(body, Revocations) for row in body.revoked}

@@ -15,7 +15,6 @@ from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, cast
 
 from relay.errors import Malformed, Refused, RelayError, StoreError, Unreachable
-from relay.limits import REFRESH_SECONDS
 from relay.node.capture import Captured, Submission, capture
 from relay.node.config import Config
 from relay.node.contacts import Contacts
@@ -243,9 +242,8 @@ class Ship:
                 await free_delivered(self.custody.store, int(self.wall()), self.traits.retention)
             with suppress(StoreError):
                 await self.custody.rule()  # as the daemon does when it looks for changes
-            pending = vars(self.custody)["_rules_anew"]
-            await self.custody.news.wait(heard, 0 if pending else 60)
-            await asyncio.sleep(REFRESH_SECONDS if pending else 5)
+            await self.custody.news.wait(heard, 60)
+            await asyncio.sleep(5)
 
     async def _guarded(self, work: Coroutine[Any, Any, Any]) -> Any:
         try:
