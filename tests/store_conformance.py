@@ -978,6 +978,35 @@ class CarrierConformance(StoreConformance):
         assert [one async for one in store.freeable(1 << 62)] == []
         assert (await store.counts()).bytes_held == len(shared)
 
+    async def test_promise_3_what_is_freed_while_it_is_committed_is_not_held(self, opener: Opener, cast: Cast) -> None:
+        """A receipt came, and content is freed of which a chunk was on its way: whatever is said to be held is there,
+        and the object comes again when the receipt is taken back. In simulated election 2308 it was not there."""
+        store = await opener()
+
+        async def free_after(turns: int, object_id: ObjectId) -> None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await store.free([object_id])
+
+        for entry in range(12):
+            content = cast.content()
+            object_id = object_of(content)
+            statement = cast.statement(content)
+            receipt = cast.receipt(statement, entry)
+            await store.add([statement])
+            await stage_all(store, content, [0])
+            await store.commit_chunks()
+            await stage_all(store, content, [1, 2])
+            await store.add([receipt])
+            await asyncio.gather(store.commit_chunks(), free_after(entry, object_id))
+            for held in await store.holdings([object_id]):
+                for index in (index for index in range(4) if held.chunks >> index & 1):
+                    assert await store.read_chunk(object_id, index) == content[index * CHUNK : (index + 1) * CHUNK]
+            await store.take_back([receipt.id])
+            (want,) = await store.wants(10)
+            await stage_all(store, content, [index for index in range(4) if want.missing >> index & 1])
+            assert await store.commit_chunks() == [statement.id]
+
     async def test_own_content_is_kept_for_its_time(self, opener: Opener, cast: Cast) -> None:
         store = await opener(own=cast.island.identity.node)
         content = cast.content()

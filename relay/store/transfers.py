@@ -267,11 +267,13 @@ class Transfers:
         """Commit what `_judge` found; the bundles that became complete, and the layouts that are done with."""
         placed: list[_Layout] = []
         useless = list(batch.refuted)
+        stale: list[_Layout] = []
 
         def record(db: sqlite3.Connection) -> list[StatementId]:
-            useless.extend(_hold(db, batch))
+            for layout, others in _hold(db, batch):
+                (stale if others else useless).append(layout)
             for layout in batch.completed:
-                if layout not in useless:
+                if layout not in useless and layout not in stale:
                     useless.extend(_complete(db, layout))
                     self._content.place(layout.object, layout.name)
                     placed.append(layout)
@@ -286,7 +288,7 @@ class Transfers:
             raise
         for layout in useless:
             await asyncio.to_thread(self._content.remove_partial, layout.object, layout.name)
-        return settled, [*batch.completed, *useless]
+        return settled, [*batch.completed, *useless, *stale]
 
 
 # Signers are found by leaping over the index, and of each only the bundles whose turn it is: whatever is under way.
@@ -320,26 +322,28 @@ _LAYOUTS = """
 """
 
 
-def _hold(db: sqlite3.Connection, batch: _Batch) -> list[_Layout]:
-    """Say which chunks are held; the layouts of objects that another process completed meanwhile."""
-    useless: list[_Layout] = []
+def _hold(db: sqlite3.Connection, batch: _Batch) -> list[tuple[_Layout, bool]]:
+    """Say which chunks are held. Not of layouts of objects that another process completed meanwhile, or that were
+    freed, and with them the file that these chunks were written to: those, and whether others brought new chunks."""
+    left: list[tuple[_Layout, bool]] = []
     damaged = dict(batch.damaged)
     for layout, bits in batch.staged:
         row = db.execute(
             "SELECT held, o.state FROM layouts JOIN objects o ON o.id = object WHERE object = ? AND layout = ?",
             (layout.object, layout.name),
         ).fetchone()
-        if row is None or row[1] == 1:
-            useless.append(layout)
+        held = 0 if row is None else unpack_bits(row[0])
+        if row is None or row[1] == 1 or layout.held & ~held:
+            left.append((layout, held != 0))
             continue
-        held = damaged[layout] if layout in damaged else unpack_bits(row[0]) | bits
+        held = damaged.get(layout, held | bits)
         if layout in batch.refuted:
             held = 0
         db.execute(
             "UPDATE layouts SET held = ?, held_bytes = ?, refuted = ? WHERE object = ? AND layout = ?",
             (pack_bits(held), bytes_of(layout.size, held), layout in batch.refuted, layout.object, layout.name),
         )
-    return useless
+    return left
 
 
 def _complete(db: sqlite3.Connection, layout: _Layout) -> list[_Layout]:

@@ -43,6 +43,8 @@ class Disk:
     chance: Random | None = None
     temper: Temper = field(default_factory=Temper)
     on_crash: Callable[[], None] = lambda: None
+    on_trouble: Callable[[], None] = lambda: None
+    """Called when it refuses something."""
     catalogue: Catalogue = field(default_factory=Catalogue)
     content: dict[tuple[ObjectId, bytes], dict[int, bytes]] = field(default_factory=dict)
     """Synced chunks of partial objects, by object and layout. The catalogue says which of them count."""
@@ -91,6 +93,7 @@ class Handle:
             await asyncio.sleep(disk.temper.slow * disk.chance.random() / 4)
             self.check()
         if disk.chance is not None and disk.temper.bad and disk.chance.random() < disk.temper.bad:
+            disk.on_trouble()
             raise StoreError("The disk cannot be read (simulated)", "Look at its cable.")
 
     async def step(self, act: Callable[[], T]) -> T:
@@ -114,6 +117,7 @@ class Handle:
             disk.crash()
             raise Dead
         if disk.full and (disk.chance is None or disk.chance.random() < 0.9):
+            disk.on_trouble()
             raise StoreError("The disk is full (simulated)", "Free some space; what was acknowledged is safe.")
         done = act()
         if due:

@@ -15,6 +15,7 @@ from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, cast
 
 from relay.errors import Malformed, Refused, RelayError, StoreError, Unreachable
+from relay.limits import REFRESH_SECONDS
 from relay.node.capture import Captured, Submission, capture
 from relay.node.config import Config
 from relay.node.contacts import Contacts
@@ -130,7 +131,8 @@ class Ship:
         self.address = f"{self.name}:8470"
         self.url = url_of(member) if self.is_receiver else f"https://{self.address}"
         self.traits = traits
-        self.disk = Disk(sea.chance, traits.temper, self._stop)
+        self._troubled = asyncio.Event()
+        self.disk = Disk(sea.chance, traits.temper, self._stop, self._troubled.set)
         self.answers = Answers()
         self.up = False
         self.lost = False
@@ -189,6 +191,7 @@ class Ship:
             await asyncio.sleep(5)  # systemd starts it again
         self.sea.note("up", self.name, "", len(self.custody.store.members))
         self.sea.ledger.look_at(self)
+        self.spawn(self._try_again())
         if not self.is_receiver:
             self.up = True
             if len(self.sea.receivers) > 1:
@@ -240,10 +243,18 @@ class Ship:
             with suppress(StoreError), self.sea.ledger.looking_on(self):
                 await self.custody.rule()
                 await free_delivered(self.custody.store, int(self.wall()), self.traits.retention)
-            with suppress(StoreError):
-                await self.custody.rule()  # as the daemon does when it looks for changes
             await self.custody.news.wait(heard, 60)
             await asyncio.sleep(5)
+
+    async def _try_again(self) -> None:
+        """Do what a disk that refused something kept from being done, as soon as the daemon does, which looks for
+        changes whether or not there was trouble."""
+        while True:
+            await self._troubled.wait()
+            self._troubled.clear()
+            await asyncio.sleep(REFRESH_SECONDS)
+            with suppress(StoreError):
+                await self.custody.rule()
 
     async def _guarded(self, work: Coroutine[Any, Any, Any]) -> Any:
         try:

@@ -477,13 +477,13 @@ class MemoryStore:
         content = self.handle.disk.content
         for layout, chunks in staged.items():
             item = catalogue.objects[layout.object]
-            if item.whole is not None:
-                continue
+            pieces = content.get((layout.object, layout.name), {})
+            if item.whole is not None or not pieces.keys() >= chunks.keys():
+                continue  # it became whole, or was freed, since it was synced
             for index in chunks:
                 layout.held |= 1 << index
             if layout.held != layout.whole:
                 continue
-            pieces = content[layout.object, layout.name]
             whole = tuple(pieces[index] for index in range(len(layout.hashes)))
             if self._is(layout.object, whole):
                 self._place(catalogue, layout.object, whole)
