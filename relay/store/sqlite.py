@@ -264,6 +264,11 @@ class SqliteStore:
         rows = await self._database.rows(sql + "ORDER BY statement LIMIT ?", (after, max(limit, 0)))
         return [StatementId(row[0]) for row in rows]
 
+    async def to_deliver(self, superseded: bool, turn: int, turns: int) -> list[StatementId]:
+        """See `Store`."""
+        rows = await self._database.rows(catalogue.TO_DELIVER, (int(superseded), turn, turns))
+        return [StatementId(row[0]) for row in rows]
+
     async def withhold(self, revoked: Iterable[NodeId]) -> int:
         """See `Store`."""
         if not self._reading:

@@ -158,25 +158,34 @@ class Exchange:
             yield page
 
     async def _lacked_there(self) -> AsyncIterator[list[Chunk]]:
-        """What a receiver lacks of the packages that wait here: one after the other, old versions last."""
-        after = b""
-        while statements := await self._store.awaiting_receipt(after, WANTS_PAGE):
-            after = statements[-1]
-            objects = await self._objects_of(statements)
-            for at in range(0, len(objects), MAX_WANTS):
-                held = {one.object: one for one in await self._store.holdings(objects[at : at + MAX_WANTS])}
-                page: list[Chunk] = []
-                for object_id, missing in await self._peer.missing(list(held)) if held else []:
-                    if holding := held.pop(object_id, None):
-                        page.extend(chunks_of(object_id, holding.size, holding.offers(missing)))
-                yield page
+        """What a receiver lacks of the packages that wait here: one after the other, their signers in turn, old
+        versions last. Last of all comes what it got before and still lacks: a signer may have told it other chunks."""
+        again: list[Chunk] = []
+        async for objects in self._to_deliver():
+            held = {one.object: one for one in await self._store.holdings(objects)}
+            page: list[Chunk] = []
+            for object_id, missing in await self._peer.missing(list(held)) if held else []:
+                if holding := held.pop(object_id, None):
+                    chunks = chunks_of(object_id, holding.size, holding.offers(missing))
+                    known = self._custody.handed.whole(self._who.peer, object_id, holding.size)
+                    (again if known else page).extend(chunks)
+            yield page
+        yield again
+
+    async def _to_deliver(self) -> AsyncIterator[list[ObjectId]]:
+        """The objects of what waits here, a few packages at a time."""
+        for superseded in (False, True):
+            turn, turns = 0, 1
+            while statements := await self._store.to_deliver(superseded, turn, turns):
+                turn, turns = turn + turns, min(2 * turns, WANTS_PAGE)
+                for at in range(0, len(statements), WANTS_PAGE):
+                    objects = await self._objects_of(statements[at : at + WANTS_PAGE])
+                    for part in range(0, len(objects), MAX_WANTS):
+                        yield objects[part : part + MAX_WANTS]
 
     async def _objects_of(self, statements: Sequence[StatementId]) -> list[ObjectId]:
         found = [await self._store.bundle(one) for one in statements]
-        bundles = [one for one in found if one is not None]
-        old = {one.supersedes for one in bundles}
-        bundles.sort(key=lambda one: one.id in old)
-        return list(dict.fromkeys(file.sha256 for one in bundles for file in one.files))
+        return list(dict.fromkeys(file.sha256 for one in found if one is not None for file in one.files))
 
     # -- fetching
 

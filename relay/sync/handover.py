@@ -1,7 +1,8 @@
 """What went to whom: the statements, and the chunks of each object, that a neighbour got from this node.
 
-Counted where chunks leave, on both sides of a visit, in memory and bounded. It tells people where a package is; nothing
-is freed, skipped or believed because of it (promise 4 is the receipt's).
+Counted where chunks leave, on both sides of a visit, in memory and bounded. It tells people where a package is, and
+that a receiver got something in vain, which then comes last; nothing is freed, skipped or believed because of it
+(promise 4 is the receipt's).
 """
 
 from __future__ import annotations

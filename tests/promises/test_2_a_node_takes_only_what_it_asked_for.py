@@ -3,14 +3,16 @@ can make others carry."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from relay.errors import Malformed
-from relay.records.identifiers import Kind
+from relay.records.identifiers import Kind, ObjectId, sha256
 from relay.records.notice import Register
 from relay.store.interface import State
 from tests.factory import make_file, make_statement, object_of
-from tests.fleet import CHUNK, Fleet, each
+from tests.fleet import CHUNK, Fleet, Link, each
 from tests.promises.adversaries import Babbler, Braggart, Glutton, Pusher, Smuggler
 
 
@@ -162,6 +164,36 @@ async def test_a_signer_of_many_objects_that_never_come_holds_nobody_up(fleet: F
     fleet.clock.now += 60  # what was offered is claimed by the visitor for a while
     await boat.visit(island)
     assert await boat.state(statement) is State.WAITING
+
+
+async def test_content_that_a_receiver_was_told_otherwise_of_holds_nobody_up(fleet: Fleet) -> None:
+    """A stolen key gave a boat and the receiver different chunks of its objects: signers take turns in what is brought,
+    and what was brought in vain comes last from then on."""
+    receiver = await fleet.receiver()
+    island, thief = await fleet.launch("pulau-long"), await fleet.launch("pulau-batun")
+    boat = await fleet.carrier("km-bahari")
+    false = [fleet.content() for _ in range(6)]
+    for content in false:
+        file = make_file(content, "0.jpg")
+        lie = replace(file, chunks=tuple(sha256(chunk) for chunk in file.chunks))
+        await receiver.take(make_statement(fleet.election, thief.node, lie))
+        await boat.take(make_statement(fleet.election, thief.node, file))
+        await boat.adopt(content)
+
+    async def brought(content: bytes) -> list[ObjectId]:
+        """The objects of which chunks crossed, in order, once an honest package was there as well."""
+        await island.submit(content)
+        await boat.visit(island)
+        link = Link(receiver.host(boat))
+        await boat.visit(link)
+        assert await receiver.read(content) == content
+        return list(dict.fromkeys(object_id for _, object_id, _ in link.crossed))
+
+    first, second = fleet.content(9 * CHUNK), fleet.content(9 * CHUNK)
+    assert (await brought(first)).index(object_of(first)) <= 1
+    order = await brought(second)
+    assert order[0] == object_of(second)
+    assert set(order[1:]) <= {object_of(content) for content in false}
 
 
 async def test_a_glutton_gets_each_chunk_once(fleet: Fleet) -> None:

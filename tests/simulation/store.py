@@ -33,7 +33,7 @@ from relay.store.interface import (
 from relay.store.recordset import END, FIRST, RecordSet
 from relay.sync.reconcile import respond
 from relay.trust.admission import Admitted
-from tests.simulation.catalogue import Catalogue, Layout, Object, Rules
+from tests.simulation.catalogue import Catalogue, Layout, Object, Row, Rules
 from tests.simulation.disk import Disk, DiskShelf, Handle
 
 Chunks = dict[int, bytes]
@@ -200,6 +200,17 @@ class MemoryStore:
         await self.handle.give_way()
         rows = self._catalogue.rows.values()
         return sorted(row.id for row in rows if row.entry is None and not row.withheld and row.id > after)[:limit]
+
+    async def to_deliver(self, superseded: bool, turn: int, turns: int) -> list[StatementId]:
+        """See `Store`."""
+        await self.handle.give_way()
+        due: dict[NodeId, list[Row]] = {}
+        for row in self._catalogue.rows.values():
+            if row.entry is None and not row.withheld and row.superseded == superseded:
+                due.setdefault(row.node, []).append(row)
+        places = [sorted(rows, key=lambda row: (row.weight, row.id))[turn : turn + turns] for rows in due.values()]
+        found = [(place, row.id) for rows in places for place, row in enumerate(rows)]
+        return [statement for _, statement in sorted(found)]
 
     async def withhold(self, revoked: Iterable[NodeId]) -> int:
         """See `Store`."""
