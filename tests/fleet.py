@@ -141,7 +141,7 @@ class Ship:
         """Make the next statement of this device over files with these contents (a tally, without any)."""
         files = [make_file(content, f"{place}.jpg") for place, content in enumerate(contents)]
         statement = make_statement(self.election, self.node, *files, form=form, tps=tps, supersedes=supersedes)
-        await self.take(statement)
+        await self.custody.take([(statement.kind, statement.raw)], made_here=True)
         for content in contents:
             await self.adopt(content)
         return StatementId(statement.id)

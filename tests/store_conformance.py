@@ -226,10 +226,12 @@ class StoreConformance:
 
     # -- quotas, revocations
 
-    async def test_the_own_node_has_no_quota(self, opener: Opener, cast: Cast) -> None:
+    async def test_what_a_node_makes_has_no_quota(self, opener: Opener, cast: Cast) -> None:
+        """What others bring in its name has: its key may have been copied."""
         store = await opener(own=cast.island.identity.node, quota_statements=1)
         statements = [cast.statement(cast.content(9)) for _ in range(3)]
-        assert await store.add(statements) == [Outcome.NEW] * 3
+        assert await store.add(statements, made_here=True) == [Outcome.NEW] * 3
+        assert await store.add([cast.statement(cast.content(9))]) == [Outcome.OVER_QUOTA]
 
     async def test_a_receiver_takes_so_much_of_one_signer_altogether(self, opener: Opener, cast: Cast) -> None:
         """What is in the log already counts: a stolen key may not go on for ever."""

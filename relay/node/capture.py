@@ -113,7 +113,7 @@ async def capture(
             reason=submission.reason,
         )
         raw = sign_statement(package, member.identity.uri, member.identity.certificate, member.key)
-        (verdict,) = await custody.take([(Kind.STATEMENT, raw)])
+        (verdict,) = await custody.take([(Kind.STATEMENT, raw)], made_here=True)
     if verdict.refusal is not None:
         raise verdict.refusal
     if verdict.outcome is not Outcome.NEW or verdict.id is None:

@@ -42,6 +42,8 @@ class Rules:
     quota_bytes: int
     quota_statements: int
     keeps_all: bool
+    made_here: bool = False
+    """Whether this node made just now what it is to keep: that has no quota."""
 
     @property
     def left_out(self) -> Kind | None:
@@ -188,7 +190,7 @@ def _add_statement(
     receipt = _one(db, "SELECT raw FROM records WHERE id = ?", receipt_id(statement.id))
     if receipt is not None and not own and not rules.keeps_all:
         return Outcome.KNOWN, []
-    if receipt is None and not own and _over_quota(db, item.signer, statement.size, rules):
+    if receipt is None and not rules.made_here and _over_quota(db, item.signer, statement.size, rules):
         return Outcome.OVER_QUOTA, []
     _insert(db, item, None)
     package = statement.package

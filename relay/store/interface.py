@@ -207,8 +207,9 @@ class Store(Protocol):
         """Sync what is staged and let go of the disk."""
 
     # -- records
-    async def add(self, records: Sequence[Admitted]) -> list[Outcome]:
-        """Keep records, in one durable commit; the outcome of each, in order."""
+    async def add(self, records: Sequence[Admitted], *, made_here: bool = False) -> list[Outcome]:
+        """Keep records, in one durable commit; the outcome of each, in order. What this node made just now has no
+        quota. What others bring in its name has: its key may have been copied."""
 
     async def read(self, ids: Sequence[RecordId], limit: int) -> list[tuple[Kind, RecordId, bytes]]:
         """The held ones among `ids`, in that order, until their bytes pass `limit` (at least one where any is held)."""

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from relay.limits import DISK_RESERVE, MAX_FILE, MAX_PEERS, STATEMENTS_MARGIN
@@ -171,18 +172,18 @@ class SqliteStore:
 
     # -- records
 
-    async def add(self, records: Sequence[Admitted]) -> list[Outcome]:
+    async def add(self, records: Sequence[Admitted], *, made_here: bool = False) -> list[Outcome]:
         """See `Store`."""
         outcomes: list[Outcome] = []
         changes: list[Change] = []
         limit = self._storage_limit
         # Content stops at the limit (`wants`); statements are small, and go on travelling for a while.
         full = limit is not None and await self._bytes_held() >= limit + STATEMENTS_MARGIN
-        rules = self._rules
+        rules = replace(self._rules, made_here=made_here)
         now = int(self._clock())
         left: dict[RecordId, Outcome] = {}
         for item in records:
-            if full and item.kind is Kind.STATEMENT and item.signer != rules.own and not rules.keeps_all:
+            if full and item.kind is Kind.STATEMENT and not made_here and not rules.keeps_all:
                 known = (Kind.STATEMENT, item.id) in self._membership.members
                 left[item.id] = Outcome.KNOWN if known else Outcome.OVER_QUOTA
 

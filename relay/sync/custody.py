@@ -128,11 +128,17 @@ class Custody:
                 self._rules_anew = True
                 raise
 
-    async def take(self, records: Sequence[tuple[Kind, bytes]], asked: frozenset[bytes] | None = None) -> list[Verdict]:
+    async def take(
+        self,
+        records: Sequence[tuple[Kind, bytes]],
+        asked: frozenset[bytes] | None = None,
+        *,
+        made_here: bool = False,
+    ) -> list[Verdict]:
         """Judge records and keep what is admitted, durably; a verdict for each, in the order given.
 
         Notices rule the records that come with them: they are judged first. With `asked`, the ids that were asked
-        for, anything else is refused (promise 2).
+        for, anything else is refused (promise 2). `made_here`: this node made them just now, and has no quota.
         """
         verdicts: dict[int, Verdict] = {}
         admitted: list[tuple[int, Admitted]] = []
@@ -159,7 +165,7 @@ class Custody:
             admitted.append((place, item))
         if refused > TOLD_REFUSALS:
             logger.warning("refused %d records more that came with these", refused - TOLD_REFUSALS)
-        outcomes = await self._keep([item for _, item in admitted])
+        outcomes = await self._keep([item for _, item in admitted], made_here)
         for (place, item), outcome in zip(admitted, outcomes, strict=True):
             name = _offered_as(item, records[place][1])
             if outcome is Outcome.OVER_QUOTA:
@@ -179,13 +185,14 @@ class Custody:
         self.verdicts.update((one.kind.name.lower(), one.word) for one in verdicts.values())
         return [verdicts[place] for place in range(len(records))]
 
-    async def _keep(self, items: Sequence[Admitted]) -> list[Outcome]:
+    async def _keep(self, items: Sequence[Admitted], made_here: bool) -> list[Outcome]:
         """Keep what was admitted, in the order of kinds: what notices take away is gone before anything leans on it."""
         rules = sum(item.kind is Kind.NOTICE for item in items)
         outcomes = await self.store.add(items[:rules]) if rules else []
         if self._takes_back:
             await self.rule()
-        return outcomes + (await self.store.add(items[rules:]) if items[rules:] else [])
+        rest = items[rules:]
+        return outcomes + (await self.store.add(rest, made_here=made_here) if rest else [])
 
     @property
     def _takes_back(self) -> bool:

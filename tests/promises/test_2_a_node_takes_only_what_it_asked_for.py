@@ -76,10 +76,15 @@ async def test_a_signer_is_held_to_its_quota_by_bytes(fleet: Fleet) -> None:
 
 
 async def test_the_own_device_has_no_quota(fleet: Fleet) -> None:
-    island = await fleet.launch("pulau-long", quota_statements=1)
-    for _ in range(3):
+    """But for what others bring in its name: a copy of its key fills no disk."""
+    island, boat = await fleet.launch("pulau-long", quota_statements=3), await fleet.carrier("km-bahari")
+    for _ in range(4):
         await island.submit()
-    assert (await island.store.counts()).waiting == 3
+    assert (await island.store.counts()).waiting == 4
+    for _ in range(2):
+        await boat.take(make_statement(fleet.election, island.node))
+    await island.visit(boat)
+    assert (await island.store.counts()).waiting == 4
 
 
 async def test_receipts_make_room_in_the_quota(fleet: Fleet) -> None:

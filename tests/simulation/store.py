@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -158,9 +159,10 @@ class MemoryStore:
 
     # -- records
 
-    async def add(self, records: Sequence[Admitted]) -> list[Outcome]:
+    async def add(self, records: Sequence[Admitted], *, made_here: bool = False) -> list[Outcome]:
         """See `Store`."""
-        return await self._commit(lambda catalogue: [self._add(catalogue, item) for item in records])
+        rules = replace(self._rules, made_here=made_here)
+        return await self._commit(lambda catalogue: [self._add(catalogue, item, rules) for item in records])
 
     async def read(self, ids: Sequence[RecordId], limit: int) -> list[tuple[Kind, RecordId, bytes]]:
         """See `Store`."""
@@ -461,9 +463,9 @@ class MemoryStore:
         commits[id(self.handle)] = commits.get(id(self.handle), 0) + 1
         return done
 
-    def _add(self, catalogue: Catalogue, item: Admitted) -> Outcome:
-        limit, rules = self._storage_limit, self._rules
-        stranger = item.kind is Kind.STATEMENT and item.signer != rules.own and not rules.keeps_all
+    def _add(self, catalogue: Catalogue, item: Admitted, rules: Rules) -> Outcome:
+        limit = self._storage_limit
+        stranger = item.kind is Kind.STATEMENT and not rules.made_here and not rules.keeps_all
         if stranger and limit is not None and catalogue.bytes_held >= limit + STATEMENTS_MARGIN:
             return Outcome.KNOWN if item.id in catalogue.rows else Outcome.OVER_QUOTA
         return catalogue.add(item, rules, int(self._clock()))

@@ -35,12 +35,12 @@ class Added:
     completed: list[StatementId] = field(default_factory=list)
 
 
-async def add(db: Any, items: Sequence[Admitted], own: NodeId | None, quota: Quota, now: int) -> Added:
-    """Keep admitted records."""
+async def add(db: Any, items: Sequence[Admitted], own: NodeId | None, quota: Quota | None, now: int) -> Added:
+    """Keep admitted records, within the quota where there is one."""
     await _stand_apart(db, items)
     added = Added([Outcome.KNOWN] * len(items))
     known, entries = await _held(db, [one.body for one in items if isinstance(one.body, Statement)])
-    over = await _over_quota(db, items, known, own, quota)
+    over = await _over_quota(db, items, known, quota) if quota is not None else set()
     fresh: dict[bytes, int] = {}
     for place, item in enumerate(items):
         if item.id in over:
@@ -168,9 +168,7 @@ async def _held(db: Any, statements: Sequence[Statement]) -> tuple[set[bytes], d
     return {row[0] for row in rows}, {one.statement: one.entry for one in receipts}
 
 
-async def _over_quota(
-    db: Any, items: Sequence[Admitted], known: set[bytes], own: NodeId | None, quota: Quota
-) -> set[bytes]:
+async def _over_quota(db: Any, items: Sequence[Admitted], known: set[bytes], quota: Quota) -> set[bytes]:
     """The statements that would take their signers over the quota. Receivers that take statements of one signer at the
     same instant may take one batch too many: that fills no disk."""
     statements = {one.id: (one.signer, one.body) for one in items if isinstance(one.body, Statement)}
@@ -180,7 +178,7 @@ async def _over_quota(
     taken = {row[0]: (int(row[1]), int(row[2])) for row in rows}
     over: set[bytes] = set()
     for name, (signer, statement) in statements.items():
-        if name in known or signer == own:
+        if name in known:
             continue
         count, size = taken.get(signer, (0, 0))
         if quota.holds(count + 1, size + statement.size):

@@ -141,11 +141,12 @@ class ClusterStore:
 
     # -- records
 
-    async def add(self, records_: Sequence[Admitted]) -> list[Outcome]:
+    async def add(self, records_: Sequence[Admitted], *, made_here: bool = False) -> list[Outcome]:
         """See `Store`."""
+        quota = None if made_here else self._quota
 
         async def work(db: Any) -> records.Added:
-            added = await records.add(db, records_, self._own, self._quota, int(self._clock()))
+            added = await records.add(db, records_, self._own, quota, int(self._clock()))
             if added.seen is not Seen.NOTHING or added.completed:
                 await self._watch.tell(db, Seen.NEWS if added.seen is Seen.NOTHING else added.seen)
             return added
