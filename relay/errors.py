@@ -9,6 +9,8 @@ from __future__ import annotations
 
 REVOKED = "revoked"
 """The reason of a refusal because the office revoked the signer's, or the visitor's, key."""
+MYSELF = "myself"
+"""The reason of a refusal because the other side shows this node's own certificate."""
 
 
 class RelayError(Exception):

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from ssl import SSLContext
 
-from relay.errors import Malformed, Refused, RelayError, StoreError, Unreachable
+from relay.errors import MYSELF, Malformed, Refused, RelayError, StoreError, Unreachable
 from relay.limits import (
     CONTACT_SECONDS,
     HURRY_SECONDS,
@@ -337,7 +337,7 @@ class Contacts:
             contact.failures += 1
             contact.failed = self._clock()
             contact.more = True  # nobody knows how far it came
-            contact.redundant = isinstance(error, Refused) and error.reason in ("known-node", "myself")
+            contact.redundant = isinstance(error, Refused) and error.reason in ("known-node", MYSELF)
             await self._note_trouble(neighbour, error)
             if isinstance(error, Refused) and error.evidence:
                 await self._hear_why(error.evidence)
@@ -405,7 +405,7 @@ class Contacts:
     def _expect(self, neighbour: Neighbour, hello: Hello) -> None:
         """Refuse a greeting that is not of the neighbour that was to be visited, or that another task visits."""
         if hello.node == self._greeting().node:
-            raise Refused("myself", "An address in config.toml is this node's own")
+            raise Refused(MYSELF, "An address in config.toml is this node's own")
         name = hello.node.hex()
         if len(neighbour.key) == 64 and neighbour.key != name and not neighbour.contact.configured:
             raise Refused(

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 
-from relay.errors import RelayError, StoreError
+from relay.errors import MYSELF, Refused, RelayError, StoreError
 from relay.limits import (
     MAX_BODIES,
     MAX_BODIES_AT_RECEIVER,
@@ -91,7 +91,7 @@ class Daemon:
         most, handshakes, bodies = MAX_CONNECTIONS, MAX_HANDSHAKES, MAX_BODIES
         if self.member.identity.role is Role.RECEIVER:
             most, handshakes, bodies = MAX_CONNECTIONS_AT_RECEIVER, MAX_HANDSHAKES_AT_RECEIVER, MAX_BODIES_AT_RECEIVER
-        server = SyncServer(self._host_for, identify, context, contacts.presence, most, handshakes, bodies)
+        server = SyncServer(self._host_for, self._visitor, context, contacts.presence, most, handshakes, bodies)
         await server.start(socket)
         try:
             yield
@@ -182,6 +182,18 @@ class Daemon:
         while seconds is not None:
             notify("WATCHDOG=1")
             await asyncio.sleep(seconds)
+
+    def _visitor(self, certificate: bytes) -> Identity:
+        """Who calls. Raises `Malformed` or `Refused`, also to whoever has a copy of this node's key: what that signs
+        would count as made here."""
+        identity = self.custody.admission.identify(certificate)
+        if identity.node == self.member.identity.node:
+            raise Refused(
+                MYSELF,
+                "A visitor shows this node's own certificate",
+                "If no address in config.toml is this node's own, its key was copied: tell the election office.",
+            )
+        return identity
 
     def _host_for(self, identity: Identity) -> Host:
         return Host(self.custody, self.greeting, identity.node.hex(), self._claims, time.monotonic, self.log)

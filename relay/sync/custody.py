@@ -83,6 +83,8 @@ class Custody:
         self._recalled = False
         self._disowned: frozenset[NodeId] = frozenset()
         """Revoked receivers whose records were taken back: many receipts are not read for each notice."""
+        self._taken_back = 0
+        """How often records of revoked receivers were taken back."""
         self._rules_anew = False
         """Whether a notice came into force since `rule` was done last."""
         self.refused: dict[tuple[int, bytes], None] = {}
@@ -165,7 +167,7 @@ class Custody:
             admitted.append((place, item))
         if refused > TOLD_REFUSALS:
             logger.warning("refused %d records more that came with these", refused - TOLD_REFUSALS)
-        outcomes = await self._keep([item for _, item in admitted], made_here)
+        outcomes = await self._keep_and_rule([item for _, item in admitted], made_here)
         for (place, item), outcome in zip(admitted, outcomes, strict=True):
             name = _offered_as(item, records[place][1])
             if outcome is Outcome.OVER_QUOTA:
@@ -173,17 +175,31 @@ class Custody:
             if outcome in (Outcome.STALE, Outcome.OVER_QUOTA):
                 self._remember_refused(item.kind, name)
             verdicts[place] = Verdict(item.kind, item.id, outcome, None, name)
-        # Others got their turn while these were judged: who was believed then may have been revoked since.
-        late = {item.signer for _, item in admitted} & self.admission.revoked.keys()
-        self._rules_anew |= bool(late)
-        self._disowned -= late
-        await self.rule()
         if Outcome.NEW in outcomes:
             if any(item.kind is Kind.RECEIPT for _, item in admitted):
                 self.refused.clear()  # receipts make room in the quotas
             self.news.ring()
         self.verdicts.update((one.kind.name.lower(), one.word) for one in verdicts.values())
         return [verdicts[place] for place in range(len(records))]
+
+    async def _keep_and_rule(self, items: Sequence[Admitted], made_here: bool) -> list[Outcome]:
+        """Keep what was admitted, and do what notices demand that came with it, or while it was judged."""
+        taken_back = self._taken_back
+        outcomes = await self._keep(items, made_here)
+        # Others got their turn while these were judged: who was believed then may have been revoked since.
+        late = {item.signer for item in items} & self.admission.revoked.keys()
+        self._rules_anew |= bool(late)
+        self._disowned -= late
+        await self.rule()
+        while taken_back != self._taken_back:  # what was known by a receipt that is gone now is not known any more
+            taken_back = self._taken_back
+            places = [place for place, outcome in enumerate(outcomes) if outcome is Outcome.KNOWN]
+            again = await self.store.add([items[place] for place in places], made_here=made_here)
+            for place, outcome in zip(places, again, strict=True):
+                outcomes[place] = outcome
+            self._rules_anew = True
+            await self.rule()
+        return outcomes
 
     async def _keep(self, items: Sequence[Admitted], made_here: bool) -> list[Outcome]:
         """Keep what was admitted, in the order of kinds: what notices take away is gone before anything leans on it."""
@@ -261,6 +277,7 @@ class Custody:
             gone = [one async for one in self._disowned_records()]
             if gone:
                 await self.store.take_back(gone)
+                self._taken_back += 1
                 self.content += 1
                 logger.warning("took back %d records of revoked receivers: what those had is delivered anew", len(gone))
         except BaseException:

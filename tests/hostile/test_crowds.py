@@ -181,6 +181,7 @@ def test_a_crowd_of_members_that_do_not_read_holds_no_more_than_one_budget(water
     island = waters.box("island", "operator", tps=[TPS])
     boat = waters.box("boat", "carrier", peers=[waters.ports["island"]])
     names = [island.submit(tps=TPS, form=FORM, tally={"voters": place}) for place in range(1)]
+    island.config(**waters.settings(island), quota_bytes="8 GB")
     signer = Home(island.home).member()
     large = [_large_statement(signer, place) for place in range(20)]
     stick = waters.folder / "stick" / "statements"
@@ -190,7 +191,7 @@ def test_a_crowd_of_members_that_do_not_read_holds_no_more_than_one_budget(water
     island.import_(stick.parent)
     island.start()
     ids = encode(b"".join(sha256(raw) for raw in large))
-    status, said = ask(island, waters.ports["island"], "/records/get", ids)
+    status, said = ask(boat, waters.ports["island"], "/records/get", ids)
     assert (status, len(said) > 900_000) == (200, True)
     for pirate in waters.crew(60):
         for _ in range(6):

@@ -63,6 +63,15 @@ def bring(visitor: NodeBox, port: int, *records: tuple[Kind, bytes]) -> list[str
     return asyncio.run(put())
 
 
+def test_a_copy_of_a_nodes_key_is_no_visitor_of_that_node(waters: Waters) -> None:
+    """What it signed would count as made there."""
+    island = waters.box("island", "operator", tps=[TPS])
+    island.start()
+    status, said = ask(island, waters.ports["island"], "/hello", b"")
+    assert (status, b'"reason": "myself"' in said) == (403, True), said
+    assert "its key was copied" in said.decode()
+
+
 def member(box: NodeBox) -> Member:
     """Who a box is, with its key."""
     return Home(box.home).member()

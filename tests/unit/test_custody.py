@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import cast
 from unittest.mock import patch
 
@@ -16,9 +16,9 @@ from relay.node.contacts import Contacts
 from relay.node.daemon import Daemon
 from relay.node.home import Home
 from relay.records.cose import Sign1
-from relay.records.identifiers import Kind
+from relay.records.identifiers import Kind, receipt_id
 from relay.records.notice import Receiver, Receivers, Register, Station, sign_notice
-from relay.store.interface import Outcome
+from relay.store.interface import Outcome, State
 from relay.store.sqlite import SqliteStore
 from relay.sync.custody import Custody
 from relay.trust.admission import Admission, Admitted
@@ -127,7 +127,7 @@ async def test_a_revocation_that_met_a_full_disk_takes_hold_later(fleet: Fleet, 
     await boat.visit(island)
     notice = make_revocations(fleet.election, 1, island.node)
 
-    async def full(*_: object) -> None:
+    async def full(*_: object, **__: object) -> None:
         raise StoreError("The disk is full", "Free some space.")
 
     with patch.object(SqliteStore, step, full), pytest.raises(StoreError):
@@ -138,6 +138,30 @@ async def test_a_revocation_that_met_a_full_disk_takes_hold_later(fleet: Fleet, 
     else:
         await boat.custody.rule()
     assert await boat.state(statement) is None
+
+
+async def test_a_statement_that_is_known_by_a_receipt_which_goes_meanwhile_is_kept(fleet: Fleet) -> None:
+    """Simulated election 12852: the visitor was told that it is known, and nothing of it was there any more."""
+    receiver, boat = await fleet.receiver(), await fleet.carrier("km-bahari")
+    island = await fleet.launch("pulau-long")
+    statement = await island.submit()
+    records = await island.store.read([statement], 1 << 20)
+    await island.visit(receiver)
+    await boat.visit(receiver)
+    receipts = await island.store.read([receipt_id(statement)], 1 << 20)
+    await boat.custody.take([(kind, raw) for kind, _, raw in receipts])
+    add = SqliteStore.add
+
+    async def revoked_meanwhile(store: SqliteStore, items: Sequence[Admitted], **more: bool) -> list[Outcome]:
+        outcomes = await add(store, items, **more)
+        if outcomes == [Outcome.KNOWN]:
+            await boat.take(revoked(fleet, receiver))
+        return outcomes
+
+    with patch.object(SqliteStore, "add", revoked_meanwhile):
+        (verdict,) = await boat.custody.take([(kind, raw) for kind, _, raw in records])
+    assert verdict.word == "new"
+    assert await boat.state(statement) is State.WAITING
 
 
 async def test_what_is_in_force_is_not_judged_again(fleet: Fleet) -> None:
