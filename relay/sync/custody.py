@@ -191,9 +191,10 @@ class Custody:
         self._rules_anew |= bool(late)
         self._disowned -= late
         await self.rule()
-        while taken_back != self._taken_back:  # what was known by a receipt that is gone now is not known any more
+        while taken_back != self._taken_back:  # what was known by a receipt that is gone is not known any more
             taken_back = self._taken_back
-            places = [place for place, outcome in enumerate(outcomes) if outcome is Outcome.KNOWN]
+            known = [place for place, outcome in enumerate(outcomes) if outcome is Outcome.KNOWN]
+            places = [place for place in known if items[place].kind is Kind.STATEMENT]
             again = await self.store.add([items[place] for place in places], made_here=made_here)
             for place, outcome in zip(places, again, strict=True):
                 outcomes[place] = outcome
