@@ -46,7 +46,7 @@ from relay.records.notice import (
 )
 from relay.records.receipt import Receipt, read_receipt
 from relay.records.statement import Statement, read_statement
-from relay.trust.certificates import Identity, check_issued, node_of, read_certificate
+from relay.trust.certificates import Identity, check_issued, read_certificate
 from relay.trust.roles import MAY_SIGN, Role
 from relay.trust.witness import SignedCheckpoint, combine, log_key, read_signed_checkpoint, witness_key
 
@@ -315,20 +315,15 @@ class Admission:
                 self._receivers = {one.name: one for body in self._bodies(Receivers) for one in body.receivers}
                 self._leave_checkpoints()
             case Witnesses():
-                self._believe_witnesses()
+                named = [(name, public) for body in self._bodies(Witnesses) for name, public in body.keys]
+                keys = [witness_key(self.election, name, public) for name, public in named]
+                for vkey in [vkey for body in self._bodies(Witnesses) for vkey in body.others]:
+                    with suppress(Malformed):  # of a type that only a newer relay can check
+                        keys.append(NoteKey.parse(vkey))
+                self._witnesses = {key.name: key for key in keys}
             case Revocations():
                 self._revoked = {one.node: one for body in self._bodies(Revocations) for one in body.revoked}
-                self._believe_witnesses()
                 self._leave_checkpoints()
-
-    def _believe_witnesses(self) -> None:
-        """Those that are named and not revoked. What they cosigned while they were believed stays as it is."""
-        named = [(name, public) for body in self._bodies(Witnesses) for name, public in body.keys]
-        keys = [witness_key(self.election, name, public) for name, public in named]
-        for vkey in [vkey for body in self._bodies(Witnesses) for vkey in body.others]:
-            with suppress(Malformed):  # of a type that only a newer relay can check
-                keys.append(NoteKey.parse(vkey))
-        self._witnesses = {key.name: key for key in keys if node_of(key.public) not in self._revoked}
 
     def _leave_checkpoints(self) -> None:
         """Leave checkpoints of receivers that are named no more, or revoked: as when they are loaded."""

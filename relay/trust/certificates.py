@@ -77,11 +77,6 @@ def node_id(key: Ed25519PublicKey) -> NodeId:
     return NodeId(sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)))
 
 
-def node_of(public: bytes) -> NodeId:
-    """The id of the node that has a public key (32 bytes, as other formats than certificates write it)."""
-    return node_id(Ed25519PublicKey.from_public_bytes(public))
-
-
 def make_root(election: str, key: Ed25519PrivateKey, serial: int, issued_at: datetime) -> bytes:
     """A self-signed root certificate (DER) for a new election."""
     name = _distinguished_name(election, "authority")

@@ -503,24 +503,6 @@ def test_promise_1_only_cosignatures_of_known_witnesses_travel(bench: Bench) -> 
     assert admitted.raw == cosigned(bench, bench.carrier, raw)
 
 
-def test_promise_1_a_revoked_witness_is_not_believed_until_it_is_again(bench: Bench) -> None:
-    """Under its own name, and under one that the office gave its key besides."""
-    vkey = NoteKey("witness.example.org/w1", public_bytes(bench.carrier.identity.key), COSIGNATURE).vkey
-    bench.install(Witnesses((("km-bahari", public_bytes(bench.carrier.identity.key)),), (vkey,)), 2)
-    raw = cosigned(bench, bench.carrier, bench.checkpoint())
-    both = cosign(parse_note(raw), NoteKey.parse(vkey), bench.carrier.key, 7).to_bytes()
-
-    def believed() -> int:
-        return len(signed(bench.admission.admit(Kind.CHECKPOINT, both)).cosigned_by)
-
-    assert believed() == 2
-    node = bench.carrier.identity.node
-    bench.install(Revocations((Revocation(node, "km-bahari", "lost at sea"),)))
-    assert believed() == 0
-    bench.install(Revocations(()), 2)
-    assert believed() == 2
-
-
 def test_promise_1_a_cosignature_that_does_not_hold_is_dropped(bench: Bench) -> None:
     raw = bench.checkpoint(1)
     note = parse_note(cosigned(bench, bench.carrier, bench.checkpoint(2)))
