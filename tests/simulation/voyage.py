@@ -285,8 +285,12 @@ class Voyage:
         receiver = next((one for one in reversed(left) if one.is_receiver), None)
         if receiver is None:
             return
-        if self.succession:  # a power cut may have come before those who were told
-            await asyncio.wait([receiver.spawn(receiver.take(*self.succession))])
+        if self.succession:
+            # A power cut may have come before those who were told, or those are all lost: the office says it once more,
+            # to a node that will not be near the new receiver, perhaps.
+            carried = next((one for one in left if not one.is_receiver and not _is_revoked(one, left)), receiver)
+            for ship in dict.fromkeys((receiver, carried)):
+                await asyncio.wait([ship.spawn(ship.take(*self.succession))])
         for ship in left:
             sea.ledger.look_at(ship)
         believed = [one for one in left if not _is_revoked(one, left)]
