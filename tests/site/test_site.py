@@ -86,6 +86,76 @@ async def test_an_arrival_touches_its_own_pages_only(election: PublicElection) -
     assert len(changed) < 40
 
 
+async def test_what_is_gathered_is_written_when_it_changed(election: PublicElection) -> None:
+    await election.submit(LONG)
+    await election.publish()
+    gathered = ("newest.json", "islands.json", "strays.json")
+
+    def written() -> list[int]:
+        return [(election.public / path).stat().st_mtime_ns for path in gathered]
+
+    before = written()
+    await election.submit(next(tps for tps, one in election.stations.items() if not one.island))
+    await election.publish()
+    mainland = written()
+    assert [one > other for one, other in zip(mainland, before, strict=True)] == [True, False, False]
+    await election.submit(KETAPANG)
+    await election.submit("1906099999001")
+    await election.publish()
+    assert all(one > other for one, other in zip(written(), mainland, strict=True))
+
+
+async def test_what_was_not_published_is_not_asked_for(
+    election: PublicElection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A station's row says which of its forms are published, and what adding up needs of them."""
+    asked: list[str] = []
+    read = election.shelf.read
+
+    async def noted(path: str) -> bytes | None:
+        asked.append(path)
+        return await read(path)
+
+    monkeypatch.setattr(election.shelf, "read", noted)
+    first = await election.submit(LONG, tally=tally_of(LONG, BUPATI, election.stations, valid=1))
+    await election.publish()
+    await election.reopen()
+    await election.submit(LONG, GUBERNUR)
+    await election.publish()
+    assert not [path for path in asked if path.startswith("tps/")]
+    assert [one["form"] for one in election.document("region/1906022011.json")["notes"]] == [BUPATI]
+    assert election.document("region/1906022011.json")["children"][LONG]["sums"]["complete"] == 1
+    await election.reopen()
+    await election.submit(LONG, BUPATI, supersedes=first)
+    await election.publish()
+    assert [path for path in asked if path.startswith("tps/")] == [f"tps/{LONG}/{BUPATI}.json"]
+    assert election.document("region/index.json")["sums"]["flagged"] == 0
+
+
+async def test_notes_that_are_too_many_are_kept_once_and_come_back(
+    election: PublicElection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole election lists what is flagged while that is little; else each part does."""
+    monkeypatch.setattr("relay.web.site.regions.SITE_NOTES", 2)
+    wrong = [await election.submit(one, tally=tally_of(one, BUPATI, election.stations, valid=1)) for one in PLACES[:2]]
+    await election.publish()
+    assert len(election.document("region/index.json")["notes"]) == 2
+    wrong.append(await election.submit(KETAPANG, tally=tally_of(KETAPANG, BUPATI, election.stations, valid=1)))
+    await election.publish()
+    whole = election.document("region/index.json")
+    assert (whole["sums"]["flagged"], whole["notes"]) == (3, [])
+    assert all(row["notes"] == [] for row in whole["children"].values())
+    assert len(election.document("region/190602.json")["notes"]) == 1
+    await election.reopen()
+    await election.submit(KETAPANG, supersedes=wrong[2])
+    await election.publish()
+    assert {note["tps"] for note in election.document("region/index.json")["notes"]} == set(PLACES[:2])
+    grown = files(election.public)
+    await election.reopen(anew=True)
+    await election.publish()
+    assert files(election.public)["region/index.json"] == grown["region/index.json"]
+
+
 async def test_what_grew_is_what_would_be_written_anew(election: PublicElection) -> None:
     dice = random.Random(2)
     signed: list[tuple[StatementId, str, str]] = []

@@ -29,7 +29,17 @@ from relay.store.shelf import FRESH, Page, Shelf
 from relay.web.site.documents import DamagedSite, Documents, encode, parse
 from relay.web.site.downloads import table
 from relay.web.site.pages import JSON, Look
-from relay.web.site.regions import WHOLE, Document, Region, Regions, add_up, fingerprint, station_row
+from relay.web.site.regions import (
+    WHOLE,
+    Document,
+    Region,
+    Regions,
+    fingerprint,
+    lacking_notes,
+    results_of,
+    station_row,
+    sum_up,
+)
 
 NEWEST = "newest.json"
 STRAYS = "strays.json"
@@ -61,6 +71,8 @@ class _Touched:
     regions: dict[Region, None] = field(default_factory=dict)
     strays: dict[int, None] = field(default_factory=dict)
     """Pages of what the register does not know."""
+    gathered: dict[str, None] = field(default_factory=dict)
+    """Documents of the whole election, beside its region."""
 
 
 class Site:
@@ -103,7 +115,7 @@ class Site:
             return
         touched = _Touched({(one.tps, one.form): None for one in arrivals})
         await self._follow_devices(arrivals, touched)
-        await self._tell_newest(arrivals)
+        await self._tell_newest(arrivals, touched)
         await self._work(arrivals, touched)
         self.entries = max(self.entries, arrivals[-1].entry + 1)
         await self._shelf.write(STATE, self._state(), JSON, FRESH)
@@ -164,7 +176,8 @@ class Site:
 
     async def _judge(self, arrivals: Iterable[Logged], touched: _Touched) -> None:
         """Judge every touched form, and put the result into its station's row."""
-        await self._documents.load([*(_form_path(*key) for key in touched.forms), *_GATHERED, _region_path(_WHOLE)])
+        await self._documents.load([*_GATHERED, _region_path(_WHOLE)])
+        await self._load_forms(touched.forms)
         new: dict[_Form, list[Logged]] = {}
         for one in arrivals:
             new.setdefault((one.tps, one.form), []).append(one)
@@ -182,9 +195,23 @@ class Site:
             if path:
                 self._untold[self._table_of(path)] = None
             if station:
-                await self._place(station, path[-1], form, document)
+                self._place(station, path[-1], form, document, touched)
             else:
                 await self._keep_stray(tps, form, self._documents.at(_form_path(tps, form)), touched)
+
+    async def _load_forms(self, forms: Iterable[_Form]) -> None:
+        """Bring forms and their villages to hand. A form that its station's row does not have was not published: most
+        arrivals are their form's first, and nothing is asked for in vain."""
+        stations = {tps: self._register.stations.get(tps) for tps, _ in forms}
+        villages = {tps: _region_path(self._regions.path(one)[-1]) for tps, one in stations.items() if one}
+        await self._documents.load(villages.values())
+        there: list[str] = []
+        for tps, form in forms:
+            if tps not in villages or form in self._region(villages[tps])["children"][tps]["forms"]:
+                there.append(_form_path(tps, form))
+            else:
+                self._documents.assume_none(_form_path(tps, form))
+        await self._documents.load(there)
 
     def _statements(self, key: _Form, new: Iterable[Logged]) -> list[Logged]:
         """All statements of a station and form: those published before, and new ones."""
@@ -196,24 +223,22 @@ class Site:
         document = self._documents.at(_device_path(node))
         return findings(_links(node, document["links"])) if document.get("findings") else []
 
-    async def _place(self, station: Station, village: Region, form: str, document: Document) -> None:
+    def _place(self, station: Station, village: Region, form: str, document: Document, touched: _Touched) -> None:
         """Put a result into its station's row, beside those of the station's other forms."""
-        path = _region_path(village)
-        await self._documents.load([path])
-        rows = self._region(path)["children"]
-        others = [one for one in rows[station.tps]["forms"] if one != form]
-        await self._documents.load(_form_path(station.tps, one) for one in others)
-        results = {one: self._documents.at(_form_path(station.tps, one)) for one in others} | {form: document}
+        rows = self._region(_region_path(village))["children"]
+        results = results_of(rows[station.tps]) | {form: document}
         rows[station.tps] = station_row(station, self._register.forms, results)
         islands = self._documents.at(ISLANDS)
         if "stations" not in islands:
             raise DamagedSite(ISLANDS)
         if station.tps in islands["stations"]:
             islands["stations"][station.tps]["mark"] = rows[station.tps]["sums"]["marks"]
+            touched.gathered[ISLANDS] = None
         part = islands["parts"].get(f"{village.key}/{station.island}")
         if part:
             on = [row for _, row in sorted(rows.items()) if row["island"] == station.island]
             part["marks"] = "".join(row["sums"]["marks"] for row in on)
+            touched.gathered[ISLANDS] = None
 
     async def _keep_stray(self, tps: str, form: str, document: Document, touched: _Touched) -> None:
         """A statement for a station that the register does not know has no region, and is not hidden.
@@ -235,7 +260,7 @@ class Site:
         document["strays_page"] = page
         row = {"tps": tps, "form": form, "number": 0, "village": "", "flags": document["flags"]}
         self._documents.at(path)["strays"][f"{tps}/{form}"] = row
-        touched.strays[page] = None
+        touched.strays[page] = touched.gathered[STRAYS] = None
 
     def _region(self, path: str) -> Document:
         """The document of a region: from the beginning on there is one."""
@@ -249,18 +274,27 @@ class Site:
         await self._documents.load(map(_region_path, touched.regions))
         for region in sorted(touched.regions, key=self._depth, reverse=True):
             document = self._region(_region_path(region))
-            document["sums"], document["notes"] = add_up(document["children"].values())
+            await self._fetch_notes(document)
+            sum_up(document)
             if document["path"]:
                 parent = _region_path(Region(**document["path"][-1]))
                 self._region(parent)["children"][region.key] = _row(document)
 
-    async def _tell_newest(self, arrivals: Sequence[Logged]) -> None:
+    async def _fetch_notes(self, document: Document) -> None:
+        """Fill in the notes of parts that a region lists again, now that there are few enough of them."""
+        lacking = {key: _region_path(Region(key, "", "")) for key in lacking_notes(document)}
+        await self._documents.load(lacking.values())
+        for key, path in lacking.items():
+            document["children"][key]["notes"] = self._region(path)["notes"]
+
+    async def _tell_newest(self, arrivals: Sequence[Logged], touched: _Touched) -> None:
         await self._documents.load([NEWEST])
         held = {item["id"]: item for item in self._documents.at(NEWEST).get("newest", [])}
         for one in arrivals[-SITE_NEWEST:]:
             held.setdefault(one.id.hex(), self._look.newest_item(one, self._register.stations.get(one.tps)))
         newest = sorted(held.values(), key=lambda item: -int(item["entry"]))[:SITE_NEWEST]
         self._documents.put(NEWEST, {"newest": newest})
+        touched.gathered[NEWEST] = None
 
     def _render(self, touched: _Touched) -> Iterable[Page]:
         """The files of whatever is touched: what the parts say first, what gathers them after."""
@@ -276,8 +310,8 @@ class Site:
                 yield from self._pages(_strays_path(page), self._look.stray_pages)
         if touched.regions:
             gathered = [self._documents.at(path) for path in _GATHERED]
-            for path, document in zip(_GATHERED, gathered, strict=True):
-                yield Page(path, encode(document), JSON)
+            for path in touched.gathered:
+                yield Page(path, encode(self._documents.at(path)), JSON)
             yield from self._pages(_region_path(_WHOLE), lambda whole: self._look.whole_pages(whole, *gathered))
 
     def _pages(self, path: str, render: Callable[[Document], Iterable[Page]]) -> Iterable[Page]:
@@ -357,7 +391,8 @@ class Site:
         self._documents.put(STRAYS, {"page": 1, "pages": 1, "strays": {}})
         self._documents.put(ISLANDS, self._on_islands())
         self._documents.put(_region_path(_WHOLE), blank[-1][1])
-        await self._write(await asyncio.to_thread(lambda: list(self._render(_Touched(regions={_WHOLE: None})))))
+        everything = _Touched(regions={_WHOLE: None}, gathered=dict.fromkeys(_GATHERED))
+        await self._write(await asyncio.to_thread(lambda: list(self._render(everything))))
         await self._shelf.write(STATE, self._state(), JSON, FRESH)
         await self.write_tables()
 
@@ -391,7 +426,7 @@ class Site:
             found[path[-1]]["children"][station.tps] = station_row(station, self._register.forms, {})
         ordered = sorted(found.items(), key=lambda item: (-self._depth(item[0]), item[0].key))
         for _, document in ordered:
-            document["sums"], document["notes"] = add_up(document["children"].values())
+            sum_up(document)
             if document["path"]:
                 found[Region(**document["path"][-1])]["children"][document["key"]] = _row(document)
         return ordered

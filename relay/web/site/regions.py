@@ -122,6 +122,12 @@ def station_row(station: Station, forms: Sequence[str], results: Mapping[str, Do
     }
 
 
+def results_of(row: Mapping[str, Any]) -> dict[str, Document]:
+    """What a station's row says of its forms, as `station_row` takes it: none of them has to be read again."""
+    flags = {note["form"]: note["flags"] for note in row["notes"]}
+    return {form: {**one, "flags": flags.get(form, [])} for form, one in row["forms"].items()}
+
+
 def add_up(rows: Iterable[Mapping[str, Any]]) -> tuple[Document, list[Document]]:
     """The sums and the notes of a region from the rows of its parts.
 
@@ -143,6 +149,23 @@ def add_up(rows: Iterable[Mapping[str, Any]]) -> tuple[Document, list[Document]]
     sums["marks"] = every if len(every) == sums["stations"] <= SITE_MARKS else ""
     sums["totals"] = dict(sorted(totals.items()))
     return sums, notes if len(notes) == sums["flagged"] <= SITE_NOTES else []
+
+
+def lacking_notes(document: Document) -> list[str]:
+    """The parts of a region whose notes it will list, and does not have in its rows."""
+    rows: dict[str, Document] = document["children"]
+    few = sum(row["sums"]["flagged"] for row in rows.values()) <= SITE_NOTES
+    return [key for key, row in rows.items() if len(row["notes"]) < row["sums"]["flagged"]] if few else []
+
+
+def sum_up(document: Document) -> None:
+    """Give a region its sums and notes. Notes that are too many for it to list are not kept in the rows of its parts
+    either: a country's would be megabytes, written again for every arrival."""
+    rows = document["children"].values()
+    document["sums"], document["notes"] = add_up(rows)
+    if document["sums"]["flagged"] > SITE_NOTES and document["level"] != "village":
+        for row in rows:
+            row["notes"] = []
 
 
 def _form_row(result: Mapping[str, Any]) -> Document:
