@@ -114,8 +114,9 @@ def _roots_from_consistency(
 
 def _check_hashes(*hashes: bytes) -> None:
     # Two children of other sizes, 31 and 33 bytes for instance, would join to the same bytes and so to the same hash.
-    if any(len(one) != HASH_SIZE for one in hashes):
-        raise Malformed(f"A proof holds what is not a hash of {HASH_SIZE} bytes")
+    for one in hashes:
+        if len(one) != HASH_SIZE:
+            raise Malformed(f"A proof holds what is not a hash of {HASH_SIZE} bytes")
 
 
 def _inconsistent(old_size: int, new_size: int) -> Refused:

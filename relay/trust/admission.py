@@ -188,6 +188,17 @@ class Admission:
             case Kind.CHECKPOINT:
                 return self._admit_checkpoint(raw)
 
+    def prove(self, receipt: Receipt) -> tuple[Identity, bytes]:
+        """Judge a receipt as `admit` does: who signed it, and the root that its proof leads to, which is computed once.
+        Raises `Malformed` or `Refused`."""
+        identity = self._signer(Kind.RECEIPT, receipt.envelope)
+        if receipt.election != self.election:
+            raise Refused("foreign-election", f"A receipt of election {receipt.election} was shown in {self.election}")
+        proof = receipt.inclusion
+        root = root_from_inclusion(receipt.leaf, proof.index, proof.size, proof.path)
+        receipt.envelope.verify(identity.key, root)
+        return identity, root
+
     def install(self, admitted: Admitted) -> bool:
         """Put an admitted notice or checkpoint in force; False when a newer one is. Other kinds change no trust."""
         match admitted.body:
@@ -252,11 +263,7 @@ class Admission:
         return Admitted(Kind.STATEMENT, statement.id, statement.raw, statement, identity.node)
 
     def _admit_receipt(self, receipt: Receipt) -> Admitted:
-        identity = self._signer(Kind.RECEIPT, receipt.envelope)
-        if receipt.election != self.election:
-            raise Refused("foreign-election", f"A receipt of election {receipt.election} was shown in {self.election}")
-        proof = receipt.inclusion
-        receipt.envelope.verify(identity.key, root_from_inclusion(receipt.leaf, proof.index, proof.size, proof.path))
+        identity, _ = self.prove(receipt)
         return Admitted(Kind.RECEIPT, receipt.id, receipt.raw, receipt, identity.node)
 
     def _admit_notice(self, notice: Notice) -> Admitted:

@@ -14,10 +14,10 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from relay.errors import Malformed, Refused
-from relay.log.merkle import leaf_hash, root_from_inclusion
+from relay.log.merkle import leaf_hash
 from relay.log.tiles import decode_entries
 from relay.records.identifiers import Kind, NodeId, ObjectId, StatementId
-from relay.records.receipt import Receipt
+from relay.records.receipt import read_receipt
 from relay.records.statement import Statement
 from relay.trust.admission import Admission
 
@@ -96,15 +96,13 @@ def judge_receipts(root: bytes, raws: Sequence[bytes]) -> list[Proof | str]:
     found: list[Proof | str] = []
     for raw in raws:
         try:
-            body = admission.admit(Kind.RECEIPT, raw).body
+            receipt = read_receipt(raw)
+            _, tree = admission.prove(receipt)
         except (Malformed, Refused) as error:
             found.append(error.what)
             continue
-        assert isinstance(body, Receipt)
-        proof = body.inclusion
-        tree = root_from_inclusion(body.leaf, proof.index, proof.size, proof.path)
-        certificate = body.envelope.certificate
-        found.append(Proof(body.statement, proof.index, proof.size, body.leaf, tree, certificate))
+        proof, certificate = receipt.inclusion, receipt.envelope.certificate
+        found.append(Proof(receipt.statement, proof.index, proof.size, receipt.leaf, tree, certificate))
     return found
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from relay.errors import Malformed, Refused
 from relay.limits import MAX_CACHED_CERTIFICATES
 from relay.log.checkpoint import Checkpoint, cosign, sign_checkpoint
-from relay.log.merkle import leaf_hash, node_hash
+from relay.log.merkle import leaf_hash, node_hash, root_from_inclusion
 from relay.log.note import COSIGNATURE, ED25519, Note, NoteKey, Signature, parse_note, sign_note
 from relay.records.cose import header, sign1
 from relay.records.encoding import encode
@@ -30,7 +30,17 @@ from relay.records.notice import (
     Witnesses,
     sign_notice,
 )
-from relay.records.receipt import INCLUSION, LEAF_HASH, RFC9162_SHA256, TREE_SIZE, VDP, VDS, Inclusion, sign_receipt
+from relay.records.receipt import (
+    INCLUSION,
+    LEAF_HASH,
+    RFC9162_SHA256,
+    TREE_SIZE,
+    VDP,
+    VDS,
+    Inclusion,
+    read_receipt,
+    sign_receipt,
+)
 from relay.records.statement import Package, sign_statement
 from relay.records.tally import Tally
 from relay.trust.admission import Admission, Admitted
@@ -287,6 +297,17 @@ def test_a_new_certificate_for_a_revoked_key_is_of_no_use(bench: Bench) -> None:
 
 
 # -- receipts
+
+
+def test_what_a_receipt_proves_is_told_only_of_one_that_is_right(bench: Bench) -> None:
+    raw = bench.receipt()
+    receipt = read_receipt(raw)
+    identity, root = bench.admission.prove(receipt)
+    proof = receipt.inclusion
+    assert identity.role is Role.RECEIVER
+    assert root == root_from_inclusion(receipt.leaf, proof.index, proof.size, proof.path)
+    with pytest.raises(Refused, match="signature"):
+        bench.admission.prove(read_receipt(raw[:-1] + bytes([raw[-1] ^ 1])))
 
 
 def test_a_receipt_of_the_receiver(bench: Bench) -> None:
