@@ -93,6 +93,8 @@ MAX_TOLD_HOLDINGS = 8 * MAX_WANTS
 WANTS_PAGE = 64
 """Objects asked about at a time."""
 MAX_REFUSALS = 1_024
+MAX_TO_DELIVER = 65_536
+"""Packages that one visit brings to a receiver; what waits besides is for the next one."""
 MAX_WRONG_CHUNKS = 256
 """Chunks that match no statement, in one visit, after which the peer is left."""
 MAX_CLAIMS = 65_536

@@ -193,21 +193,20 @@ class StoreConformance:
         assert first + await store.awaiting_receipt(first[-1], 10) == ids
 
     async def test_signers_take_turns_in_what_is_to_be_delivered(self, opener: Opener, cast: Cast) -> None:
-        """The least of each first; superseded ones apart, and none that is delivered or withheld."""
+        """The least of each first; superseded ones last, and none that is delivered or withheld."""
         store = await opener()
         sizes = (3, 1, 2, 4)
         flood = [cast.statement(cast.content(size * CHUNK)) for size in sizes]
         one = cast.statement(cast.content(5 * CHUNK), node=cast.other)
         corrected = cast.statement(cast.content(), node=cast.other, supersedes=StatementId(one.id))
         await store.add([*flood, one, cast.receipt(flood[3])])
-        first = await store.to_deliver(superseded=False, turn=0, turns=1)
-        assert first == sorted([flood[1].id, one.id])
-        assert await store.to_deliver(superseded=False, turn=1, turns=4) == [flood[2].id, flood[0].id]
-        assert await store.to_deliver(superseded=True, turn=0, turns=4) == []
+        rest = [flood[2].id, flood[0].id]
+        assert await store.to_deliver(10) == [*sorted([flood[1].id, one.id]), *rest]
+        assert await store.to_deliver(1) == sorted([flood[1].id, one.id])[:1]
         await store.add([corrected])
-        assert await store.to_deliver(superseded=True, turn=0, turns=4) == [one.id]
+        assert await store.to_deliver(10) == [*sorted([flood[1].id, corrected.id]), *rest, one.id]
         await store.withhold([cast.island.identity.node])
-        assert await store.to_deliver(superseded=False, turn=0, turns=4) == [corrected.id]
+        assert await store.to_deliver(10) == [corrected.id, one.id]
 
     async def test_a_page_of_nothing_is_empty(self, opener: Opener, cast: Cast) -> None:
         store = await opener()

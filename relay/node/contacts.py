@@ -333,7 +333,8 @@ class Contacts:
             )
             report = await self._run(neighbour, visit)
             awaits = report is not None and await self._awaits(report)
-        except RelayError as error:
+        except RelayError as failure:
+            error = _own_address() if isinstance(failure, Refused) and failure.reason == MYSELF else failure
             contact.failures += 1
             contact.failed = self._clock()
             contact.more = True  # nobody knows how far it came
@@ -405,7 +406,7 @@ class Contacts:
     def _expect(self, neighbour: Neighbour, hello: Hello) -> None:
         """Refuse a greeting that is not of the neighbour that was to be visited, or that another task visits."""
         if hello.node == self._greeting().node:
-            raise Refused(MYSELF, "An address in config.toml is this node's own")
+            raise _own_address()
         name = hello.node.hex()
         if len(neighbour.key) == 64 and neighbour.key != name and not neighbour.contact.configured:
             raise Refused(
@@ -478,6 +479,11 @@ class Contacts:
         with suppress(StoreError):
             before = read_uplink(await store.notes())
             await store.set_note(UPLINK, tried(before, url, trouble, int(time.time())).to_note())
+
+
+def _own_address() -> Refused:
+    """Where a node is led to itself, whichever side notices first."""
+    return Refused(MYSELF, "An address in config.toml is this node's own", "Take it out of `peers`.")
 
 
 def _is_receiver(neighbour: Neighbour) -> bool:

@@ -68,6 +68,7 @@ class Daemon:
         self.work: list[Callable[[], Coroutine[None, None, None]]] = []
         """What extensions want to have run for ever, beside the daemon's own; called once everything has started."""
         self._claims = Claims()
+        self._met_itself = False
 
     def greeting(self) -> Hello:
         """What this node says of itself."""
@@ -185,14 +186,14 @@ class Daemon:
 
     def _visitor(self, certificate: bytes) -> Identity:
         """Who calls. Raises `Malformed` or `Refused`, also to whoever has a copy of this node's key: what that signs
-        would count as made here."""
+        would count as made here. Said once, to the people here."""
         identity = self.custody.admission.identify(certificate)
         if identity.node == self.member.identity.node:
-            raise Refused(
-                MYSELF,
-                "A visitor shows this node's own certificate",
-                "If no address in config.toml is this node's own, its key was copied: tell the election office.",
-            )
+            if not self._met_itself:
+                self._met_itself = True
+                advice = "If no address in config.toml is its own, its key was copied: tell the election office."
+                logger.warning("a visitor shows this node's own certificate. %s", advice)
+            raise Refused(MYSELF, "A visitor shows this node's own certificate")
         return identity
 
     def _host_for(self, identity: Identity) -> Host:

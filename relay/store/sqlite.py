@@ -183,7 +183,7 @@ class SqliteStore:
         now = int(self._clock())
         left: dict[RecordId, Outcome] = {}
         for item in records:
-            if full and item.kind is Kind.STATEMENT and not made_here and not rules.keeps_all:
+            if full and item.kind is Kind.STATEMENT and item.signer != rules.own and not rules.keeps_all:
                 known = (Kind.STATEMENT, item.id) in self._membership.members
                 left[item.id] = Outcome.KNOWN if known else Outcome.OVER_QUOTA
 
@@ -265,9 +265,9 @@ class SqliteStore:
         rows = await self._database.rows(sql + "ORDER BY statement LIMIT ?", (after, max(limit, 0)))
         return [StatementId(row[0]) for row in rows]
 
-    async def to_deliver(self, superseded: bool, turn: int, turns: int) -> list[StatementId]:
+    async def to_deliver(self, limit: int) -> list[StatementId]:
         """See `Store`."""
-        rows = await self._database.rows(catalogue.TO_DELIVER, (int(superseded), turn, turns))
+        rows = await self._database.rows(catalogue.TO_DELIVER, (max(limit, 0),))
         return [StatementId(row[0]) for row in rows]
 
     async def withhold(self, revoked: Iterable[NodeId]) -> int:

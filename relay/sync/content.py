@@ -13,13 +13,15 @@ from relay.errors import REVOKED, Malformed, Refused
 from relay.limits import (
     CONTENT_SECONDS,
     MAX_CHUNKS_CALL,
+    MAX_TO_DELIVER,
     MAX_TOLD_HOLDINGS,
     MAX_WANTS,
+    MAX_WRONG_CHUNKS,
     STREAM_AT_RECEIVER_SECONDS,
     STREAMS,
     WANTS_PAGE,
 )
-from relay.records.identifiers import ObjectId, StatementId
+from relay.records.identifiers import ObjectId
 from relay.store.interface import Holding, Want
 from relay.sync.arrival import Arrival
 from relay.sync.claims import Claims, Way
@@ -159,33 +161,30 @@ class Exchange:
 
     async def _lacked_there(self) -> AsyncIterator[list[Chunk]]:
         """What a receiver lacks of the packages that wait here: one after the other, their signers in turn, old
-        versions last. Last of all comes what it got before and still lacks: a signer may have told it other chunks."""
+        versions last. Last of all comes what it answered for before and still lacks, since a signer may have told it
+        other chunks; and of that no more than it bears with."""
         again: list[Chunk] = []
         async for objects in self._to_deliver():
             held = {one.object: one for one in await self._store.holdings(objects)}
             page: list[Chunk] = []
             for object_id, missing in await self._peer.missing(list(held)) if held else []:
                 if holding := held.pop(object_id, None):
-                    chunks = chunks_of(object_id, holding.size, holding.offers(missing))
-                    known = self._custody.handed.whole(self._who.peer, object_id, holding.size)
-                    (again if known else page).extend(chunks)
+                    vain = self._custody.handed.in_vain(self._who.peer, object_id, missing)
+                    (again if vain else page).extend(chunks_of(object_id, holding.size, holding.offers(missing)))
             yield page
-        yield again
+        yield again[: MAX_WRONG_CHUNKS // 2]
 
     async def _to_deliver(self) -> AsyncIterator[list[ObjectId]]:
-        """The objects of what waits here, a few packages at a time."""
-        for superseded in (False, True):
-            turn, turns = 0, 1
-            while statements := await self._store.to_deliver(superseded, turn, turns):
-                turn, turns = turn + turns, min(2 * turns, WANTS_PAGE)
-                for at in range(0, len(statements), WANTS_PAGE):
-                    objects = await self._objects_of(statements[at : at + WANTS_PAGE])
-                    for part in range(0, len(objects), MAX_WANTS):
-                        yield objects[part : part + MAX_WANTS]
-
-    async def _objects_of(self, statements: Sequence[StatementId]) -> list[ObjectId]:
-        found = [await self._store.bundle(one) for one in statements]
-        return list(dict.fromkeys(file.sha256 for one in found if one is not None for file in one.files))
+        """The objects of what waits here, a few packages at a time, each once."""
+        listed: set[ObjectId] = set()
+        statements = await self._store.to_deliver(MAX_TO_DELIVER)
+        for at in range(0, len(statements), WANTS_PAGE):
+            found = [await self._store.bundle(one) for one in statements[at : at + WANTS_PAGE]]
+            named = dict.fromkeys(file.sha256 for one in found if one is not None for file in one.files)
+            objects = [one for one in named if one not in listed]
+            listed.update(objects)
+            for part in range(0, len(objects), MAX_WANTS):
+                yield objects[part : part + MAX_WANTS]
 
     # -- fetching
 
@@ -245,9 +244,20 @@ class Exchange:
 
     async def _send_stream(self, supply: Supply) -> None:
         while (first := await supply.draw()) and not self._is_over():
-            await self._peer.put_chunks(self._hand_over(first, supply))
+            handed: list[Span] = []
+            try:
+                await self._peer.put_chunks(self._hand_over(first, supply, handed))
+            except (Malformed, Refused):
+                self._note_answered(handed)
+                raise
+            self._note_answered(handed)
 
-    async def _hand_over(self, first: Chunk, supply: Supply) -> AsyncIterator[Frame]:
+    def _note_answered(self, handed: Sequence[Span]) -> None:
+        """The peer answered a call. Where a link is cut instead, nobody knows how far it came."""
+        for object_id, index in handed:
+            self._custody.handed.answered(self._who.peer, object_id, index)
+
+    async def _hand_over(self, first: Chunk, supply: Supply, handed: list[Span]) -> AsyncIterator[Frame]:
         """Read one chunk after the other as the link takes them, for one call."""
         chunk: Chunk | None = first
         left = MAX_CHUNKS_CALL
@@ -256,6 +266,7 @@ class Exchange:
             if data is not None:
                 yield chunk.object, chunk.index, data
                 self._custody.handed.went(self._who.peer, chunk.object, chunk.index)
+                handed.append((chunk.object, chunk.index))
                 self._report.bytes_out += len(data)
                 left -= FRAME_HEAD.size + len(data)
             chunk = supply.take(left)

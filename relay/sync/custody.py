@@ -79,12 +79,13 @@ class Custody:
         self.verdicts: Counter[tuple[str, str]] = Counter()
         """How many records came, by kind and by what became of them."""
         self.handed = Handed()
-        """What went to whom, for people to see."""
+        """What went to whom."""
         self._recalled = False
         self._disowned: frozenset[NodeId] = frozenset()
         """Revoked receivers whose records were taken back: many receipts are not read for each notice."""
         self._taken_back = 0
         """How often records of revoked receivers were taken back."""
+        self._ruling = asyncio.Lock()
         self._rules_anew = False
         """Whether a notice came into force since `rule` was done last."""
         self.refused: dict[tuple[int, bytes], None] = {}
@@ -120,15 +121,16 @@ class Custody:
         """Withhold what revoked signers made, and take back what revoked receivers signed, where notices came since
         that was done last. A full disk may have kept it from being done when they came: it is done as soon as it can
         be."""
-        if self._rules_anew:
-            self._rules_anew = False
-            try:
-                await self._note_receivers()
-                await self._take_back()
-                await self.store.withhold(self.admission.revoked)
-            except BaseException:
-                self._rules_anew = True
-                raise
+        async with self._ruling:  # who comes while it is being done waits until it is
+            if self._rules_anew:
+                self._rules_anew = False
+                try:
+                    await self._note_receivers()
+                    await self._take_back()
+                    await self.store.withhold(self.admission.revoked)
+                except BaseException:
+                    self._rules_anew = True
+                    raise
 
     async def take(
         self,

@@ -1,7 +1,7 @@
 """What went to whom: the statements, and the chunks of each object, that a neighbour got from this node.
 
 Counted where chunks leave, on both sides of a visit, in memory and bounded. It tells people where a package is, and
-that a receiver got something in vain, which then comes last; nothing is freed, skipped or believed because of it
+which chunks a receiver answered for and did not keep: those come last. Nothing is freed or believed because of it
 (promise 4 is the receipt's).
 """
 
@@ -17,6 +17,7 @@ class Handed:
 
     def __init__(self) -> None:
         self._chunks: dict[tuple[str, ObjectId], int] = {}
+        self._answered: dict[tuple[str, ObjectId], int] = {}
         self._statements: dict[tuple[str, RecordId], None] = {}
         self.count = 0
         """How often something went, so that it is seen when there is news."""
@@ -28,6 +29,17 @@ class Handed:
         self.count += 1
         if len(self._chunks) > MAX_HANDED:
             del self._chunks[next(iter(self._chunks))]
+
+    def answered(self, node: str, object_id: ObjectId, index: int) -> None:
+        """A neighbour answered the call with which a chunk came: it keeps it, or never will."""
+        key = node, object_id
+        self._answered[key] = self._answered.pop(key, 0) | 1 << index
+        if len(self._answered) > MAX_HANDED:
+            del self._answered[next(iter(self._answered))]
+
+    def in_vain(self, node: str, object_id: ObjectId, missing: int) -> bool:
+        """Whether a neighbour answered for one of the chunks that it says it lacks."""
+        return bool(self._answered.get((node, object_id), 0) & missing)
 
     def told(self, node: str, statement: RecordId) -> None:
         """A statement was handed to a neighbour: of a package without files, all there is."""

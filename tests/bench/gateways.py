@@ -69,8 +69,8 @@ class Held:
     async def awaiting_receipt(self, after: bytes, limit: int) -> list[StatementId]:
         return [one for one in self._waiting if one > after][:limit]
 
-    async def to_deliver(self, superseded: bool, turn: int, turns: int) -> list[StatementId]:
-        return [] if superseded else self._waiting[turn : turn + turns]
+    async def to_deliver(self, limit: int) -> list[StatementId]:
+        return self._waiting[:limit]
 
     async def read(self, ids: Sequence[RecordId], limit: int) -> list[tuple[Kind, RecordId, bytes]]:
         found: list[tuple[Kind, RecordId, bytes]] = []

@@ -201,6 +201,17 @@ async def test_content_that_a_receiver_was_told_otherwise_of_holds_nobody_up(fle
     assert set(order[1:]) <= {object_of(content) for content in false}
 
 
+async def test_content_of_several_packages_is_brought_to_a_receiver_once(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    island = await fleet.launch("pulau-long")
+    content = fleet.content()
+    first = await island.submit(content)
+    await island.submit(content, supersedes=first)
+    link = Link(receiver.host(island))
+    await island.visit(link)
+    assert sorted(index for _, _, index in link.crossed) == [0, 1, 2, 3]
+
+
 async def test_a_glutton_gets_each_chunk_once(fleet: Fleet) -> None:
     island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
     content = fleet.content()

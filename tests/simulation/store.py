@@ -8,6 +8,7 @@ it honest.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -34,7 +35,7 @@ from relay.store.interface import (
 from relay.store.recordset import END, FIRST, RecordSet
 from relay.sync.reconcile import respond
 from relay.trust.admission import Admitted
-from tests.simulation.catalogue import Catalogue, Layout, Object, Row, Rules
+from tests.simulation.catalogue import Catalogue, Layout, Object, Rules
 from tests.simulation.disk import Disk, DiskShelf, Handle
 
 Chunks = dict[int, bytes]
@@ -203,16 +204,16 @@ class MemoryStore:
         rows = self._catalogue.rows.values()
         return sorted(row.id for row in rows if row.entry is None and not row.withheld and row.id > after)[:limit]
 
-    async def to_deliver(self, superseded: bool, turn: int, turns: int) -> list[StatementId]:
+    async def to_deliver(self, limit: int) -> list[StatementId]:
         """See `Store`."""
         await self.handle.give_way()
-        due: dict[NodeId, list[Row]] = {}
-        for row in self._catalogue.rows.values():
-            if row.entry is None and not row.withheld and row.superseded == superseded:
-                due.setdefault(row.node, []).append(row)
-        places = [sorted(rows, key=lambda row: (row.weight, row.id))[turn : turn + turns] for rows in due.values()]
-        found = [(place, row.id) for rows in places for place, row in enumerate(rows)]
-        return [statement for _, statement in sorted(found)]
+        rows = [row for row in self._catalogue.rows.values() if row.entry is None and not row.withheld]
+        turns: Counter[tuple[bool, NodeId]] = Counter()
+        due: list[tuple[bool, int, StatementId]] = []
+        for row in sorted(rows, key=lambda row: (row.weight, row.id)):
+            turns[row.superseded, row.node] += 1
+            due.append((row.superseded, turns[row.superseded, row.node], row.id))
+        return [statement for *_, statement in sorted(due)[: max(limit, 0)]]
 
     async def withhold(self, revoked: Iterable[NodeId]) -> int:
         """See `Store`."""
@@ -465,7 +466,7 @@ class MemoryStore:
 
     def _add(self, catalogue: Catalogue, item: Admitted, rules: Rules) -> Outcome:
         limit = self._storage_limit
-        stranger = item.kind is Kind.STATEMENT and not rules.made_here and not rules.keeps_all
+        stranger = item.kind is Kind.STATEMENT and item.signer != rules.own and not rules.keeps_all
         if stranger and limit is not None and catalogue.bytes_held >= limit + STATEMENTS_MARGIN:
             return Outcome.KNOWN if item.id in catalogue.rows else Outcome.OVER_QUOTA
         return catalogue.add(item, rules, int(self._clock()))

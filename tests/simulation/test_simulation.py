@@ -41,7 +41,7 @@ EVERY_DAY = (3, 19, 75)
 """Seeds that are run every time: both contact plans, crashes, cut links, wrong clocks, pirates; in the last one the
 receiver is revoked, hears of it, and is followed by another one."""
 
-WITH_PIRATES = (16, 14)
+WITH_PIRATES = (2, 17)
 WITH_FLOODS = (3, 16)
 WITH_REVOCATIONS = (8, 25, 88)
 WITH_SUCCESSIONS = (75, 106)

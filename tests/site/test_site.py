@@ -105,33 +105,6 @@ async def test_what_is_gathered_is_written_when_it_changed(election: PublicElect
     assert all(one > other for one, other in zip(written(), mainland, strict=True))
 
 
-async def test_what_was_not_published_is_not_asked_for(
-    election: PublicElection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A station's row says which of its forms are published, and what adding up needs of them."""
-    asked: list[str] = []
-    read = election.shelf.read
-
-    async def noted(path: str) -> bytes | None:
-        asked.append(path)
-        return await read(path)
-
-    monkeypatch.setattr(election.shelf, "read", noted)
-    first = await election.submit(LONG, tally=tally_of(LONG, BUPATI, election.stations, valid=1))
-    await election.publish()
-    await election.reopen()
-    await election.submit(LONG, GUBERNUR)
-    await election.publish()
-    assert not [path for path in asked if path.startswith("tps/")]
-    assert [one["form"] for one in election.document("region/1906022011.json")["notes"]] == [BUPATI]
-    assert election.document("region/1906022011.json")["children"][LONG]["sums"]["complete"] == 1
-    await election.reopen()
-    await election.submit(LONG, BUPATI, supersedes=first)
-    await election.publish()
-    assert [path for path in asked if path.startswith("tps/")] == [f"tps/{LONG}/{BUPATI}.json"]
-    assert election.document("region/index.json")["sums"]["flagged"] == 0
-
-
 async def test_notes_that_are_too_many_are_kept_once_and_come_back(
     election: PublicElection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from relay.node.contacts import Contacts
 from relay.node.daemon import Daemon
 from relay.node.home import Home
 from relay.records.cose import Sign1
-from relay.records.identifiers import Kind, receipt_id
+from relay.records.identifiers import Kind, RecordId, receipt_id
 from relay.records.notice import Receiver, Receivers, Register, Station, sign_notice
 from relay.store.interface import Outcome, State
 from relay.store.sqlite import SqliteStore
@@ -160,6 +160,34 @@ async def test_a_statement_that_is_known_by_a_receipt_which_goes_meanwhile_is_ke
 
     with patch.object(SqliteStore, "add", revoked_meanwhile):
         (verdict,) = await boat.custody.take([(kind, raw) for kind, _, raw in records])
+    assert verdict.word == "new"
+    assert await boat.state(statement) is State.WAITING
+
+
+async def test_a_statement_that_comes_while_receipts_are_taken_back_is_kept(fleet: Fleet) -> None:
+    receiver, boat = await fleet.receiver(), await fleet.carrier("km-bahari")
+    island = await fleet.launch("pulau-long")
+    statement = await island.submit()
+    records = await island.store.read([statement], 1 << 20)
+    await island.visit(receiver)
+    await boat.visit(receiver)
+    receipts = await island.store.read([receipt_id(statement)], 1 << 20)
+    await boat.custody.take([(kind, raw) for kind, _, raw in receipts])
+    take_back, begun, go_on = SqliteStore.take_back, asyncio.Event(), asyncio.Event()
+
+    async def slowly(store: SqliteStore, gone: Sequence[RecordId]) -> None:
+        begun.set()
+        await go_on.wait()
+        await take_back(store, gone)
+
+    with patch.object(SqliteStore, "take_back", slowly):
+        async with asyncio.TaskGroup() as both:
+            both.create_task(boat.take(revoked(fleet, receiver)))
+            await begun.wait()
+            taking = both.create_task(boat.custody.take([(kind, raw) for kind, _, raw in records]))
+            await asyncio.wait((taking,), timeout=0.2)  # as far as it comes
+            go_on.set()
+    (verdict,) = taking.result()
     assert verdict.word == "new"
     assert await boat.state(statement) is State.WAITING
 

@@ -194,13 +194,12 @@ class ClusterStore:
         sql += "ORDER BY statement LIMIT $2"
         return [StatementId(row[0]) for row in await self._database.rows(sql, after, max(limit, 0))]
 
-    async def to_deliver(self, superseded: bool, turn: int, turns: int) -> list[StatementId]:
+    async def to_deliver(self, limit: int) -> list[StatementId]:
         """See `Store`."""
-        place = "row_number() OVER (PARTITION BY node ORDER BY size, statement) AS place"
-        sql = f"SELECT statement FROM (SELECT statement, {place} FROM bundles "
-        sql += "WHERE entry IS NULL AND NOT withheld AND superseded = $1) AS due "
-        sql += "WHERE place > $2 AND place <= $2 + $3 ORDER BY place, statement"
-        return [StatementId(row[0]) for row in await self._database.rows(sql, superseded, turn, turns)]
+        turn = "row_number() OVER (PARTITION BY superseded, node ORDER BY size, statement)"
+        sql = "SELECT statement FROM bundles WHERE entry IS NULL AND NOT withheld "
+        sql += f"ORDER BY superseded, {turn}, statement LIMIT $1"
+        return [StatementId(row[0]) for row in await self._database.rows(sql, max(limit, 0))]
 
     async def withhold(self, revoked: Iterable[NodeId]) -> int:
         """See `Store`."""

@@ -176,8 +176,10 @@ class Site:
 
     async def _judge(self, arrivals: Iterable[Logged], touched: _Touched) -> None:
         """Judge every touched form, and put the result into its station's row."""
-        await self._documents.load([*_GATHERED, _region_path(_WHOLE)])
-        await self._load_forms(touched.forms)
+        stations = (self._register.stations.get(tps) for tps, _ in touched.forms)
+        villages = {_region_path(self._regions.path(station)[-1]): None for station in stations if station}
+        forms = [_form_path(*key) for key in touched.forms]
+        await self._documents.load([*forms, *villages, *_GATHERED, _region_path(_WHOLE)])
         new: dict[_Form, list[Logged]] = {}
         for one in arrivals:
             new.setdefault((one.tps, one.form), []).append(one)
@@ -198,20 +200,6 @@ class Site:
                 self._place(station, path[-1], form, document, touched)
             else:
                 await self._keep_stray(tps, form, self._documents.at(_form_path(tps, form)), touched)
-
-    async def _load_forms(self, forms: Iterable[_Form]) -> None:
-        """Bring forms and their villages to hand. A form that its station's row does not have was not published: most
-        arrivals are their form's first, and nothing is asked for in vain."""
-        stations = {tps: self._register.stations.get(tps) for tps, _ in forms}
-        villages = {tps: _region_path(self._regions.path(one)[-1]) for tps, one in stations.items() if one}
-        await self._documents.load(villages.values())
-        there: list[str] = []
-        for tps, form in forms:
-            if tps not in villages or form in self._region(villages[tps])["children"][tps]["forms"]:
-                there.append(_form_path(tps, form))
-            else:
-                self._documents.assume_none(_form_path(tps, form))
-        await self._documents.load(there)
 
     def _statements(self, key: _Form, new: Iterable[Logged]) -> list[Logged]:
         """All statements of a station and form: those published before, and new ones."""

@@ -51,10 +51,6 @@ class Documents:
                 document = {}
             self._held[path] = document
 
-    def assume_none(self, path: str) -> None:
-        """Take a document that was not loaded for absent, without asking the shelf."""
-        self._held.setdefault(path, {})
-
     def at(self, path: str) -> Document:
         """A document that was loaded or put; empty where there is none."""
         self._held.move_to_end(path)
