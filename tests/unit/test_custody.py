@@ -16,14 +16,14 @@ from relay.node.contacts import Contacts
 from relay.node.daemon import Daemon
 from relay.node.home import Home
 from relay.records.cose import Sign1
-from relay.records.identifiers import Kind, RecordId, receipt_id
+from relay.records.identifiers import Kind, RecordId, StatementId, receipt_id
 from relay.records.notice import Receiver, Receivers, Register, Station, sign_notice
 from relay.store.interface import Outcome, State
 from relay.store.sqlite import SqliteStore
 from relay.sync.custody import Custody
 from relay.trust.admission import Admission, Admitted
 from relay.trust.roles import Role
-from tests.factory import ELECTION, make_node, make_revocations
+from tests.factory import ELECTION, make_node, make_revocations, make_statement
 from tests.fleet import Fleet, Ship
 
 Beside = Callable[[Ship], Awaitable[SqliteStore]]
@@ -140,16 +140,22 @@ async def test_a_revocation_that_met_a_full_disk_takes_hold_later(fleet: Fleet, 
     assert await boat.state(statement) is None
 
 
-async def test_a_statement_that_is_known_by_a_receipt_which_goes_meanwhile_is_kept(fleet: Fleet) -> None:
-    """Simulated election 12852: the visitor was told that it is known, and nothing of it was there any more."""
+async def boat_that_holds_a_receipt_alone(fleet: Fleet) -> tuple[Ship, Ship, Admitted]:
+    """A receiver, a boat that has its receipt for a statement, and the statement."""
     receiver, boat = await fleet.receiver(), await fleet.carrier("km-bahari")
     island = await fleet.launch("pulau-long")
-    statement = await island.submit()
-    records = await island.store.read([statement], 1 << 20)
+    statement = make_statement(fleet.election, island.node)
+    await island.take(statement)
     await island.visit(receiver)
     await boat.visit(receiver)
-    receipts = await island.store.read([receipt_id(statement)], 1 << 20)
+    receipts = await island.store.read([receipt_id(StatementId(statement.id))], 1 << 20)
     await boat.custody.take([(kind, raw) for kind, _, raw in receipts])
+    return receiver, boat, statement
+
+
+async def test_a_statement_that_is_known_by_a_receipt_which_goes_meanwhile_is_kept(fleet: Fleet) -> None:
+    """Simulated election 12852: the visitor was told that it is known, and nothing of it was there any more."""
+    receiver, boat, statement = await boat_that_holds_a_receipt_alone(fleet)
     add = SqliteStore.add
 
     async def revoked_meanwhile(store: SqliteStore, items: Sequence[Admitted], **more: bool) -> list[Outcome]:
@@ -159,20 +165,12 @@ async def test_a_statement_that_is_known_by_a_receipt_which_goes_meanwhile_is_ke
         return outcomes
 
     with patch.object(SqliteStore, "add", revoked_meanwhile):
-        (verdict,) = await boat.custody.take([(kind, raw) for kind, _, raw in records])
-    assert verdict.word == "new"
-    assert await boat.state(statement) is State.WAITING
+        assert await boat.take(statement) == ["new"]
+    assert await boat.state(StatementId(statement.id)) is State.WAITING
 
 
 async def test_a_statement_that_comes_while_receipts_are_taken_back_is_kept(fleet: Fleet) -> None:
-    receiver, boat = await fleet.receiver(), await fleet.carrier("km-bahari")
-    island = await fleet.launch("pulau-long")
-    statement = await island.submit()
-    records = await island.store.read([statement], 1 << 20)
-    await island.visit(receiver)
-    await boat.visit(receiver)
-    receipts = await island.store.read([receipt_id(statement)], 1 << 20)
-    await boat.custody.take([(kind, raw) for kind, _, raw in receipts])
+    receiver, boat, statement = await boat_that_holds_a_receipt_alone(fleet)
     take_back, begun, go_on = SqliteStore.take_back, asyncio.Event(), asyncio.Event()
 
     async def slowly(store: SqliteStore, gone: Sequence[RecordId]) -> None:
@@ -184,12 +182,11 @@ async def test_a_statement_that_comes_while_receipts_are_taken_back_is_kept(flee
         async with asyncio.TaskGroup() as both:
             both.create_task(boat.take(revoked(fleet, receiver)))
             await begun.wait()
-            taking = both.create_task(boat.custody.take([(kind, raw) for kind, _, raw in records]))
+            taking = both.create_task(boat.take(statement))
             await asyncio.wait((taking,), timeout=0.2)  # as far as it comes
             go_on.set()
-    (verdict,) = taking.result()
-    assert verdict.word == "new"
-    assert await boat.state(statement) is State.WAITING
+    assert taking.result() == ["new"]
+    assert await boat.state(StatementId(statement.id)) is State.WAITING
 
 
 async def test_what_is_in_force_is_not_judged_again(fleet: Fleet) -> None:
