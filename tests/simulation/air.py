@@ -75,7 +75,7 @@ class Link:
     def ask(self, size: int, patience: float, act: Callable[[asyncio.Future[Any]], None]) -> asyncio.Future[Any]:
         """Bring so many bytes to the other side, where `act` is called: it is to settle the future, by `reply`.
 
-        The future fails by itself when the link is cut, or after so many seconds.
+        The future fails by itself when the link is cut, or when no answer began within so many seconds.
         """
         loop = asyncio.get_running_loop()
         future = loop.create_future()
@@ -87,7 +87,11 @@ class Link:
         return future
 
     def reply(self, size: int, future: asyncio.Future[T], answer: T) -> None:
-        """Bring so many bytes back, and with them the answer."""
+        """Bring so many bytes back, and with them the answer: as long as some of it comes, nobody gives it up."""
+        if (timer := self._waiting.get(future)) is not None:
+            timer.cancel()
+            loop = asyncio.get_running_loop()
+            self._waiting[future] = loop.call_later(STALL_SECONDS + size / self.speed, self._give_up, future)
         self._send(size, lambda: self.settle(future, answer))
 
     def settle(self, future: asyncio.Future[T], answer: T) -> None:

@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 import pytest
 
-from relay.limits import IDLE_SECONDS
+from relay.limits import IDLE_SECONDS, STALL_SECONDS
 from relay.node.capture import Captured, Submission, capture
 from relay.node.home import Home, Member
 from relay.records.identifiers import NodeId, ObjectId, StatementId
@@ -115,6 +115,20 @@ def test_neighbours_without_news_visit_each_other_now_and_then() -> None:
 
     with simulated(sea):
         assert 3 <= loop.run_until_complete(meet()) <= 12
+    loop.close()
+
+
+def test_an_answer_that_is_on_its_way_over_a_slow_link_is_waited_for() -> None:
+    """What seed 30037 found: two hundred receipts took longer than a silence may."""
+    loop = VirtualLoop()
+
+    async def ask() -> float:
+        link = Link(Random(1), 0.01, 10_000, float("inf"))
+        answered: float = await link.ask(100, STALL_SECONDS, lambda future: link.reply(100_000, future, loop.time()))
+        return answered
+
+    assert loop.run_until_complete(ask()) < 1
+    assert loop.time() > 2 * STALL_SECONDS
     loop.close()
 
 
