@@ -348,6 +348,7 @@ class Contacts:
             contact.more = True
             return not neighbour.answered
         contact.redundant = False
+        contact.in_vain = contact.in_vain + 1 if contact.called and not report.rung else 0
         contact.called = False
         contact.visited = self._clock()
         contact.more = report.more

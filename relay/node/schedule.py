@@ -2,7 +2,7 @@
 
 When both ends see each other at once, the lower node id visits; the other does after two seconds of silence: a visit
 brings both directions, and two at once bring much twice. News is carried on at once, a neighbour without news is looked
-up now and then, and one that does not answer less and less.
+up now and then, and one that does not answer, or calls in vain, less and less.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ class Contact:
     more: bool = False
     called: bool = False
     """The neighbour told that it has news."""
+    in_vain: int = 0
+    """How often in a row it did, and nothing came of it."""
     awaits: bool = False
     """Something is expected of the neighbour: receipts, or what was left to its own visit."""
     redundant: bool = False
@@ -65,8 +67,11 @@ def _due(contact: Contact, news: int) -> float:
         return contact.met
     if contact.more:
         return contact.visited
-    if contact.called or contact.news < news:
+    if contact.news < news:
         return contact.visited + NEWS_SECONDS
+    if contact.called:
+        pause: float = NEWS_SECONDS * 2 ** min(contact.in_vain, 16)
+        return contact.visited + min(pause, IDLE_SECONDS)
     if contact.awaits:
         return contact.visited + RECEIPT_SECONDS
     return max(contact.visited, contact.was_visited or 0.0) + IDLE_SECONDS

@@ -13,6 +13,7 @@ from relay.errors import Unreachable
 from relay.limits import CONTACT_SECONDS, IDLE_SECONDS, SETTLED_SECONDS
 from relay.node import contacts
 from relay.node.contacts import Contacts
+from relay.node.schedule import next_visit
 from relay.records.identifiers import Kind, ObjectId
 from relay.store.interface import Holding, PeerNote
 from relay.sync.host import Host
@@ -43,6 +44,8 @@ class Way(Link):
 
     async def news(self, heard: int, wait: float) -> int:
         self._rig.listening = True
+        if self._rig.cries:
+            return heard + 1
         return await Signal().wait(heard, None)  # never any
 
     async def close(self) -> None:
@@ -57,6 +60,8 @@ class Rig:
         self.called: list[str] = []
         self.asked = 0
         self.listening = False
+        self.cries = False
+        """Whether the other one says, whenever it is asked, that it has news."""
         self.on_hello: Callable[[str], Any] = self._nothing
         self.on_holdings: Callable[[], Any] = self._nothing
         self.contacts = Contacts(
@@ -206,6 +211,34 @@ async def test_what_comes_here_is_carried_on_and_does_not_wait_for_the_next_visi
     await rig.until(lambda: rig.listening)  # asleep until the next visit is due, long after this test
     await rig.ship.custody.take([(kind, raw) for kind, _, raw in await island.store.read([statement], 1 << 20)])
     await rig.until(lambda: (Kind.STATEMENT, statement) in rig.other.store.members)
+
+
+async def test_who_calls_in_vain_again_and_again_is_visited_less_and_less(
+    fleet: Fleet, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = fleet.clock
+    monkeypatch.setattr(rig.contacts, "_clock", clock)
+    rig.cries = True
+    rig.contacts.seen(rig.key, [HERE])
+    neighbour = rig.contacts._neighbours[rig.key]
+    await rig.until(lambda: neighbour.contact.visited is not None)
+    pauses: list[float] = []
+    for _ in range(12):
+        await rig.until(lambda: neighbour.contact.called)
+        due = next_visit(neighbour.contact, rig.ship.custody.news.count)
+        pauses.append(due - clock.now)
+        clock.now = due
+        neighbour.changed.set()
+        await rig.until(lambda: neighbour.contact.visited == clock.now)
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == IDLE_SECONDS
+    island = await fleet.launch("pulau-long")
+    statement = await island.submit()
+    await rig.other.custody.take([(kind, raw) for kind, _, raw in await island.store.read([statement], 1 << 20)])
+    clock.now += IDLE_SECONDS
+    neighbour.changed.set()
+    await rig.until(lambda: (Kind.STATEMENT, statement) in rig.ship.store.members)
+    await rig.until(lambda: neighbour.contact.in_vain == 0)
 
 
 async def test_who_keeps_calling_stays_in_contact(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

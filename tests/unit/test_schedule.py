@@ -49,6 +49,21 @@ from relay.node.schedule import Contact, next_visit
         ),
         pytest.param(Contact(100.0, visited=110.0, news=4), 110.0 + NEWS_SECONDS, id="news here"),
         pytest.param(Contact(100.0, visited=110.0, news=5, called=True), 110.0 + NEWS_SECONDS, id="news there"),
+        pytest.param(
+            Contact(100.0, visited=110.0, news=5, called=True, in_vain=3),
+            110.0 + 8 * NEWS_SECONDS,
+            id="news there, three times in vain",
+        ),
+        pytest.param(
+            Contact(100.0, visited=110.0, news=5, called=True, in_vain=10_000),
+            110.0 + IDLE_SECONDS,
+            id="news there, always in vain",
+        ),
+        pytest.param(
+            Contact(100.0, visited=110.0, news=4, called=True, in_vain=10_000),
+            110.0 + NEWS_SECONDS,
+            id="news here goes to whoever calls in vain, too",
+        ),
         pytest.param(Contact(100.0, visited=110.0, news=5, more=True), 110.0, id="content is left"),
         pytest.param(
             Contact(100.0, visited=110.0, news=5, awaits=True), 110.0 + RECEIPT_SECONDS, id="receipts awaited"
