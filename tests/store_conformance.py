@@ -643,6 +643,19 @@ class StoreConformance:
         assert want.missing & 0b1110 == 0b1110
         assert await store.missing(object_of(content)) & 0b1110 == 0b1110
 
+    async def test_a_lie_that_is_being_brought_does_not_keep_the_truth_out(self, opener: Opener, cast: Cast) -> None:
+        """The true statement comes when an object is under way already, by the liar's chunks."""
+        store = await opener()
+        content, forged = cast.content(), cast.content()
+        await store.add([cast.lie(replace(make_file(forged), sha256=object_of(content)))])
+        step = chunk_size_for(len(forged))
+        assert await store.stage_chunk(object_of(content), 0, forged[:step])
+        honest = cast.statement(content)
+        await store.add([honest])
+        await stage_all(store, content)
+        await store.commit_chunks()
+        assert (await only_bundle(store, honest))[0] is State.WAITING
+
     async def test_lies_do_not_crowd_out_what_is_wanted(self, opener: Opener, cast: Cast) -> None:
         store = await opener()
         lies = []

@@ -36,6 +36,11 @@ class Layout:
         """The bit set of the chunks that nobody brought yet."""
         return self.whole & ~self.held
 
+    @property
+    def in_use(self) -> bool:
+        """Whether chunks of it are staged, so that it has to stay until they are committed."""
+        return False
+
     def fits(self, index: int, length: int, digest: bytes) -> bool:
         """Whether content of this length and hash is its chunk `index`."""
         if not 0 <= index < chunk_count(self.size) or span(self.size, index)[1] != length:

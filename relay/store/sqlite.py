@@ -27,6 +27,7 @@ from relay.store.interface import (
     Seen,
     Want,
 )
+from relay.store.layoutcache import objects_named
 from relay.store.membership import Membership
 from relay.store.recordset import RecordSet
 from relay.store.schema import lost
@@ -199,6 +200,7 @@ class SqliteStore:
 
         with self._membership.adding(records):
             serial = await self._database.write(keep)
+            self._transfers.named(objects_named(records))
             if any(item.kind is Kind.RECEIPT for item in records):
                 self._transfers.forget()  # delivered content is wanted no more
             await self._membership.follow(serial)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from relay.errors import Malformed
@@ -22,6 +22,7 @@ from relay.store.arriving import SharedCommits, gather_wants
 from relay.store.content import Content
 from relay.store.database import Database
 from relay.store.interface import Holding, Want
+from relay.store.layoutcache import LayoutCache
 from relay.store.layouts import Layout, bytes_of, chunk_count, pack_bits, span, unpack_bits, want_of
 
 _MOST_CACHED = 1_024
@@ -41,6 +42,11 @@ class _Layout(Layout):
     def missing(self) -> int:
         """See `Layout`."""
         return self.whole & ~(self.held | self.staged | self.committing)
+
+    @property
+    def in_use(self) -> bool:
+        """See `Layout`."""
+        return bool(self.staged or self.writing or self.committing)
 
 
 @dataclass(slots=True)
@@ -71,7 +77,7 @@ class Transfers:
         self._database = database
         self._content = content
         self._undelivered = "1" if keeps_all else "b.entry IS NULL"
-        self._layouts: dict[ObjectId, list[_Layout]] = {}
+        self._layouts = LayoutCache(self._ask_layouts, _MOST_CACHED)
         self._arrived: list[_Arrived] = []
         self._writing: asyncio.Task[None] | None = None
         self._commits = SharedCommits(self._commit)
@@ -79,18 +85,19 @@ class Transfers:
     @property
     def uncommitted(self) -> int:
         """Bytes that are staged, and that the catalogue does not count yet."""
-        layouts = (one for layouts in self._layouts.values() for one in layouts if one.staged or one.committing)
-        return sum(bytes_of(one.size, one.staged | one.committing) for one in layouts)
+        return sum(bytes_of(one.size, one.staged | one.committing) for one in self._layouts if one.in_use)
 
     def forget(self) -> None:
         """The catalogue was changed by others than `commit`: ask it again. What is staged stays."""
-        for object_id, layouts in list(self._layouts.items()):
-            if not any(one.staged or one.committing or one.writing for one in layouts):
-                del self._layouts[object_id]
+        self._layouts.forget()
+
+    def named(self, objects: Iterable[ObjectId]) -> None:
+        """Statements came that name these objects: they may give other lists of chunks."""
+        self._layouts.changed(objects)
 
     async def stage(self, object_id: ObjectId, index: int, data: bytes) -> int:
         """See `Store.stage_chunk`."""
-        layouts = await self._wanted_layouts(object_id)
+        layouts = await self._layouts.of(object_id)
         if not layouts:
             return 0
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -107,11 +114,11 @@ class Transfers:
 
     async def wants(self, limit: int, skip: frozenset[ObjectId]) -> list[Want]:
         """See `Store.wants`; whether there is room is the caller's question."""
-        return await gather_wants(self._wanted, self._wanted_layouts, limit, skip)
+        return await gather_wants(self._wanted, self._layouts.of, limit, skip)
 
     async def missing(self, object_id: ObjectId) -> int:
         """See `Store.missing`."""
-        want = want_of(await self._wanted_layouts(object_id))
+        want = want_of(await self._layouts.of(object_id))
         return want.missing if want else 0
 
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
@@ -206,20 +213,12 @@ class Transfers:
         rows = await self._database.rows(_WANTED.format(self._undelivered), (int(superseded), turn, turns))
         return [row[0] and ObjectId(row[0]) for row in rows]
 
-    async def _wanted_layouts(self, object_id: ObjectId) -> list[_Layout]:
-        """The layouts by which an object may still come; none where no statement wants it."""
-        if object_id not in self._layouts:
-            rows = await self._database.rows(_LAYOUTS.format(self._undelivered), (object_id,))
-            fresh = [_Layout(object_id, row[0], row[1], row[2], unpack_bits(row[3])) for row in rows]
-            if not fresh:
-                return []
-            if len(self._layouts) >= _MOST_CACHED:
-                self.forget()
-            self._layouts.setdefault(object_id, fresh)
-        return self._layouts[object_id]
+    async def _ask_layouts(self, object_id: ObjectId) -> list[_Layout]:
+        rows = await self._database.rows(_LAYOUTS.format(self._undelivered), (object_id,))
+        return [_Layout(object_id, row[0], row[1], row[2], unpack_bits(row[3])) for row in rows]
 
     async def _commit(self) -> list[StatementId]:
-        staged = [(one, one.staged) for layouts in self._layouts.values() for one in layouts if one.staged]
+        staged = [(one, one.staged) for one in self._layouts if one.staged]
         if not staged:
             return []
         for layout, bits in staged:
@@ -235,8 +234,7 @@ class Transfers:
         finally:
             for layout, bits in staged:
                 layout.committing &= ~bits
-        for layout in gone:
-            self._layouts.pop(layout.object, None)
+        self._layouts.drop(gone)
         return settled
 
     async def _judge(self, staged: list[tuple[_Layout, int]]) -> _Batch:

@@ -42,6 +42,7 @@ from relay.store.interface import (
     Seen,
     Want,
 )
+from relay.store.layoutcache import objects_named
 from relay.store.quota import QUOTA_AT_RECEIVER, Quota
 from relay.store.recordset import RecordSet
 from relay.trust.admission import Admitted
@@ -152,6 +153,7 @@ class ClusterStore:
             return added
 
         added = await self._database.commit(work)
+        self._transfers.named(objects_named(records_))
         if added.seen is not Seen.NOTHING:
             await self._load_members()
         return added.outcomes

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +26,7 @@ from relay.store.cluster import records
 from relay.store.cluster.bucket import PUBLIC, Bucket
 from relay.store.cluster.database import Database
 from relay.store.interface import Holding, Want
+from relay.store.layoutcache import LayoutCache
 from relay.store.layouts import Layout, bytes_of, chunk_count, pack_bits, span, unpack_bits, want_of
 from relay.store.shelf import FOR_EVER
 
@@ -49,6 +50,11 @@ class _Layout(Layout):
             brought |= 1 << index
         return self.whole & ~brought
 
+    @property
+    def in_use(self) -> bool:
+        """See `Layout`."""
+        return bool(self.staged or self.committing)
+
 
 @dataclass(slots=True)
 class _Batch:
@@ -65,26 +71,28 @@ class Transfers:
     def __init__(self, database: Database, bucket: Bucket) -> None:
         self._database = database
         self._bucket = bucket
-        self._layouts: dict[ObjectId, list[_Layout]] = {}
+        self._layouts = LayoutCache(self._ask_layouts, _MOST_CACHED)
         self._staged_bytes = 0
         self._commits = SharedCommits(self._commit)
 
     def forget(self) -> None:
         """The catalogue was changed by others: ask it again. What is staged stays."""
-        for object_id, layouts in list(self._layouts.items()):
-            if not any(one.staged or one.committing for one in layouts):
-                del self._layouts[object_id]
+        self._layouts.forget()
+
+    def named(self, objects: Iterable[ObjectId]) -> None:
+        """Statements came that name these objects: they may give other lists of chunks."""
+        self._layouts.changed(objects)
 
     async def stage(self, object_id: ObjectId, index: int, data: bytes) -> int:
         """See `Store.stage_chunk`."""
-        if not await self._wanted_layouts(object_id):
+        if not await self._layouts.of(object_id):
             return 0
         digest = await asyncio.to_thread(sha256, data)
         if self._staged_bytes + len(data) > MAX_STAGED:
             await self.commit()
         # Looked up once more, and nothing is awaited from here on: what was forgotten meanwhile would take a chunk that
         # no commit sees.
-        layouts = await self._wanted_layouts(object_id)
+        layouts = await self._layouts.of(object_id)
         fitting = [one for one in layouts if one.fits(index, len(data), digest)]
         if layouts and not fitting:
             raise Malformed("A chunk's content is not what any statement says")
@@ -106,11 +114,11 @@ class Transfers:
 
     async def wants(self, limit: int, skip: frozenset[ObjectId]) -> list[Want]:
         """See `Store.wants`."""
-        return await gather_wants(self._wanted, self._wanted_layouts, limit, skip)
+        return await gather_wants(self._wanted, self._layouts.of, limit, skip)
 
     async def missing(self, object_id: ObjectId) -> int:
         """See `Store.missing`."""
-        want = want_of(await self._wanted_layouts(object_id))
+        want = want_of(await self._layouts.of(object_id))
         return want.missing if want else 0
 
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
@@ -156,26 +164,18 @@ class Transfers:
             return freed
 
         freed = await self._database.commit(work)
-        self._layouts.pop(object_id, None)
+        self._layouts.changed((object_id,))
         await self._tidy(freed)
         return True
 
     async def _wanted(self, superseded: bool, turn: int, turns: int) -> list[ObjectId | None]:
         return [row[0] and ObjectId(row[0]) for row in await self._database.rows(_WANTED, superseded, turn, turns)]
 
-    async def _wanted_layouts(self, object_id: ObjectId) -> list[_Layout]:
-        """The layouts by which an object may still come; none where no statement wants it."""
-        if object_id not in self._layouts:
-            rows = await self._database.rows(_LAYOUTS, object_id)
-            if not rows:
-                return []
-            if len(self._layouts) >= _MOST_CACHED:
-                self.forget()
-            self._layouts.setdefault(object_id, [_layout(row) for row in rows])
-        return self._layouts[object_id]
+    async def _ask_layouts(self, object_id: ObjectId) -> list[_Layout]:
+        return [_layout(row) for row in await self._database.rows(_LAYOUTS, object_id)]
 
     async def _commit(self) -> list[StatementId]:
-        staged = [one for layouts in self._layouts.values() for one in layouts if one.staged]
+        staged = [one for one in self._layouts if one.staged]
         if not staged:
             return []
         for layout in staged:
@@ -191,8 +191,8 @@ class Transfers:
             self._staged_bytes -= size
             for layout in staged:
                 layout.committing = {}
-        for layout in (*batch.whole, *batch.refuted):
-            self._layouts.pop(layout.object, None)
+        for dropped in self._layouts.drop((*batch.whole, *batch.refuted)):
+            self._staged_bytes -= sum(len(data) for data in dropped.staged.values())
         await self._tidy(freed)
         return completed + await self._assemble(filled)
 
@@ -245,7 +245,8 @@ class Transfers:
             return done, freed
 
         completed, freed = await self._database.commit(work)
-        self._layouts.pop(layout.object, None)
+        for dropped in self._layouts.drop((layout,)):
+            self._staged_bytes -= sum(len(data) for data in dropped.staged.values())
         await self._tidy(freed)
         return completed
 
