@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from relay.errors import Malformed, StoreError
-from relay.limits import MAX_RECORD
+from relay.limits import MAX_LAYOUTS, MAX_RECORD
 from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, receipt_id, sha256
 from relay.records.statement import FileEntry, chunk_size_for
 from relay.store.interface import LogBatch, LogState, Outcome, PeerNote, Seen, State, Store
@@ -678,6 +678,27 @@ class StoreConformance:
             assert await store.add([cast.lie(lie)]) == [Outcome.NEW]
         honest = cast.statement(content)
         await store.add([honest])
+        await stage_all(store, content)
+        assert honest.id in await store.commit_chunks()
+
+    @pytest.mark.parametrize("late", [False, True])
+    async def test_when_liars_are_revoked_their_lists_of_chunks_make_room(
+        self, opener: Opener, cast: Cast, late: bool
+    ) -> None:
+        """Stolen keys took all places; whether the true list came before they were revoked, or comes after."""
+        store = await opener()
+        content = cast.content()
+        liars = [make_node(cast.election, f"liar-{n}") for n in range(MAX_LAYOUTS)]
+        for liar in liars:
+            await store.add([cast.lie(replace(make_file(cast.content()), sha256=object_of(content)), liar)])
+        honest = cast.statement(content)
+        if not late:
+            await store.add([honest])
+            with pytest.raises(Malformed):
+                await stage_all(store, content)
+        await store.withhold([liar.identity.node for liar in liars])
+        if late:
+            await store.add([honest])
         await stage_all(store, content)
         assert honest.id in await store.commit_chunks()
 

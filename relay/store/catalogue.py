@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from relay.limits import MAX_LAYOUTS
 from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, parse_uri, receipt_id
 from relay.records.receipt import Receipt, read_receipt
-from relay.records.statement import FileEntry, Statement
+from relay.records.statement import FileEntry, Statement, read_statement
 from relay.store import listing
 from relay.store.database import Database, Row
 from relay.store.interface import Bundle, Outcome
@@ -76,7 +76,7 @@ def journal(db: sqlite3.Connection, changes: Iterable[Change], rules: Rules) -> 
 
 
 def withhold(db: sqlite3.Connection, revoked: set[NodeId]) -> list[Change]:
-    """Hide undelivered statements of these signers, and of these only."""
+    """Hide undelivered statements of these signers, and of these only. Lists of chunks that theirs kept out come in."""
     changes: list[Change] = []
     signers = db.execute("SELECT DISTINCT node, withheld FROM bundles WHERE entry IS NULL").fetchall()
     for node, hidden in ((NodeId(row[0]), bool(row[1])) for row in signers):
@@ -87,7 +87,30 @@ def withhold(db: sqlite3.Connection, revoked: set[NodeId]) -> list[Change]:
             (int(not hidden), node),
         ).fetchall()
         changes += [(int(Kind.STATEMENT), bytes(row[0]), hidden) for row in rows]
+        if not hidden:
+            _let_others_in(db, node)
     return changes
+
+
+def _let_others_in(db: sqlite3.Connection, hidden: NodeId) -> None:
+    """Where a signer that is hidden now, and others, took all places for lists of chunks: fill the places anew."""
+    crowded = db.execute(
+        "SELECT DISTINCT f.object FROM bundles b JOIN files f USING (statement) "
+        "WHERE b.node = ? AND b.entry IS NULL AND b.withheld = 1 AND "
+        "(SELECT count(*) FROM layouts l WHERE l.object = f.object AND NOT l.refuted) >= ?",
+        (hidden, MAX_LAYOUTS),
+    ).fetchall()
+    for (object_id,) in crowded:
+        rows = db.execute(
+            "SELECT DISTINCT b.number, b.node, r.raw FROM files f JOIN bundles b USING (statement) "
+            "JOIN records r ON r.id = b.statement "
+            "WHERE f.object = ? AND b.completed IS NULL AND b.withheld = 0 ORDER BY b.number",
+            (object_id,),
+        )
+        for _, node, raw in rows:
+            for entry in read_statement(raw).package.files:
+                if entry.sha256 == object_id:
+                    _add_layout(db, NodeId(node), entry)
 
 
 def take_back(db: sqlite3.Connection, records: Sequence[RecordId]) -> list[Change]:
@@ -230,19 +253,25 @@ def _mark_superseded(db: sqlite3.Connection, statement: Statement) -> None:
 
 
 def _add_file(db: sqlite3.Connection, item: Admitted, place: int, entry: FileEntry) -> None:
-    """Keep a file of a statement. Of one object's layouts a few are kept, and one by each signer: who gives two lies
-    in one of them, and may not crowd out what others say."""
+    """Keep a file of a statement."""
     db.execute(
         "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?)",
         (item.id, place, entry.sha256, entry.name, entry.media_type, entry.size),
     )
     db.execute("INSERT OR IGNORE INTO objects VALUES (?, ?, 0)", (entry.sha256, entry.size))
+    _add_layout(db, item.signer, entry)
+
+
+def _add_layout(db: sqlite3.Connection, signer: NodeId, entry: FileEntry) -> None:
+    """Of one object's layouts a few are kept, and one by each signer: who gives two lies in one of them, and may not
+    crowd out what others say. Those of signers that are hidden take no place."""
     hashes = b"".join(entry.chunks)
     db.execute(
         "INSERT OR IGNORE INTO layouts (object, layout, node, size, hashes) SELECT ?1, ?2, ?3, ?4, ?5 "
-        "WHERE (SELECT count(*) FROM layouts WHERE object = ?1 AND NOT refuted) < ?6 "
+        "WHERE (SELECT count(*) FROM layouts l WHERE l.object = ?1 AND NOT l.refuted AND NOT EXISTS "
+        "(SELECT 1 FROM bundles WHERE node = l.node AND withheld = 1 AND entry IS NULL)) < ?6 "
         "AND NOT EXISTS (SELECT 1 FROM layouts WHERE object = ?1 AND node = ?3 AND NOT refuted)",
-        (entry.sha256, layout_name(entry.size, hashes), item.signer, entry.size, hashes, MAX_LAYOUTS),
+        (entry.sha256, layout_name(entry.size, hashes), signer, entry.size, hashes, MAX_LAYOUTS),
     )
 
 

@@ -164,7 +164,15 @@ class Catalogue:
                 row.withheld = hide
                 self.journal.append((Kind.STATEMENT, row.id, not hide))
                 changed = True
+        if changed:
+            self._fill_places()
         return changed
+
+    def _fill_places(self) -> None:
+        for row in self.rows.values():
+            if row.completed is None and not row.withheld:
+                for file in row.statement.package.files:
+                    self._add_file(row, file)
 
     def take_back(self, records: Sequence[RecordId]) -> None:
         """Let go of receipts and checkpoints; what those receipts delivered is undelivered again."""
@@ -257,10 +265,16 @@ class Catalogue:
             item.rows.append(row)
         layout = Layout(file.sha256, file.size, file.chunks, row.node)
         standing = [one for one in item.layouts if not one.refuted]
-        if any(one.name == layout.name for one in item.layouts) or len(standing) >= MAX_LAYOUTS:
+        if any(one.name == layout.name for one in item.layouts) or self._is_crowded(standing):
             return
         if all(one.node != row.node for one in standing):
             item.layouts.append(layout)
+
+    def _is_crowded(self, standing: Sequence[Layout]) -> bool:
+        if len(standing) < MAX_LAYOUTS:
+            return False
+        hidden = {row.node for row in self.rows.values() if row.withheld}
+        return sum(one.node not in hidden for one in standing) >= MAX_LAYOUTS
 
     # -- bundles and objects
 

@@ -14,7 +14,7 @@ from typing import Any
 from relay.limits import MAX_LAYOUTS
 from relay.records.identifiers import Kind, NodeId, ObjectId, StatementId, parse_uri, receipt_id
 from relay.records.receipt import Receipt, read_receipt
-from relay.records.statement import Statement
+from relay.records.statement import FileEntry, Statement, read_statement
 from relay.store.interface import Outcome, Seen
 from relay.store.layouts import layout_name
 from relay.store.quota import Quota
@@ -86,13 +86,39 @@ async def insert_receipts(db: Any, receipts: Sequence[Admitted]) -> bool:
 
 
 async def withhold(db: Any, revoked: Iterable[NodeId]) -> bool:
-    """Hide undelivered statements of these signers, and of these only; whether that changed anything."""
+    """Hide undelivered statements of these signers, and of these only; whether that changed anything. Lists of chunks
+    that theirs kept out come in."""
     rows = await db.fetch(
         "UPDATE bundles SET withheld = (node = ANY($1::bytea[])) "
-        "WHERE entry IS NULL AND withheld <> (node = ANY($1::bytea[])) RETURNING 1",
+        "WHERE entry IS NULL AND withheld <> (node = ANY($1::bytea[])) RETURNING node, withheld",
         list(revoked),
     )
+    if hidden := {row[0] for row in rows if row[1]}:
+        await _let_others_in(db, sorted(hidden))
     return bool(rows)
+
+
+async def _let_others_in(db: Any, hidden: Sequence[bytes]) -> None:
+    """Where signers that are hidden now took all places for lists of chunks: fill the places anew."""
+    for (object_id,) in await db.fetch(_CROWDED, hidden, MAX_LAYOUTS):
+        for node, raw in await db.fetch(_NAMING, object_id):
+            for entry in read_statement(raw).package.files:
+                if entry.sha256 == object_id:
+                    await _add_layout(db, NodeId(node), entry)
+
+
+_CROWDED = """
+    SELECT DISTINCT f.object FROM bundles b JOIN files f USING (statement)
+    WHERE b.node = ANY($1::bytea[]) AND b.entry IS NULL AND b.withheld
+    AND (SELECT count(*) FROM layouts l WHERE l.object = f.object AND NOT l.refuted) >= $2
+    ORDER BY f.object
+"""
+
+_NAMING = """
+    SELECT b.node, r.raw FROM bundles b JOIN records r ON r.id = b.statement
+    WHERE b.completed IS NULL AND NOT b.withheld
+    AND b.statement IN (SELECT statement FROM files WHERE object = $1) ORDER BY r.number
+"""
 
 
 async def settle(db: Any, objects: Iterable[ObjectId]) -> list[StatementId]:
@@ -288,8 +314,7 @@ async def _mark_superseded(db: Any, statements: Sequence[Statement]) -> None:
 
 
 async def _add_files(db: Any, items: Sequence[tuple[Admitted, Statement]]) -> None:
-    """Keep the files of statements. Of one object's layouts a few are kept, and one by each signer: who gives two lies
-    in one of them, and may not crowd out what others say."""
+    """Keep the files of statements."""
     files = [
         (item, statement.id, place, entry)
         for item, statement in items
@@ -315,14 +340,21 @@ async def _add_files(db: Any, items: Sequence[tuple[Admitted, Statement]]) -> No
         [entry.size for _, _, _, entry in files],
     )
     for item, _, _, entry in sorted(files, key=lambda one: one[3].sha256):
-        hashes = b"".join(entry.chunks)
-        name = layout_name(entry.size, hashes)
-        await db.execute(_INSERT_LAYOUT, entry.sha256, name, item.signer, entry.size, hashes, MAX_LAYOUTS)
+        await _add_layout(db, item.signer, entry)
+
+
+async def _add_layout(db: Any, signer: NodeId, entry: FileEntry) -> None:
+    """Of one object's layouts a few are kept, and one by each signer: who gives two lies in one of them, and may not
+    crowd out what others say. Those of signers that are hidden take no place."""
+    hashes = b"".join(entry.chunks)
+    name = layout_name(entry.size, hashes)
+    await db.execute(_INSERT_LAYOUT, entry.sha256, name, signer, entry.size, hashes, MAX_LAYOUTS)
 
 
 _INSERT_LAYOUT = """
     INSERT INTO layouts (object, layout, node, size, hashes) SELECT $1::bytea, $2, $3::bytea, $4, $5
-    WHERE (SELECT count(*) FROM layouts WHERE object = $1 AND NOT refuted) < $6
+    WHERE (SELECT count(*) FROM layouts l WHERE l.object = $1 AND NOT l.refuted AND NOT EXISTS (
+        SELECT 1 FROM bundles WHERE node = l.node AND withheld AND entry IS NULL)) < $6
     AND NOT EXISTS (SELECT 1 FROM layouts WHERE object = $1 AND node = $3 AND NOT refuted)
     ON CONFLICT DO NOTHING
 """
