@@ -96,7 +96,7 @@ async def capture(
         entries = await _seal_files(home, custody, submission, entries, sealing_key, progress)
     async with home.chain_turn():
         await _check_alone(custody, submission)
-        head = await custody.store.chain_head(member.identity.node)
+        head = await custody.store.chain_head(member.identity.node, made_here=True)
         package = Package(
             election=member.identity.election,
             tps=submission.tps,

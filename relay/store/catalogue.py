@@ -31,6 +31,10 @@ Change = tuple[int, bytes, bool]
 """A change of the reconciliation set: kind, id, whether it is in the set now."""
 
 
+MADE_HERE, IN_ITS_NAME = 1, 2
+"""Of bundles that this node's key signed: made here, or brought by others. Others may have a copy of the key."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What a store of this node keeps: quotas per signer (of others), its own node, and whether it keeps everything.
@@ -199,7 +203,7 @@ def _add_receipt(db: sqlite3.Connection, item: Admitted, receipt: Receipt, now: 
 def _add_statement(
     db: sqlite3.Connection, item: Admitted, statement: Statement, rules: Rules
 ) -> tuple[Outcome, list[Change]]:
-    own = item.signer == rules.own
+    own = 0 if item.signer != rules.own else MADE_HERE if rules.made_here else IN_ITS_NAME
     receipt = _one(db, "SELECT raw FROM records WHERE id = ?", receipt_id(statement.id))
     if receipt is not None and not own and not rules.keeps_all:
         return Outcome.KNOWN, []
@@ -225,7 +229,7 @@ def _add_statement(
             sum(sizes.values()),
             sum(sizes.values()),
             statement.size,
-            int(own),
+            own,
             read_receipt(receipt[0]).entry if receipt else None,
         ),
     )

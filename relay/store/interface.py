@@ -259,8 +259,9 @@ class Store(Protocol):
     async def counts(self) -> Counts:
         """Bundles by state; cheap. Of very many it may be some seconds old."""
 
-    async def chain_head(self, node: NodeId) -> tuple[int, StatementId] | None:
-        """Sequence number and id of the newest statement of a device's chain that is held, or None."""
+    async def chain_head(self, node: NodeId, *, made_here: bool = False) -> tuple[int, StatementId] | None:
+        """Sequence number and id of the newest statement of a device's chain that is held, or None. Of this node's own
+        with `made_here` the newest one that it made: others, who have a copy of its key, may go on from that."""
 
     # -- objects
     async def wants(self, limit: int, skip: frozenset[ObjectId] = frozenset()) -> list[Want]:

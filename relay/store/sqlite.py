@@ -317,9 +317,10 @@ class SqliteStore:
         """See `Store`."""
         return Counts(**{row[0]: int(row[1]) for row in await self._database.rows("SELECT name, value FROM counters")})
 
-    async def chain_head(self, node: NodeId) -> tuple[int, StatementId] | None:
+    async def chain_head(self, node: NodeId, *, made_here: bool = False) -> tuple[int, StatementId] | None:
         """See `Store`."""
-        sql = "SELECT seq, statement FROM bundles WHERE node = ? ORDER BY seq DESC LIMIT 1"
+        which = f"AND own = {catalogue.MADE_HERE}" if made_here else ""
+        sql = f"SELECT seq, statement FROM bundles WHERE node = ? {which} ORDER BY seq DESC LIMIT 1"
         row = await self._database.row(sql, (node,))
         return (int(row[0]), StatementId(row[1])) if row else None
 

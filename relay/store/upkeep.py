@@ -107,7 +107,7 @@ class Upkeep:
                 "(SELECT sum(held_bytes) FROM layouts l WHERE l.object = o.id), 0) END AS bytes "
                 "FROM files f JOIN objects o ON o.id = f.object WHERE f.statement = ? AND bytes > 0 "
                 "AND NOT EXISTS (SELECT 1 FROM files g JOIN bundles b USING (statement) WHERE g.object = o.id "
-                "AND (b.entry IS NULL OR (b.own = 1 AND b.receipt_at >= ?)))",
+                "AND (b.entry IS NULL OR (b.own <> 0 AND b.receipt_at >= ?)))",
                 (statement, own_before),
             )
             if held:

@@ -100,6 +100,7 @@ class Row:
     statement: Statement
     node: NodeId
     own: bool
+    made_here: bool
     weight: int
     objects: dict[ObjectId, int]
     """Its objects in order, with their sizes."""
@@ -236,7 +237,7 @@ class Catalogue:
         if entry is None and not rules.made_here and self._is_over_quota(item.signer, statement.size, rules):
             return Outcome.OVER_QUOTA
         sizes = {file.sha256: file.size for file in statement.package.files}
-        row = Row(statement, item.signer, own, statement.size, sizes, entry=entry)
+        row = Row(statement, item.signer, own, own and rules.made_here, statement.size, sizes, entry=entry)
         self.records[item.id] = Record(item.kind, item.raw, "", 0)
         self.rows[statement.id] = self.open[statement.id] = row
         self._mark_superseded(row)

@@ -254,10 +254,10 @@ class MemoryStore:
         partial, waiting, delivered = (states.count(one) for one in (State.PARTIAL, State.WAITING, State.DELIVERED))
         return Counts(partial, waiting, delivered, self._catalogue.bytes_held)
 
-    async def chain_head(self, node: NodeId) -> tuple[int, StatementId] | None:
+    async def chain_head(self, node: NodeId, *, made_here: bool = False) -> tuple[int, StatementId] | None:
         """See `Store`."""
         await self.handle.give_way()
-        mine = [row for row in self._catalogue.rows.values() if row.node == node]
+        mine = [row for row in self._catalogue.rows.values() if row.node == node and row.made_here >= made_here]
         head = max(mine, key=lambda row: row.statement.package.seq, default=None)
         return (head.statement.package.seq, head.id) if head else None
 

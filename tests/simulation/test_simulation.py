@@ -258,7 +258,7 @@ def test_a_device_that_frees_its_own_before_its_time_is_found() -> None:
 
 
 def test_a_device_that_forgets_its_chain_is_found() -> None:
-    async def forgetful(store: MemoryStore, node: NodeId) -> None:
+    async def forgetful(store: MemoryStore, node: NodeId, *, made_here: bool = False) -> None:
         return None
 
     with patch.object(MemoryStore, "chain_head", forgetful):

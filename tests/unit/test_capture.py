@@ -17,7 +17,7 @@ from relay.node.home import Home
 from relay.records.encoding import decode
 from relay.records.identifiers import Kind, ObjectId, StatementId
 from relay.records.notice import Receiver, Receivers, Register, Station
-from relay.records.statement import Package, read_statement
+from relay.records.statement import Package, read_statement, sign_statement
 from relay.records.tally import Tally
 from relay.store.interface import State
 from relay.trust.sealing import make_sealing_key, open_sealed, public_sealing_key
@@ -81,6 +81,19 @@ async def test_the_device_keeps_a_chain(desk: Desk) -> None:
     packages = [await desk.package(one.id) for one in captured]
     assert [one.seq for one in packages] == [1, 2, 3]
     assert [one.previous for one in packages] == [None, captured[0].id, captured[1].id]
+
+
+async def test_what_a_copy_of_the_key_signed_is_no_part_of_the_chain(desk: Desk) -> None:
+    """Else the copy's package would pass for the device's own, without a fork; and one with the largest number there is
+    would keep the device from signing any more."""
+    first = await desk.capture()
+    package = replace(await desk.package(first.id), seq=(1 << 62) - 1, previous=first.id)
+    identity = desk.ship.member.identity
+    copied = sign_statement(package, identity.uri, identity.certificate, desk.ship.member.key)
+    (verdict,) = await desk.ship.custody.take([(Kind.STATEMENT, copied)])
+    assert verdict.word == "new"
+    second = await desk.package((await desk.capture()).id)
+    assert (second.seq, second.previous) == (2, first.id)
 
 
 async def test_promise_7_a_correction_names_what_it_supersedes(desk: Desk) -> None:

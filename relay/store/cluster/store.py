@@ -264,8 +264,10 @@ class ClusterStore:
             self._summed, self._summed_until = (int(row[0]), int(row[1])), now + COUNTS_SECONDS
         return self._summed
 
-    async def chain_head(self, node: NodeId) -> tuple[int, StatementId] | None:
-        """See `Store`."""
+    async def chain_head(self, node: NodeId, *, made_here: bool = False) -> tuple[int, StatementId] | None:
+        """See `Store`. A receiver makes none."""
+        if made_here:
+            return None
         sql = "SELECT seq, statement FROM bundles WHERE node = $1 ORDER BY seq DESC LIMIT 1"
         row = await self._database.row(sql, node)
         return (int(row[0]), StatementId(row[1])) if row else None
