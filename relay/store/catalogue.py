@@ -156,9 +156,21 @@ def settle(db: sqlite3.Connection, objects: Iterable[ObjectId]) -> list[Statemen
     return completed
 
 
+# Signers are found by leaping over the index, and of each only the bundles whose turn it is, however many wait.
 TO_DELIVER = """
-    SELECT statement FROM bundles WHERE entry IS NULL AND withheld = 0 ORDER BY superseded,
-        row_number() OVER (PARTITION BY superseded, node ORDER BY weight, statement), statement LIMIT ?
+    WITH RECURSIVE signers (node) AS (
+        SELECT min(node) FROM bundles INDEXED BY bundles_underway WHERE entry IS NULL
+        UNION ALL SELECT (
+            SELECT min(node) FROM bundles INDEXED BY bundles_underway WHERE entry IS NULL AND node > s.node)
+        FROM signers s WHERE s.node IS NOT NULL),
+    due AS (
+        SELECT d.statement, row_number() OVER (PARTITION BY d.node ORDER BY d.weight, d.number) AS turn
+        FROM signers s CROSS JOIN bundles d ON d.number IN (
+            SELECT b.number FROM bundles b INDEXED BY bundles_underway
+            WHERE b.entry IS NULL AND b.withheld = 0 AND b.superseded = ?1 AND b.node = s.node
+            ORDER BY b.weight, b.number LIMIT ?3 OFFSET ?2)
+        WHERE s.node IS NOT NULL)
+    SELECT statement FROM due ORDER BY turn, statement
 """
 
 

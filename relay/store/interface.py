@@ -229,9 +229,9 @@ class Store(Protocol):
     async def awaiting_receipt(self, after: bytes, limit: int) -> list[StatementId]:
         """Ids of complete or partial statements without receipt, ascending, greater than `after`."""
 
-    async def to_deliver(self, limit: int) -> list[StatementId]:
-        """Ids of statements without receipt: of each signer the one with the least bytes, then of each the next one;
-        superseded ones after all others."""
+    def to_deliver(self) -> AsyncIterator[list[StatementId]]:
+        """Ids of statements without receipt, page by page: of each signer the one with the least bytes, then of each
+        the next one; superseded ones after all others. What gets its receipt meanwhile may have others left out."""
 
     async def withhold(self, revoked: Iterable[NodeId]) -> int:
         """Stop showing and offering undelivered statements of these signers, and of these only; how many there are.

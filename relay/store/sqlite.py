@@ -38,6 +38,8 @@ from relay.trust.admission import Admitted
 
 _VARIABLES = 500
 """Parameters in one query."""
+_MOST_TURNS = 16
+"""Statements of one signer on a page of what is to be delivered."""
 
 
 class SqliteStore:
@@ -267,10 +269,13 @@ class SqliteStore:
         rows = await self._database.rows(sql + "ORDER BY statement LIMIT ?", (after, max(limit, 0)))
         return [StatementId(row[0]) for row in rows]
 
-    async def to_deliver(self, limit: int) -> list[StatementId]:
+    async def to_deliver(self) -> AsyncIterator[list[StatementId]]:
         """See `Store`."""
-        rows = await self._database.rows(catalogue.TO_DELIVER, (max(limit, 0),))
-        return [StatementId(row[0]) for row in rows]
+        for superseded in (0, 1):
+            turn, turns = 0, 1
+            while rows := await self._database.rows(catalogue.TO_DELIVER, (superseded, turn, turns)):
+                yield [StatementId(row[0]) for row in rows]
+                turn, turns = turn + turns, min(2 * turns, _MOST_TURNS)
 
     async def withhold(self, revoked: Iterable[NodeId]) -> int:
         """See `Store`."""

@@ -177,14 +177,19 @@ class Exchange:
     async def _to_deliver(self) -> AsyncIterator[list[ObjectId]]:
         """The objects of what waits here, a few packages at a time, each once."""
         listed: set[ObjectId] = set()
-        statements = await self._store.to_deliver(MAX_TO_DELIVER)
-        for at in range(0, len(statements), WANTS_PAGE):
-            found = [await self._store.bundle(one) for one in statements[at : at + WANTS_PAGE]]
-            named = dict.fromkeys(file.sha256 for one in found if one is not None for file in one.files)
-            objects = [one for one in named if one not in listed]
-            listed.update(objects)
-            for part in range(0, len(objects), MAX_WANTS):
-                yield objects[part : part + MAX_WANTS]
+        left = MAX_TO_DELIVER
+        async for page in self._store.to_deliver():
+            statements = page[:left]
+            left -= len(statements)
+            for at in range(0, len(statements), WANTS_PAGE):
+                found = [await self._store.bundle(one) for one in statements[at : at + WANTS_PAGE]]
+                named = dict.fromkeys(file.sha256 for one in found if one is not None for file in one.files)
+                objects = [one for one in named if one not in listed]
+                listed.update(objects)
+                for part in range(0, len(objects), MAX_WANTS):
+                    yield objects[part : part + MAX_WANTS]
+            if not left:
+                return
 
     # -- fetching
 

@@ -69,8 +69,8 @@ class Held:
     async def awaiting_receipt(self, after: bytes, limit: int) -> list[StatementId]:
         return [one for one in self._waiting if one > after][:limit]
 
-    async def to_deliver(self, limit: int) -> list[StatementId]:
-        return self._waiting[:limit]
+    async def to_deliver(self) -> AsyncIterator[list[StatementId]]:
+        yield self._waiting
 
     async def read(self, ids: Sequence[RecordId], limit: int) -> list[tuple[Kind, RecordId, bytes]]:
         found: list[tuple[Kind, RecordId, bytes]] = []

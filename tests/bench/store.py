@@ -94,6 +94,12 @@ async def measure(folder: Path) -> None:
     page = await store.awaiting_receipt(b"", 2048)
     show(f"awaiting_receipt, {len(page)}", start)
     start = time.perf_counter()
+    page = await anext(aiter(store.to_deliver()))
+    show(f"to_deliver, the first {len(page)}", start)
+    start = time.perf_counter()
+    delivered = sum([len(page) async for page in store.to_deliver()])
+    show(f"to_deliver, {delivered}", start)
+    start = time.perf_counter()
     bundles = await store.bundles()
     show(f"bundles, {len(bundles)}", start)
     del bundles

@@ -204,7 +204,7 @@ class MemoryStore:
         rows = self._catalogue.rows.values()
         return sorted(row.id for row in rows if row.entry is None and not row.withheld and row.id > after)[:limit]
 
-    async def to_deliver(self, limit: int) -> list[StatementId]:
+    async def to_deliver(self) -> AsyncIterator[list[StatementId]]:
         """See `Store`."""
         await self.handle.give_way()
         rows = [row for row in self._catalogue.rows.values() if row.entry is None and not row.withheld]
@@ -213,7 +213,7 @@ class MemoryStore:
         for row in sorted(rows, key=lambda row: (row.weight, row.id)):
             turns[row.superseded, row.node] += 1
             due.append((row.superseded, turns[row.superseded, row.node], row.id))
-        return [statement for *_, statement in sorted(due)[: max(limit, 0)]]
+        yield [statement for *_, statement in sorted(due)]
 
     async def withhold(self, revoked: Iterable[NodeId]) -> int:
         """See `Store`."""

@@ -196,12 +196,12 @@ class ClusterStore:
         sql += "ORDER BY statement LIMIT $2"
         return [StatementId(row[0]) for row in await self._database.rows(sql, after, max(limit, 0))]
 
-    async def to_deliver(self, limit: int) -> list[StatementId]:
-        """See `Store`."""
+    async def to_deliver(self) -> AsyncIterator[list[StatementId]]:
+        """See `Store`. A receiver delivers to nobody: this is one page."""
         turn = "row_number() OVER (PARTITION BY superseded, node ORDER BY size, statement)"
         sql = "SELECT statement FROM bundles WHERE entry IS NULL AND NOT withheld "
-        sql += f"ORDER BY superseded, {turn}, statement LIMIT $1"
-        return [StatementId(row[0]) for row in await self._database.rows(sql, max(limit, 0))]
+        sql += f"ORDER BY superseded, {turn}, statement"
+        yield [StatementId(row[0]) for row in await self._database.rows(sql)]
 
     async def withhold(self, revoked: Iterable[NodeId]) -> int:
         """See `Store`."""
