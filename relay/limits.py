@@ -100,6 +100,8 @@ MAX_WRONG_CHUNKS = 256
 MAX_CLAIMS = 65_536
 CLAIM_SECONDS = 2.0
 """A claim without progress for so long is nobody's."""
+CLAIM_REST_SECONDS = 20.0
+"""Who brought nothing claims anew after so long."""
 RECORDS_PAGE = 512
 """Ids of records asked for at a time."""
 FIRST_STATEMENTS = 4

@@ -660,6 +660,33 @@ class StoreConformance:
         await store.commit_chunks()
         assert (await only_bundle(store, honest))[0] is State.WAITING
 
+    async def test_a_revoked_liars_half_does_not_stand_before_the_true_half(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        content, forged = cast.content(), cast.content()
+        lie = cast.lie(replace(make_file(forged), sha256=object_of(content)))
+        await store.add([lie, cast.statement(content)])
+        await stage_all(store, content, [3])
+        for index in range(3):
+            await store.stage_chunk(object_of(content), index, forged[index * CHUNK : (index + 1) * CHUNK])
+        await store.commit_chunks()
+        await store.withhold([cast.other.identity.node])
+        (holding,) = await store.holdings([object_of(content)])
+        assert holding.chunks == 0b1000
+        assert await store.read_chunk(object_of(content), 3) == content[3 * CHUNK :]
+        assert await store.read_chunk(object_of(content), 0) is None
+
+    async def test_what_a_revoked_signer_superseded_is_superseded_no_more(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        small, large = cast.statement(cast.content(9)), cast.statement(cast.content())
+        await store.add([small, large])
+        await store.add([cast.statement(cast.content(), node=cast.other, supersedes=StatementId(small.id))])
+        sizes = [9, 3 * CHUNK + 5]
+        assert [one.remaining for one in await store.wants(10)][-1] == sizes[0], "it comes last"
+        await store.withhold([cast.other.identity.node])
+        assert [one.remaining for one in await store.wants(10)] == sizes
+        await store.withhold([])
+        assert [one.remaining for one in await store.wants(10)][-1] == sizes[0]
+
     async def test_lies_do_not_crowd_out_what_is_wanted(self, opener: Opener, cast: Cast) -> None:
         store = await opener()
         lies = []
@@ -1001,6 +1028,25 @@ class CarrierConformance(StoreConformance):
         assert await store.holdings([object_of(content)]) == []
         assert [one async for one in store.freeable(1 << 62)] == []
         assert (await store.counts()).bytes_held == 0
+
+    @pytest.mark.parametrize("revoked", [False, True])
+    async def test_a_liar_pins_no_content_of_others(self, opener: Opener, cast: Cast, revoked: bool) -> None:
+        """Nobody's key fills a disk with what others delivered, by naming it: with a false size its bundle never
+        becomes complete; and who is revoked waits for no receipt."""
+        store = await opener()
+        content = cast.content()
+        honest = cast.statement(content)
+        true = make_file(content)
+        named = true if revoked else replace(true, size=1, chunks=(bytes(32),))
+        await store.add([honest, cast.lie(named)])
+        await stage_all(store, content)
+        await store.commit_chunks()
+        await store.add([cast.receipt(honest)])
+        if revoked:
+            await store.withhold([cast.other.identity.node])
+        assert [one[1] for one in [one async for one in store.freeable(1 << 62)]] == [(object_of(content),)]
+        assert await store.free([object_of(content)]) == len(content)
+        assert [one for one in await store.wants(10) if one.remaining > 1] == [], "and it is not fetched again"
 
     async def test_freed_content_may_be_wanted_again(self, opener: Opener, cast: Cast) -> None:
         store = await opener()

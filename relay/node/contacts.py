@@ -96,7 +96,8 @@ class _Arrival:
 
 
 class Contacts:
-    """The neighbours of this node. `greeting` is what it says of itself, `clock` is monotonic."""
+    """The neighbours of this node. `greeting` is what it says of itself, `clock` is monotonic, `wall` the device's
+    time, which people are told."""
 
     def __init__(
         self,
@@ -106,6 +107,7 @@ class Contacts:
         claims: Claims,
         clock: Callable[[], float] = time.monotonic,
         watch: Watch | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._custody = custody
         self._context = context
@@ -113,6 +115,7 @@ class Contacts:
         self._claims = claims
         self._clock = clock
         self._watch = watch
+        self._wall = wall
         self._neighbours: dict[str, Neighbour] = {}
         self._arrivals: dict[NodeId, _Arrival] = {}
         self._present: Counter[NodeId] = Counter()
@@ -424,7 +427,7 @@ class Contacts:
         """Remember who came; where it listens is not known by that. Not at once: its first call has better to do than
         to wait for the disk."""
         await asyncio.sleep(NOTE_SECONDS)
-        note = PeerNote(identity.node, identity.name, str(identity.role), "", int(time.time()), 0, 0, connected=True)
+        note = PeerNote(identity.node, identity.name, str(identity.role), "", int(self._wall()), 0, 0, connected=True)
         with suppress(StoreError):  # nothing hangs on it
             await self._custody.store.note_peer(note)
 
@@ -467,7 +470,7 @@ class Contacts:
             name=hello.name,
             role=str(hello.role),
             address=address,
-            last_seen=int(time.time()),
+            last_seen=int(self._wall()),
             bytes_in=report.bytes_in if report else 0,
             bytes_out=report.bytes_out if report else 0,
             connected=report is not None,
@@ -479,7 +482,7 @@ class Contacts:
         store = self._custody.store
         with suppress(StoreError):
             before = read_uplink(await store.notes())
-            await store.set_note(UPLINK, tried(before, url, trouble, int(time.time())).to_note())
+            await store.set_note(UPLINK, tried(before, url, trouble, int(self._wall())).to_note())
 
 
 def _own_address() -> Refused:

@@ -91,9 +91,20 @@ def withhold(db: sqlite3.Connection, revoked: set[NodeId]) -> list[Change]:
             (int(not hidden), node),
         ).fetchall()
         changes += [(int(Kind.STATEMENT), bytes(row[0]), hidden) for row in rows]
+        for (statement,) in rows:
+            db.execute(_SUPERSEDED_ANEW, (statement,))
         if not hidden:
             _let_others_in(db, node)
     return changes
+
+
+# What a statement supersedes is superseded by those that are not hidden.
+_SUPERSEDED_ANEW = """
+    UPDATE bundles SET superseded = EXISTS (
+        SELECT 1 FROM bundles c
+        WHERE c.supersedes = bundles.statement AND c.tps = bundles.tps AND c.form = bundles.form AND c.withheld = 0)
+    WHERE statement = (SELECT supersedes FROM bundles WHERE statement = ?)
+"""
 
 
 def _let_others_in(db: sqlite3.Connection, hidden: NodeId) -> None:
@@ -263,7 +274,7 @@ def _mark_superseded(db: sqlite3.Connection, statement: Statement) -> None:
         )
     db.execute(
         "UPDATE bundles SET superseded = 1 WHERE statement = ?1 AND EXISTS "
-        "(SELECT 1 FROM bundles WHERE supersedes = ?1 AND tps = ?2 AND form = ?3)",
+        "(SELECT 1 FROM bundles WHERE supersedes = ?1 AND tps = ?2 AND form = ?3 AND withheld = 0)",
         (statement.id, package.tps, package.form),
     )
 

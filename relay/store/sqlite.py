@@ -152,6 +152,8 @@ class SqliteStore:
 
     async def refresh(self) -> Seen:
         """See `Store`."""
+        if self._room <= 0:
+            await self._measure_room()  # a receiver is asked what it misses, and for nothing that would measure it
         changes = await self._database.foreign_changes()
         if changes == self._foreign_changes:
             return Seen.NOTHING

@@ -130,7 +130,7 @@ class Transfers:
                 found.append(Holding(object_id, row[0], (1 << chunk_count(row[0])) - 1, complete=True))
                 continue
             row = await self._database.row(
-                "SELECT size, held FROM layouts WHERE object = ? AND held_bytes > 0 ORDER BY held_bytes DESC",
+                f"SELECT size, held FROM layouts l WHERE object = ? AND held_bytes > 0 ORDER BY {_BEST}",
                 (object_id,),
             )
             if row is not None:
@@ -143,7 +143,7 @@ class Transfers:
         layout: bytes | None = None
         if row is None:
             row = await self._database.row(
-                "SELECT size, layout, held FROM layouts WHERE object = ? AND held_bytes > 0 ORDER BY held_bytes DESC",
+                f"SELECT size, layout, held FROM layouts l WHERE object = ? AND held_bytes > 0 ORDER BY {_BEST}",
                 (object_id,),
             )
             if row is None or index < 0 or not unpack_bits(row[2]) >> index & 1:
@@ -310,12 +310,17 @@ _WANTED = """
     ORDER BY d.turn, d.remaining, d.statement, f.place
 """
 
+# Of an object's partial layouts l the one to offer: none of a revoked signer before others'.
+_BEST = """
+    EXISTS (SELECT 1 FROM bundles WHERE node = l.node AND withheld = 1 AND entry IS NULL), held_bytes DESC LIMIT 1
+"""
+
 # CROSS JOIN fixes the order of the loops: SQLite would begin with all that is wanted.
 _LAYOUTS = """
     SELECT l.layout, l.size, l.hashes, l.held FROM layouts l JOIN objects o ON o.id = l.object
     WHERE l.object = ? AND o.state != 1 AND NOT l.refuted AND EXISTS (
         SELECT 1 FROM files f CROSS JOIN bundles b USING (statement)
-        WHERE f.object = l.object AND b.completed IS NULL AND b.withheld = 0 AND {})
+        WHERE f.object = l.object AND f.size = l.size AND b.completed IS NULL AND b.withheld = 0 AND {})
     ORDER BY l.number
 """
 

@@ -15,6 +15,10 @@ from relay.store import catalogue
 from relay.store.content import Content
 from relay.store.database import Connection, Database
 
+# Of bundles b with files f that name objects o: who keeps content from being freed. Not who gives a whole object
+# another size, since that bundle never becomes complete; and not who is revoked, where others delivered the object.
+_AWAITED = "(b.entry IS NULL AND NOT (o.state = 1 AND (f.size <> o.size OR b.withheld = 1)))"
+
 
 class Upkeep:
     """Of one store's catalogue and files."""
@@ -76,7 +80,8 @@ class Upkeep:
         async with self._database.transaction() as db:
             for object_id in objects:
                 async with db.execute(
-                    "SELECT 1 FROM files f JOIN bundles b USING (statement) WHERE f.object = ? AND b.entry IS NULL",
+                    f"SELECT 1 FROM objects o JOIN files f ON f.object = o.id JOIN bundles b USING (statement) "
+                    f"WHERE o.id = ? AND {_AWAITED}",
                     (object_id,),
                 ) as cursor:
                     if await cursor.fetchone():
@@ -105,9 +110,9 @@ class Upkeep:
             held = await self._database.rows(
                 "SELECT DISTINCT o.id, CASE o.state WHEN 1 THEN o.size ELSE coalesce("
                 "(SELECT sum(held_bytes) FROM layouts l WHERE l.object = o.id), 0) END AS bytes "
-                "FROM files f JOIN objects o ON o.id = f.object WHERE f.statement = ? AND bytes > 0 "
-                "AND NOT EXISTS (SELECT 1 FROM files g JOIN bundles b USING (statement) WHERE g.object = o.id "
-                "AND (b.entry IS NULL OR (b.own <> 0 AND b.receipt_at >= ?)))",
+                "FROM files d JOIN objects o ON o.id = d.object WHERE d.statement = ? AND bytes > 0 "
+                "AND NOT EXISTS (SELECT 1 FROM files f JOIN bundles b USING (statement) WHERE f.object = o.id "
+                f"AND ({_AWAITED} OR (b.own <> 0 AND b.receipt_at >= ?)))",
                 (statement, own_before),
             )
             if held:

@@ -3,7 +3,7 @@
 A claim is only a courtesy among visits of one node: what one peer brings, another takes last and from the other end,
 so that two that bring the same things meet in the middle, and a peer that promises everything and sends nothing holds
 nobody up. What a peer brings on one way (its visit, or ours to it) it does not bring on the other as well. The claims
-of a way fade when it brought nothing for `CLAIM_SECONDS`.
+of a way fade when it brought nothing for `CLAIM_SECONDS`, and who brings nothing at all has none for a good while.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from relay.limits import CLAIM_SECONDS, MAX_CLAIMS
+from relay.limits import CLAIM_REST_SECONDS, CLAIM_SECONDS, MAX_CLAIMS
 from relay.records.identifiers import ObjectId
 
 
@@ -35,15 +35,20 @@ class Claims:
 
         What other peers bring comes last and is taken from its end; what the same peer brings already is left out.
         """
-        free = {object_id: self.claim(object_id, who, now) for object_id in objects}
+        if now - self._progress.get(who, float("-inf")) > CLAIM_REST_SECONDS:
+            self._progress[who] = now  # it begins; who only asks, again and again, makes no progress
+        free = {object_id: self._claim(object_id, who, now) for object_id in objects}
         mine = [(object_id, True) for object_id in objects if free[object_id]]
         others = [one for one in reversed(objects) if not free[one] and self._held[one].peer != who.peer]
         return mine + [(object_id, False) for object_id in others]
 
     def claim(self, object_id: ObjectId, who: Way, now: float) -> bool:
         """Claim an object, and tell of progress; False while somebody else who makes progress has it."""
-        holder = self._held.get(object_id)
         self._progress[who] = now
+        return self._claim(object_id, who, now)
+
+    def _claim(self, object_id: ObjectId, who: Way, now: float) -> bool:
+        holder = self._held.get(object_id)
         if holder is not None and holder != who and self._is_alive(holder, now):
             return False
         if len(self._held) >= MAX_CLAIMS and holder is None:

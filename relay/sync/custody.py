@@ -17,7 +17,7 @@ from itertools import islice
 from relay.errors import REVOKED, Malformed, Refused
 from relay.limits import JUDGED_AT_ONCE, MAX_HEADS, MAX_RECORD, MAX_REFUSALS, RECORDS_PAGE, TOLD_REFUSALS
 from relay.log.merkle import leaf_hash
-from relay.records.identifiers import Kind, NodeId, RecordId, sha256
+from relay.records.identifiers import Kind, NodeId, RecordId, receipt_id, sha256
 from relay.records.receipt import Receipt, read_receipt
 from relay.records.statement import Statement
 from relay.store.interface import Outcome, Store
@@ -188,6 +188,8 @@ class Custody:
         """Keep what was admitted, and do what notices demand that came with it, or while it was judged."""
         taken_back = self._taken_back
         outcomes = await self._keep(items, made_here)
+        if self._log is None:
+            await self._check_pairs(items)
         # Others got their turn while these were judged: who was believed then may have been revoked since.
         late = {item.signer for item in items} & self.admission.revoked.keys()
         self._rules_anew |= bool(late)
@@ -311,10 +313,34 @@ class Custody:
 
     async def _check_leaf(self, receipt: Receipt) -> None:
         for _, _, statement in await self.store.read([receipt.statement], MAX_RECORD):
-            if leaf_hash(statement) != receipt.leaf:
-                what = f"{receipt.envelope.issuer} signed a receipt for a statement that it proves another entry with"
-                await raise_alarm(self.store, what, [(Kind.RECEIPT, receipt.raw)])
+            if await self._is_wrong(receipt, statement):
                 raise Refused("wrong-leaf", "A receipt names a statement, and proves another entry of the log")
+
+    async def _check_pairs(self, items: Sequence[Admitted]) -> None:
+        """A receipt that came before its statement, or with it, is let go if it proves another entry: nothing was
+        delivered by it."""
+        for item in items:
+            if isinstance(item.body, Statement) and (int(Kind.RECEIPT), receipt_id(item.body.id)) in self.store.members:
+                statement, receipt = item.raw, receipt_id(item.body.id)
+                found = [raw for _, _, raw in await self.store.read([receipt], MAX_RECORD)]
+                pairs = [(read_receipt(raw), statement) for raw in found]
+            elif isinstance(item.body, Receipt):
+                found = [raw for _, _, raw in await self.store.read([item.body.statement], MAX_RECORD)]
+                pairs = [(item.body, raw) for raw in found]
+            else:
+                continue
+            for one, raw in pairs:
+                if await self._is_wrong(one, raw):
+                    await self.store.take_back([one.id])
+                    self._taken_back += 1
+
+    async def _is_wrong(self, receipt: Receipt, statement: bytes) -> bool:
+        """Whether a receipt proves another entry than its statement: told loudly."""
+        if leaf_hash(statement) == receipt.leaf:
+            return False
+        what = f"{receipt.envelope.issuer} signed a receipt for a statement that it proves another entry with"
+        await raise_alarm(self.store, what, [(Kind.RECEIPT, receipt.raw)])
+        return True
 
     async def _recall_receipts(self) -> None:
         """Hear what receipts that were kept say of the logs: of some, where there are many."""

@@ -166,6 +166,8 @@ class Catalogue:
                 self.journal.append((Kind.STATEMENT, row.id, not hide))
                 changed = True
         if changed:
+            for row in self.rows.values():
+                row.superseded = any(self._supersedes(one, row) for one in self.rows.values() if not one.withheld)
             self._fill_places()
         return changed
 
@@ -253,12 +255,14 @@ class Catalogue:
         return len(rows) + 1 > rules.quota_statements or sum(row.weight for row in rows) + size > rules.quota_bytes
 
     def _mark_superseded(self, row: Row) -> None:
-        mine = row.statement.package
         for other in self.rows.values():
-            theirs = other.statement.package
-            if (mine.tps, mine.form) == (theirs.tps, theirs.form):
-                other.superseded |= mine.supersedes == other.id
-                row.superseded |= theirs.supersedes == row.id
+            other.superseded |= self._supersedes(row, other)
+            row.superseded |= self._supersedes(other, row) and not other.withheld
+
+    @staticmethod
+    def _supersedes(row: Row, other: Row) -> bool:
+        mine, theirs = row.statement.package, other.statement.package
+        return mine.supersedes == other.id and (mine.tps, mine.form) == (theirs.tps, theirs.form)
 
     def _add_file(self, row: Row, file: FileEntry) -> None:
         item = self.objects.setdefault(file.sha256, Object(file.sha256, file.size))
@@ -284,7 +288,8 @@ class Catalogue:
         item = self.objects.get(object_id)
         if item is None or item.whole is not None or not any(self._takes(row, rules) for row in item.rows):
             return []
-        return [one for one in item.layouts if not one.refuted]
+        sizes = {row.objects[object_id] for row in item.rows if self._takes(row, rules)}
+        return [one for one in item.layouts if not one.refuted and one.size in sizes]
 
     def wanting(self, rules: Rules) -> Iterator[ObjectId]:
         """Objects of bundles that are to become complete, the best first; signers take turns."""
@@ -341,7 +346,7 @@ class Catalogue:
         """Let go of content; bytes freed. Raises `StoreError` for what an undelivered bundle needs."""
         items = [self.objects[one] for one in objects if one in self.objects]
         for item in items:
-            if any(row.entry is None for row in item.rows):
+            if any(self._is_awaited(row, item) for row in item.rows):
                 raise StoreError(
                     f"Object {item.id.hex()} is of a bundle without receipt", "It is kept until it has one."
                 )
@@ -368,8 +373,14 @@ class Catalogue:
         return row.completed is None and not row.withheld and (rules.keeps_all or row.entry is None)
 
     def _is_needed(self, object_id: ObjectId, own_before: int) -> bool:
-        rows = self.objects[object_id].rows
-        return any(row.entry is None or (row.own and row.receipt_at >= own_before) for row in rows)
+        item = self.objects[object_id]
+        return any(self._is_awaited(row, item) or (row.own and row.receipt_at >= own_before) for row in item.rows)
+
+    def _is_awaited(self, row: Row, item: Object) -> bool:
+        """Whether an undelivered bundle keeps content: not with a false size of a whole object, and not where its
+        signer is revoked and others delivered that object."""
+        idle = item.whole is not None and (row.objects[item.id] != item.size or row.withheld)
+        return row.entry is None and not idle
 
     def _remaining(self, object_id: ObjectId, size: int) -> int:
         item = self.objects[object_id]

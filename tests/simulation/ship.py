@@ -219,6 +219,7 @@ class Ship:
             self._claims,
             self.sea.loop.time,
             self.watch,
+            self.wall,
         )
         try:
             await self.custody.load()

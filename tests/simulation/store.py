@@ -574,7 +574,8 @@ class MemoryStore:
 
 def _fullest(item: Object) -> Layout | None:
     held = [one for one in item.layouts if one.held]
-    return max(held, key=lambda one: one.bytes_of(one.held), default=None)
+    hidden = {row.node for row in item.rows if row.withheld}
+    return max(held, key=lambda one: (one.node not in hidden, one.bytes_of(one.held)), default=None)
 
 
 @lru_cache(maxsize=1 << 14)

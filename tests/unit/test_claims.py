@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.limits import CLAIM_SECONDS
+from relay.limits import CLAIM_REST_SECONDS, CLAIM_SECONDS
 from relay.records.identifiers import ObjectId
 from relay.sync import claims as module
 from relay.sync.claims import Claims, Way
@@ -69,6 +69,20 @@ def test_a_way_that_was_silent_yields_to_the_other_of_the_same_peer() -> None:
     assert claims.claim(ONE, visit, CLAIM_SECONDS)
     assert claims.comes_otherwise(ONE, BOAT, CLAIM_SECONDS + 1.0)
     assert not claims.comes_otherwise(ONE, FERRY, CLAIM_SECONDS + 1.0)
+
+
+def test_who_only_asks_claims_nothing_for_long() -> None:
+    """Else who asks every second and a half what is wanted, and brings nothing, turns everybody's order round."""
+    claims = Claims()
+    now = 0.0
+    while now < CLAIM_REST_SECONDS:
+        claims.order([ONE, TWO], BOAT, now)
+        now += 1.5
+        if now > CLAIM_SECONDS:
+            assert claims.order([ONE, TWO], FERRY, now) == [(ONE, True), (TWO, True)]
+            claims.release(FERRY)
+    claims.order([ONE, TWO], BOAT, now + CLAIM_REST_SECONDS)
+    assert claims.order([ONE], FERRY, now + CLAIM_REST_SECONDS) == [(ONE, False)], "it may have come again"
 
 
 @given(st.lists(st.tuples(st.sampled_from([BOAT, FERRY]), st.integers(0, 5)), max_size=20))

@@ -18,12 +18,14 @@ from relay.node.home import Home
 from relay.records.cose import Sign1
 from relay.records.identifiers import Kind, RecordId, StatementId, receipt_id
 from relay.records.notice import Receiver, Receivers, Register, Station, sign_notice
+from relay.records.receipt import Inclusion, read_receipt, sign_receipt
 from relay.store.interface import Outcome, State
 from relay.store.sqlite import SqliteStore
+from relay.sync.alarm import read_alarms
 from relay.sync.custody import Custody
 from relay.trust.admission import Admission, Admitted
 from relay.trust.roles import Role
-from tests.factory import ELECTION, make_node, make_revocations, make_statement
+from tests.factory import ELECTION, make_node, make_receipt, make_revocations, make_statement
 from tests.fleet import Fleet, Ship
 
 Beside = Callable[[Ship], Awaitable[SqliteStore]]
@@ -118,6 +120,36 @@ async def test_a_daemon_goes_on_when_its_receiver_is_revoked_or_replaced_beside_
             assert not task.done()
         task.cancel()
     assert (Kind.NOTICE, notice.id) in boat.store.members
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_a_receipt_that_proves_another_entry_is_let_go_when_its_statement_comes(
+    fleet: Fleet, together: bool
+) -> None:
+    """Else a receiver could have boats leave a package behind, by a receipt that comes before its statement."""
+    receiver, boat = await fleet.receiver(), await fleet.carrier("km-bahari")
+    statement, other = [make_statement(fleet.election, make_node(fleet.election, "pulau-long")) for _ in range(2)]
+    good = make_receipt(fleet.election, receiver.node, other)
+    body = read_receipt(good.raw)
+    lie = sign_receipt(
+        ELECTION,
+        StatementId(statement.id),
+        body.leaf,
+        Inclusion(1, 0, ()),
+        body.leaf,
+        receiver.node.identity.uri,
+        receiver.node.identity.certificate,
+        receiver.node.key,
+    )
+    records = [(Kind.RECEIPT, lie), (Kind.STATEMENT, statement.raw)]
+    for batch in [records] if together else [records[:1], records[1:]]:
+        verdicts = await boat.custody.take(batch)
+    assert verdicts[-1].word == "new"
+    assert await boat.state(StatementId(statement.id)) is State.WAITING
+    assert (Kind.STATEMENT, statement.id) in boat.store.members
+    assert (Kind.RECEIPT, receipt_id(StatementId(statement.id))) not in boat.store.members
+    (alarm,) = read_alarms(await boat.store.notes())
+    assert "another entry" in alarm["what"]
 
 
 @pytest.mark.parametrize("step", ["add", "withhold"])

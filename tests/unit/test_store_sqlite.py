@@ -16,6 +16,7 @@ import pytest
 
 from relay.errors import DiskFull, StoreError
 from relay.records.identifiers import Kind, NodeId, StatementId, receipt_id
+from relay.store import sqlite as sqlite_module
 from relay.store.arriving import SharedCommits
 from relay.store.interface import LogBatch, LogState, Outcome, Seen, State, Store
 from relay.store.schema import VERSION
@@ -413,3 +414,25 @@ async def test_who_only_looks_sees_all_without_reading_the_set(folder: Path, ope
         assert await looking.counts() == await daemon.counts()
     finally:
         await looking.close()
+
+
+async def test_a_receiver_whose_disk_was_full_asks_for_content_again_when_there_is_room(
+    tmp_path: Path, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is only asked what it misses: nothing else would have it look how much room there is."""
+    free = 1 << 40
+    monkeypatch.setattr(sqlite_module, "bytes_free", lambda _folder: free)
+    store = await SqliteStore.open(
+        tmp_path, own=None, quota_bytes=1 << 30, quota_statements=9, storage_limit=None, keeps_all=True
+    )
+    content = cast.content()
+    try:
+        await store.add([cast.statement(content)])
+        free = 0
+        await store.wants(1)
+        assert await store.missing(object_of(content)) == 0
+        free = 1 << 40
+        await store.refresh()
+        assert await store.missing(object_of(content)) == 0b1111
+    finally:
+        await store.close()

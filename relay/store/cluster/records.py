@@ -90,9 +90,11 @@ async def withhold(db: Any, revoked: Iterable[NodeId]) -> bool:
     that theirs kept out come in."""
     rows = await db.fetch(
         "UPDATE bundles SET withheld = (node = ANY($1::bytea[])) "
-        "WHERE entry IS NULL AND withheld <> (node = ANY($1::bytea[])) RETURNING node, withheld",
+        "WHERE entry IS NULL AND withheld <> (node = ANY($1::bytea[])) RETURNING node, withheld, supersedes",
         list(revoked),
     )
+    if supersedes := [row[2] for row in rows if row[2] is not None]:
+        await db.execute(_SUPERSEDED_ANEW, supersedes)
     if hidden := {row[0] for row in rows if row[1]}:
         await _let_others_in(db, sorted(hidden))
     return bool(rows)
@@ -106,6 +108,14 @@ async def _let_others_in(db: Any, hidden: Sequence[bytes]) -> None:
                 if entry.sha256 == object_id:
                     await _add_layout(db, NodeId(node), entry)
 
+
+# What a statement supersedes is superseded by those that are not hidden.
+_SUPERSEDED_ANEW = """
+    UPDATE bundles b SET superseded = EXISTS (
+        SELECT 1 FROM bundles c
+        WHERE c.supersedes = b.statement AND c.tps = b.tps AND c.form = b.form AND NOT c.withheld)
+    WHERE statement = ANY($1::bytea[])
+"""
 
 _CROWDED = """
     SELECT DISTINCT f.object FROM bundles b JOIN files f USING (statement)
@@ -308,7 +318,8 @@ async def _mark_superseded(db: Any, statements: Sequence[Statement]) -> None:
         )
     await db.execute(
         "UPDATE bundles b SET superseded = true WHERE b.statement = ANY($1::bytea[]) AND EXISTS "
-        "(SELECT 1 FROM bundles c WHERE c.supersedes = b.statement AND c.tps = b.tps AND c.form = b.form)",
+        "(SELECT 1 FROM bundles c "
+        "WHERE c.supersedes = b.statement AND c.tps = b.tps AND c.form = b.form AND NOT c.withheld)",
         [one.id for one in statements],
     )
 

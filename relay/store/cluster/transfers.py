@@ -376,7 +376,7 @@ _LAYOUTS = """
     SELECT l.object, l.layout, l.size, l.hashes, l.held FROM layouts l JOIN objects o ON o.id = l.object
     WHERE l.object = $1 AND NOT o.whole AND NOT l.refuted AND EXISTS (
         SELECT 1 FROM files f JOIN bundles b USING (statement)
-        WHERE f.object = l.object AND b.completed IS NULL AND NOT b.withheld)
+        WHERE f.object = l.object AND f.size = l.size AND b.completed IS NULL AND NOT b.withheld)
     ORDER BY l.number
 """
 _FILLED = """
@@ -388,7 +388,9 @@ _HELD = """
     SELECT o.id, CASE WHEN o.whole THEN o.size ELSE l.size END, o.whole, l.held, l.layout FROM objects o
     LEFT JOIN LATERAL (
         SELECT size, held, layout FROM layouts l
-        WHERE l.object = o.id AND l.held_bytes > 0 ORDER BY l.held_bytes DESC LIMIT 1) l ON true
+        WHERE l.object = o.id AND l.held_bytes > 0
+        ORDER BY EXISTS (SELECT 1 FROM bundles WHERE node = l.node AND withheld AND entry IS NULL), l.held_bytes DESC
+        LIMIT 1) l ON true
     WHERE o.id = ANY($1::bytea[]) AND (o.whole OR l.size IS NOT NULL)
 """
 _PIECES_OF = "SELECT name, chunks FROM pieces WHERE object = $1 AND layout = $2"
