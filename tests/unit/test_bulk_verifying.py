@@ -1,0 +1,105 @@
+"""Signatures in bulk: what OpenSSL says of them is what is said, whatever libsodium would say."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from relay.trust import verifying
+from relay.trust.certificates import make_root
+from relay.trust.verifying import Issuer, QuickKey, quick
+from tests.factory import ISSUED_AT, make_election, make_node
+
+ORDER = 2**252 + 27742317777372353535851937790883648493
+SEED = bytes(range(32))
+KEY = Ed25519PrivateKey.from_private_bytes(SEED)
+PUBLIC = KEY.public_key().public_bytes_raw()
+DATA = b"Model C Hasil KWK"
+IDENTITY = (1).to_bytes(32, "little")
+
+
+def number(*parts: bytes) -> int:
+    return int.from_bytes(hashlib.sha512(b"".join(parts)).digest(), "little")
+
+
+def of_the_identity() -> bytes:
+    """Made by the key's holder with the nonce 0: OpenSSL accepts it, libsodium does not."""
+    clamped = bytearray(hashlib.sha512(SEED).digest()[:32])
+    clamped[0] &= 248
+    clamped[31] = clamped[31] & 63 | 64
+    response = number(IDENTITY, PUBLIC, DATA) * int.from_bytes(clamped, "little") % ORDER
+    return IDENTITY + response.to_bytes(32, "little")
+
+
+def with_the_order_added() -> bytes:
+    signature = KEY.sign(DATA)
+    return signature[:32] + (int.from_bytes(signature[32:], "little") + ORDER).to_bytes(32, "little")
+
+
+SIGNATURES: list[tuple[bytes, bytes, bytes]] = [
+    (PUBLIC, KEY.sign(DATA), DATA),
+    (PUBLIC, KEY.sign(DATA), DATA + b"."),
+    (PUBLIC, KEY.sign(DATA)[:-1] + b"\0", DATA),
+    (PUBLIC, with_the_order_added(), DATA),
+    (PUBLIC, of_the_identity(), DATA),
+    (IDENTITY, IDENTITY + bytes(32), DATA),
+    (PUBLIC, KEY.sign(DATA)[:-1], DATA),
+    (PUBLIC, KEY.sign(DATA) + DATA[:1], DATA[1:]),
+    (PUBLIC, b"", KEY.sign(DATA) + DATA),
+]
+
+
+def accepts(verify: Callable[[bytes, bytes], None], signature: bytes, data: bytes) -> bool:
+    try:
+        verify(signature, data)
+    except InvalidSignature:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("public", "signature", "data"), SIGNATURES)
+def test_a_signature_is_valid_where_openssl_accepts_it(public: bytes, signature: bytes, data: bytes) -> None:
+    key = Ed25519PublicKey.from_public_bytes(public)
+    assert accepts(quick(key).verify, signature, data) == accepts(key.verify, signature, data)
+
+
+def test_what_libsodium_alone_refuses_is_no_forgery() -> None:
+    key = Ed25519PublicKey.from_public_bytes(PUBLIC)
+    assert not QuickKey(key).is_quickly_right(of_the_identity(), DATA)
+    QuickKey(key).verify(of_the_identity(), DATA)
+
+
+def test_libsodium_accepts_what_an_honest_signer_makes() -> None:
+    assert QuickKey(KEY.public_key()).is_quickly_right(KEY.sign(DATA), DATA)
+
+
+def test_without_libsodium_the_key_is_openssls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifying, "QUICK", False)
+    key = KEY.public_key()
+    assert quick(key) is key
+    election = make_election()
+    assert not Issuer(election.root, election.root_key.public_key()).has_issued(election.root)
+
+
+def test_a_certificate_is_plainly_issued_by_its_own_root_alone() -> None:
+    election, other = make_election(), make_election(99)
+    issuer = Issuer(election.root, election.root_key.public_key())
+    certificate = make_node(election, "pulau").identity.certificate
+    assert issuer.has_issued(certificate)
+    assert issuer.has_issued(election.root)
+    assert not issuer.has_issued(make_node(other, "pulau").identity.certificate)
+    for at in range(len(certificate)):
+        assert not issuer.has_issued(certificate[:at] + bytes([certificate[at] ^ 1]) + certificate[at + 1 :])
+    assert not issuer.has_issued(certificate + b"\0")
+    assert not issuer.has_issued(b"")
+
+
+def test_the_issuer_goes_by_its_name_as_well_as_by_its_key() -> None:
+    election = make_election()
+    other = make_root("other-2024", election.root_key, 1, ISSUED_AT)
+    certificate = make_node(election, "pulau").identity.certificate
+    assert not Issuer(other, election.root_key.public_key()).has_issued(certificate)
