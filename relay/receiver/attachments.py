@@ -15,20 +15,18 @@ from typing import TypeVar
 from relay.errors import Malformed, NotHeld, Refused
 from relay.limits import AUDIT_AHEAD, AUDIT_RECEIPTS, AUDIT_SIZES, KIB, MAX_FILE, MAX_RECORD, SOURCE_STREAMS
 from relay.log.checkpoint import Checkpoint
-from relay.log.merkle import HASH_SIZE
-from relay.log.tiles import WIDTH, TileId
 from relay.net.source import Source
 from relay.receiver.ledger import Ledger
 from relay.records.identifiers import StatementId
 from relay.together import in_order
 from relay.trust.admission import Admission
-from relay.trust.auditing import Proof
+from relay.trust.auditing import Fault, Proved
 
 T = TypeVar("T")
 Entries = Sequence[tuple[int, StatementId]]
-Receipt = Proof | str | NotHeld
-"""What a receipt proves, or what is wrong with it; or that there is none."""
-JudgeReceipts = Callable[[Sequence[bytes]], Awaitable[list[Proof | str]]]
+JudgeReceipts = Callable[
+    [int, Sequence[StatementId], bytes, Sequence[bytes]], Awaitable[tuple[list[Proved], Fault | None]]
+]
 """Judges receipts: see `relay.trust.auditing.judge_receipts`."""
 Progress = Callable[[str, int, int], None]
 """Told what is being checked, how much of it is done, and how much there is."""
@@ -52,7 +50,6 @@ class Attachments:
         self._sizes: dict[bytes, int] = {}
         self._signer = b""
         """The certificate of the receipt that was looked at last."""
-        self._tile: tuple[int, bytes] = (-1, b"")
         self._root: tuple[int, bytes] = (-1, b"")
         self._source = source
         self._admission = admission
@@ -68,28 +65,37 @@ class Attachments:
         total = ledger.count("entries", "entry", ledger.cursor("receipts"))
         batches = self._receipts(judge)
         try:
-            async for batch, proofs in batches:
-                for (entry, statement), proof in zip(batch, proofs, strict=False):
-                    self._compare(entry, statement, proof, head)
-                done += len(proofs)
-                self._note("receipts", [entry for entry, _ in batch[: len(proofs)]])
+            async for first, proved, fault in batches:
+                entry = first
+                for some in proved:
+                    self._compare(entry, some, head)
+                    entry += some.count
+                if isinstance(fault, Fault):
+                    raise wrong("wrong-receipt", f"The receipt of entry {entry} is not right: {fault.why}")
+                done += entry - first
+                self._note("receipts", range(first, entry))
                 self._progress("receipts", done, total)
-                if len(proofs) < len(batch):
-                    self._leave(batch[len(proofs)][0])
+                if isinstance(fault, NotHeld):
+                    if not self._may_come(entry):
+                        raise wrong("missing-receipt", f"Entry {entry} has no receipt: {fault.what}") from fault
+                    self._leave(entry)
                     break
         finally:
             await batches.aclose()
         return done
 
-    def _receipts(self, judge: JudgeReceipts) -> AsyncGenerator[tuple[Entries, list[Receipt]]]:
-        """Entries with their statements, and their receipts as they were judged; of the last ones fewer, where some are
-        not published yet."""
+    def _receipts(self, judge: JudgeReceipts) -> AsyncGenerator[tuple[int, list[Proved], Fault | NotHeld | None]]:
+        """The first entry of each batch, what its receipts prove, and what is wrong with the one after those."""
 
-        async def one(batch: Entries) -> tuple[Entries, list[Receipt]]:
-            raws = await self._source.read_all([f"receipt/{statement.hex()}" for _, statement in batch], MAX_RECORD)
-            there = sum(1 for _ in takewhile(lambda at: not self._is_to_come(batch[at][0], raws[at]), range(len(raws))))
-            judged = iter(await judge([raw for raw in raws[:there] if isinstance(raw, bytes)]))
-            return batch, [next(judged) if isinstance(raw, bytes) else _fault(raw) for raw in raws[:there]]
+        async def one(batch: Entries) -> tuple[int, list[Proved], Fault | NotHeld | None]:
+            first, names = batch[0][0], [name for _, name in batch]
+            found = await self._source.read_all([f"receipt/{name.hex()}" for name in names], MAX_RECORD)
+            raws = [raw for raw in takewhile(lambda raw: isinstance(raw, bytes), found) if isinstance(raw, bytes)]
+            there = len(raws)
+            proved, fault = await judge(first, names[:there], self._ledger.leaves(first, there), raws)
+            if fault is not None or there == len(batch):
+                return first, proved, fault
+            return first, proved, _absence(first + there, found[there])
 
         return in_order(map(one, self._batches()), AUDIT_AHEAD)
 
@@ -99,35 +105,21 @@ class Attachments:
             after = batch[-1][0]
             yield batch
 
-    def _is_to_come(self, entry: int, raw: object) -> bool:
-        return isinstance(raw, NotHeld) and self._may_come(entry)
-
-    def _compare(self, entry: int, statement: StatementId, proof: Receipt, head: Checkpoint) -> None:
-        """Hold a receipt whose signature is right against the log as it was hashed here."""
-        if isinstance(proof, NotHeld):
-            raise wrong("missing-receipt", f"Entry {entry} has no receipt: {proof.what}") from proof
-        if isinstance(proof, str):
-            raise wrong("wrong-receipt", f"The receipt of entry {entry} is not right: {proof}")
-        if proof.certificate != self._signer:
+    def _compare(self, entry: int, proved: Proved, head: Checkpoint) -> None:
+        """Hold receipts that are right, from this entry's on, against the log as it was hashed here."""
+        if proved.certificate != self._signer:
             try:
-                self._admission.identify(proof.certificate)  # it may be revoked
+                self._admission.identify(proved.certificate)  # it may be revoked
             except Refused as error:
                 raise wrong("wrong-receipt", f"The receipt of entry {entry} is not right: {error.what}") from error
-            self._signer = proof.certificate
-        if proof.statement != statement:
-            raise wrong("wrong-receipt", f"receipt/{statement.hex()} is the receipt of another statement")
-        if entry // WIDTH != self._tile[0]:
-            self._tile = entry // WIDTH, self._ledger.tile(TileId(0, entry // WIDTH))
-        leaf = self._tile[1][entry % WIDTH * HASH_SIZE :][:HASH_SIZE]
-        if proof.index != entry or proof.leaf != leaf:
-            raise wrong("wrong-receipt", f"The receipt of entry {entry} proves another entry")
-        if proof.size > head.size:
+            self._signer = proved.certificate
+        if proved.size > head.size:
             raise wrong(
-                "wrong-receipt", f"The receipt of entry {entry} is of a log of {proof.size} entries: there is none"
+                "wrong-receipt", f"The receipt of entry {entry} is of a log of {proved.size} entries: there is none"
             )
-        if proof.size != self._root[0]:  # receipts of one batch share their tree, and stand side by side
-            self._root = proof.size, self._ledger.root_of(proof.size)
-        if proof.root != self._root[1]:
+        if proved.size != self._root[0]:
+            self._root = proved.size, self._ledger.root_of(proved.size)
+        if proved.root != self._root[1]:
             raise wrong("split-view", f"The receipt of entry {entry} is of another log than the one that is shown")
 
     async def check_objects(self) -> tuple[int, int]:
@@ -179,8 +171,10 @@ class Attachments:
         return True
 
 
-def _fault(error: NotHeld | Malformed) -> str | NotHeld:
-    return error if isinstance(error, NotHeld) else error.what
+def _absence(entry: int, found: bytes | NotHeld | Malformed) -> Fault | NotHeld:
+    """Why there is no receipt of this entry to be judged: it is not there, or too long to be one."""
+    assert not isinstance(found, bytes)
+    return found if isinstance(found, NotHeld) else Fault(entry, found.what)
 
 
 async def _all_of(work: Sequence[Coroutine[None, None, T]]) -> list[T]:

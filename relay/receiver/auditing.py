@@ -25,9 +25,10 @@ import json
 import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import takewhile
 from multiprocessing import get_context
 from typing import Any
 
@@ -54,7 +55,7 @@ from relay.receiver.witnessing import COSIGNED
 from relay.records.identifiers import Kind
 from relay.together import in_order
 from relay.trust.admission import Admission
-from relay.trust.auditing import Fault, Judged, Judgement, judge_bundle, judge_receipts
+from relay.trust.auditing import Fault, Judged, Judgement, judge_bundles, judge_receipts
 from relay.trust.enrolment import read_enrolment
 from relay.trust.witness import SignedCheckpoint
 
@@ -65,8 +66,13 @@ MAX_BUNDLE = WIDTH * (MAX_RECORD + 2)
 _WORTH_PROCESSES = 16 * WIDTH
 """Entries from which on it pays to start processes."""
 
-Judge = Callable[[int, bytes, int, bool], asyncio.Future[Judgement]]
-"""Judges a bundle: first entry, bytes, width, whether signatures count. See `judge_bundle`."""
+_STRETCH = 16
+"""Bundles that are given to a process together. The longer, the fewer certificates are read in more than one."""
+
+AtWork = Callable[..., asyncio.Future[Any]]
+"""Calls a function elsewhere, with these arguments."""
+Taken = tuple[int, int, Judgement, bytes]
+"""First entry, width, judgement and published tile of a bundle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +157,15 @@ class Audit:
         head = self._signed.checkpoint
         report = Report(self._admission.election, head.origin, head.size, head.root, 0)
         report.growth_from = await self._check_growth(head)
-        report.entries = await self._check_entries(head)
+        async with _workers(self._scope, head.size - self._unchecked()) as at_work:
+            try:
+                await self._check_contents(report, head, at_work)
+            except BrokenExecutor as error:
+                raise _ended() from error
+        return report
+
+    async def _check_contents(self, report: Report, head: Checkpoint, at_work: AtWork) -> None:
+        report.entries = await self._check_entries(head, at_work)
         cosigned = await self._cosigned(head)
         if cosigned is not None:
             report.cosigned_by, report.cosigned = list(cosigned.cosigned_by), cosigned.checkpoint.size
@@ -159,23 +173,13 @@ class Audit:
             shown = await read_shown(self._source)
             attachments = Attachments(self._source, self._admission, self._ledger, shown, self._progress)
             if self._scope.receipts:
-                report.receipts = await self._check_receipts(attachments, head)
+                judge = partial(at_work, judge_receipts, self._admission.root.certificate)
+                report.receipts = await attachments.check_receipts(head, judge)
             if self._scope.objects:
                 report.objects, report.object_bytes = await attachments.check_objects()
                 report.missized = attachments.missized
             report.unpublished = attachments.unpublished
             self._remark(report)
-        return report
-
-    async def _check_receipts(self, attachments: Attachments, head: Checkpoint) -> int:
-        left = self._ledger.count("entries", "entry", self._ledger.cursor("receipts"))
-        async with _workers(self._scope.jobs, left) as at_work:
-            try:
-                return await attachments.check_receipts(
-                    head, lambda raws: at_work(judge_receipts, self._admission.root.certificate, raws)
-                )
-            except BrokenExecutor as error:
-                raise _ended() from error
 
     # -- growth
     async def _check_growth(self, head: Checkpoint) -> int:
@@ -239,21 +243,26 @@ class Audit:
         return signed
 
     # -- entries
-    async def _check_entries(self, head: Checkpoint) -> int:
-        ledger = self._ledger
+    def _start(self) -> int:
+        """The first entry that is not checked yet."""
+        hashed = self._ledger.edge.size
+        return min(hashed, self._ledger.judged) if self._scope.signatures else hashed
+
+    def _unchecked(self) -> int:
+        """The first entry of which something is not checked yet that signatures belong to."""
+        asked = self._scope.signatures and self._scope.receipts
+        return min(self._start(), self._ledger.cursor("receipts") + 1) if asked else self._start()
+
+    async def _check_entries(self, head: Checkpoint, at_work: AtWork) -> int:
+        ledger, start = self._ledger, self._start()
         with ledger.step():
             if self._scope.signatures:
                 ledger.forget_from(ledger.judged)
-        start = min(ledger.edge.size, ledger.judged) if self._scope.signatures else ledger.edge.size
-        root = self._admission.root.certificate
-        async with _workers(self._scope.jobs, head.size - start) as at_work:
-            bundles = self._bundles(start, head.size, lambda *bundle: at_work(judge_bundle, root, *bundle))
-            try:
-                await self._take_bundles(bundles, start, head)
-            except BrokenExecutor as error:
-                raise _ended() from error
-            finally:
-                await bundles.aclose()
+        async with (
+            aclosing(self._stretches(start, head.size, at_work)) as stretches,
+            aclosing(_one_by_one(stretches)) as bundles,
+        ):
+            await self._take_bundles(bundles, start, head)
         if ledger.tip.root() != head.root:
             raise Refused(
                 "wrong-root",
@@ -265,9 +274,7 @@ class Audit:
             await self._compare(tile, content)
         return head.size - start
 
-    async def _take_bundles(
-        self, bundles: AsyncIterator[tuple[int, int, Judgement, bytes]], start: int, head: Checkpoint
-    ) -> None:
+    async def _take_bundles(self, bundles: AsyncIterator[Taken], start: int, head: Checkpoint) -> None:
         """Hold bundles against the tiles and note them, a few in one commit; the last one may not be full."""
         more = True
         while more:
@@ -315,17 +322,29 @@ class Audit:
         if repeated is not None:
             raise wrong("twice-in-log", "Entries {} and {} of the log are the same statement".format(*sorted(repeated)))
 
-    def _bundles(self, start: int, size: int, judge: Judge) -> AsyncGenerator[tuple[int, int, Judgement, bytes]]:
-        """First entry, width, judgement and published tile of each bundle, in order; a few are under way at once."""
+    def _stretches(
+        self, start: int, size: int, at_work: AtWork
+    ) -> AsyncGenerator[tuple[list[Taken], BaseException | None]]:
+        """The bundles in order, some at a time, and why the one after those could not be read; a few stretches are
+        under way at once."""
+        root, jobs = self._admission.root.certificate, self._scope.jobs
+        step = WIDTH * _stretch(size - start, jobs)
 
-        async def one(first: int) -> tuple[int, int, Judgement, bytes]:
-            width = min(WIDTH, size - first)
-            raw, published = await asyncio.gather(
-                self._fetch(_bundle(first, width)), self._fetch(TileId(0, first // WIDTH, width))
-            )
-            return first, width, await judge(first, raw, width, self._scope.signatures), published
+        async def one(first: int) -> tuple[list[Taken], BaseException | None]:
+            spans = [(at, min(WIDTH, size - at)) for at in range(first, min(first + step, size), WIDTH)]
+            found = await asyncio.gather(*(self._read(*span) for span in spans), return_exceptions=True)
+            read = [both for both in takewhile(_is_read, found) if not isinstance(both, BaseException)]
+            bundles = [(at, raw, width) for (at, width), (raw, _) in zip(spans, read, strict=False)]
+            judged = await at_work(judge_bundles, root, bundles, self._scope.signatures)
+            taken = zip(spans, judged, read, strict=False)  # up to the first that is not right
+            absent = next((one for one in found if isinstance(one, BaseException)), None)
+            return [(at, width, judgement, tile) for (at, width), judgement, (_, tile) in taken], absent
 
-        return in_order(map(one, range(start, size, WIDTH)), 2 * self._scope.jobs + 2)
+        return in_order(map(one, range(start, size, step)), jobs + 2)
+
+    async def _read(self, first: int, width: int) -> tuple[bytes, bytes]:
+        """A bundle, and the tile of its hashes."""
+        return await asyncio.gather(self._fetch(_bundle(first, width)), self._fetch(TileId(0, first // WIDTH, width)))
 
     async def _compare(self, tile: TileId, content: bytes) -> None:
         if await self._fetch(tile) != content:
@@ -346,10 +365,9 @@ class Audit:
 
     # -- remarks
     def _remark(self, report: Report) -> None:
-        for node, revocation in self._admission.revoked.items():
-            count = self._ledger.entries_by(node)
-            if count:
-                report.revoked[revocation.name] = count
+        revoked = self._admission.revoked
+        for node, count in self._ledger.entries_by(revoked).items():
+            report.revoked[revoked[node].name] = count
         for finding in self._ledger.chain_findings():
             report.findings_total += 1
             if len(report.findings) < AUDIT_REMARKS:
@@ -358,6 +376,11 @@ class Audit:
 
 def _bundle(first: int, width: int) -> TileId:
     return TileId(ENTRIES, first // WIDTH, width)
+
+
+def _stretch(entries: int, jobs: int) -> int:
+    """How many bundles each process gets at a time: fewer, where there are not enough for all to be busy to the end."""
+    return min(_STRETCH, max(1, entries // (4 * jobs * WIDTH)))
 
 
 def _same_hash(left: bytes, right: bytes, place: int) -> bool:
@@ -369,16 +392,28 @@ def _ended() -> StoreError:
     return StoreError("A process that checked signatures was ended", "There may be too little memory: try --jobs 1.")
 
 
+def _is_read(found: object) -> bool:
+    return not isinstance(found, BaseException)
+
+
+async def _one_by_one(stretches: AsyncIterator[tuple[list[Taken], BaseException | None]]) -> AsyncGenerator[Taken]:
+    async for taken, absent in stretches:
+        for one in taken:
+            yield one
+        if absent is not None:
+            raise absent
+
+
 @asynccontextmanager
-async def _workers(jobs: int, entries: int) -> AsyncIterator[Callable[..., asyncio.Future[Any]]]:
+async def _workers(scope: Scope, entries: int) -> AsyncIterator[AtWork]:
     """What calls functions elsewhere: in other processes, where there is enough to do for them; else in a thread."""
     loop = asyncio.get_running_loop()
-    if jobs < 2 or entries < _WORTH_PROCESSES:
+    if scope.jobs < 2 or not scope.signatures or entries < _WORTH_PROCESSES:
         yield partial(loop.run_in_executor, None)
         return
     # Fresh processes, not forks: this one has threads. Ctrl-C is this one's to handle.
     pool = ProcessPoolExecutor(
-        jobs, mp_context=get_context("spawn"), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
+        scope.jobs, mp_context=get_context("spawn"), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
     )
     try:
         yield partial(loop.run_in_executor, pool)

@@ -13,12 +13,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from relay.errors import BadInput, Malformed, StoreError
+from relay.limits import KIB, MIB
 from relay.log.edge import Edge
-from relay.log.tiles import TileId, tile_reader
+from relay.log.merkle import HASH_SIZE
+from relay.log.tiles import WIDTH, TileId, tile_reader
 from relay.log.tree import root_of
 from relay.receiver.chains import Finding, Link, findings
 from relay.records.identifiers import NodeId, ObjectId, RecordId, StatementId
@@ -27,6 +31,8 @@ from relay.trust.auditing import Entry
 _APPLICATION_ID = 0x524C4155
 """`RLAU`, in the file's header."""
 _VERSION = 1
+_CACHE = 64 * MIB
+"""Ids come in no order: the index that holds them apart is written all over, and should be in memory."""
 _SCHEMA = """
 CREATE TABLE facts (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE tiles (level INTEGER NOT NULL, place INTEGER NOT NULL, content BLOB NOT NULL, PRIMARY KEY (level, place));
@@ -103,11 +109,11 @@ class Ledger:
 
     def note_entries(self, first: int, entries: Iterable[Entry], judged: int) -> tuple[int, int] | None:
         """Remember entries from number `first` on; where one stands in the log already, its two numbers."""
-        rows: list[tuple[int, bytes, int, int, bytes | None]] = []
-        objects: list[tuple[int, bytes, int]] = []
-        for index, one in enumerate(entries, first):
-            rows.append((index, one.id, self._number_of(one.node), one.seq, one.previous))
-            objects += [(index, sha256, size) for sha256, size in one.objects]
+        entries = tuple(entries)
+        self._number(one.node for one in entries)
+        numbers = self._nodes
+        rows = [(index, one.id, numbers[one.node], one.seq, one.previous) for index, one in enumerate(entries, first)]
+        objects = [(index, *one) for index, entry in enumerate(entries, first) for one in entry.objects]
         try:
             self._database.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", rows)
         except sqlite3.IntegrityError:
@@ -125,7 +131,13 @@ class Ledger:
         """A tile of hashes, as it was checked. Raises `Malformed` for one that was not."""
         row = self._one("SELECT content FROM tiles WHERE level = ? AND place = ?", tile.level, tile.index)
         content = row[0] if row else self.tip.rows[tile.level]
-        return bytes(content[: tile.width * 32])
+        return bytes(content[: tile.width * HASH_SIZE])
+
+    def leaves(self, first: int, count: int) -> bytes:
+        """The leaf hashes of so many entries, joined, from number `first` on: as `tile`."""
+        tiles = range(first // WIDTH, (first + count - 1) // WIDTH + 1)
+        start = first % WIDTH * HASH_SIZE
+        return b"".join([self.tile(TileId(0, one)) for one in tiles])[start : start + count * HASH_SIZE]
 
     def root_of(self, size: int) -> bytes:
         """The root of the first `size` entries, all of them hashed here."""
@@ -158,18 +170,19 @@ class Ledger:
         """Note how far they were checked."""
         self._set(f"checked {what}", b"%d" % number)
 
-    def entries_by(self, node: NodeId) -> int:
-        """How many entries a device signed."""
-        query = "SELECT count(*) FROM entries JOIN nodes ON number = entries.node WHERE nodes.node = ?"
-        row = self._one(query, node)
-        return int(row[0]) if row else 0
+    def entries_by(self, nodes: Iterable[NodeId]) -> dict[NodeId, int]:
+        """How many entries each of these devices signed; those that signed none are left out."""
+        asked = {self._nodes[node]: node for node in nodes if node in self._nodes}
+        query = "SELECT node, count(*) FROM entries GROUP BY node"
+        return {asked[number]: count for number, count in (self._all(query) if asked else ()) if number in asked}
 
     def chain_findings(self) -> Iterator[Finding]:
         """Gaps and forks in the chains of the devices, one device after the other."""
-        query = "SELECT seq, id, previous FROM entries WHERE node = ?"
-        self._database.execute("CREATE INDEX IF NOT EXISTS entries_of_nodes ON entries (node)")
-        for node, number in sorted(self._nodes.items()):
-            yield from findings(Link(NodeId(node), *row) for row in self._all(query, number))
+        node_of = {number: NodeId(node) for node, number in self._nodes.items()}
+        with self._explained():
+            rows = self._database.execute("SELECT node, seq, id, previous FROM entries ORDER BY node")
+            for number, entries in groupby(rows, itemgetter(0)):
+                yield from findings(Link(node_of[number], *row) for _, *row in entries)
 
     # -- the database
     def _check_file(self, path: Path) -> None:
@@ -200,17 +213,18 @@ class Ledger:
             elif (application, version) != (_APPLICATION_ID, _VERSION):
                 raise BadInput(f"{self._name} is not the state of an audit", "Give another --state; it is made anew.")
             self._database.execute("PRAGMA synchronous = NORMAL")
+            self._database.execute(f"PRAGMA cache_size = -{_CACHE // KIB}")
         if (self._fact("root"), self._fact("origin")) != (root, origin.encode()):
             raise BadInput(
                 f"{self._name} is the state of an audit of another log", "Give one --state file to each log."
             )
 
-    def _number_of(self, node: NodeId) -> int:
-        number = self._nodes.get(node)
-        if number is None:
-            number = self._database.execute("INSERT INTO nodes (node) VALUES (?)", (node,)).lastrowid or 0
-            self._nodes[node] = number
-        return number
+    def _number(self, nodes: Iterable[NodeId]) -> None:
+        """Give numbers to devices that have none yet: from 1 on, as they come."""
+        new = [node for node in dict.fromkeys(nodes) if node not in self._nodes]
+        rows = [(number, node) for number, node in enumerate(new, len(self._nodes) + 1)]
+        self._database.executemany("INSERT INTO nodes VALUES (?, ?)", rows)
+        self._nodes.update((node, number) for number, node in rows)
 
     def _repeated(self, rows: Iterable[tuple[int, bytes, int, int, bytes | None]]) -> tuple[int, int]:
         for index, name, *_ in rows:

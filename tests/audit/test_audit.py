@@ -24,7 +24,7 @@ from relay.receiver.chains import Fork, Gap
 from relay.receiver.ledger import Ledger
 from relay.records.identifiers import Kind, ObjectId, StatementId
 from relay.records.notice import Revocation, Revocations, Witnesses
-from relay.records.receipt import Inclusion
+from relay.records.receipt import Inclusion, read_receipt
 from relay.records.statement import FileEntry, read_statement, sign_statement
 from relay.trust.admission import Admission
 from relay.trust.roles import Role
@@ -143,10 +143,47 @@ async def test_a_root_that_the_entries_do_not_lead_to(log: Published) -> None:
 
 @pytest.mark.parametrize("entry", [0, 255, 256, 529])
 async def test_an_entry_altered(log: Published, entry: int) -> None:
+    forge(log, entry)
+    assert f"Entry {entry} " in await wrong(log, "wrong-entry")
+
+
+@pytest.mark.parametrize("entry", [255, 511, 512, 529])
+async def test_a_forged_signature_in_several_bundles_that_are_judged_together(
+    log: Published, entry: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.receiver.auditing._stretch", lambda *_: 2)
+    assert (await audited(log)).entries == 530
+    for forged in {529, entry}:
+        forge(log, forged)
+    assert f"Entry {entry} " in await wrong(log, "wrong-entry")
+
+
+async def test_what_is_wrong_before_a_bundle_that_is_missing_is_told_first(
+    log: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.receiver.auditing._stretch", lambda *_: 3)
+    (log.folder / "tile/entries/001").unlink()
+    with pytest.raises(NotHeld, match="tile/entries/001"):
+        await audited(log)
+    forge(log, 255)
+    assert "Entry 255 " in await wrong(log, "wrong-entry")
+
+
+async def test_a_forged_signature_that_another_process_finds(log: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.receiver.auditing._WORTH_PROCESSES", 0)
+    forge(log, 529)
+    assert "Entry 529 " in await wrong(log, "wrong-entry", Scope(jobs=2))
+    forge(log, 529)  # as it was
+    receipt = f"receipt/{log.device.chain[511].hex()}"
+    log.alter(receipt, flipped)
+    assert "entry 511 " in await wrong(log, "wrong-receipt", Scope(jobs=2))
+
+
+def forge(log: Published, entry: int) -> None:
+    """Change one bit of an entry's signature."""
     log.alter_bundle(
         entry // 256, lambda raws: [flipped(raw) if at == entry % 256 else raw for at, raw in enumerate(raws)]
     )
-    assert f"Entry {entry} " in await wrong(log, "wrong-entry")
 
 
 async def test_two_entries_in_each_others_place(log: Published) -> None:
@@ -250,6 +287,46 @@ async def test_a_receipt_that_is_missing_altered_or_of_another_entry(log: Publis
     (log.folder / receipts[2]).unlink()
     assert "another statement" in await wrong(log, "wrong-receipt"), "the first fault is told, of whatever kind"
     assert (await audited(log, Scope(receipts=False))).size == 530
+
+
+@pytest.mark.parametrize("entry", [0, 1, 511, 512, 529])
+async def test_a_forged_signature_of_a_receipt(log: Published, entry: int) -> None:
+    log.alter(f"receipt/{log.device.chain[529].hex()}", flipped)
+    log.alter(f"receipt/{log.device.chain[entry].hex()}", lambda raw: flipped(raw, -40))
+    told = await wrong(log, "wrong-receipt")
+    assert f"entry {entry} " in told and "signature" in told
+
+
+async def test_a_receipt_that_is_too_long_to_be_one(log: Published) -> None:
+    log.put(f"receipt/{log.device.chain[7].hex()}", bytes(60_001))
+    assert "entry 7 " in await wrong(log, "wrong-receipt")
+
+
+async def test_a_receipt_by_somebody_else(log: Published) -> None:
+    receipts, chain = log.receiver, log.device.chain
+    for by, why in (
+        (make_node(log.election, "boat", Role.CARRIER), "may not sign"),
+        (make_node(make_election(99), "receiver", Role.RECEIVER), "election"),
+        (type(receipts)(receipts.identity, make_node(log.election, "other").key), "signature"),
+    ):
+        whole = (log.folder / f"receipt/{chain[9].hex()}").read_bytes()
+        log.receiver = by
+        log.put_receipt(log.raws[9], leaf_hash(log.raws[9]), read_receipt(whole).inclusion, log.root)
+        told = await wrong(log, "wrong-receipt")
+        assert "entry 9 " in told and why in told
+        log.put(f"receipt/{chain[9].hex()}", whole)
+    assert (await audited(log)).receipts == 530
+
+
+async def test_a_receipt_by_a_receiver_revoked_since(log: Published) -> None:
+    old = make_node(log.election, "receiver-old", Role.RECEIVER)
+    log.receiver, mine = old, log.receiver
+    path = tuple(naive_tree.inclusion(9, [leaf_hash(one) for one in log.raws]))
+    log.put_receipt(log.raws[9], leaf_hash(log.raws[9]), Inclusion(530, 9, path), log.root)
+    assert (await audited(log)).receipts == 530
+    log.receiver = mine
+    log.announce(Revocations((Revocation(old.identity.node, old.identity.name, "stolen"),)))
+    assert "entry 9 " in await wrong(log, "wrong-receipt")
 
 
 async def test_a_receipt_of_another_log(log: Published) -> None:
