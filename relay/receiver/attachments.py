@@ -13,8 +13,9 @@ from itertools import takewhile
 from typing import TypeVar
 
 from relay.errors import Malformed, NotHeld, Refused
-from relay.limits import AUDIT_AHEAD, AUDIT_RECEIPTS, AUDIT_SIZES, KIB, MAX_FILE, MAX_RECORD, SOURCE_STREAMS
+from relay.limits import AUDIT_COMMIT, AUDIT_RECEIPTS, AUDIT_SIZES, KIB, MAX_FILE, MAX_RECORD, SOURCE_STREAMS
 from relay.log.checkpoint import Checkpoint
+from relay.log.tiles import WIDTH
 from relay.net.source import Source
 from relay.receiver.ledger import Ledger
 from relay.records.identifiers import StatementId
@@ -24,6 +25,8 @@ from relay.trust.auditing import Fault, Proved
 
 T = TypeVar("T")
 Entries = Sequence[tuple[int, StatementId]]
+Lack = Fault | NotHeld | None
+"""What is wrong with the receipt after those that are right, or that there is none; or nothing."""
 JudgeReceipts = Callable[
     [int, Sequence[StatementId], bytes, Sequence[bytes]], Awaitable[tuple[list[Proved], Fault | None]]
 ]
@@ -58,36 +61,33 @@ class Attachments:
         self.missized = 0
         """Objects, of those that were checked, of which a signer gave another size: his fault, and not the log's."""
 
-    async def check_receipts(self, head: Checkpoint, judge: JudgeReceipts) -> int:
-        """Check the receipts of the entries whose were not checked before; how many. `head` is the log's. Some batches
-        are under way at once, and are taken in order."""
-        ledger, done = self._ledger, 0
-        total = ledger.count("entries", "entry", ledger.cursor("receipts"))
-        batches = self._receipts(judge)
+    async def check_receipts(self, head: Checkpoint, judge: JudgeReceipts, ahead: int) -> int:
+        """Check the receipts of the entries whose were not checked before; how many. `head` is the log's. Up to `ahead`
+        batches are under way at once, and are taken in order."""
+        before = checked = self._ledger.cursor("receipts")
+        total = self._ledger.count("entries", "entry", before)
+        batches = self._receipts(judge, ahead)
         try:
             async for first, proved, fault in batches:
-                entry = first
-                for some in proved:
-                    self._compare(entry, some, head)
-                    entry += some.count
-                if isinstance(fault, Fault):
-                    raise wrong("wrong-receipt", f"The receipt of entry {entry} is not right: {fault.why}")
-                done += entry - first
-                self._note("receipts", range(first, entry))
-                self._progress("receipts", done, total)
+                entry = self._compare_all(first, proved, fault, head)
+                checked = entry - 1
+                self._progress("receipts", checked - before, total)
                 if isinstance(fault, NotHeld):
                     if not self._may_come(entry):
                         raise wrong("missing-receipt", f"Entry {entry} has no receipt: {fault.what}") from fault
                     self._leave(entry)
                     break
+                if checked - self._ledger.cursor("receipts") >= AUDIT_COMMIT * WIDTH:
+                    self._note("receipts", [checked])
         finally:
             await batches.aclose()
-        return done
+            self._note("receipts", [checked])
+        return checked - before
 
-    def _receipts(self, judge: JudgeReceipts) -> AsyncGenerator[tuple[int, list[Proved], Fault | NotHeld | None]]:
+    def _receipts(self, judge: JudgeReceipts, ahead: int) -> AsyncGenerator[tuple[int, list[Proved], Lack]]:
         """The first entry of each batch, what its receipts prove, and what is wrong with the one after those."""
 
-        async def one(batch: Entries) -> tuple[int, list[Proved], Fault | NotHeld | None]:
+        async def one(batch: Entries) -> tuple[int, list[Proved], Lack]:
             first, names = batch[0][0], [name for _, name in batch]
             found = await self._source.read_all([f"receipt/{name.hex()}" for name in names], MAX_RECORD)
             raws = [raw for raw in takewhile(lambda raw: isinstance(raw, bytes), found) if isinstance(raw, bytes)]
@@ -97,13 +97,22 @@ class Attachments:
                 return first, proved, fault
             return first, proved, _absence(first + there, found[there])
 
-        return in_order(map(one, self._batches()), AUDIT_AHEAD)
+        return in_order(map(one, self._batches()), ahead)
 
     def _batches(self) -> Iterator[Entries]:
         after = self._ledger.cursor("receipts")
         while batch := self._ledger.entry_ids(after + 1, AUDIT_RECEIPTS):
             after = batch[-1][0]
             yield batch
+
+    def _compare_all(self, entry: int, proved: Sequence[Proved], fault: Lack, head: Checkpoint) -> int:
+        """Take a batch, from this entry on; the first entry after it of which there is no receipt."""
+        for some in proved:
+            self._compare(entry, some, head)
+            entry += some.count
+        if isinstance(fault, Fault):
+            raise wrong("wrong-receipt", f"The receipt of entry {entry} is not right: {fault.why}")
+        return entry
 
     def _compare(self, entry: int, proved: Proved, head: Checkpoint) -> None:
         """Hold receipts that are right, from this entry's on, against the log as it was hashed here."""

@@ -34,6 +34,7 @@ from typing import Any
 
 from relay.errors import NotHeld, Refused, StoreError
 from relay.limits import (
+    AUDIT_AHEAD,
     AUDIT_COMMIT,
     AUDIT_REMARKS,
     MAX_CHECKPOINT,
@@ -174,7 +175,8 @@ class Audit:
             attachments = Attachments(self._source, self._admission, self._ledger, shown, self._progress)
             if self._scope.receipts:
                 judge = partial(at_work, judge_receipts, self._admission.root.certificate)
-                report.receipts = await attachments.check_receipts(head, judge)
+                ahead = max(AUDIT_AHEAD, self._scope.jobs + 2)
+                report.receipts = await attachments.check_receipts(head, judge, ahead)
             if self._scope.objects:
                 report.objects, report.object_bytes = await attachments.check_objects()
                 report.missized = attachments.missized

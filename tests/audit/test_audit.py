@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from relay.cli.audit import audit
 from relay.errors import BadInput, Malformed, NotHeld, Refused
-from relay.limits import MAX_CHECKPOINT
+from relay.limits import AUDIT_RECEIPTS, MAX_CHECKPOINT
 from relay.log.checkpoint import Checkpoint, cosign, sign_checkpoint
 from relay.log.merkle import leaf_hash, root_from_inclusion
 from relay.log.note import parse_note
@@ -295,6 +295,17 @@ async def test_a_forged_signature_of_a_receipt(log: Published, entry: int) -> No
     log.alter(f"receipt/{log.device.chain[entry].hex()}", lambda raw: flipped(raw, -40))
     told = await wrong(log, "wrong-receipt")
     assert f"entry {entry} " in told and "signature" in told
+
+
+async def test_receipts_that_were_found_right_before_a_false_one_are_not_read_again(
+    log: Published, tmp_path: Path
+) -> None:
+    state, receipt = tmp_path / "audit.state", f"receipt/{log.device.chain[520].hex()}"
+    log.alter(receipt, flipped)
+    assert "entry 520 " in await wrong(log, "wrong-receipt", state=state)
+    log.alter(receipt, flipped)
+    assert (await audited(log, state=state)).receipts == 530 - AUDIT_RECEIPTS
+    assert (await audited(log, state=state)).receipts == 0
 
 
 async def test_a_receipt_that_is_too_long_to_be_one(log: Published) -> None:

@@ -23,8 +23,10 @@ import random
 import resource
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
 from multiprocessing import active_children
 from pathlib import Path
 
@@ -51,6 +53,8 @@ ENOUGH = 20_000
 """Entries a second."""
 _PER_DEVICE = 4
 _AT_ONCE = 16 * WIDTH
+_AHEAD = 4
+"""So many times that many are signed ahead of what is written."""
 _OBJECTS, _OBJECT = 64, 64 * 1024
 """One in so many statements has an object, of so many bytes: what real photographs cost is reading and hashing them."""
 
@@ -92,10 +96,12 @@ def noise(entries: int) -> Iterator[Some]:
 
 def signed(entries: int) -> Iterator[Some]:
     """So many real statements, or some more."""
+    seeds = iter(range(-(-entries // _AT_ONCE)))
     with ProcessPoolExecutor() as pool:
-        tasks = [pool.submit(_signed, seed) for seed in range(-(-entries // _AT_ONCE))]
-        for task in tasks:
-            yield task.result()
+        tasks = deque(pool.submit(_signed, seed) for seed in islice(seeds, _AHEAD))
+        while tasks:
+            yield tasks.popleft().result()
+            tasks.extend(pool.submit(_signed, seed) for seed in islice(seeds, 1))
 
 
 def publish(folder: Path, log: Iterator[Some], *, receipts: bool) -> Node:
