@@ -188,9 +188,9 @@ class _Receipts:
         receipt = read_receipt(raw)
         signer, tree = self._admission.prove(receipt)
         if receipt.statement != statement:
-            raise Refused("other-receipt", "it is the receipt of another statement")
+            raise Malformed("It is the receipt of another statement")
         if receipt.entry != index or receipt.leaf != leaf:
-            raise Refused("other-receipt", "it proves another entry")
+            raise Malformed("It proves another entry")
         self._last = ReceiptPattern(receipt), signer
         return receipt.inclusion.size, tree, signer.certificate
 
