@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 
 import pytest
 
@@ -16,10 +17,13 @@ from relay.net.client import _named
 from relay.net.server import problem
 from relay.node.witness import Witness
 from relay.receiver.service import ReceiverLog
-from relay.records.identifiers import Kind
+from relay.records.identifiers import Kind, RecordId
 from relay.sync.host import Host
+from relay.sync.messages import Given
+from relay.trust.heads import Head
+from relay.trust.roles import Role
 from relay.trust.witness import log_key, public_bytes, witness_key
-from tests.factory import ELECTION
+from tests.factory import ELECTION, make_election, make_node, make_receipt, make_revocations, make_statement
 from tests.fleet import Fleet, Link, Ship
 
 ORIGIN = f"{ELECTION}/receiver"
@@ -112,18 +116,45 @@ async def test_a_log_that_was_rewritten_raises_an_alarm_and_is_not_cosigned(flee
 class Refuser(Link):
     """A receiver that refuses to prove its log: since it heard of this node's revocation, or for another reason."""
 
-    def __init__(self, host: Host, reason: str) -> None:
+    def __init__(self, host: Host, reason: str, evidence: bytes = b"") -> None:
         super().__init__(host)
-        self._reason = reason
+        self._refusal = Refused(reason, "The certificate of km-bahari is revoked (lost)", evidence=evidence)
 
     async def consistency(self, old_size: int, new_size: int) -> list[bytes]:
         """No more."""
-        raise Refused(self._reason, "The certificate of km-bahari is revoked (lost)")
+        raise self._refusal
 
 
-@pytest.mark.parametrize(("reason", "told"), [("revoked", False), ("busy", True)])
-async def test_who_is_refused_a_proof_cries_no_alarm_and_says_so_unless_it_was_revoked(
-    fleet: Fleet, caplog: pytest.LogCaptureFixture, reason: str, told: bool
+def evidence_against(fleet: Fleet, whom: str) -> bytes:
+    """A notice that revokes `km-bahari` or another boat, by the office or by somebody else's; or what is none."""
+    node = make_node(fleet.election, "other-boat", Role.CARRIER)
+    boat = next(ship.node for ship in fleet.ships if ship.name == "km-bahari")
+    match whom:
+        case "this boat":
+            return make_revocations(fleet.election, 1, boat).raw
+        case "another boat":
+            return make_revocations(fleet.election, 1, node).raw
+        case "this boat, by a stranger":
+            return make_revocations(make_election(99), 1, boat).raw
+        case "rubbish":
+            return b"rubbish"
+        case _:
+            return b""
+
+
+@pytest.mark.parametrize(
+    ("reason", "evidence", "told"),
+    [
+        ("revoked", "this boat", False),
+        ("revoked", "another boat", True),
+        ("revoked", "this boat, by a stranger", True),
+        ("revoked", "rubbish", True),
+        ("revoked", "nothing", True),
+        ("busy", "nothing", True),
+    ],
+)
+async def test_who_is_refused_a_proof_cries_no_alarm_and_says_so_unless_the_office_revoked_it(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture, reason: str, evidence: str, told: bool
 ) -> None:
     """A simulated election found it: a node that was revoked cried out that the receiver's log was forged."""
     receiver = await fleet.receiver()
@@ -131,8 +162,10 @@ async def test_who_is_refused_a_proof_cries_no_alarm_and_says_so_unless_it_was_r
     await grow(fleet, receiver, 1)
     assert await watch(boat, receiver) is None
     await grow(fleet, receiver, 1)
-    assert await watch(boat, Refuser(receiver.host(boat), reason)) is None
-    assert ("refuses to prove" in caplog.text) == told
+    refuser = Refuser(receiver.host(boat), reason, evidence_against(fleet, evidence))
+    for visits in (1, 2):
+        assert await watch(boat, refuser) is None
+        assert caplog.text.count("refuses to prove") == (visits if told else 0)
 
 
 class Laggard(Link):
@@ -160,6 +193,103 @@ async def test_a_proof_that_is_not_ready_is_asked_for_at_the_next_visit(fleet: F
     assert cosigners(boat) == [ORIGIN], "what is not proved is not cosigned"
     assert await watch(boat, receiver) is None
     assert cosigners(boat) == [ORIGIN, f"{ELECTION}/km-bahari"]
+
+
+class Mute(Link):
+    """A receiver with which the contact ends whenever it is to prove its log."""
+
+    async def consistency(self, old_size: int, new_size: int) -> list[bytes]:
+        """Nothing."""
+        raise Unreachable("The contact ended", "It is tried again.")
+
+
+@pytest.mark.parametrize("kind", [Laggard, Mute])
+async def test_a_proof_that_is_put_off_for_ever_is_told_from_the_second_visit_on(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture, kind: type[Link]
+) -> None:
+    receiver = await fleet.receiver()
+    boat = await fleet.carrier("km-bahari")
+    witness = Witness(boat.member, lambda: 7.0)
+
+    async def visits(count: int, there: Ship | Link) -> int:
+        """Make them; how often the log says that a proof did not come."""
+        for _ in range(count):
+            await grow(fleet, receiver, 1)
+            with suppress(Unreachable):
+                await boat.visit(there, witness)
+        told = caplog.text.count("did not prove")
+        caplog.clear()
+        return told
+
+    assert await visits(1, receiver) == 0
+    assert await visits(1, kind(receiver.host(boat))) == 0, "that happens"
+    assert await visits(2, kind(receiver.host(boat))) == 2
+    assert await visits(1, receiver) == 0
+    assert await visits(1, kind(receiver.host(boat))) == 0, "it was proved meanwhile"
+    assert "alarm" not in await boat.store.notes()
+
+
+class Hiding(Link):
+    """A receiver that gives receipts and shows no checkpoint."""
+
+    async def get_records(self, ids: Sequence[RecordId]) -> Given:
+        """All but checkpoints."""
+        given = await super().get_records(ids)
+        return Given([one for one in given.records if one[0] is not Kind.CHECKPOINT], given.holdings)
+
+
+async def test_a_receiver_that_shows_no_checkpoint_is_held_to_its_receipts(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    boat = await fleet.carrier("km-bahari")
+    island = await fleet.launch("pulau-long")
+    await island.submit()
+    await boat.visit(island)
+    hiding = Hiding(receiver.host(boat))
+    assert await watch(boat, hiding) is None
+    assert await watch(boat, hiding) is None, "its one receipt contradicts nothing"
+    assert ORIGIN not in boat.custody.admission.checkpoints
+    elsewhere = make_receipt(fleet.election, receiver.node, make_statement(fleet.election, island.node), 6)
+    assert await boat.take(elsewhere) == ["new"]
+    alarm = await watch(boat, hiding)
+    assert alarm is not None
+    assert ORIGIN in alarm
+
+
+class Forked(Link):
+    """A receiver that shows an old checkpoint, of one entry, and proves of each of two larger logs that it grew out of
+    that."""
+
+    first, second, third, other, last = (leaf_hash(name) for name in (b"1", b"2", b"3", b"another", b"4"))
+
+    def heads(self) -> list[Head]:
+        """A log of three entries, and one of four, which differ in the third."""
+        one = Frontier().extend([self.first, self.second, self.third])
+        two = Frontier().extend([self.first, self.second, self.other, self.last])
+        return [Head(Checkpoint(ORIGIN, tree.size, tree.root()), Kind.RECEIPT, b"signed") for tree in (one, two)]
+
+    async def consistency(self, old_size: int, new_size: int) -> list[bytes]:
+        """By the log of that many entries."""
+        if old_size == 0:
+            return []
+        if (old_size, new_size) == (1, 3):
+            return [self.second, self.third]
+        if (old_size, new_size) == (1, 4):
+            return [self.second, Frontier().extend([self.other, self.last]).root()]
+        return [self.other, self.last, Frontier().extend([self.first, self.second]).root()]
+
+
+async def test_two_logs_that_both_grew_out_of_an_old_checkpoint_are_told_apart(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    boat = await fleet.carrier("km-bahari")
+    forked = Forked(receiver.host(boat))
+    old = Checkpoint(ORIGIN, 1, Frontier().extend([forked.first]).root())
+    raw = sign_checkpoint(old, log_key(receiver.node.identity), receiver.node.key)
+    assert [one.word for one in await boat.custody.take([(Kind.CHECKPOINT, raw)])] == ["new"]
+    shorter, longer = forked.heads()
+    boat.custody.heads.hear(longer)
+    assert await watch(boat, forked) is None, "it may well be the beginning"
+    boat.custody.heads.hear(shorter)
+    assert await watch(boat, forked) is not None
 
 
 def test_what_is_not_ready_is_told_from_a_lost_contact_across_the_wire() -> None:
