@@ -5,11 +5,13 @@
 
 Every file is whole or not there (temporary name, fsync, rename), so a stick pulled out half-way holds nothing
 half-believed, and exporting again goes on where it stopped. What comes in passes the same custody as on a visit, and
-objects are taken only when a statement that is held wants them (promise 2). `sha256sum objects/*` checks them.
+objects are taken only when a statement that is held wants them, and gives them that size (promise 2). `sha256sum
+objects/*` checks them. A stick may have been prepared: nothing is written through a link that lies on it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +22,7 @@ from relay.errors import BadInput, Malformed, Refused, RelayError, StoreError
 from relay.limits import MAX_RECORD, RECORDS_PAGE, WANTS_PAGE
 from relay.records.identifiers import Kind, ObjectId, RecordId, receipt_id, sha256, statement_id
 from relay.records.receipt import read_receipt
-from relay.store.durable import copy_durably, make_folder, write_durably
+from relay.store.durable import copy_durably, explained, make_folder, write_durably
 from relay.sync.custody import Custody
 
 FOLDERS: dict[Kind, tuple[str, str]] = {
@@ -50,7 +52,11 @@ class Moved:
 
 
 async def export_to(custody: Custody, folder: Path, progress: Progress = lambda _what, _size: None) -> Moved:
-    """Write everything that this node holds to `folder`. Raises `StoreError` when the stick is full or gone."""
+    """Write everything that this node holds to `folder`. Raises `StoreError` when the stick is full or gone, `BadInput`
+    where it leads elsewhere."""
+    if any((folder / name).is_symlink() for name in (OBJECTS, *(name for name, _ in FOLDERS.values()))):
+        # A disk that somebody prepared could have files written anywhere.
+        raise BadInput(f"{folder} has links to other folders in it", "Choose a new folder.")
     moved = Moved()
     store = custody.store
     async for kind, raw in _small_records(custody):
@@ -59,7 +65,7 @@ async def export_to(custody: Custody, folder: Path, progress: Progress = lambda 
         for entry in bundle.files:
             source = await store.object_path(entry.sha256)
             target = folder / OBJECTS / entry.sha256.hex()
-            if source is None or _has_size(target, source.stat().st_size):
+            if source is None or _is_there(target, source.stat().st_size, entry.sha256):
                 continue
             _make(target.parent)
             copy_durably(source, target)
@@ -120,7 +126,7 @@ async def _records(custody: Custody, ids: Sequence[RecordId]) -> AsyncIterator[t
 def _write_record(folder: Path, kind: Kind, raw: bytes, moved: Moved, progress: Progress) -> None:
     name, suffix = FOLDERS[kind]
     target = folder / name / (_record_name(kind, raw) + suffix)
-    if _has_size(target, len(raw)) and target.read_bytes() == raw:
+    if _is_there(target, len(raw), sha256(raw)):
         return
     _make(target.parent)
     write_durably(target, raw)
@@ -160,12 +166,22 @@ def _is_foreign(error: RelayError) -> bool:
 
 async def _take_objects(custody: Custody, folder: Path, moved: Moved, progress: Progress) -> None:
     tried: set[ObjectId] = set()
+    claimed: set[tuple[ObjectId, int]] | None = None
     while wants := await custody.store.wants(WANTS_PAGE, frozenset(tried)):
         for want in wants:
             tried.add(want.object)
             file = folder / OBJECTS / want.object.hex()
             if not file.is_file() or file.is_symlink():
                 continue
+            with explained(file):
+                size = file.stat().st_size
+            if size != want.size:  # statements may differ about it: another one may give this size
+                claimed = await _claimed(custody) if claimed is None else claimed
+                if (want.object, size) not in claimed:
+                    moved.refused.append(
+                        f"{OBJECTS}/{file.name}: It has {size} bytes, which no statement here gives it"
+                    )
+                    continue
             try:
                 taken = await custody.store.adopt(want.object, file)
             except Malformed as error:
@@ -173,9 +189,14 @@ async def _take_objects(custody: Custody, folder: Path, moved: Moved, progress: 
                 continue
             if taken:
                 moved.objects += 1
-                moved.bytes += want.size
+                moved.bytes += size
                 custody.news.ring()
-            progress("objects", want.size)
+            progress("objects", size)
+
+
+async def _claimed(custody: Custody) -> set[tuple[ObjectId, int]]:
+    """The sizes that statements give objects. Quotas count those: what is larger than its signer said is in none."""
+    return {(entry.sha256, entry.size) for bundle in await custody.store.bundles() for entry in bundle.files}
 
 
 def _record_files(folder: Path, kind: Kind) -> Iterator[Path]:
@@ -209,8 +230,15 @@ def _pages(items: Iterator[T], size: int) -> Iterator[list[T]]:
         yield page
 
 
-def _has_size(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size
+def _is_there(path: Path, size: int, digest: bytes) -> bool:
+    """Whether a plain file has this content: its size alone could be that of something else, cut off or put there."""
+    try:
+        if path.is_symlink() or not path.is_file() or path.stat().st_size != size:
+            return False
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest() == digest
+    except OSError:
+        return False  # it is written anew, where the stick can be written
 
 
 def _make(folder: Path) -> None:

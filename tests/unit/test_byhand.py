@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from relay.node.byhand import export_to, import_from, import_notices
 from relay.records.identifiers import StatementId, receipt_id, sha256
 from relay.records.notice import Revocation, Revocations
 from relay.store.interface import State
-from tests.factory import make_election, make_node, make_statement, object_of
+from tests.factory import make_election, make_file, make_node, make_statement, object_of
 from tests.fleet import Fleet, Ship
 
 
@@ -135,6 +136,64 @@ async def test_an_object_that_is_a_link_is_passed_over(fleet: Fleet, tmp_path: P
     file.symlink_to(tmp_path / "elsewhere")
     await import_from(receiver.custody, stick)
     assert await receiver.state(statement) is State.PARTIAL
+
+
+async def test_promise_2_an_object_of_a_size_that_no_statement_gives_is_not_taken(fleet: Fleet, tmp_path: Path) -> None:
+    """Else a statement that claims one byte would have a node carry as much as a file may have."""
+    receiver, island, content, statement = await journey(fleet)
+    thief = make_node(fleet.election, "thief")
+    for taken in (fleet.content(10), content):
+        lie = replace(make_file(taken), size=1, chunks=(sha256(b"a"),))
+        await island.take(make_statement(fleet.election, thief, lie, form=f"form-{len(taken)}"))
+    stray = fleet.content(1_000_000)
+    claim = replace(make_file(stray), size=1, chunks=(sha256(b"b"),))
+    await island.take(make_statement(fleet.election, thief, claim, form="form-stray"))
+    stick = tmp_path / "stick"
+    await export_to(island.custody, stick)
+    (stick / "objects" / object_of(stray).hex()).write_bytes(stray)
+    moved = await import_from(receiver.custody, stick)
+    assert moved.refused == [
+        f"objects/{object_of(stray).hex()}: It has 1000000 bytes, which no statement here gives it"
+    ]
+    assert await receiver.state(statement) is State.WAITING, "what an honest statement gives is taken beside a lie"
+    assert (moved.objects, (await receiver.store.counts()).bytes_held) == (2, len(content) + 10)
+    assert moved.bytes > len(content)
+
+
+@pytest.mark.parametrize("name", ["objects", "statements", "notices"])
+async def test_nothing_is_exported_through_a_link_to_another_folder(fleet: Fleet, tmp_path: Path, name: str) -> None:
+    _, island, _, _ = await journey(fleet)
+    stick, elsewhere = tmp_path / "stick", tmp_path / "elsewhere"
+    stick.mkdir()
+    elsewhere.mkdir()
+    (stick / name).symlink_to(elsewhere)
+    with pytest.raises(BadInput, match="links to other folders"):
+        await export_to(island.custody, stick)
+    assert names(stick) == names(elsewhere) == []
+
+
+async def test_a_file_that_is_a_link_is_exported_anew(fleet: Fleet, tmp_path: Path) -> None:
+    _, island, content, statement = await journey(fleet)
+    stick = tmp_path / "stick"
+    await export_to(island.custody, stick)
+    files = [stick / "objects" / object_of(content).hex(), stick / "statements" / f"{statement.hex()}.cose"]
+    for place, file in enumerate(files):
+        file.rename(tmp_path / f"elsewhere-{place}")
+        file.symlink_to(tmp_path / f"elsewhere-{place}")
+    again = await export_to(island.custody, stick)
+    assert (again.records, again.objects) == (1, 1)
+    assert not any(file.is_symlink() for file in files)
+    assert files[0].read_bytes() == content
+
+
+async def test_other_content_of_the_same_size_is_not_taken_for_what_was_exported(fleet: Fleet, tmp_path: Path) -> None:
+    _, island, content, _ = await journey(fleet)
+    stick = tmp_path / "stick"
+    file = stick / "objects" / object_of(content).hex()
+    file.parent.mkdir(parents=True)
+    file.write_bytes(bytes(len(content)))
+    await export_to(island.custody, stick)
+    assert file.read_bytes() == content
 
 
 async def test_a_signer_over_its_quota_is_named(fleet: Fleet, tmp_path: Path) -> None:
