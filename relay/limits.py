@@ -309,7 +309,7 @@ LINGERING_SECONDS = 0.5
 MAX_LARGE_CALLS_PER_PEER = 3
 """Calls of one visitor that may take some memory or time, at once; a visit makes two."""
 MAX_BODIES = 12 * MIB
-"""Bytes of bodies and answers that calls hold, of all visitors together; of more, the call begun first is ended."""
+"""Bytes of bodies and answers that calls hold, of all visitors together: see `relay.net.bodies`."""
 MAX_BODIES_AT_RECEIVER = 128 * MIB
 """The same at a receiver, to which a thousand boats may bring what they carry at once."""
 READ_AHEAD = 64 * KIB

@@ -38,6 +38,7 @@ from relay.limits import (
     STALL_SECONDS,
 )
 from relay.net import routes
+from relay.net.bodies import Bodies
 from relay.net.door import Door
 from relay.net.frames import read_frames, read_spans
 from relay.records.identifiers import ObjectId, RecordId
@@ -53,37 +54,7 @@ Presence = Callable[[Identity, bool], AbstractContextManager[None]]
 """What every call is within: who calls, and whether it is in a visit (a call for news only waits)."""
 
 
-class _Bodies:
-    """The bytes that calls hold, of all visitors together. Of too many, the call that was begun first is ended: an
-    honest one takes a moment, and who trickles or does not read makes room for others."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._held: dict[int, int] = {}
-        self._transports: dict[int, asyncio.Transport | None] = {}
-        self._total = 0
-
-    def add(self, request: web.Request, size: int) -> None:
-        """A call holds so many bytes more, or fewer."""
-        call = id(request)
-        self._transports.setdefault(call, request.transport)
-        self._held[call] = self._held.get(call, 0) + size
-        self._total += size
-        while self._total > self._most and len(self._held) > 1:
-            transport = self._release(next(iter(self._held)))
-            if transport is not None:
-                transport.abort()
-
-    def release(self, request: web.Request) -> None:
-        """A call is over."""
-        self._release(id(request))
-
-    def _release(self, call: int) -> asyncio.Transport | None:
-        self._total -= self._held.pop(call, 0)
-        return self._transports.pop(call, None)
-
-
-_BODIES = web.AppKey("bodies", _Bodies)
+_BODIES = web.AppKey("bodies", Bodies)
 _RECORDS = web.AppKey("records", asyncio.Semaphore)
 """Turns at batches of records, which take several times their bytes. Nobody waits for a visitor within one."""
 
@@ -107,7 +78,7 @@ class SyncServer:
         self._presence = presence
         self._most, self._handshakes = most, handshakes
         self._calls: Counter[tuple[bytes, str]] = Counter()
-        self._bodies = _Bodies(bodies)
+        self._bodies = Bodies(bodies)
         self._runner: web.AppRunner | None = None
         self._door: Door | None = None
 
@@ -177,6 +148,7 @@ class SyncServer:
         if any(self._calls[key] >= most for key, most in bounds.items()):
             raise Refused("too-many-calls", f"{identity.name} makes more calls at once than a visit needs")
         self._calls.update(bounds.keys())
+        self._bodies.begin(request, identity.node)
         try:
             with self._door.call(request.transport) if self._door is not None else nullcontext():
                 yield
