@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -17,7 +18,8 @@ from unittest.mock import patch
 
 import pytest
 
-from relay.limits import IDLE_SECONDS, STALL_SECONDS
+from relay.errors import RelayError
+from relay.limits import IDLE_SECONDS, REFRESH_SECONDS, STALL_SECONDS
 from relay.node.capture import Captured, Submission, capture
 from relay.node.home import Home, Member
 from relay.records.identifiers import NodeId, ObjectId, StatementId
@@ -25,8 +27,9 @@ from relay.store.interface import LogBatch, Outcome
 from relay.sync.custody import Custody
 from relay.sync.host import Host
 from relay.sync.peer import Frame, Span
+from tests.factory import Node, make_file, make_statement
 from tests.simulation import voyage
-from tests.simulation.air import Link
+from tests.simulation.air import AirPeer, Answer, Link
 from tests.simulation.catalogue import Catalogue, Layout, Rules
 from tests.simulation.clockwork import VirtualLoop
 from tests.simulation.company import Company
@@ -129,6 +132,86 @@ def test_an_answer_that_is_on_its_way_over_a_slow_link_is_waited_for() -> None:
 
     assert loop.run_until_complete(ask()) < 1
     assert loop.time() > 2 * STALL_SECONDS
+    loop.close()
+
+
+class Noting(Answers):
+    """A node that notes when a call came."""
+
+    def __init__(self, name: str, came: list[str]) -> None:
+        self._name = name
+        self._came = came
+
+    def answer(self, name: str, answer: Answer, host: Host, body: bytes) -> Awaitable[bytes]:
+        """See `Answers`."""
+        self._came.append(self._name)
+        return super().answer(name, answer, host, body)
+
+
+@pytest.mark.parametrize("stalls", [0.0, 0.3])
+def test_visits_over_one_link_overtake_each_other_where_its_messages_hang(stalls: float) -> None:
+    loop = VirtualLoop()
+    sea = Sea(loop, Random(1), company())
+    one, other = (Ship(sea, member, Traits()) for member in company().carriers[:2])
+    sea.ships.extend((one, other))
+    came: list[str] = []
+    one.answers, other.answers = Noting("later", came), Noting("earlier", came)
+
+    async def visit(visitor: Ship, url: str) -> None:
+        with suppress(RelayError):
+            await AirPeer(url, visitor).reconcile(b"")
+
+    async def meet() -> list[list[str]]:
+        for ship in sea.ships:
+            ship.start(company().notices)
+        await asyncio.sleep(1)
+        sea._links["boat-00", "boat-01"] = Link(sea.chance, 0.01, 1e6, float("inf"), stalls)  # seen by nobody else
+        orders: list[list[str]] = []
+        for _ in range(20):
+            came.clear()
+            earlier = loop.create_task(visit(one, other.url))
+            await asyncio.sleep(0.001)
+            await asyncio.gather(earlier, visit(other, one.url))
+            orders.append(list(came))
+            await asyncio.sleep(60)
+        for ship in sea.ships:
+            ship.crash()
+        return orders
+
+    with simulated(sea):
+        orders = loop.run_until_complete(meet())
+    loop.close()
+    assert ["earlier", "later"] in orders
+    assert (["later", "earlier"] in orders) == bool(stalls)
+
+
+def test_what_a_full_disk_kept_from_being_done_is_done_soon_after() -> None:
+    """What seeds 4858 and 3315 found: a simulated node did not try again, as the daemon does all the time."""
+    loop = VirtualLoop()
+    sea = Sea(loop, Random(1), company())
+    rogue, boat = company().rogues[0], Ship(sea, company().carriers[0], Traits())
+    sea.ships.append(boat)
+    signer = Node(rogue.identity, rogue.key)
+    statement = make_statement(company().election, signer, make_file(b"photograph"), tps=min(rogue.identity.tps))
+    revocation = company().revocations(1, [rogue])
+
+    async def revoke() -> tuple[bool, bool]:
+        boat.start(company().notices)
+        await asyncio.sleep(1)
+        await boat.take((statement.kind, statement.raw))
+        row = boat.disk.catalogue.rows[StatementId(statement.id)]
+        chance, boat.disk.chance, boat.disk.full = boat.disk.chance, None, True
+        await boat.take((revocation.kind, revocation.raw))
+        while_full = row.withheld
+        boat.disk.chance, boat.disk.full = chance, False
+        await asyncio.sleep(2 * REFRESH_SECONDS)
+        withheld = boat.disk.catalogue.rows[StatementId(statement.id)].withheld
+        boat.crash()
+        await asyncio.sleep(60)
+        return while_full, withheld
+
+    with simulated(sea):
+        assert loop.run_until_complete(revoke()) == (False, True)
     loop.close()
 
 

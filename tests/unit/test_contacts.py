@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from relay.errors import Unreachable
-from relay.limits import CONTACT_SECONDS, IDLE_SECONDS, SETTLED_SECONDS
+from relay.limits import CONTACT_SECONDS, IDLE_SECONDS, SETTLED_SECONDS, SILENCE_SECONDS
 from relay.node import contacts
 from relay.node.contacts import Contacts
 from relay.node.schedule import next_visit
@@ -239,6 +239,37 @@ async def test_who_calls_in_vain_again_and_again_is_visited_less_and_less(
     neighbour.changed.set()
     await rig.until(lambda: (Kind.STATEMENT, statement) in rig.ship.store.members)
     await rig.until(lambda: neighbour.contact.in_vain == 0)
+
+
+@pytest.mark.parametrize("gone", [True, False])
+async def test_who_met_before_and_meets_again_leaves_the_first_visit_to_the_lower_id(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    """Its last visit is long ago, so that one is due: both would make it at once, and bring much twice. Whether the
+    other one was said to have gone, or was found to be."""
+    higher = Rig(rig.other, rig.ship)
+    now = 100.0
+    monkeypatch.setattr(higher.contacts, "_clock", lambda: now)
+    monkeypatch.setattr(contacts, "HttpPeer", higher.peer)
+    higher.contacts.seen(higher.key, [HERE])
+    neighbour = higher.contacts._neighbours[higher.key]
+    now += SILENCE_SECONDS
+    neighbour.changed.set()
+    await higher.until(lambda: higher.listening)
+    now += 10 * IDLE_SECONDS
+    if gone:
+        higher.contacts.lost(higher.key)
+    else:
+        neighbour.contact.failures, neighbour.contact.failed = 3, now - 5 * IDLE_SECONDS
+    higher.contacts.seen(higher.key, [HERE])
+    assert next_visit(neighbour.contact, higher.ship.custody.news.count) == now + SILENCE_SECONDS
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert len(higher.called) == 1, "the other one has its turn"
+    now += SILENCE_SECONDS
+    neighbour.changed.set()
+    await higher.until(lambda: len(higher.called) == 2)
+    await higher.contacts.close()
 
 
 async def test_who_keeps_calling_stays_in_contact(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from relay.errors import DiskFull, StoreError
-from relay.records.identifiers import Kind, NodeId, StatementId, receipt_id
+from relay.records.identifiers import Kind, NodeId, ObjectId, StatementId, receipt_id
 from relay.store import sqlite as sqlite_module
 from relay.store.arriving import SharedCommits
 from relay.store.interface import LogBatch, LogState, Outcome, Seen, State, Store
@@ -330,6 +330,37 @@ async def test_a_partial_file_that_is_gone_is_fetched_again(folder: Path, cast: 
     assert [want.missing for want in await store.wants(10)] == [0b1111]
     await stage_all(store, content)
     assert await store.commit_chunks() == [statement.id]
+    await store.close()
+
+
+async def test_a_chunk_is_read_in_the_instant_in_which_its_object_becomes_whole(
+    folder: Path, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The catalogue says that it lies in a partial file, and that is gone by the time it is opened."""
+    store = await open_store(folder)
+    content = cast.content()
+    statement = cast.statement(content)
+    await store.add([statement])
+    await stage_all(store, content, [0, 1])
+    await store.commit_chunks()
+    loop = asyncio.get_running_loop()
+    read = store._content.read_chunk
+    asked: list[bytes | None] = []
+
+    async def complete() -> None:
+        await stage_all(store, content, [2, 3])
+        assert await store.commit_chunks() == [statement.id]
+
+    def read_late(object_id: ObjectId, layout: bytes | None, offset: int, length: int) -> bytes | None:
+        asked.append(layout)
+        if len(asked) == 1:
+            asyncio.run_coroutine_threadsafe(complete(), loop).result(20)
+        return read(object_id, layout, offset, length)
+
+    monkeypatch.setattr(store._content, "read_chunk", read_late)
+    assert await store.read_chunk(object_of(content), 1) == content[CHUNK : 2 * CHUNK]
+    assert asked[0] is not None, "it was not whole when the catalogue was asked"
+    assert (await only_bundle(store, statement))[0] is State.WAITING
     await store.close()
 
 
