@@ -99,6 +99,8 @@ class Witness:
 
     def _tell_owed(self, origin: str, head: Head) -> None:
         """A proof did not come. Once, that happens to a log under load; who puts it off for ever refuses it."""
+        if len(self._owed) > MAX_HEADS:
+            self._owed.clear()
         self._owed[origin, head.tree.size] += 1
         visits = self._owed[origin, head.tree.size]
         if visits > 1:
