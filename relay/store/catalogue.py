@@ -220,6 +220,7 @@ def _add_receipt(db: sqlite3.Connection, item: Admitted, receipt: Receipt, now: 
     )
     if updated.rowcount:
         changes.append((int(Kind.STATEMENT), receipt.statement, False))
+        db.execute(_SUPERSEDED_ANEW, (receipt.statement,))  # its signer may have been hidden
     return Outcome.NEW, changes
 
 

@@ -16,8 +16,8 @@ from relay.store.content import Content
 from relay.store.database import Connection, Database
 
 # Of bundles b with files f that name objects o: who keeps content from being freed. Not who gives a whole object
-# another size, since that bundle never becomes complete; and not who is revoked, where others delivered the object.
-_AWAITED = "(b.entry IS NULL AND NOT (o.state = 1 AND (f.size <> o.size OR b.withheld = 1)))"
+# another size, since that bundle never becomes complete.
+_AWAITED = "(b.entry IS NULL AND NOT (o.state = 1 AND f.size <> o.size))"
 
 
 class Upkeep:

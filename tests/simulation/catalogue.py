@@ -228,6 +228,8 @@ class Catalogue:
         row = self.rows.get(receipt.statement)
         if row is not None:
             row.entry, row.receipt_at, row.withheld = receipt.entry, now, False
+            for other in self.rows.values():
+                other.superseded |= self._supersedes(row, other)
             self.journal.append((Kind.STATEMENT, row.id, False))
         return Outcome.NEW
 
@@ -377,10 +379,8 @@ class Catalogue:
         return any(self._is_awaited(row, item) or (row.own and row.receipt_at >= own_before) for row in item.rows)
 
     def _is_awaited(self, row: Row, item: Object) -> bool:
-        """Whether an undelivered bundle keeps content: not with a false size of a whole object, and not where its
-        signer is revoked and others delivered that object."""
-        idle = item.whole is not None and (row.objects[item.id] != item.size or row.withheld)
-        return row.entry is None and not idle
+        """Whether an undelivered bundle keeps content: not with a false size of a whole object."""
+        return row.entry is None and not (item.whole is not None and row.objects[item.id] != item.size)
 
     def _remaining(self, object_id: ObjectId, size: int) -> int:
         item = self.objects[object_id]

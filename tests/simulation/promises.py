@@ -110,7 +110,8 @@ class Ledger:
                 continue
             if not _has(item, truth, index):
                 self.broken(f"[5] {ship.name} took chunk {index} of {_short(object_id)}, and does not hold it")
-            needed = tuple(row.id for row in item.rows if row.entry is None)
+            # A bundle that gives the object another size never becomes complete, and keeps nothing.
+            needed = tuple(row.id for row in item.rows if row.entry is None and row.objects[object_id] == truth.size)
             self.chunks.setdefault(ship.name, {})[object_id, index] = needed
 
     def _hear_of_revocations(self, receiver: Ship) -> None:
@@ -207,9 +208,9 @@ class Ledger:
             previous = row.id
 
     def _marks(self, ship: Ship) -> Iterator[str]:
-        """Corrected is what a correction for the same station and form names, and nothing else."""
+        """Corrected is what a correction for the same station and form names, unless its signer is revoked."""
         rows = ship.disk.catalogue.rows
-        packages = [row.statement.package for row in rows.values()]
+        packages = [row.statement.package for row in rows.values() if not row.withheld]
         corrected = {(one.supersedes, one.tps, one.form) for one in packages if one.supersedes is not None}
         for row in rows.values():
             package = row.statement.package

@@ -70,6 +70,10 @@ async def add_receipts(db: Any, receipts: Sequence[Receipt], now: int, times: Se
     if not receipts:
         return
     statements, entries = [one.statement for one in receipts], [one.entry for one in receipts]
+    hidden = await db.fetch(
+        "SELECT supersedes FROM bundles WHERE statement = ANY($1::bytea[]) AND withheld AND supersedes IS NOT NULL",
+        statements,
+    )
     await db.execute(
         "UPDATE bundles b SET entry = r.entry, receipt_at = r.time, withheld = false "
         "FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) AS r (statement, entry, time) "
@@ -78,6 +82,8 @@ async def add_receipts(db: Any, receipts: Sequence[Receipt], now: int, times: Se
         entries,
         list(times) or [now] * len(entries),
     )
+    if hidden:
+        await db.execute(_SUPERSEDED_ANEW, [row[0] for row in hidden])
 
 
 async def insert_receipts(db: Any, receipts: Sequence[Admitted]) -> bool:
