@@ -74,6 +74,7 @@ class Database:
                 timeout=DATABASE_SECONDS,
                 command_timeout=DATABASE_SECONDS,
                 server_settings={"application_name": "relay", **_ALIVE, **_PROMPT},
+                reset=_leave,
             )
             try:
                 async with pool.acquire() as connection:
@@ -166,6 +167,12 @@ def explained() -> Iterator[None]:
         raise StoreError("The disk of the database is full", "Give PostgreSQL more room.") from error
     except (*_TROUBLE, ValueError) as error:  # a ValueError is a URL that names no database
         raise StoreError(f"The database does not do as it is asked ({_in_words(error)})", _ADVICE) from error
+
+
+async def _leave(_connection: Any) -> None:
+    """What a connection needs before the next one has it: nothing. A transaction that was left open asyncpg ends by
+    itself, and beyond its transaction nothing here changes a session; asked to be reset each time, the server would be
+    gone to twice for each query."""
 
 
 def _check_version(connection: Any) -> None:

@@ -123,7 +123,7 @@ class Transfers:
 
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
         """See `Store.holdings`."""
-        rows = await self._database.rows(_HELD, list(objects))
+        rows = await self._database.rows(_HELD, list(objects)) if objects else []
         found = {
             row[0]: Holding(row[0], row[1], (1 << chunk_count(row[1])) - 1 if row[2] else unpack_bits(row[3]), row[2])
             for row in rows
