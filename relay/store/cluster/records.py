@@ -39,8 +39,8 @@ async def add(db: Any, items: Sequence[Admitted], own: NodeId | None, quota: Quo
     """Keep admitted records, within the quota where there is one."""
     await _stand_apart(db, items)
     added = Added([Outcome.KNOWN] * len(items))
-    known, entries = await _held(db, [one.body for one in items if isinstance(one.body, Statement)])
-    over = await _over_quota(db, items, known, quota) if quota is not None else set()
+    known, entries, taken = await _held(db, [one for one in items if isinstance(one.body, Statement)])
+    over = _over_quota(items, known, taken, quota) if quota is not None else set()
     fresh: dict[bytes, int] = {}
     for place, item in enumerate(items):
         if item.id in over:
@@ -199,25 +199,34 @@ async def _stand_apart(db: Any, items: Sequence[Admitted]) -> None:
         await db.execute("SELECT pg_advisory_xact_lock_shared($1)", _APART)
 
 
-async def _held(db: Any, statements: Sequence[Statement]) -> tuple[set[bytes], dict[StatementId, int]]:
-    """The ids of those statements that are held, and the entries of those whose receipts are."""
+async def _held(
+    db: Any, statements: Sequence[Admitted]
+) -> tuple[set[bytes], dict[StatementId, int], dict[NodeId, tuple[int, int]]]:
+    """Of what is held: the ids of those statements, and the entries of those whose receipts are; and how many
+    statements, and how many bytes, of each of their signers."""
     if not statements:
-        return set(), {}
-    ids = [name for one in statements for name in (one.id, receipt_id(one.id))]
-    sql = "SELECT id, CASE kind WHEN $2 THEN raw END FROM records WHERE id = ANY($1::bytea[])"
-    rows = await db.fetch(sql, ids, int(Kind.RECEIPT))
-    receipts = [read_receipt(row[1]) for row in rows if row[1] is not None]
-    return {row[0] for row in rows}, {one.statement: one.entry for one in receipts}
+        return set(), {}, {}
+    ids = [name for one in statements for name in (one.id, receipt_id(StatementId(one.id)))]
+    rows = await db.fetch(_HELD, ids, int(Kind.RECEIPT), list({one.signer for one in statements}))
+    held = [row for row in rows if row[2] is None]
+    receipts = [read_receipt(row[1]) for row in held if row[1] is not None]
+    taken = {NodeId(row[0]): (int(row[2]), int(row[3])) for row in rows if row[2] is not None}
+    return {row[0] for row in held}, {one.statement: one.entry for one in receipts}, taken
 
 
-async def _over_quota(db: Any, items: Sequence[Admitted], known: set[bytes], quota: Quota) -> set[bytes]:
-    """The statements that would take their signers over the quota. Receivers that take statements of one signer at the
-    same instant may take one batch too many: that fills no disk."""
+_HELD = """
+    SELECT id, CASE kind WHEN $2 THEN raw END, NULL::bigint, NULL::numeric FROM records WHERE id = ANY($1::bytea[])
+    UNION ALL SELECT b.node, NULL, count(*), sum(b.size + octet_length(r.raw))
+    FROM bundles b JOIN records r ON r.id = b.statement WHERE b.node = ANY($3::bytea[]) GROUP BY b.node
+"""
+
+
+def _over_quota(
+    items: Sequence[Admitted], known: set[bytes], taken: dict[NodeId, tuple[int, int]], quota: Quota
+) -> set[bytes]:
+    """The statements that would take their signers over the quota, of which so much was `taken`. Receivers that take
+    statements of one signer at the same instant may take one batch too many: that fills no disk."""
     statements = {one.id: (one.signer, one.body) for one in items if isinstance(one.body, Statement)}
-    if not statements:
-        return set()
-    rows = await db.fetch(_TAKEN, list({signer for signer, _ in statements.values()}))
-    taken = {row[0]: (int(row[1]), int(row[2])) for row in rows}
     over: set[bytes] = set()
     for name, (signer, statement) in statements.items():
         if name in known:
@@ -228,12 +237,6 @@ async def _over_quota(db: Any, items: Sequence[Admitted], known: set[bytes], quo
         else:
             over.add(name)
     return over
-
-
-_TAKEN = """
-    SELECT b.node, count(*), sum(b.size + octet_length(r.raw)) FROM bundles b JOIN records r ON r.id = b.statement
-    WHERE b.node = ANY($1::bytea[]) GROUP BY b.node
-"""
 
 
 async def _add_to_slot(db: Any, item: Admitted) -> Outcome:
@@ -280,10 +283,11 @@ async def _add_statements(
     sizes = [_sizes(statement) for _, statement in items]
     await db.execute(
         "INSERT INTO bundles (statement, node, device, tps, form, seq, supersedes, captured_at, flags, size, "
-        "entry, remaining, own, completed) SELECT s.statement, s.node, s.device, s.tps, s.form, s.seq, s.supersedes, "
-        "s.captured_at, s.flags, s.size, s.entry, s.size, s.node = $13, "
-        "CASE WHEN s.alone THEN nextval('completions') END FROM unnest($1::bytea[], $2::bytea[], "
-        "$3::text[], $4::text[], $5::text[], $6::bigint[], $7::bytea[], $8::bigint[], $9::text[], $10::bigint[], "
+        "entry, remaining, own, completed, superseded) SELECT s.statement, s.node, s.device, s.tps, s.form, s.seq, "
+        "s.supersedes, s.captured_at, s.flags, s.size, s.entry, s.size, s.node = $13, "
+        "CASE WHEN s.alone THEN nextval('completions') END, EXISTS (SELECT 1 FROM bundles c "
+        "WHERE c.supersedes = s.statement AND c.tps = s.tps AND c.form = s.form AND NOT c.withheld) "
+        "FROM unnest($1::bytea[], $2::bytea[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bytea[], $8::bigint[], $9::text[], $10::bigint[], "
         "$11::bigint[], $12::boolean[]) "
         "AS s (statement, node, device, tps, form, seq, supersedes, captured_at, flags, size, entry, alone)",
         ids,
@@ -311,7 +315,8 @@ async def _add_statements(
 
 
 async def _mark_superseded(db: Any, statements: Sequence[Statement]) -> None:
-    """Mark what these supersede, and those of them that are: by one for the same station and form, no other."""
+    """Mark what these supersede, of what was held and of themselves: by one for the same station and form, no other.
+    Those of them that are superseded by what was held are marked already."""
     correcting = [one for one in statements if one.package.supersedes is not None]
     if correcting:
         await db.execute(
@@ -322,12 +327,6 @@ async def _mark_superseded(db: Any, statements: Sequence[Statement]) -> None:
             [one.package.tps for one in correcting],
             [one.package.form for one in correcting],
         )
-    await db.execute(
-        "UPDATE bundles b SET superseded = true WHERE b.statement = ANY($1::bytea[]) AND EXISTS "
-        "(SELECT 1 FROM bundles c "
-        "WHERE c.supersedes = b.statement AND c.tps = b.tps AND c.form = b.form AND NOT c.withheld)",
-        [one.id for one in statements],
-    )
 
 
 async def _add_files(db: Any, items: Sequence[tuple[Admitted, Statement]]) -> None:

@@ -26,6 +26,7 @@ from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, Statemen
 from relay.records.receipt import Receipt
 from relay.store import listing
 from relay.store.cluster import records
+from relay.store.cluster.adding import SharedAdds
 from relay.store.cluster.bucket import Bucket, BucketShelf
 from relay.store.cluster.database import Database
 from relay.store.cluster.transfers import Transfers, object_path
@@ -73,6 +74,7 @@ class ClusterStore:
         self._cache = cache
         self._clock = clock
         self._transfers = Transfers(database, bucket)
+        self._adds = SharedAdds(lambda records_: self._add(records_, quota))
         self._shelf = BucketShelf(bucket)
         self._members = RecordSet()
         self._summed, self._summed_until = (0, 0), 0.0
@@ -135,6 +137,7 @@ class ClusterStore:
     async def close(self) -> None:
         """See `Store`."""
         try:
+            await self._adds.finish()
             await self._transfers.commit()
         finally:
             await self._watch.close()
@@ -144,8 +147,11 @@ class ClusterStore:
 
     async def add(self, records_: Sequence[Admitted], *, made_here: bool = False) -> list[Outcome]:
         """See `Store`."""
-        quota = None if made_here else self._quota
+        if not made_here and all(one.kind is Kind.STATEMENT for one in records_):
+            return await self._adds.join(records_)
+        return await self._add(records_, None if made_here else self._quota)
 
+    async def _add(self, records_: Sequence[Admitted], quota: Quota | None) -> list[Outcome]:
         async def work(db: Any) -> records.Added:
             added = await records.add(db, records_, self._own, quota, int(self._clock()))
             if added.seen is not Seen.NOTHING or added.completed:
@@ -160,7 +166,7 @@ class ClusterStore:
 
     async def read(self, ids: Sequence[RecordId], limit: int) -> list[tuple[Kind, RecordId, bytes]]:
         """See `Store`."""
-        rows = await self._database.rows(_READ, list(ids), limit)
+        rows = await self._database.rows(_READ, list(ids), limit) if ids else []
         return [(Kind(row[0]), RecordId(row[1]), row[2]) for row in rows]
 
     async def load(self, kind: Kind) -> list[bytes]:
@@ -185,10 +191,11 @@ class ClusterStore:
 
     async def known_statements(self, ids: Sequence[StatementId]) -> set[StatementId]:
         """See `Store`."""
-        sql = "SELECT statement FROM bundles WHERE statement = ANY($1::bytea[])"
-        known = {StatementId(row[0]) for row in await self._database.rows(sql, list(ids))}
-        rest = [one for one in ids if one not in known]
-        return known | (await self.receipted(rest) if rest else set())
+        by_receipt: dict[bytes, StatementId] = {receipt_id(one): one for one in ids}
+        sql = "SELECT statement FROM bundles WHERE statement = ANY($1::bytea[]) "
+        sql += "UNION ALL SELECT id FROM records WHERE id = ANY($2::bytea[])"
+        rows = await self._database.rows(sql, list(ids), list(by_receipt))
+        return {by_receipt.get(row[0], StatementId(row[0])) for row in rows}
 
     async def awaiting_receipt(self, after: bytes, limit: int) -> list[StatementId]:
         """See `Store`."""

@@ -1,0 +1,104 @@
+"""Statements that several callers bring at once share a transaction, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from relay.errors import StoreError
+from relay.store.cluster.adding import SharedAdds
+from relay.store.interface import Outcome
+from relay.trust.admission import Admitted
+from tests.store_conformance import Cast
+
+
+@pytest.fixture
+def cast() -> Cast:
+    """An election and its nodes."""
+    return Cast()
+
+
+class Shelf:
+    """Where records are added, one transaction at a time, each once it `may` go on."""
+
+    def __init__(self) -> None:
+        self.may = asyncio.Semaphore(0)
+        self.transactions: list[list[Admitted]] = []
+        self.refused: set[bytes] = set()
+        """Records with which no transaction succeeds."""
+        self._held: set[bytes] = set()
+
+    async def add(self, records: Sequence[Admitted]) -> list[Outcome]:
+        self.transactions.append(list(records))
+        await self.may.acquire()
+        if self.refused.intersection(one.id for one in records):
+            raise StoreError("The database does not take it", "Try without.")
+        outcomes = [Outcome.KNOWN if one.id in self._held else Outcome.NEW for one in records]
+        self._held.update(one.id for one in records)
+        return outcomes
+
+
+async def joined(adds: SharedAdds, *batches: Sequence[Admitted]) -> list[asyncio.Task[list[Outcome]]]:
+    """Callers, one after the other, each waiting for its outcomes."""
+    callers = []
+    for batch in batches:
+        callers.append(asyncio.create_task(adds.join(batch)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    return callers
+
+
+async def test_what_comes_while_one_transaction_runs_shares_the_next(cast: Cast) -> None:
+    shelf = Shelf()
+    one, two, three = (cast.statement() for _ in range(3))
+    callers = await joined(SharedAdds(shelf.add), [one], [two, three], [one, three])
+    shelf.may.release()
+    shelf.may.release()
+    outcomes = await asyncio.gather(*callers)
+    assert outcomes == [[Outcome.NEW], [Outcome.NEW, Outcome.NEW], [Outcome.KNOWN, Outcome.NEW]]
+    assert shelf.transactions == [[one], [two, three, one, three]]
+
+
+async def test_what_one_caller_brings_makes_no_other_fail(cast: Cast) -> None:
+    shelf = Shelf()
+    first, bad, good = (cast.statement() for _ in range(3))
+    shelf.refused = {bad.id}
+    callers = await joined(SharedAdds(shelf.add), [first], [bad], [good])
+    for _ in range(4):
+        shelf.may.release()
+    outcomes = await asyncio.gather(*callers, return_exceptions=True)
+    assert outcomes[0] == outcomes[2] == [Outcome.NEW]
+    assert isinstance(outcomes[1], StoreError)
+    assert shelf.transactions == [[first], [bad, good], [bad], [good]]
+
+
+async def test_who_is_cancelled_takes_nobody_along(cast: Cast) -> None:
+    shelf = Shelf()
+    adds = SharedAdds(shelf.add)
+    one, two, three = (cast.statement() for _ in range(3))
+    callers = await joined(adds, [one], [two], [three])
+    callers[0].cancel()
+    callers[1].cancel()
+    shelf.may.release()
+    shelf.may.release()
+    assert await callers[2] == [Outcome.NEW]
+    assert shelf.transactions == [[one], [two, three]]
+    later = await joined(adds, [one])
+    shelf.may.release()
+    assert await later[0] == [Outcome.KNOWN]
+
+
+async def test_closing_waits_for_who_was_there(cast: Cast) -> None:
+    shelf = Shelf()
+    adds = SharedAdds(shelf.add)
+    callers = await joined(adds, [cast.statement()], [cast.statement()])
+    closing = asyncio.create_task(adds.finish())
+    await asyncio.sleep(0)
+    assert not closing.done()
+    shelf.may.release()
+    shelf.may.release()
+    await closing
+    assert all(caller.done() for caller in callers)
+    await adds.finish()  # with nobody there
