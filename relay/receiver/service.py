@@ -82,7 +82,7 @@ async def receiver_service(daemon: Daemon) -> AsyncIterator[None]:
     daemon.work.append(sequencing.publish)
     daemon.work.append(lambda: give_signs_of_life(store))
     daemon.work.append(sequencing.finish)
-    daemon.work.append(lambda: _notice_growth(daemon, log))
+    daemon.work.append(lambda: _notice_growth(daemon, log, sequencing))
     daemon.measures = sequencing.measures
     identity = daemon.member.identity
     origin = f"{identity.election}/{identity.name}"
@@ -101,14 +101,14 @@ class _Sequencing:
         self._place = f"{socket.gethostname()} {daemon.config.listen}"
         self._said = ""
         self.measures = Measures()
-        self._leading = False
+        self.leading = False
 
     async def begin(self) -> None:
         """Take up the log before anybody is answered, if this receiver leads: what keeps it from that, ends it."""
         await check_place(self._custody.store)
         if await self._custody.store.leads():
             await self._sequencer.start()
-            self._leading = True
+            self.leading = True
 
     async def run(self) -> None:
         """Sequence, for ever."""
@@ -126,15 +126,15 @@ class _Sequencing:
                 # Nothing was acknowledged: what is complete is taken up again. A receiver that is revoked itself logs
                 # nothing more, and shows what it has.
                 logger.error("%s", error)
-                self._leading = False
-            await news.wait(heard, LOG_IDLE_SECONDS if self._leading else LEAD_SECONDS)
+                self.leading = False
+            await news.wait(heard, LOG_IDLE_SECONDS if self.leading else LEAD_SECONDS)
 
     async def finish(self) -> None:
         """Complete what was left unfinished, now and then, for ever. The log does not wait for it: the content may be
         in a place that is away."""
         while True:
             try:
-                if self._leading and await self._custody.store.finish():
+                if self.leading and await self._custody.store.finish():
                     self._custody.news.ring()
                 await self._tell()
             except StoreError as error:
@@ -143,8 +143,8 @@ class _Sequencing:
 
     async def _tell(self) -> None:
         """Measure what is to be told, and leave word of it to commands, and to the other receivers."""
-        self.measures.leads = self._leading
-        if not self._leading:
+        self.measures.leads = self.leading
+        if not self.leading:
             return
         self.measures.published = self._sequencer.published
         with suppress(StoreError):  # the shelf is away: what was known stands
@@ -160,7 +160,7 @@ class _Sequencing:
             heard = self._log.grown.count
             pause = LOG_IDLE_SECONDS
             try:
-                if self._leading:
+                if self.leading:
                     await self._sequencer.publish()
                     self._log.published.ring()
                     await self._sequencer.tend()
@@ -168,17 +168,20 @@ class _Sequencing:
             except StoreError as error:
                 logger.error("the log is not published yet: %s", error)
                 pause = LEAD_SECONDS
+            # What is sequenced meanwhile goes out under one checkpoint: each costs some calls of the shelf's service,
+            # and everybody who visits fetches it.
+            await asyncio.sleep(PUBLISH_PAUSE_SECONDS)
             await self._log.grown.wait(heard, pause)
 
     async def _lead(self) -> bool:
         """Whether this receiver leads; who comes to it takes the log up anew."""
         leads = await self._custody.store.leads()
-        if leads and not self._leading:
+        if leads and not self.leading:
             self._said = ""
             await self._sequencer.start()
             logger.info("this receiver sequences now")
             self._log.grown.ring()  # there may be something to publish
-        self._leading = leads
+        self.leading = leads
         return leads
 
 
@@ -215,13 +218,14 @@ async def give_signs_of_life(store: Store) -> None:
         await asyncio.sleep(LEAD_SECONDS)
 
 
-async def _notice_growth(daemon: Daemon, log: ReceiverLog) -> None:
-    """Wake who waits for receipts, and for proofs, when another receiver sequenced; for ever."""
+async def _notice_growth(daemon: Daemon, log: ReceiverLog, sequencing: _Sequencing) -> None:
+    """Wake who waits for receipts, and for proofs, when another receiver sequenced; for ever. What is sequenced here is
+    told at once: told again, it would wake those in vain who began to wait meanwhile."""
     news, size = daemon.custody.news, 0
     while True:
         heard = news.count
         try:
-            grown = (await daemon.custody.store.log_state()).size
+            grown = size if sequencing.leading else (await daemon.custody.store.log_state()).size
         except StoreError:
             grown = size  # whoever needs the store says so
         if grown != size:
