@@ -66,7 +66,15 @@ def fill(database: Path, bundles: int, records: int) -> None:
 
 async def measure(folder: Path) -> None:
     """Print what each call takes."""
+    start = time.perf_counter()
+    store = await open_store(folder)
+    try:
+        await _measure(store, start)
+    finally:
+        await store.close()  # whose thread would keep a run that failed from ending
 
+
+async def _measure(store: SqliteStore, start: float) -> None:
     def show(what: str, start: float) -> None:
         memory = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() >> 20
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
@@ -74,8 +82,6 @@ async def measure(folder: Path) -> None:
             f"{what:34} {(time.perf_counter() - start) * 1000:9.1f} ms {memory:6} MB now {peak:6} MB peak", flush=True
         )
 
-    start = time.perf_counter()
-    store = await open_store(folder)
     show(f"open, {len(store.members)} members", start)
     for _ in range(2):
         start = time.perf_counter()
@@ -102,8 +108,6 @@ async def measure(folder: Path) -> None:
     start = time.perf_counter()
     bundles = await store.bundles()
     show(f"bundles, {len(bundles)}", start)
-    del bundles
-    await store.close()
 
 
 def fill_apart(database: Path, bundles: int, records: int) -> None:
