@@ -33,7 +33,7 @@ from relay.records.identifiers import Kind, StatementId, receipt_id
 from relay.records.receipt import read_receipt
 from relay.sync.messages import Greeting
 from tests.bench.gateways import PHOTO, Gateway, Load, Stations
-from tests.bench.machine import Batch, MemoryWatch, memory, plain_files, processor
+from tests.bench.machine import Batch, MemoryWatch, memory, plain_files, processor, services
 from tests.bench.plainest import plain_intake
 from tests.bench.receivers import FORMS, STORES, Office, some_stations
 
@@ -58,7 +58,9 @@ class Bench:
     async def statements(self) -> dict[str, object]:
         """Tallies without photographs; then the same bytes as bare commits, twice, since a disk has its moods."""
         loads = self.stations.loads(self.chosen.statements, self.chosen.per_visit)
+        before = services(self.receiver.services)
         seconds, busy, mine = await self._race(loads)
+        after = services(self.receiver.services)
         rate, least = self.chosen.statements / seconds, self.receiver.statements_per_second
         rows = self._rows(loads)
         bare = self.chosen.statements / statistics.mean([await self.receiver.bare_commits(rows) for _ in range(2)])
@@ -74,6 +76,9 @@ class Bench:
             "ratio_to_bare_commits": round(rate / bare, 2),
             "receiver_cpu_ms_each": round(busy / self.chosen.statements * 1000, 2),
             "load_cpu_ms_each": round(mine / self.chosen.statements * 1000, 2),
+            "services_cpu_ms_each": {
+                name: round((after[name] - spent) / self.chosen.statements * 1000, 2) for name, spent in before.items()
+            },
             "limit": f">= {least}",
             "holds": rate >= least,
         }

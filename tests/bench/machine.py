@@ -8,9 +8,9 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,29 @@ def processor(processes: Sequence[int]) -> float:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def services(names: Sequence[str]) -> dict[str, float]:
+    """Seconds that processes which this one started have computed, by the first of these names that is in their command
+    lines; others are left out. A process that ended has computed nothing."""
+    found = dict.fromkeys(names, 0.0)
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    for process in parents:
+        with suppress(OSError):
+            command = Path(f"/proc/{process}/cmdline").read_bytes().decode(errors="replace")
+            name = next((one for one in names if one in command), None)
+            if name is not None and os.getpid() in _ancestors(process, parents):
+                found[name] += processor([process])
+    return found
+
+
+def _ancestors(process: int, parents: Mapping[int, int]) -> Iterator[int]:
+    while process in parents:
+        process = parents[process]
+        yield process
 
 
 def bare_sqlite(folder: Path, batches: Sequence[Batch]) -> float:

@@ -72,6 +72,8 @@ class Receiver:
     """Where gateways visit."""
     statements_per_second = 500
     """What it must reach."""
+    services: tuple[str, ...] = ()
+    """What its services' processes are called, beside it."""
 
     def __init__(self, folder: Path, office: Office) -> None:
         self._folder = folder
@@ -115,6 +117,7 @@ class Cluster(Receiver):
     """Two receivers on PostgreSQL and S3, behind a balancer, all on this machine."""
 
     statements_per_second = 700
+    services = ("postgres", "swift", "haproxy")
 
     def __init__(self, folder: Path, office: Office) -> None:
         self._services = ExitStack()
