@@ -11,6 +11,7 @@ import pytest
 
 from relay.errors import StoreError
 from relay.records.identifiers import NodeId, StatementId
+from relay.store.cluster import records
 from relay.store.cluster.bucket import Bucket
 from relay.store.cluster.store import ClusterStore
 from relay.store.interface import LogBatch, LogState, Outcome, Store
@@ -147,3 +148,57 @@ class TestClusterStore(StoreConformance):
     def fill_disk(self, store: Any, patch: pytest.MonkeyPatch) -> None:
         """See `StoreConformance`."""
         patch.setattr(store._bucket, "put", full)
+
+
+async def test_a_connection_is_handed_on_without_another_way_to_the_server(
+    opener: Opener, postgres: Postgres, database: str
+) -> None:
+    store = await opener()
+    await store.notes()
+    last = postgres.execute("SELECT query FROM pg_stat_activity WHERE application_name = 'relay'", database)
+    assert last == ["SELECT key, value FROM notes"]
+
+
+async def test_who_is_cancelled_in_a_transaction_leaves_nothing_of_it_to_the_next(
+    opener: Opener, postgres: Postgres, database: str
+) -> None:
+    store = await opener()
+    assert isinstance(store, ClusterStore)
+    begun = asyncio.Event()
+
+    async def work(db: Any) -> None:
+        await db.execute("SELECT set_config('lock_timeout', '1ms', true), pg_advisory_xact_lock(7)")
+        await db.execute("INSERT INTO notes VALUES ('half', '')")
+        begun.set()
+        await asyncio.Event().wait()
+
+    caller = asyncio.create_task(store._database.commit(work))
+    await begun.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert await store.notes() == {}
+    assert (await store._database.row("SELECT current_setting('lock_timeout')"))[0] == "8s"
+    assert postgres.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory'", database) == []
+    states = postgres.execute("SELECT state FROM pg_stat_activity WHERE application_name = 'relay'", database)
+    assert set(states) == {"idle"}
+
+
+async def test_statements_that_come_at_once_share_a_transaction(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cast, store = Cast(), await opener()
+    transactions: list[int] = []
+    real = records.add
+
+    async def counted(db: Any, items: Any, *rest: Any) -> Any:
+        transactions.append(len(items))
+        return await real(db, items, *rest)
+
+    monkeypatch.setattr(records, "add", counted)
+    statements = [cast.statement() for _ in range(12)]
+    calls = [store.add([one, again]) for one, again in zip(statements, [statements[0], *statements], strict=False)]
+    outcomes = await asyncio.gather(*calls)
+    assert outcomes == [[Outcome.NEW, Outcome.KNOWN]] * 12
+    assert transactions == [24]
+    assert {one for one, _ in await store.unlogged(100)} == {one.id for one in statements}
