@@ -1,6 +1,6 @@
 """Statements that several callers bring at the same time, added in one transaction.
 
-A transaction takes nine ways to PostgreSQL and back, however much is in it, and one sync of its disk: what comes while
+A transaction takes seven ways to PostgreSQL and back, however much is in it, and one sync of its disk: what comes while
 one is under way waits for the next, and shares it. Nothing else is shared: what one caller brings cannot make another
 one's fail, and who is cancelled takes nobody along.
 """
