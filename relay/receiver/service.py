@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 SEQUENCING = "sequencing"
 """The note in which the receiver that leads says where it is, and how far."""
 SITE = "site.json"
+_BATCH_SECONDS = 0.1
+"""From one batch of entries to the next. Each costs a commit, and an answer to everybody who waits for a receipt: of
+batches in close succession, most are waited for in vain."""
 
 
 class ReceiverLog:
@@ -122,6 +125,7 @@ class _Sequencing:
                     self._log.grown.ring()
                     self.measures.receipts.note(time.monotonic() - since)
                     since = began
+                    await asyncio.sleep(max(0.0, began + _BATCH_SECONDS - time.monotonic()))
             except (StoreError, Refused) as error:
                 # Nothing was acknowledged: what is complete is taken up again. A receiver that is revoked itself logs
                 # nothing more, and shows what it has.
