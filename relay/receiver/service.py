@@ -10,7 +10,6 @@ import asyncio
 import json
 import logging
 import socket
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -115,17 +114,17 @@ class _Sequencing:
 
     async def run(self) -> None:
         """Sequence, for ever."""
-        news = self._custody.news
+        news, clock = self._custody.news, asyncio.get_running_loop().time
         while True:
             heard = news.count
-            since = time.monotonic()
+            since = clock()
             try:
                 # What came while one batch was under way waits for the next one.
-                while await self._lead() and (began := time.monotonic()) and await self._sequencer.sequence():
+                while await self._lead() and (began := clock()) and await self._sequencer.sequence():
                     self._log.grown.ring()
-                    self.measures.receipts.note(time.monotonic() - since)
+                    self.measures.receipts.note(clock() - since)
                     since = began
-                    await asyncio.sleep(max(0.0, began + _BATCH_SECONDS - time.monotonic()))
+                    await asyncio.sleep(max(0.0, began + _BATCH_SECONDS - clock()))
             except (StoreError, Refused) as error:
                 # Nothing was acknowledged: what is complete is taken up again. A receiver that is revoked itself logs
                 # nothing more, and shows what it has.

@@ -287,8 +287,8 @@ async def _add_statements(
         "s.supersedes, s.captured_at, s.flags, s.size, s.entry, s.size, s.node = $13, "
         "CASE WHEN s.alone THEN nextval('completions') END, EXISTS (SELECT 1 FROM bundles c "
         "WHERE c.supersedes = s.statement AND c.tps = s.tps AND c.form = s.form AND NOT c.withheld) "
-        "FROM unnest($1::bytea[], $2::bytea[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bytea[], $8::bigint[], $9::text[], $10::bigint[], "
-        "$11::bigint[], $12::boolean[]) "
+        "FROM unnest($1::bytea[], $2::bytea[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bytea[], "
+        "$8::bigint[], $9::text[], $10::bigint[], $11::bigint[], $12::boolean[]) "
         "AS s (statement, node, device, tps, form, seq, supersedes, captured_at, flags, size, entry, alone)",
         ids,
         [item.signer for item, _ in items],
