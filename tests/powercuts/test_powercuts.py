@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from relay.records.identifiers import ObjectId
 from relay.store import content, durable
 from tests.powercuts.campaign import Campaign
 from tests.powercuts.cuts import Tally, kill_at_random
@@ -60,8 +61,23 @@ class Forgetful(Intake):
         await super().run(folder, turn, tell)
 
 
-def test_the_losing_disk_catches_a_store_that_does_not_sync(disk: Disk) -> None:
-    work = Forgetful()
+class HalfSyncing(Intake):
+    """The same work by a store that syncs an object when it is whole, and says before that its chunks are durable."""
+
+    async def run(self, folder: Path, turn: int, tell: Any) -> None:
+        sync, place = content.Content.sync_partial, content.Content.place
+
+        def synced_and_placed(self: content.Content, object_id: ObjectId, layout: bytes) -> None:
+            sync(self, object_id, layout)
+            place(self, object_id, layout)
+
+        content.Content.sync_partial = lambda *_file: True  # type: ignore[method-assign]  # in a process of its own
+        content.Content.place = synced_and_placed  # type: ignore[method-assign]
+        await super().run(folder, turn, tell)
+
+
+@pytest.mark.parametrize("work", [Forgetful(), HalfSyncing()], ids=lambda work: type(work).__name__)
+def test_the_losing_disk_catches_a_store_that_does_not_sync(disk: Disk, work: Intake) -> None:
     work.prepare(disk.mount)
     sync_tree(disk.mount)
     dice = random.Random(1)

@@ -12,7 +12,7 @@ import os
 import random
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ClassVar
@@ -26,9 +26,10 @@ from relay.node.capture import Submission, capture
 from relay.node.home import Home
 from relay.node.retention import free_delivered
 from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId, sha256
+from relay.records.statement import FileEntry, files_of
 from relay.store import schema
 from relay.store.interface import State, Store
-from relay.store.layouts import chunk_count, span
+from relay.store.layouts import chunk_count
 from tests.factory import make_file, make_node, make_receipt, make_statement, object_of
 from tests.fleet import Fleet, Ship
 from tests.naive_tree import root as naive_root
@@ -102,8 +103,10 @@ class Intake(Work):
         check_database(folder / "receiver" / "store" / "catalogue.db")
         async with receiver(folder) as ship:
             store = ship.store
-            await check_statements(store, [bytes.fromhex(one[1]) for one in told if one[0] == "statement"])
-            await check_chunks(store, [(bytes.fromhex(one[1]), int(one[2])) for one in told if one[0] == "chunk"])
+            files = await check_statements(store, [bytes.fromhex(one[1]) for one in told if one[0] == "statement"])
+            await check_chunks(
+                store, files, [(ObjectId(bytes.fromhex(one[1])), int(one[2])) for one in told if one[0] == "chunk"]
+            )
             state = await store.log_state()
             entries = [sha256(raw) for raw in await store.log_statements(0, state.size)]
             if len(set(entries)) != state.size:
@@ -306,28 +309,34 @@ def check_database(path: Path) -> None:
         raise Violation(f"{path}: {found}")
 
 
-async def check_statements(store: Store, ids: Iterable[bytes]) -> None:
-    """Every statement is held, in its bytes."""
+async def check_statements(store: Store, ids: Iterable[bytes]) -> dict[ObjectId, FileEntry]:
+    """Every statement is held, in its bytes. The files that they name."""
+    files: dict[ObjectId, FileEntry] = {}
     for one in ids:
         records = await store.read([RecordId(one)], 1)
         if [kind for kind, _, _ in records] != [Kind.STATEMENT] or sha256(records[0][2]) != one:
             raise Violation(f"statement {one.hex()} is lost")
+        files |= {file.sha256: file for file in files_of(records[0][2])}
+    return files
 
 
-async def check_chunks(store: Store, chunks: Iterable[tuple[bytes, int]]) -> None:
-    """Every chunk is held; every complete object has its hash."""
-    complete: set[bytes] = set()
+async def check_chunks(
+    store: Store, files: Mapping[ObjectId, FileEntry], chunks: Iterable[tuple[ObjectId, int]]
+) -> None:
+    """Every chunk is held, with the content of which its statement has the hash; every complete object has its own."""
+    complete: set[ObjectId] = set()
     for object_id, index in chunks:
-        held = {one.object: one for one in await store.holdings([ObjectId(object_id)])}
-        holding = held.get(ObjectId(object_id))
+        holding = next(iter(await store.holdings([object_id])), None)
         if holding is None or not (holding.complete or holding.chunks >> index & 1):
             raise Violation(f"chunk {index} of {object_id.hex()} is lost")
-        data = await store.read_chunk(holding.object, index)
-        if data is None or len(data) != span(SIZE, index)[1]:
+        data = await store.read_chunk(object_id, index)
+        if data is None:
             raise Violation(f"chunk {index} of {object_id.hex()} cannot be read")
+        if sha256(data) != files[object_id].chunks[index]:
+            raise Violation(f"chunk {index} of {object_id.hex()} counts as held, and its content is lost")
         if holding.complete and object_id not in complete:
             complete.add(object_id)
-            path = await store.object_path(holding.object)
+            path = await store.object_path(object_id)
             if path is None or sha256(path.read_bytes()) != object_id:
                 raise Violation(f"object {object_id.hex()} counts as complete and has another hash")
 
