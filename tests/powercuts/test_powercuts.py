@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from relay.errors import RelayError
 from relay.records.identifiers import ObjectId
 from relay.store import content, durable
 from tests.powercuts.campaign import Campaign
-from tests.powercuts.cuts import Tally, kill_at_random
+from tests.powercuts.cuts import LONGEST, Tally, cut, kill_at_random, start
 from tests.powercuts.losing_fs import Disk, File, why_not
 from tests.powercuts.work import Intake, Violation, sync_tree
 
@@ -50,6 +52,34 @@ def test_daemons_cut_in_the_middle_of_a_visit_lose_nothing_acknowledged(campaign
     tally = Tally()
     campaign.run_visits(3, 7, tally)
     assert tally.cuts == tally.told == 3
+
+
+def test_whatever_was_told_is_looked_for_also_what_was_told_first(campaign: Campaign, tmp_path: Path) -> None:
+    for work in campaign.works:
+        folder = tmp_path / work.name
+        folder.mkdir()
+        work.prepare(folder)
+        told: list[list[str]] = []
+        for turn in range(2):
+            process, words = start(work, folder, turn)
+            told += cut(process, words, LONGEST)
+            asyncio.run(work.check(folder, told))
+        for kind in {one[0] for one in told}:
+            first = next(one for one in told if one[0] == kind)
+            # The content of what was freed is gone, as it has to be.
+            fields = [1] if kind in ("delivering", "freed") else range(1, len(first))
+            for field in fields:
+                false = [*first[:field], another(first[field]), *first[field + 1 :]]
+                with pytest.raises((Violation, RelayError, LookupError)):
+                    asyncio.run(work.check(folder, [false, *told]))
+                    pytest.fail(f"{work.name}: {false} was believed")
+
+
+def another(field: str) -> str:
+    """Something that is not there: another number, another hash, another name."""
+    if field.isdecimal():
+        return str(int(field) + 1_000_000)
+    return field[:-1] + ("0" if field[-1] != "0" else "1") if len(field) == 64 else f"{field}-lost"
 
 
 class Forgetful(Intake):

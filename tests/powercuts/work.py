@@ -188,20 +188,18 @@ class Export(Work):
                 tell("exported", stick)
 
     async def check(self, folder: Path, told: Sequence[list[str]]) -> None:
-        whole = {one[1] for one in told}
+        written = {one[1] for one in told}
         async with Home(folder / "home").custody() as custody:
-            held = {file.sha256.hex() for bundle in await custody.store.bundles() for file in bundle.files}
-            for stick in sorted(folder.glob("stick-*")):
-                if stick.name not in whole:
-                    await export_to(custody, stick)  # it goes on from there
-                objects = {path.name: path for path in (stick / "objects").iterdir()}
-                if not held <= objects.keys():
-                    raise Violation(f"{stick.name} lacks objects")
-                if any(sha256(objects[name].read_bytes()).hex() != name for name in held):
-                    raise Violation(f"{stick.name} holds a broken object")
-                whole.add(stick.name)
-        if not all((folder / name).is_dir() for name in {one[1] for one in told[-1:]}):
-            raise Violation("a stick that was written is gone")
+            bundles = await custody.store.bundles()
+            held = {f"statements/{bundle.id.hex()}.cose": bundle.id.hex() for bundle in bundles}
+            held |= {f"objects/{file.sha256.hex()}": file.sha256.hex() for bundle in bundles for file in bundle.files}
+            for name in sorted({path.name for path in folder.glob("stick-*")} | written):
+                if name not in written:
+                    await export_to(custody, folder / name)  # it goes on from there
+                for path, content in held.items():
+                    file = folder / name / path
+                    if not file.exists() or sha256(file.read_bytes()).hex() != content:
+                        raise Violation(f"{name} has not got {path}, or not whole")
 
 
 class Import(Work):
@@ -223,15 +221,17 @@ class Import(Work):
                     tell("imported", home.name, bundle.id.hex())
 
     async def check(self, folder: Path, told: Sequence[list[str]]) -> None:
-        for name in [one[1] for one in told if one[0] == "made"][-2:]:
+        nodes = by_node(told)
+        for name, words in nodes.items():
             async with Home(folder / name).custody() as custody:
                 held = {bundle.id.hex() for bundle in await custody.store.bundles() if bundle.state is State.WAITING}
-                if not {one[2] for one in told if one[:2] == ["imported", name]} <= held:
+                if not {one[2] for one in words if one[0] == "imported"} <= held:
                     raise Violation(f"{name} lost what it had taken in")
-                await import_from(custody, self._stick)
-                bundles = await custody.store.bundles()
-            if not bundles or any(bundle.state is not State.WAITING for bundle in bundles):
-                raise Violation(f"an import into {name} after a cut does not complete")
+                if name == next(reversed(nodes)):
+                    await import_from(custody, self._stick)
+                    bundles = await custody.store.bundles()
+                    if not bundles or any(bundle.state is not State.WAITING for bundle in bundles):
+                        raise Violation(f"an import into {name} after a cut does not complete")
 
 
 RELEASED = len(schema.MIGRATIONS)
@@ -259,8 +259,10 @@ class Migrate(Work):
                 tell("migrated", home.name)
 
     async def check(self, folder: Path, told: Sequence[list[str]]) -> None:
-        for name in [one[1] for one in told if one[0] == "made"][-2:]:
+        for name, words in by_node(told).items():
             database = folder / name / "store" / "catalogue.db"
+            if not database.exists():
+                raise Violation(f"{name} is gone")
             check_database(database)
             connection = sqlite3.connect(database)
             version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -268,8 +270,16 @@ class Migrate(Work):
             connection.close()
             if (version, new) not in {(RELEASED, 0), (RELEASED + 1, len(self.STEPS))}:
                 raise Violation(f"a migration stopped half way: version {version}, {new} new tables")
-            if ["migrated", name] in told and version == RELEASED:
+            if ["migrated", name] in words and version == RELEASED:
                 raise Violation(f"the migration of {name} is undone")
+
+
+def by_node(told: Sequence[list[str]]) -> dict[str, list[list[str]]]:
+    """What was told of each node, by its name, in the order in which they were made."""
+    nodes: dict[str, list[list[str]]] = {}
+    for words in told:
+        nodes.setdefault(words[1], []).append(words)
+    return nodes
 
 
 def new_home(template: Path, target: Path) -> Path:
@@ -360,17 +370,19 @@ class FirstStart(Work):
             tell("package", home.name, await self._submit(Home(home)))
 
     async def check(self, folder: Path, told: Sequence[list[str]]) -> None:
-        for name in [one[1] for one in told if one[0] == "made"][-2:]:
+        nodes = by_node(told)
+        for name, words in nodes.items():
             home = Home(folder / name)
-            if ["joined", name] not in told:
+            home.key()
+            if ["joined", name] not in words:
                 await self._join(home)  # as its user does, who saw nothing
             check_database(folder / name / "store" / "catalogue.db")
             async with home.custody() as custody:
-                packages = [bytes.fromhex(one[2]) for one in told if one[:2] == ["package", name]]
-                await check_statements(custody.store, packages)
+                await check_statements(custody.store, [bytes.fromhex(one[2]) for one in words if one[0] == "package"])
                 if not custody.admission.receivers and not custody.admission.stations:
                     raise Violation(f"{name} lost the notices that it joined with")
-            await self._submit(home)
+            if name == next(reversed(nodes)):
+                await self._submit(home)
 
     async def _join(self, home: Home) -> None:
         enrolment = home.install(self._enrolment)
@@ -471,7 +483,9 @@ class Free(Work):
                     raise Violation(f"the content of {statement}, which has no receipt, is not whole")
                 if word == "freed" and (state is not State.DELIVERED or path is not None):
                     raise Violation(f"what was freed of {statement} is there again")
-                if word == "delivering" and path is not None and not whole:
+                if word == "delivering" and (bundle is None or (state is not State.DELIVERED and not whole)):
+                    raise Violation(f"the content of {statement} went before its receipt came")
+                if path is not None and not whole:
                     raise Violation(f"a part of the content of {statement} counts as whole")
         finally:
             await fleet.close()
