@@ -1,7 +1,8 @@
-"""`python -m tests.powercuts --kills 500 --lost-writes 200 --visits 40 [--seed 1]`: cut the power, many times.
+"""`python -m tests.powercuts --kills 500 --lost-writes 200 --visits 200 [--seed 1]`: cut the power, many times.
 
-Exit status 1 if it shows. Kills end processes; lost writes also take back what was not synced (needs FUSE); visits are
-cut by killing daemons that visit each other. What was found is named with its seed.
+Exit status 1 if it shows. Kills end processes; lost writes also take back what was not synced; visits are cut by
+killing daemons that visit each other, one of them on the disk that loses in half of the cuts. Disks that lose need
+FUSE. What was found is named with its seed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def main() -> int:
     parser.add_argument("--visits", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    if options.lost_writes and (reason := why_not()) is not None:
+    if (options.lost_writes or options.visits) and (reason := why_not()) is not None:
         print(reason, file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory(prefix="powercuts-") as folder:

@@ -63,11 +63,13 @@ class Campaign:
                     self._series(work, Path(name), count, dice, tally, losing=losing)
 
     def run_visits(self, cuts: int, seed: int, tally: Tally) -> None:
-        """So many cuts of daemons that visit each other."""
+        """So many cuts of daemons that visit each other; every other series with a boat whose disk loses."""
         dice = random.Random(seed)
-        for first in range(0, cuts, SERIES):
+        series = max(1, min(SERIES, cuts // 2))
+        for number, first in enumerate(range(0, cuts, series)):
             with tempfile.TemporaryDirectory(dir=self._folder) as name:
-                cut_visits(self._election, Path(name), min(SERIES, cuts - first), dice, tally)
+                count = min(series, cuts - first)
+                cut_visits(self._election, Path(name), count, dice, tally, losing=number % 2 == 1)
 
     def _series(self, work: Work, folder: Path, cuts: int, dice: random.Random, tally: Tally, *, losing: bool) -> None:
         if not losing:

@@ -49,9 +49,13 @@ def test_with_what_was_not_synced_taken_back_nothing_acknowledged_is_lost(campai
 
 
 def test_daemons_cut_in_the_middle_of_a_visit_lose_nothing_acknowledged(campaign: Campaign) -> None:
+    if (reason := why_not()) is not None:
+        pytest.skip(reason)
     tally = Tally()
-    campaign.run_visits(3, 7, tally)
-    assert tally.cuts == tally.told == 3
+    campaign.run_visits(4, 7, tally)
+    assert tally.cuts == 4
+    assert tally.told > 4
+    assert any("losing disk" in what for what in tally.by_work)
 
 
 def test_whatever_was_told_is_looked_for_also_what_was_told_first(campaign: Campaign, tmp_path: Path) -> None:
