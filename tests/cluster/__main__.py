@@ -17,6 +17,7 @@ from tests.cluster import swift as s3
 from tests.cluster.company import company
 from tests.cluster.faults import Campaign
 from tests.processes import Failed
+from tests.reliability.status import cannot_run
 
 
 def main() -> int:
@@ -28,8 +29,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="relay-faults-") as name:
         folder = Path(name)
         if reason := postgresql.why_not() or s3.why_not(folder) or balancer.why_not():
-            print(reason, file=sys.stderr)
-            return 2
+            return cannot_run(reason)
         with (
             postgresql.postgres(folder / "postgres") as postgres,
             s3.swift(folder / "s3") as swift,

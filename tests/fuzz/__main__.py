@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import json
 import logging
 import re
@@ -19,6 +20,8 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from tests.reliability.status import cannot_run
 
 ROOT = Path(__file__).parents[2]
 SLOW = {
@@ -110,6 +113,8 @@ def main() -> int:
     if options.child:
         child(options.child, options.work, options.runs, options.seconds)
         return 0
+    if importlib.util.find_spec("atheris") is None:
+        return cannot_run("needs atheris: pip install -e '.[fuzz]'")
     from tests.fuzz.targets import BY_NAME
 
     names = options.target or list(BY_NAME)

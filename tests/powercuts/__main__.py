@@ -17,6 +17,7 @@ from tests.powercuts.campaign import Campaign
 from tests.powercuts.cuts import Tally
 from tests.powercuts.losing_fs import why_not
 from tests.powercuts.work import Violation
+from tests.reliability.status import cannot_run
 
 
 def main() -> int:
@@ -28,8 +29,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     if (options.lost_writes or options.visits) and (reason := why_not()) is not None:
-        print(reason, file=sys.stderr)
-        return 2
+        return cannot_run(reason)
     with tempfile.TemporaryDirectory(prefix="powercuts-") as folder:
         campaign = Campaign(Path(folder))
         for what, cuts, losing in (
