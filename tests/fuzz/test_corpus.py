@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import random
 from collections.abc import Iterator
@@ -45,6 +46,15 @@ def test_what_was_kept_and_mutations_of_it_end_in_named_errors(target: Target) -
         except BaseException as error:
             error.add_note(f"input: {data.hex()}")
             raise
+
+
+def test_what_found_a_fault_is_kept_under_its_hash_and_tried_first() -> None:
+    found = sorted(corpus.FOLDER.glob("*/found/*"))
+    assert {file.parts[-3] for file in found} >= {"upload"}  # forms that end in the middle, parts within parts
+    for target in TARGETS:
+        own = [file.read_bytes() for file in found if file.parts[-3] == target.name]
+        assert corpus.kept(target)[: len(own)] == own
+    assert [hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in found] == [file.name for file in found]
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
