@@ -1,10 +1,11 @@
 """A picture of what `tests.bench.contact --json FILE` measured: `python -m tests.bench.plot FILE docs/contact.svg`.
 
-Needs matplotlib (`pip install '.[bench]'`). What was not measured is said, in the picture and beside it.
+Needs matplotlib: `pip install -e '.[bench]'`. What was not measured is said, in the picture and beside it.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 from tests.bench import results
 from tests.bench.contact import ROWS
 from tests.bench.results import Result, Row
+from tests.reliability.status import cannot_run
 
 TITLES = {
     "plain": "20 Mbit/s, 10 ms\n10 s",
@@ -74,6 +76,8 @@ def bar(axes: Any, where: float, values: Sequence[float], colour: str, missing: 
 
 def main() -> int:
     """Draw."""
+    if importlib.util.find_spec("matplotlib") is None:
+        return cannot_run("needs matplotlib: pip install -e '.[bench]'")
     source, target = map(Path, sys.argv[1:3])
     kept = results.load(source)
     rows = [Row(one.name, one.rate, kept) for one in ROWS if one.name in TITLES]

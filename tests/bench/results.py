@@ -162,9 +162,22 @@ def table(row: Row) -> str:
         above = [f"{name} {row.above(name)} of {len(row.runs(name))}" for name in row.programs if row.above(name)]
         lines.append(f"Runs above it (it is a median): {', '.join(above) or 'none'}.")
     if every:
-        air, busy = max(one.air for one in every), max(one.busy for one in every)
-        lines.append(f"The air took up to {air:.0%} of one core, everything together up to {busy:.0%} of all cores.")
+        lines.append(f"The air took up to {max(one.air for one in every):.0%} of one core. {_business(row)}")
     return "\n".join(lines)
+
+
+def _business(row: Row) -> str:
+    """How busy the machine was, beside each: contestants that had it to themselves are not those that shared it."""
+    shares: dict[str, list[float]] = {}
+    for name in (*row.programs, *row.yardsticks):
+        shares.setdefault("TCP" if name in row.yardsticks else name, []).extend(one.busy for one in row.runs(name))
+    told = [f"{name} {_range(min(busy), max(busy))}" for name, busy in shares.items()]
+    return f"Of all cores, everything together took beside {', '.join(told)}."
+
+
+def _range(least: float, most: float) -> str:
+    low, high = f"{least:.0%}", f"{most:.0%}"
+    return high if low == high else f"{low.removesuffix('%')} to {high}"
 
 
 def demands(row: Row) -> list[Demand]:
