@@ -24,7 +24,7 @@ class Campaign:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._election = election = Election(folder / "office", REGISTER)
+        self.election = election = Election(folder / "office", REGISTER)
         with (
             NodeBox(folder / "empty") as empty,
             NodeBox(folder / "full") as full,
@@ -69,7 +69,7 @@ class Campaign:
         for number, first in enumerate(range(0, cuts, series)):
             with tempfile.TemporaryDirectory(dir=self._folder) as name:
                 count = min(series, cuts - first)
-                cut_visits(self._election, Path(name), count, dice, tally, losing=number % 2 == 1)
+                cut_visits(self.election, Path(name), count, dice, tally, losing=number % 2 == 1)
 
     def _series(self, work: Work, folder: Path, cuts: int, dice: random.Random, tally: Tally, *, losing: bool) -> None:
         if not losing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from relay.store import content, durable
 from tests.powercuts.campaign import Campaign
 from tests.powercuts.cuts import LONGEST, Tally, cut, kill_at_random, start
 from tests.powercuts.losing_fs import Disk, File, why_not
+from tests.powercuts.visits import cut_visits
 from tests.powercuts.work import Intake, Violation, sync_tree
 
 
@@ -48,6 +50,7 @@ def test_with_what_was_not_synced_taken_back_nothing_acknowledged_is_lost(campai
     assert tally.told > 10
 
 
+@pytest.mark.timeout(300)
 def test_daemons_cut_in_the_middle_of_a_visit_lose_nothing_acknowledged(campaign: Campaign) -> None:
     if (reason := why_not()) is not None:
         pytest.skip(reason)
@@ -58,6 +61,7 @@ def test_daemons_cut_in_the_middle_of_a_visit_lose_nothing_acknowledged(campaign
     assert any("losing disk" in what for what in tally.by_work)
 
 
+@pytest.mark.timeout(300)
 def test_whatever_was_told_is_looked_for_also_what_was_told_first(campaign: Campaign, tmp_path: Path) -> None:
     for work in campaign.works:
         folder = tmp_path / work.name
@@ -95,18 +99,23 @@ class Forgetful(Intake):
         await super().run(folder, turn, tell)
 
 
+def sync_whole_objects_only() -> None:
+    """Have this process's stores sync an object when it is whole, and say before that its chunks are durable."""
+    sync, place = content.Content.sync_partial, content.Content.place
+
+    def synced_and_placed(self: content.Content, object_id: ObjectId, layout: bytes) -> None:
+        sync(self, object_id, layout)
+        place(self, object_id, layout)
+
+    content.Content.sync_partial = lambda *_file: True  # type: ignore[method-assign]
+    content.Content.place = synced_and_placed  # type: ignore[method-assign]
+
+
 class HalfSyncing(Intake):
     """The same work by a store that syncs an object when it is whole, and says before that its chunks are durable."""
 
     async def run(self, folder: Path, turn: int, tell: Any) -> None:
-        sync, place = content.Content.sync_partial, content.Content.place
-
-        def synced_and_placed(self: content.Content, object_id: ObjectId, layout: bytes) -> None:
-            sync(self, object_id, layout)
-            place(self, object_id, layout)
-
-        content.Content.sync_partial = lambda *_file: True  # type: ignore[method-assign]  # in a process of its own
-        content.Content.place = synced_and_placed  # type: ignore[method-assign]
+        sync_whole_objects_only()  # in a process of its own
         await super().run(folder, turn, tell)
 
 
@@ -117,6 +126,16 @@ def test_the_losing_disk_catches_a_store_that_does_not_sync(disk: Disk, work: In
     dice = random.Random(1)
     with pytest.raises(Violation):
         kill_at_random(work, disk.mount, 10, dice, Tally(), lose=lambda: disk.cut(dice.getrandbits(32)))
+
+
+@pytest.mark.timeout(300)
+def test_the_losing_disk_catches_a_daemon_that_syncs_whole_objects_only(campaign: Campaign, tmp_path: Path) -> None:
+    if (reason := why_not()) is not None:
+        pytest.skip(reason)
+    half_syncing = f"from {__name__} import sync_whole_objects_only as only\nonly()\nfrom relay.cli import main\nmain()"
+    afloat = (sys.executable, "-c", half_syncing)
+    with pytest.raises(Violation, match="its content is lost"):
+        cut_visits(campaign.election, tmp_path, 10, random.Random(7), Tally(), losing=True, afloat=afloat)
 
 
 def test_a_file_of_the_losing_disk_keeps_what_was_synced_and_some_blocks_of_the_rest() -> None:

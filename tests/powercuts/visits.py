@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from relay.node.home import Home
 from relay.records.identifiers import ObjectId, StatementId, sha256
 from relay.records.statement import chunk_size_for
 from relay.store.interface import Holding, State
-from tests.boxes import Election, NodeBox, free_port
+from tests.boxes import RELAY, Election, NodeBox, free_port
 from tests.powercuts.cuts import Tally
 from tests.powercuts.losing_fs import Disk
 from tests.powercuts.work import FORM, Violation, check_chunks, check_database, check_statements, sync_tree
@@ -126,16 +127,24 @@ class Sea:
 
 
 def cut_visits(
-    election: Election, folder: Path, cuts: int, dice: random.Random, tally: Tally, *, losing: bool = False
+    election: Election,
+    folder: Path,
+    cuts: int,
+    dice: random.Random,
+    tally: Tally,
+    *,
+    losing: bool = False,
+    afloat: Sequence[str] = RELAY,
 ) -> None:
     """So many cuts of an island's and a boat's daemon. Raises `Violation`.
 
     With `losing`, the boat's home lies on the disk that loses what was not synced, and each cut is the boat's, too.
+    `afloat` is the command `relay` on the boat.
     """
     with ExitStack() as stack:
         disk = stack.enter_context(Disk(folder)) if losing else None
         place = stack.enter_context(Place("boat", folder / "boat.output"))
-        boat = stack.enter_context(NodeBox((disk.mount if disk is not None else folder) / "boat", place))
+        boat = stack.enter_context(NodeBox((disk.mount if disk is not None else folder) / "boat", place, relay=afloat))
         island = stack.enter_context(NodeBox(folder / "island"))
         _join(election, folder.name, island, boat)
         if disk is not None:
