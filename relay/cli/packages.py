@@ -35,7 +35,11 @@ _COLOURS = {State.PARTIAL: "yellow", State.WAITING: "cyan", State.DELIVERED: "gr
 @click.option("--tally", "tally_file", type=_PATH, help="The form's numbers (JSON).")
 @click.option("--supersedes", type=IdType(), metavar="ID", help="The statement that this one corrects.")
 @click.option("--reason", default="", help="Why a correction is made.")
-@click.option("--anyway", is_flag=True, help="Sign a second package for this form, which all will see as a conflict.")
+@click.option(
+    "--anyway",
+    is_flag=True,
+    help="Sign a second package for this form, which all will see as a conflict, and pictures that are cut off.",
+)
 @click.argument("files", nargs=-1, type=_PATH)
 def submit(
     home: Home,

@@ -12,6 +12,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -21,7 +22,7 @@ from relay.node.home import Home, Member
 from relay.node.restoring import check_may_sign
 from relay.records.encoding import encode
 from relay.records.identifiers import SHOWN_DIGITS, Kind, StatementId, is_file_name, sha256
-from relay.records.pictures import HEAD, MEDIA_TYPES, media_type
+from relay.records.pictures import HEAD, MEDIA_TYPES, is_cut_off, media_type
 from relay.records.statement import FileEntry, Package, check_size, describe_file, sign_statement
 from relay.records.tally import Tally, check_tally
 from relay.store.durable import explained
@@ -44,7 +45,8 @@ class Submission:
     supersedes: StatementId | None = None
     reason: str = ""
     anyway: bool = False
-    """Sign it although a package for this form exists: all the world will see a conflict."""
+    """Sign it although a package for this form exists, which all the world will see as a conflict; and although a
+    photograph is cut off."""
     pictures_only: bool = True
     """Refuse files that are no photographs."""
 
@@ -83,7 +85,8 @@ async def capture(
     if custody.admission.sealed and sealing_key is None:
         raise BadInput("Packages are to be sealed, and no notice has the key", "Ask the election office for it.")
     most = MAX_FILE if sealing_key is None else MAX_FILE - SEALING_OVERHEAD
-    entries = await _describe_all(submission.files, most, progress)
+    whole = submission.pictures_only and not submission.anyway
+    entries = await _describe_all(submission.files, most, progress, whole=whole)
     if submission.pictures_only:
         _check_pictures(submission.files, entries)
     check_size(entries)
@@ -260,19 +263,19 @@ def _flags(custody: Custody, submission: Submission) -> tuple[str, ...]:
     return check_tally(submission.tally, station.registered_voters if station else None)
 
 
-async def _describe_all(paths: Sequence[Path], most: int, progress: Progress) -> tuple[FileEntry, ...]:
+async def _describe_all(paths: Sequence[Path], most: int, progress: Progress, *, whole: bool) -> tuple[FileEntry, ...]:
     names: set[str] = set()
     entries: list[FileEntry] = []
     for path in paths:
         name = _free_name(_plain_name(path.name), names)
         names.add(name)
-        entries.append(await asyncio.to_thread(_describe, path, name, most))
+        entries.append(await asyncio.to_thread(_describe, path, name, most, whole=whole))
         progress("read", entries[-1].size)
     return tuple(entries)
 
 
-def _describe(path: Path, name: str, most: int) -> FileEntry:
-    """Read a file of at most `most` bytes. In a thread."""
+def _describe(path: Path, name: str, most: int, *, whole: bool) -> FileEntry:
+    """Read a file of at most `most` bytes; with `whole`, a photograph has its end. In a thread."""
     shown = str(path)[:200]
     try:
         # A named pipe must not hold us up.
@@ -285,6 +288,11 @@ def _describe(path: Path, name: str, most: int) -> FileEntry:
                 raise BadInput(f"{shown} is empty", "Take the photograph again.")
             if size > most:
                 raise BadInput(f"{shown} is too large ({size} bytes)", f"A file has at most {most // MIB} MiB.")
+            if whole and is_cut_off(partial(_read_at, file.fileno()), size):
+                raise BadInput(
+                    f"{shown} is cut off: its end is missing",
+                    "Copy it from the camera again, or take it again; --anyway signs what there is of it.",
+                )
             kind = media_type(os.pread(file.fileno(), HEAD, 0))
             entry = describe_file(name, kind, _blocks(file, size), size)
     except IsADirectoryError as error:
@@ -294,6 +302,10 @@ def _describe(path: Path, name: str, most: int) -> FileEntry:
     if sum(1 for _ in entry.chunks) != -(-size // entry.chunk_size):
         raise _changed(path)
     return entry
+
+
+def _read_at(descriptor: int, offset: int, size: int) -> bytes:
+    return os.pread(descriptor, size, offset)
 
 
 def _changed(path: Path) -> BadInput:

@@ -31,7 +31,7 @@ REGISTER = SOURCE / "relay" / "cli" / "demo" / "data" / "register.csv"
 TPS, FORM = "1906022011006", "C-HASIL-KWK-BUPATI"
 LATER = "CREATE TABLE later (id BLOB PRIMARY KEY);\nINSERT INTO later SELECT id FROM records;\n"
 ISLAND, RECEIVER = "/var/lib/relay", "/var/lib/relay-receiver"
-PHOTO = b"\xff\xd8\xff" + bytes(range(256)) * 4_000
+PHOTO = b"\xff\xd8\xff\xda" + bytes(range(256)) * 4_000 + b"\xff\xd9"
 
 pytestmark = [pytest.mark.slow, pytest.mark.ci, pytest.mark.timeout(1200)]
 

@@ -12,7 +12,7 @@ from typing import Self
 from tests.boxes import Election, NodeBox, Setting, free_port
 from tests.processes import eventually
 
-JPEG = b"\xff\xd8\xff"
+JPEG, END = b"\xff\xd8\xff\xda", b"\xff\xd9"
 REGISTER = Path(__file__).parents[2] / "relay" / "cli" / "demo" / "data" / "register.csv"
 TPS = "1906022011006"
 OTHER_TPS = "1906012001001"
@@ -75,9 +75,9 @@ class World:
         }
 
     def photo(self, size: int, name: str = "form.jpg") -> Path:
-        """A file of random content that begins as a photograph does."""
+        """A file of random content that begins and ends as a photograph does."""
         path = self.folder / name
-        path.write_bytes(JPEG[:size] + os.urandom(max(0, size - len(JPEG))))
+        path.write_bytes(JPEG + os.urandom(max(0, size - len(JPEG + END))) + END)
         return path
 
 

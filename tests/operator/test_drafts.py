@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from relay.errors import BadInput, NotHeld, RelayError, StoreError
 from relay.limits import MAX_PICTURE, MAX_PICTURES
@@ -28,11 +30,11 @@ from relay.node.drafts.draft import DamagedPicture, PictureRemoved, UnusablePict
 from relay.node.home import Home
 from relay.records.identifiers import sha256
 from relay.records.notice import Register, Station
-from relay.records.pictures import picture_kind
+from relay.records.pictures import HEAD, is_cut_off, picture_kind
 from relay.records.tally import Tally
 from tests.fleet import Fleet, Ship
 
-JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 8
+JPEG = b"\xff\xd8\xff\xda" + bytes(range(256)) * 8 + b"\xff\xd9"
 NOW = 1_732_700_000
 
 
@@ -127,6 +129,16 @@ async def test_what_is_damaged_or_no_picture_is_dropped(desk: Desk) -> None:
     assert list((desk.home.path / "drafts" / draft.id).iterdir()) == [
         desk.home.path / "drafts" / draft.id / "draft.json"
     ]
+
+
+async def test_a_picture_that_is_cut_off_is_dropped_and_said_to_be(desk: Desk) -> None:
+    """It shows the half of a form and a grey box."""
+    draft = await desk.drafts.begin("tps-1", "form-1")
+    cut = JPEG[:-20]
+    await desk.drafts.append(draft.id, "33" * 8, len(cut), 0, cut)
+    with pytest.raises(UnusablePicture, match="does not open"):
+        await desk.drafts.finish(draft.id, "33" * 8, sha256(cut))
+    assert (await desk.restart()).get(draft.id).pictures == ()
 
 
 async def test_announced_pictures_are_lacking_until_they_are_here(desk: Desk) -> None:
@@ -318,3 +330,31 @@ def test_pictures_are_known_by_their_first_bytes() -> None:
     assert picture_kind(b"\0\0\0\x18ftypheic\0\0\0\0") == "heic"
     for other in (b"", b"<svg xmlns=", b"GIF89a", b"RIFF\0\0\0\0WAVE", b"\0\0\0\x18ftypmp42"):
         assert picture_kind(other) == ""
+
+
+def _cut_off(content: bytes) -> bool:
+    return is_cut_off(lambda offset, size: content[offset : offset + size], len(content))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("trailer", [b"", bytes(3_000_000)], ids=["plain", "with a film behind"])
+def test_a_picture_is_whole_when_its_end_is_there(kind: str, trailer: bytes) -> None:
+    """Wherever it is cut; what a camera writes behind it is not asked for."""
+    made = io.BytesIO()
+    noise = Image.effect_noise((200, 200), 90)
+    noise.save(made, kind, exif=noise.getexif())
+    content = made.getvalue()
+    assert not _cut_off(content + trailer)
+    for size in range(HEAD, len(content) - 1, 97):
+        assert _cut_off(content[:size]), size
+    assert _cut_off(content[:-1])
+
+
+def test_the_end_of_the_small_picture_within_a_jpeg_is_not_its_own() -> None:
+    """Cameras put one before the image."""
+    small = b"\xff\xd8\xff\xda\x00\xff\xd9"
+    exif = b"\xff\xe1" + (2 + len(small)).to_bytes(2, "big") + small
+    photo = b"\xff\xd8" + exif + b"\xff\xff\xda" + bytes(5_000)
+    assert _cut_off(photo)
+    assert not _cut_off(photo + b"\xff\xd9")
+    assert not _cut_off(b"\0\0\0\x18ftypheic")

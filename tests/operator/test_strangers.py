@@ -45,7 +45,7 @@ WRITES = (
     ("POST", "/operator/drafts/{draft}/discard"),
     ("POST", "/operator/packages/{package}/correct"),
 )
-JPEG = b"\xff\xd8\xff\xe0" + bytes(2000)
+JPEG = b"\xff\xd8\xff\xda" + bytes(2000) + b"\xff\xd9"
 
 
 @dataclass

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from relay.errors import BadInput, StoreError
 from relay.limits import MAX_FILE, MAX_FILES, MAX_REASON, SEALING_OVERHEAD
@@ -24,8 +26,15 @@ from relay.trust.sealing import make_sealing_key, open_sealed, public_sealing_ke
 from tests.factory import ELECTION
 from tests.fleet import Fleet, Ship
 
-JPEG = b"\xff\xd8\xff\xe0"
+JPEG, END = b"\xff\xd8\xff\xda", b"\xff\xd9"
 TALLY = Tally({"registered_voters": 500, "voters": 1}, {"01": 1})
+
+
+def picture(kind: str) -> bytes:
+    """A small picture of noise."""
+    made = io.BytesIO()
+    Image.effect_noise((64, 64), 90).save(made, kind)
+    return made.getvalue()
 
 
 @dataclass
@@ -58,7 +67,7 @@ async def desk(fleet: Fleet, tmp_path: Path) -> AsyncIterator[Desk]:
     fleet.publish(Register(("form-1", "form-2"), (station, other)))
     ship = await fleet.launch("pulau-long")
     photo = tmp_path / "C-Hasil (1).jpg"
-    photo.write_bytes(JPEG + fleet.content())
+    photo.write_bytes(JPEG + fleet.content() + END)
     yield Desk(fleet, ship, Home(ship.folder), photo)
 
 
@@ -283,6 +292,18 @@ async def test_only_photographs_are_signed(desk: Desk, tmp_path: Path, content: 
         await desk.capture(files=(desk.photo, tmp_path / "text.jpg"))
     assert "JPEG, PNG, WebP or HEIC" in refused.value.advice
     assert await desk.ship.store.bundles() == []
+
+
+async def test_a_photograph_that_is_cut_off_is_signed_only_anyway(desk: Desk, tmp_path: Path) -> None:
+    """A card that was pulled out too early: else the form is a grey box, and nobody is told."""
+    desk.photo.write_bytes(picture("PNG")[:-20])
+    with pytest.raises(BadInput, match=r"C-Hasil \(1\).jpg is cut off") as refused:
+        await desk.capture(anyway=False)
+    assert "--anyway" in refused.value.advice
+    assert await desk.ship.store.bundles() == []
+    await desk.capture(anyway=True)
+    desk.photo.write_bytes(picture("PNG"))
+    await desk.capture(anyway=False, form="form-2")
 
 
 async def test_a_form_is_handed_in_once_and_then_corrected_in_a_line(desk: Desk) -> None:

@@ -79,15 +79,15 @@ class Pictures:
                 return picture
             if picture.received != picture.size:
                 raise OffsetConflict(picture.received)
-            head, found = await asyncio.to_thread(self._shelf.head_and_hash, draft, picture)
+            kind, cut_off, found = await asyncio.to_thread(self._shelf.examine, draft, picture)
             if digest is not None and digest != found:
                 self._shelf.drop(draft, picture)
                 self._table.note(draft.putting(replace(picture, received=0)))
                 raise DamagedPicture("The picture was damaged on its way", "It is sent again by itself.")
-            kind = picture_kind(head)
-            if not kind:
+            if not kind or cut_off:
                 await self._drop(draft.dropping(picture), picture)
-                raise UnusablePicture("What arrived is no picture", "Take the picture again.")
+                what = "This picture does not open: its end is missing" if kind else "What arrived is no picture"
+                raise UnusablePicture(what, "Take the picture again.")
             picture = replace(picture, kind=kind)
             await asyncio.to_thread(self._shelf.complete, draft, picture)
             await self._table.keep(draft.putting(picture))

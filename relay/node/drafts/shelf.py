@@ -18,7 +18,7 @@ from relay.errors import StoreError
 from relay.limits import DISK_RESERVE
 from relay.node.drafts.draft import SENT, Draft, Picture, from_json, to_json
 from relay.records.identifiers import sha256
-from relay.records.pictures import HEAD, picture_kind
+from relay.records.pictures import HEAD, is_cut_off, picture_kind
 from relay.store.durable import bytes_free, copy_durably, explained, sync_folder, write_all, write_durably
 
 
@@ -82,12 +82,13 @@ class Shelf:
             if made:
                 sync_folder(part.parent)
 
-    def head_and_hash(self, draft: Draft, picture: Picture) -> tuple[bytes, bytes]:
-        """The first 16 bytes of what has arrived, and the SHA-256 of all of it."""
+    def examine(self, draft: Draft, picture: Picture) -> tuple[str, bool, bytes]:
+        """What has arrived: its kind, whether it is cut off, and the SHA-256 of all of it."""
         part = self._part(draft, picture)
         with explained(part):
             content = part.read_bytes()
-        return content[:16], sha256(content)
+        cut_off = is_cut_off(lambda offset, size: content[offset : offset + size], len(content))
+        return picture_kind(content[:HEAD]), cut_off, sha256(content)
 
     def complete(self, draft: Draft, picture: Picture) -> None:
         """What has arrived is the picture."""
