@@ -165,15 +165,15 @@ async def test_announced_pictures_are_lacking_until_they_are_here(desk: Desk) ->
     await desk.drafts.send(draft.id, NOW)
 
 
-async def test_an_announcement_is_taken_whole_or_not_at_all(desk: Desk) -> None:
-    """And is bounded as pictures are."""
+async def test_what_can_be_no_picture_keeps_no_other_from_being_announced(desk: Desk) -> None:
+    """Each is bounded as pictures are, and those that are not noted are named."""
     draft = await desk.drafts.begin("tps-1", "form-1")
     for name, size in (("zz" * 8, 5), ("44" * 8, 0), ("44" * 8, MAX_PICTURE + 1)):
-        with pytest.raises(BadInput):
-            await desk.drafts.announce(draft.id, [("66" * 8, 5), (name, size)])
-    with pytest.raises(BadInput, match="at most"):
-        await desk.drafts.announce(draft.id, [(f"{n:016x}", 5) for n in range(MAX_PICTURES + 1)])
-    assert desk.drafts.get(draft.id).pictures == ()
+        assert list(await desk.drafts.announce(draft.id, [(name, size), ("66" * 8, 5)])) == [name]
+        assert [one.id for one in (await desk.restart()).get(draft.id).pictures] == ["66" * 8]
+    many = [f"{n:016x}" for n in range(MAX_PICTURES + 1)]
+    assert list(await desk.drafts.announce(draft.id, [(name, 5) for name in many])) == many[-2:]
+    assert len(desk.drafts.get(draft.id).pictures) == MAX_PICTURES
 
 
 async def test_pictures_are_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -215,6 +215,48 @@ def test_what_is_no_picture_is_not_taken(island: Island, phone: Page, tmp_path: 
     expect(phone.locator(".pictures li")).to_have_count(0)
 
 
+def test_an_empty_photo_is_said_to_have_failed_and_the_others_arrive(
+    island: Island, phone: Page, photos: list[Path], tmp_path: Path
+) -> None:
+    """No page says then that a photo was left behind, and none that it was saved."""
+    begin(phone)
+    empty = tmp_path / "kosong.jpg"
+    empty.touch()
+    phone.locator("#gallery").set_input_files([str(empty), str(photos[0])])
+    expect(phone.locator(".pictures img[alt='Halaman 1']")).to_be_visible()
+    expect(phone.locator("#said.problem")).to_have_text("Foto ini tidak dapat dipakai. Ambil lagi.")
+    expect(phone.locator("#stranded")).to_have_count(0)
+    assert send(phone, island) == [photos[0].stat().st_size]
+
+
+def test_a_photo_that_is_cut_off_is_refused_on_the_phone(
+    island: Island, phone: Page, photos: list[Path], tmp_path: Path
+) -> None:
+    """And what was said of the photo before does not stand beside it."""
+    begin(phone)
+    phone.locator("#camera").set_input_files(photos[0])
+    expect(phone.locator("#said")).to_have_text("Foto tersimpan di kotak")
+    cut = tmp_path / "foto.jpg"
+    cut.write_bytes(photos[1].read_bytes()[:-1_000])
+    phone.locator("#camera").set_input_files(cut)
+    expect(phone.locator("#said.problem")).to_contain_text("Foto ini tidak terbuka")
+    phone.reload()
+    expect(phone.locator(".pictures li")).to_have_count(1)
+
+
+def test_no_photo_is_called_saved_while_one_waits(island: Island, phone: Page, photos: list[Path]) -> None:
+    """What stands there was said of the one before."""
+    begin(phone)
+    phone.locator("#camera").set_input_files(photos[0])
+    expect(phone.locator("#said")).to_have_text("Foto tersimpan di kotak")
+    cut_after(phone, 1)
+    phone.locator("#camera").set_input_files(photos[1])
+    expect(phone.locator(".pictures li").last).to_contain_text("Menunggu sambungan")
+    expect(phone.locator("#said")).to_have_text("")
+    phone.unroute(PARTS)
+    expect(phone.locator("#said")).to_have_text("Foto tersimpan di kotak", timeout=AGAIN)
+
+
 def stalled(page: Page, wifi: Wifi) -> None:
     """Wait until a part is stuck half-way; what the page heard before is heard here, too."""
     eventually(lambda: page.evaluate("true") and wifi.stalled.is_set(), 15, "a part is under way")

@@ -32,19 +32,25 @@ class Pictures:
         self._table = table
         self._shelf = table.shelf
 
-    async def announce(self, draft_id: str, pictures: Sequence[tuple[str, int]]) -> None:
+    async def announce(self, draft_id: str, pictures: Sequence[tuple[str, int]]) -> dict[str, BadInput]:
         """Note ids and sizes of pictures that a phone holds, in their order, before any byte of them is here.
 
-        So a draft is known to lack them, whatever becomes of the phone. Those it has already stay as they are. Raises
-        `BadInput` for what can be none; then nothing is noted.
+        So a draft is known to lack them, whatever becomes of the phone. Those it has already stay as they are. One that
+        can be none keeps no other from being noted: returns what is wrong with each such, by its id.
         """
+        refused: dict[str, BadInput] = {}
         async with self._table.changing:
             before = draft = self._table.open(draft_id)
             for picture_id, size in pictures:
-                if picture_id not in draft.removed and draft.find(picture_id) is None:
+                if picture_id in draft.removed or draft.find(picture_id) is not None:
+                    continue
+                try:
                     draft = _adding(draft, picture_id, size)
+                except BadInput as error:
+                    refused[picture_id] = error
             if draft is not before:
                 await self._table.keep(draft)
+        return refused
 
     async def append(self, draft_id: str, picture_id: str, size: int, offset: int, data: bytes) -> Picture:
         """Add a part to a picture of `size` bytes in all, durably. The first part makes one that was not announced.
@@ -125,6 +131,8 @@ def _adding(draft: Draft, picture_id: str, size: int) -> Draft:
         raise PictureRemoved
     if not is_id(picture_id):
         raise BadInput("A picture's id is 16 hexadecimal digits", "Reload the page.")
+    if not size:
+        raise UnusablePicture("This picture is empty", "Take the picture again.")
     if not 0 < size <= MAX_PICTURE:
         raise UnusablePicture(f"A picture has at most {MAX_PICTURE >> 20} MiB", "Take it with a smaller resolution.")
     if len(draft.pictures) >= MAX_PICTURES:

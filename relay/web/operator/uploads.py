@@ -4,7 +4,8 @@ After the IETF's resumable uploads for HTTP (draft-ietf-httpbis-resumable-upload
 chose:
 
     POST  …/announce        pictures=<id>:<size> …, in their order, before any byte of them: the draft then knows that
-                            it lacks them, and is not signed without them
+                            it lacks them, and is not signed without them; 204, or 200 with `refused`, the ids of
+                            those that were not noted
     HEAD  …/pictures/<id>   204 with Upload-Offset and Upload-Complete, or 404: nothing of it is here
     PATCH …/pictures/<id>   Upload-Offset: where this part begins, Upload-Length: of the whole, Upload-Complete: ?1 with
                             the last one, which may bring Repr-Digest: sha-256=:…: (RFC 9530)
@@ -44,7 +45,9 @@ async def announce(drafts: Drafts, request: web.Request) -> web.StreamResponse:
     for one in request[FORM].get("pictures", "").split():
         picture_id, _, size = one.partition(":")
         pictures.append((picture_id, _whole(size, "A picture's size")))
-    await drafts.announce(request.match_info["draft"], pictures)
+    refused = await drafts.announce(request.match_info["draft"], pictures)
+    if refused:
+        return web.json_response({"refused": list(refused)}, headers={"Cache-Control": "no-store"})
     return web.Response(status=204, headers={"Cache-Control": "no-store"})
 
 
@@ -111,7 +114,7 @@ async def _take_file(drafts: Drafts, draft: str, part: BodyPartReader) -> bool:
 
 
 async def _append(drafts: Drafts, draft: str, picture: str, length: int, offset: int, data: bytes) -> Picture:
-    if data:
+    if data or not length:  # which says what is wrong with an empty one
         return await drafts.append(draft, picture, length, offset, data)
     return drafts.picture(draft, picture)[0]
 

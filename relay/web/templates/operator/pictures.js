@@ -53,6 +53,7 @@
     const count = going().length;
     strip.hidden = !count || count === of(shown).length; // those have cards
     strip.textContent = fill(count === 1 ? say.one : say.more, { count });
+    if (said && count && !told) said.textContent = ""; // of the picture before
     if (held) {
       const here = of(held.closest("[data-whole]").dataset.whole).length;
       held.hidden = !here;
@@ -164,7 +165,8 @@
     const list = taken.map((one) => `${one.id}:${one.blob.size}`).join(" ");
     const options = { method: "POST", body: new URLSearchParams({ pictures: list }), keepalive: true };
     const response = await call(`/operator/drafts/${draft}/announce`, options);
-    for (const one of taken) one.announced = response.ok;
+    const { refused } = response.status === 200 ? await response.json() : { refused: [] };
+    for (const one of taken) one.announced = response.ok && !refused.includes(one.id);
   };
 
   const digestOf = async (blob) => {
@@ -199,6 +201,7 @@
       if (next === null || (!response.ok && Number(next) === picture.offset)) return refused(picture, response);
       picture.offset = Number(next);
     }
+    saved = true;
     await forget([picture]);
     return true;
   };
@@ -218,10 +221,11 @@
   };
 
   let working = false;
+  let saved = false;
   const work = async () => {
     if (working) return;
     working = true;
-    told = false;
+    saved = false;
     for (let patience = 500; going().length; ) {
       let moved = false;
       try {
@@ -246,13 +250,15 @@
     const list = page && page.querySelector("#uploads ul");
     if (list && uploads && !of(shown).length) uploads.querySelector("ul").replaceChildren(...list.children);
     update();
-    if (said && !told) tell(say.done, false);
+    if (said && saved && !told) tell(say.done, false);
   };
 
   // -- taking
   const idOf = () => [...crypto.getRandomValues(new Uint8Array(8))].map((b) => b.toString(16).padStart(2, "0")).join("");
   const take = (files) => {
-    const taken = files.map((file, place) => (
+    told = false;
+    if (files.some((file) => !file.size)) tell(say.failed, true); // the phone's storage is full, or its camera was killed
+    const taken = files.filter((file) => file.size).map((file, place) => (
       { id: idOf(), draft: shown, name: file.name, taken: Date.now() + place / 100, blob: file }
     ));
     for (const one of taken) {
