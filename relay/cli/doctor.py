@@ -16,7 +16,7 @@ import click
 
 from relay.cli.language import told, told_in_parts
 from relay.cli.options import home_option, json_option, print_json
-from relay.cli.status import REVOKED_ADVICE
+from relay.cli.status import OVER_QUOTA, OVER_QUOTA_ADVICE, REVOKED_ADVICE
 from relay.cli.terminal import paint
 from relay.errors import RelayError, Unreachable
 from relay.limits import GIB, MIB
@@ -27,6 +27,7 @@ from relay.net.tls import client_context
 from relay.node.config import Config
 from relay.node.health import bytes_free
 from relay.node.home import Home, Member
+from relay.node.overquota import is_over_quota
 from relay.node.restoring import check_may_sign
 from relay.receiver.moving import check_place
 from relay.sync.alarm import read_alarms
@@ -218,11 +219,14 @@ async def _membership(home: Home, config: Config, member: Member) -> AsyncIterat
     try:
         async with home.custody(config, reading=True) as custody:
             admission = custody.admission
-            for alarm in read_alarms(await custody.store.notes()):
+            notes = await custody.store.notes()
+            for alarm in read_alarms(notes):
                 yield Finding(
                     "wrong", ALARM, alarm["what"], "Tell the election office; status --json has the evidence."
                 )
             yield Finding("ok", "store", f"{len(custody.store.members)} records")
+            if is_over_quota(notes):
+                yield Finding("warning", "quota", OVER_QUOTA, OVER_QUOTA_ADVICE)
             try:
                 await (check_place if member.identity.role is Role.RECEIVER else check_may_sign)(custody.store)
             except RelayError as error:

@@ -22,6 +22,10 @@ from relay.store.interface import Seen
 _EVERY = 1.0
 """Seconds between two looks."""
 _MIB = 1 << 20
+OVER_QUOTA = "packages of a signer were not taken: over quota_bytes or quota_statements"
+OVER_QUOTA_ADVICE = (
+    "Deliver what waits here, or raise them in config.toml and start the daemon again; a stolen device may be flooding."
+)
 REVOKED_ADVICE = (
     "Nobody takes what it signed any more. Keep its folder, make a new node in another one (relay init), have that "
     "enrolled, and hand the forms in again there."
@@ -92,6 +96,8 @@ def lines_of(report: dict[str, Any]) -> list[str]:
         lines.append(_line("", told(REVOKED_ADVICE), "red"))
     if report["restored"]:
         lines.append(_line("restored", told("This node was restored from a backup, and signs nothing yet"), "yellow"))
+    if report["over_quota"]:
+        lines += [_line("quota", told(OVER_QUOTA), "yellow"), _line("", told(OVER_QUOTA_ADVICE), "yellow")]
     counts = report["counts"]
     running = ("running", "green") if report["running"] else ("not running: start it with `relay run`", "red")
     bundles = f"{counts['waiting']} waiting, {counts['partial']} partial, {counts['delivered']} delivered"

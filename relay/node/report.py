@@ -10,6 +10,7 @@ from typing import Any
 from relay.limits import CONTACT_SECONDS
 from relay.node.health import bytes_free
 from relay.node.home import Home, Member
+from relay.node.overquota import is_over_quota
 from relay.node.restoring import RESTORED
 from relay.node.uplink import read_uplink
 from relay.store.interface import Bundle
@@ -51,6 +52,7 @@ async def describe_node(home: Home, member: Member, custody: Custody) -> dict[st
         "bytes_held": counts.bytes_held,
         "bytes_free": bytes_free(home.path),
         "revocation": own_revocation(member, custody),
+        "over_quota": is_over_quota(notes),
         "restored": bool(notes.get(RESTORED)),
         "revoked": sorted(one.name for one in custody.admission.revoked.values()),
     }

@@ -16,6 +16,7 @@ from relay.limits import CONTACT_SECONDS, DISK_RESERVE, PACKAGE_BYTES
 from relay.node.daemon import Daemon
 from relay.node.handover import Handover, read_handovers
 from relay.node.health import bytes_free
+from relay.node.overquota import is_over_quota
 from relay.node.report import own_revocation
 from relay.store.interface import Bundle, PeerNote, State
 from relay.sync.alarm import read_alarms
@@ -79,6 +80,7 @@ class Board:
             reached=any(one.role == Role.RECEIVER for one in in_contact(peers, now)),
             last=last_contact(read_handovers(notes)),
             alarms=read_alarms(notes),
+            over_quota=is_over_quota(notes),
             revocation=own_revocation(self._daemon.member, self._daemon.custody),
             free=bytes_free(self._daemon.home.path),
             room=room(bytes_free(self._daemon.home.path), counts.bytes_held, self._daemon.config.storage_limit),

@@ -19,6 +19,7 @@ from relay.limits import MAX_FORM
 from relay.net.sockets import listen
 from relay.node.daemon import Daemon
 from relay.node.handover import keep_handovers
+from relay.node.overquota import keep_over_quota
 from relay.node.report import all_delivered, describe_bundle, describe_node
 from relay.node.uplink import Uplink
 from relay.records.identifiers import is_drill
@@ -43,6 +44,8 @@ async def console_service(daemon: Daemon) -> AsyncIterator[None]:
     operator = Operator(daemon) if role is Role.OPERATOR else None
     if role is not Role.RECEIVER:
         daemon.work.append(lambda: keep_handovers(daemon.custody))
+    quota = daemon.config.quota(at_receiver=role is Role.RECEIVER)
+    daemon.work.append(lambda: keep_over_quota(daemon.custody, quota))
     async with AsyncExitStack() as stack:
         if operator is not None:
             await operator.load()

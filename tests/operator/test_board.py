@@ -7,19 +7,36 @@ import json
 from dataclasses import asdict, replace
 
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 
+from relay.cli.status import lines_of
 from relay.limits import CONTACT_SECONDS, DISK_RESERVE, MAX_HANDED, PACKAGE_BYTES
-from relay.node import handover
+from relay.node import handover, overquota
+from relay.node.config import Config
+from relay.node.daemon import Daemon
 from relay.node.handover import NOTE, Handover, holders, keep_handovers, new_handovers, read_handovers
+from relay.node.home import Home
+from relay.node.overquota import is_over_quota, keep_over_quota
+from relay.node.report import describe_node
 from relay.records.identifiers import NodeId, ObjectId, RecordId, StatementId
 from relay.store.interface import Bundle, BundleFile, PeerNote, State
+from relay.store.quota import Quota
 from relay.sync.handover import Handed
+from relay.trust.roles import Role
 from relay.web.board import Cargo, LastContact, cargo, in_contact, last_contact, room
-from tests.fleet import Fleet
+from relay.web.console import board_application
+from tests.fleet import Fleet, Ship
 
 NOW = 1_732_700_000
 BOAT = PeerNote(NodeId(b"b" * 32), "KM Sinar", "carrier", "", NOW, 0, 0, connected=True)
 PHOTO = BundleFile(ObjectId(b"o" * 32), "a.jpg", "image/jpeg", 200_000)
+
+
+async def board(ship: Ship) -> str:
+    """What a boat's board shows."""
+    daemon = Daemon(Home(ship.folder), Config(), ship.member, ship.custody)
+    async with TestClient(TestServer(board_application(daemon))) as client:
+        return await (await client.get("/board?lang=id")).text()
 
 
 def package(n: int, **changes: object) -> Bundle:
@@ -116,6 +133,52 @@ async def test_a_neighbour_that_is_known_by_name_later(fleet: Fleet, monkeypatch
             await asyncio.sleep(0)
     task.cancel()
     assert asked == 2
+
+
+async def test_packages_that_were_not_taken_for_quota_are_told(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until receipts made room, and after a restart; under another quota it is seen anew."""
+    monkeypatch.setattr(overquota, "HANDOVER_SECONDS", 0)
+    island = await fleet.launch("island")
+    boat = await fleet.launch("boat", Role.CARRIER, quota_statements=1)
+    quota = Quota(1 << 30, 1)
+
+    async def told(quota: Quota, expected: bool) -> None:
+        task = asyncio.create_task(keep_over_quota(boat.custody, quota))
+        async with asyncio.timeout(5):
+            for _ in range(5):
+                await asyncio.sleep(0)
+            while is_over_quota(await boat.store.notes()) != expected:  # noqa: ASYNC110 - nothing rings
+                await asyncio.sleep(0)
+        task.cancel()
+
+    await island.submit(fleet.content())
+    await boat.visit(island)
+    await told(quota, False)
+    await island.submit(fleet.content())
+    await boat.visit(island)
+    await told(quota, True)
+    assert boat.custody.verdicts["statement", "over-quota"] == 1
+    assert "jatahnya di kapal ini sudah penuh. Hubungi pengelola" in await board(boat)
+    report = await describe_node(Home(boat.folder), boat.member, boat.custody)
+    assert any("quota_bytes" in line for line in lines_of(report))
+    boat.custody.verdicts.clear()
+    await told(quota, True)
+    await told(Quota(1 << 30, 2), False)
+    assert "jatah" not in await board(boat)
+
+
+async def test_receipts_make_room_for_what_was_not_taken(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overquota, "HANDOVER_SECONDS", 0)
+    boat = await fleet.carrier("boat")
+    boat.custody.verdicts["statement", "over-quota"] += 1
+    task = asyncio.create_task(keep_over_quota(boat.custody, Quota(1, 1)))
+    async with asyncio.timeout(5):
+        while not is_over_quota(await boat.store.notes()):  # noqa: ASYNC110 - nothing rings
+            await asyncio.sleep(0)
+        boat.custody.verdicts["receipt", "new"] += 1
+        while is_over_quota(await boat.store.notes()):  # noqa: ASYNC110 - nothing rings
+            await asyncio.sleep(0)
+    task.cancel()
 
 
 async def test_both_sides_of_a_visit_know_what_went(fleet: Fleet) -> None:
