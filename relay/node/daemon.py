@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 
 from relay.errors import MYSELF, Refused, RelayError, StoreError
 from relay.limits import (
@@ -111,6 +112,15 @@ class Daemon:
         finally:
             await contacts.close()
 
+    async def forget_contacts(self) -> None:
+        """At the start nobody is in contact: who was, when this node stopped, has to answer or to call again."""
+        peers = await self.custody.store.peers()
+        gone = [replace(one, bytes_in=0, bytes_out=0, connected=False) for one in peers if one.connected]
+        try:
+            await asyncio.gather(*(self.custody.store.note_peer(one) for one in gone))
+        except StoreError as error:
+            logger.error("%s", error)  # nothing hangs on it
+
     def configure(self, contacts: Contacts) -> None:
         """Have the addresses visited that are known without discovery. A receiver is visited, it visits nobody."""
         if self.member.identity.role is not Role.RECEIVER:
@@ -208,6 +218,7 @@ async def run_daemon(home: Home, stop: asyncio.Event, extensions: Sequence[Exten
         async with AsyncExitStack() as stack:
             custody = await stack.enter_async_context(home.custody(config))
             daemon = Daemon(home, config, member, custody)
+            await daemon.forget_contacts()
             for extension in extensions:
                 await stack.enter_async_context(extension(daemon))
             contacts = await stack.enter_async_context(daemon.contacts())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +13,7 @@ from relay.node.home import Home, Member
 from relay.node.overquota import is_over_quota
 from relay.node.restoring import RESTORED
 from relay.node.uplink import read_uplink
-from relay.store.interface import Bundle
+from relay.store.interface import Bundle, PeerNote
 from relay.sync.alarm import read_alarms
 from relay.sync.custody import Custody
 
@@ -25,7 +25,7 @@ async def describe_node(home: Home, member: Member, custody: Custody) -> dict[st
     alarms = read_alarms(notes)
     peers = await custody.store.peers()
     running = home.daemon_runs()
-    now = int(time.time())
+    near = in_contact(peers, int(time.time()))
     return {
         "node": member.identity.name,
         "node_id": member.identity.node.hex(),
@@ -39,7 +39,7 @@ async def describe_node(home: Home, member: Member, custody: Custody) -> dict[st
                 "role": peer.role,
                 "address": peer.address,
                 "last_seen": peer.last_seen,
-                "connected": running and peer.connected and now - peer.last_seen < CONTACT_SECONDS,
+                "connected": running and peer in near,
                 "bytes_in": peer.bytes_in,
                 "bytes_out": peer.bytes_out,
             }
@@ -56,6 +56,12 @@ async def describe_node(home: Home, member: Member, custody: Custody) -> dict[st
         "restored": bool(notes.get(RESTORED)),
         "revoked": sorted(one.name for one in custody.admission.revoked.values()),
     }
+
+
+def in_contact(peers: Iterable[PeerNote], now: int) -> list[PeerNote]:
+    """The neighbours that are within reach. Who was seen later than now was seen before the clock was set back, and
+    would pass for near until the clock is there again: whoever is near indeed is noted anew before long."""
+    return [one for one in peers if one.connected and 0 <= now - one.last_seen < CONTACT_SECONDS]
 
 
 def all_delivered(counts: Mapping[str, int]) -> bool:

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from relay.limits import CONTACT_SECONDS, DISK_RESERVE, PACKAGE_BYTES
+from relay.limits import DISK_RESERVE, PACKAGE_BYTES
 from relay.node.daemon import Daemon
 from relay.node.handover import Handover, read_handovers
 from relay.node.health import bytes_free
 from relay.node.overquota import is_over_quota
-from relay.node.report import own_revocation
-from relay.store.interface import Bundle, PeerNote, State
+from relay.node.report import in_contact, own_revocation
+from relay.store.interface import Bundle, State
 from relay.sync.alarm import read_alarms
 from relay.trust.roles import Role
 from relay.web.amounts import size
@@ -113,8 +113,3 @@ def last_contact(handovers: Iterable[Handover]) -> LastContact | None:
     last = known[-1]
     same = [one for one in known if one.node == last.node and last.at - one.at < _SAME_CONTACT]
     return LastContact(last.name, last.role, len(same), last.at)
-
-
-def in_contact(peers: Iterable[PeerNote], now: int) -> list[PeerNote]:
-    """The neighbours that are within reach."""
-    return [one for one in peers if one.connected and now - one.last_seen < CONTACT_SECONDS]

@@ -17,13 +17,13 @@ from relay.node.daemon import Daemon
 from relay.node.handover import NOTE, Handover, holders, keep_handovers, new_handovers, read_handovers
 from relay.node.home import Home
 from relay.node.overquota import is_over_quota, keep_over_quota
-from relay.node.report import describe_node
+from relay.node.report import describe_node, in_contact
 from relay.records.identifiers import NodeId, ObjectId, RecordId, StatementId
 from relay.store.interface import Bundle, BundleFile, PeerNote, State
 from relay.store.quota import Quota
 from relay.sync.handover import Handed
 from relay.trust.roles import Role
-from relay.web.board import Cargo, LastContact, cargo, in_contact, last_contact, room
+from relay.web.board import Cargo, LastContact, cargo, last_contact, room
 from relay.web.console import board_application
 from tests.fleet import Fleet, Ship
 
@@ -77,9 +77,17 @@ def test_the_room_that_is_left() -> None:
 
 
 def test_who_is_near() -> None:
-    """Connected, and heard of lately."""
-    old = replace(BOAT, last_seen=NOW - CONTACT_SECONDS)
-    assert in_contact([BOAT, old, replace(BOAT, connected=False)], NOW) == [BOAT]
+    """Connected, and heard of lately; not who was heard of before the clock was set back, perhaps long ago."""
+    old, later = replace(BOAT, last_seen=NOW - CONTACT_SECONDS), replace(BOAT, last_seen=NOW + 1)
+    assert in_contact([BOAT, old, later, replace(BOAT, connected=False)], NOW) == [BOAT]
+
+
+async def test_nobody_is_near_after_a_restart_before_they_answer(fleet: Fleet) -> None:
+    """A box that was off for a minute has not met the boat that sailed meanwhile; what went with it stays known."""
+    boat = await fleet.carrier("boat")
+    await boat.store.note_peer(replace(BOAT, address="[fe80::1]:8470", bytes_in=5))
+    await Daemon(Home(boat.folder), Config(), boat.member, boat.custody).forget_contacts()
+    assert await boat.store.peers() == [replace(BOAT, address="[fe80::1]:8470", bytes_in=5, connected=False)]
 
 
 def test_a_handover_is_a_whole_package() -> None:

@@ -16,7 +16,7 @@ from relay.limits import MAX_PAIRS_TYPED
 from relay.node.daemon import Daemon
 from relay.node.drafts import Draft, Drafts, standing
 from relay.node.handover import holders
-from relay.node.report import all_delivered, describe_node, own_revocation
+from relay.node.report import all_delivered, describe_node, in_contact, own_revocation
 from relay.node.uplink import read_uplink
 from relay.records.identifiers import DRILL_FORM, RecordId, StatementId, parse_hash
 from relay.records.pictures import HEAD, MEDIA_TYPES, media_type
@@ -25,7 +25,6 @@ from relay.records.tally import reserve
 from relay.store.interface import Bundle
 from relay.trust.roles import Role
 from relay.web.amounts import way
-from relay.web.board import in_contact
 from relay.web.operator import uploads, view
 from relay.web.operator.answers import PAGE_HEADERS, PREFIX, TOKEN, see_other
 from relay.web.operator.guard import FORM, PHONE
