@@ -16,7 +16,7 @@ import click
 
 from relay.cli.language import told, told_in_parts
 from relay.cli.options import home_option, json_option, print_json
-from relay.cli.status import OVER_QUOTA, OVER_QUOTA_ADVICE, REVOKED_ADVICE
+from relay.cli.status import OVER_QUOTA, OVER_QUOTA_ADVICE, bring_on, revoked_advice, still_here
 from relay.cli.terminal import paint
 from relay.errors import RelayError, Unreachable
 from relay.limits import GIB, MIB
@@ -219,7 +219,8 @@ async def _membership(home: Home, config: Config, member: Member) -> AsyncIterat
     try:
         async with home.custody(config, reading=True) as custody:
             admission = custody.admission
-            notes = await custody.store.notes()
+            notes, counts = await custody.store.notes(), await custody.store.counts()
+            left = counts.waiting + counts.partial
             for alarm in read_alarms(notes):
                 yield Finding(
                     "wrong", ALARM, alarm["what"], "Tell the election office; status --json has the evidence."
@@ -236,7 +237,9 @@ async def _membership(home: Home, config: Config, member: Member) -> AsyncIterat
         return
     if member.identity.node in admission.revoked:
         reason = admission.revoked[member.identity.node].reason
-        yield Finding("wrong", "certificate", f"This node is revoked ({reason})", REVOKED_ADVICE)
+        yield Finding("wrong", "certificate", f"This node is revoked ({reason})", revoked_advice(member.identity.role))
+        if left:
+            yield Finding("wrong", "store", still_here(left), bring_on(home.path))
     if member.identity.role is not Role.RECEIVER:
         async for finding in _uplink(home, config, member, admission):
             yield finding

@@ -18,6 +18,7 @@ from relay.node.report import all_delivered, describe_node
 from relay.node.uplink import Uplink
 from relay.records.identifiers import is_drill
 from relay.store.interface import Seen
+from relay.trust.roles import Role
 
 _EVERY = 1.0
 """Seconds between two looks."""
@@ -25,6 +26,9 @@ _MIB = 1 << 20
 OVER_QUOTA = "packages of a signer were not taken: over quota_bytes or quota_statements"
 OVER_QUOTA_ADVICE = (
     "Deliver what waits here, or raise them in config.toml and start the daemon again; a stolen device may be flooding."
+)
+REVOKED_CARRIER_ADVICE = (
+    "Nobody takes anything from it any more. Delete nothing, and ask the election office for another node."
 )
 REVOKED_ADVICE = (
     "Nobody takes what it signed any more. Keep its folder, make a new node in another one (relay init), have that "
@@ -93,7 +97,9 @@ def lines_of(report: dict[str, Any]) -> list[str]:
     ]
     if report["revocation"] is not None:
         lines.append(_line("REVOKED", told(f"This node is revoked ({report['revocation']})"), "red"))
-        lines.append(_line("", told(REVOKED_ADVICE), "red"))
+        lines.append(_line("", told(revoked_advice(report["role"])), "red"))
+        if left := report["counts"]["waiting"] + report["counts"]["partial"]:
+            lines += [_line("", told(text), "red") for text in (still_here(left), bring_on(report["home"]))]
     if report["restored"]:
         lines.append(_line("restored", told("This node was restored from a backup, and signs nothing yet"), "yellow"))
     if report["over_quota"]:
@@ -110,6 +116,21 @@ def lines_of(report: dict[str, Any]) -> list[str]:
         uplink = Uplink(**report["uplink"]) if report["uplink"] else None
         lines.append(_line("uplink", *uplink_line(uplink, int(time.time()), all_delivered=all_delivered(counts))))
     return lines + [_line("neighbour", *_neighbour(peer)) for peer in report["peers"]]
+
+
+def revoked_advice(role: str) -> str:
+    """What to do with a revoked node: only who signs hands forms in again."""
+    return REVOKED_CARRIER_ADVICE if role == Role.CARRIER else REVOKED_ADVICE
+
+
+def still_here(left: int) -> str:
+    """That a revoked node still has what others signed: nobody fetches it there."""
+    return f"{left} packages of others are still here, and nobody fetches them from a revoked node"
+
+
+def bring_on(home: object) -> str:
+    """How they get on."""
+    return f"Take them on by hand: relay export --home {home} STICK, then relay import STICK at another node."
 
 
 def _line(label: str, text: str, colour: str = "") -> str:

@@ -31,6 +31,7 @@ async def describe_node(home: Home, member: Member, custody: Custody) -> dict[st
         "node_id": member.identity.node.hex(),
         "role": str(member.identity.role),
         "election": member.identity.election,
+        "home": str(home.path),
         "running": running,
         "peers": [
             {

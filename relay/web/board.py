@@ -82,6 +82,8 @@ class Board:
             alarms=read_alarms(notes),
             over_quota=is_over_quota(notes),
             revocation=own_revocation(self._daemon.member, self._daemon.custody),
+            role=self._daemon.member.identity.role,
+            home=self._daemon.home.path,
             free=bytes_free(self._daemon.home.path),
             room=room(bytes_free(self._daemon.home.path), counts.bytes_held, self._daemon.config.storage_limit),
             size=size,

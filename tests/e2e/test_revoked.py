@@ -57,6 +57,23 @@ def test_a_boat_tells_it_as_well(world: World) -> None:
     assert boat.status()["peers"] == [], "it is met by nobody"
 
 
+def test_what_a_revoked_boat_carries_gets_on_as_it_says(world: World) -> None:
+    """By a stick: nobody fetches it from there."""
+    island = world.box("island", "operator", tps=[TPS])
+    boat, other = world.box("boat", "carrier"), world.box("other", "carrier")
+    island.submit(world.photo(5_000), tps=TPS, form=FORM)
+    island.export(world.folder / "there")
+    boat.import_(world.folder / "there")
+    revoked = world.election.revoke("boat", "sunk")
+    for box in (boat, other):
+        box.import_(revoked)
+    command = f"relay export --home {boat.home} STICK"
+    assert command in boat.relay("status").text and command in boat.relay("doctor", check=False).text
+    boat.export(world.folder / "on")
+    other.import_(world.folder / "on")
+    holds(other, ("waiting", None))
+
+
 def test_how_long_ago_the_receiver_was_reached(world: World) -> None:
     receiver = world.box("receiver", "receiver")
     boat = world.box("boat", "carrier", receivers=[receiver])

@@ -25,6 +25,7 @@ from relay.sync.handover import Handed
 from relay.trust.roles import Role
 from relay.web.board import Cargo, LastContact, cargo, last_contact, room
 from relay.web.console import board_application
+from tests.factory import make_revocations
 from tests.fleet import Fleet, Ship
 
 NOW = 1_732_700_000
@@ -187,6 +188,35 @@ async def test_receipts_make_room_for_what_was_not_taken(fleet: Fleet, monkeypat
         while is_over_quota(await boat.store.notes()):  # noqa: ASYNC110 - nothing rings
             await asyncio.sleep(0)
     task.cancel()
+
+
+async def test_a_revoked_boat_says_how_its_packages_get_on(fleet: Fleet) -> None:
+    """Nobody fetches them there, and its crew has no forms to hand in again."""
+    island, boat = await fleet.launch("island"), await fleet.carrier("boat")
+    await island.submit(fleet.content())
+    await boat.visit(island)
+    await boat.take(make_revocations(fleet.election, 1, boat.node))
+    shown = await board(boat)
+    command = f"relay export --home {boat.folder} ST"
+    assert f"1 paket masih di sini: {command}" in shown and "formulirnya dikirim lagi" not in shown
+    report = await describe_node(Home(boat.folder), boat.member, boat.custody)
+    assert any(command in line for line in lines_of(report))
+    assert not any("relay init" in line for line in lines_of(report))
+
+
+async def test_a_revoked_boat_shows_no_tick(fleet: Fleet) -> None:
+    """Also where everything was delivered: nothing comes on board any more."""
+    island, receiver = await fleet.launch("island"), await fleet.receiver()
+    boat = await fleet.carrier("boat")
+    await island.submit(fleet.content())
+    for there in (island, receiver, receiver):
+        await boat.visit(there)
+        if there is receiver and receiver.log is not None:
+            await receiver.log.next_batch(1)
+    assert "✓" in await board(boat)
+    await boat.take(make_revocations(fleet.election, 1, boat.node))
+    shown = await board(boat)
+    assert "✓" not in shown and "masih di sini" not in shown
 
 
 async def test_both_sides_of_a_visit_know_what_went(fleet: Fleet) -> None:
