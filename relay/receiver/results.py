@@ -23,18 +23,7 @@ from relay.receiver.chains import Finding, Gap
 from relay.records.identifiers import NodeId, ObjectId, RecordId, StatementId
 from relay.records.notice import Station
 from relay.records.statement import Statement
-from relay.records.tally import Tally, check_tally, reserve
-
-IMPOSSIBLE = frozenset(
-    {
-        "negative-number",
-        "valid-is-not-sum-of-votes",
-        "used-is-not-valid-plus-invalid",
-        "more-voters-than-ballots",
-        "more-votes-than-voters",
-    }
-)
-"""Flags of a tally that cannot be true. Such a tally is shown and never added up, until a correction stands."""
+from relay.records.tally import IMPOSSIBLE, Tally, judge_tally, reserve, votes_cast
 
 
 class Standing(StrEnum):
@@ -247,18 +236,8 @@ def _tally_flags(one: Logged, registered: int | None) -> list[Flag]:
     """What does not add up: computed here, and what the device said of its own besides."""
     if one.tally is None:
         return [Flag(name, (one.id,), {}) for name in sorted(one.flags)]
-    found = set(check_tally(one.tally, registered))
-    if _votes_cast(one.tally) > one.tally.counts.get("voters", _votes_cast(one.tally)):
-        found.add("more-votes-than-voters")
-    counts = one.tally.counts
-    if "voters" in counts and counts["voters"] > counts.get("ballots_received", counts["voters"]):
-        found.add("more-voters-than-ballots")  # also where no ballots at all were received
+    found = judge_tally(one.tally, registered)
     return [Flag(name, (one.id,), _numbers(name, one.tally, registered)) for name in sorted(found | set(one.flags))]
-
-
-def _votes_cast(tally: Tally) -> int:
-    """Votes on the form, valid and invalid: by the sum that the form gives, or the pairs' own if that is larger."""
-    return max(tally.counts.get("valid", 0), sum(tally.votes.values())) + tally.counts.get("invalid", 0)
 
 
 def _numbers(name: str, tally: Tally, registered: int | None) -> dict[str, int | str]:
@@ -282,7 +261,7 @@ def _numbers(name: str, tally: Tally, registered: int | None) -> dict[str, int |
             "said": count.get("voters", 0),
             "sum": count.get("ballots_received", count.get("registered_voters", 0)),
         },
-        "more-votes-than-voters": {"said": _votes_cast(tally), "sum": count.get("voters", 0)},
+        "more-votes-than-voters": {"said": votes_cast(tally), "sum": count.get("voters", 0)},
     }
     return dict(numbers.get(name, {}))
 

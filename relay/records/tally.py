@@ -25,6 +25,16 @@ COUNTS = (
     "valid",
     "invalid",
 )
+IMPOSSIBLE = frozenset(
+    {
+        "negative-number",
+        "valid-is-not-sum-of-votes",
+        "used-is-not-valid-plus-invalid",
+        "more-voters-than-ballots",
+        "more-votes-than-voters",
+    }
+)
+"""Flags of a tally that cannot be true. Such a tally is shown and never added up, until a correction stands."""
 _ADVICE = "See docs/reference/tally.md for the keys; every value is a whole number."
 _DIGITS = 20
 """Of a number in a tally file; no count of people is near it."""
@@ -114,6 +124,22 @@ def check_tally(tally: Tally, registered_voters: int | None) -> tuple[str, ...]:
     `registered_voters` is the register's number for the station, None where the register is not known.
     """
     return tuple(sorted(one.flag for one in mismatches(tally, registered_voters)))
+
+
+def judge_tally(tally: Tally, registered_voters: int | None) -> frozenset[str]:
+    """The flags that the receiver finds in a tally: those of its device, and what no device signs."""
+    found = set(check_tally(tally, registered_voters))
+    counts = tally.counts
+    if votes_cast(tally) > counts.get("voters", votes_cast(tally)):
+        found.add("more-votes-than-voters")
+    if "voters" in counts and counts["voters"] > counts.get("ballots_received", counts["voters"]):
+        found.add("more-voters-than-ballots")  # also where no ballots at all were received
+    return frozenset(found)
+
+
+def votes_cast(tally: Tally) -> int:
+    """Votes on the form, valid and invalid: by the sum that the form gives, or the pairs' own if that is larger."""
+    return max(tally.counts.get("valid", 0), sum(tally.votes.values())) + tally.counts.get("invalid", 0)
 
 
 def mismatches(tally: Tally, registered_voters: int | None) -> tuple[Mismatch, ...]:

@@ -148,6 +148,7 @@ def test_the_page_speaks_english(island: Island, phones: Phones, photos: list[Pa
     page.get_by_role("button", name="Next: review").click()
     page.wait_for_url("**/review")
     expect(page.get_by_text("Not every number was typed.")).to_be_visible()
+    expect(page.get_by_text("not added up")).to_have_count(0)
     page.get_by_role("button", name="Sign and send").click()
     page.wait_for_url("**/packages/*")
     assert island.box.list()[0]["flags"] == ["incomplete"]
@@ -169,6 +170,7 @@ def test_without_javascript(island: Island, phones: Phones, photos: list[Path]) 
     type_tally(page, {**TALLY, "invalid": 77})
     page.get_by_role("button", name="Lanjut: periksa").click()
     expect(page.locator(".box.warn:visible")).to_contain_text("tidak sama dengan suara sah + tidak sah")
+    expect(page.locator(".box.warn:visible")).to_contain_text("tidak ikut dijumlahkan dalam hasil")
     page.get_by_role("button", name="Tanda tangani dan kirim").click()
     expect(page).to_have_url(re.compile("/packages/"))
     assert island.box.list()[0]["flags"] == ["used-is-not-valid-plus-invalid"]

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from relay.cli.demo.election import example_tally
 from relay.receiver.chains import Fork, Gap
-from relay.receiver.results import IMPOSSIBLE, Logged, LoggedFile, Standing, judge
+from relay.receiver.results import Logged, LoggedFile, Standing, judge
 from relay.records.identifiers import NodeId, ObjectId, RecordId, StatementId, sha256
 from relay.records.notice import Station
-from relay.records.tally import Tally, read_tally
+from relay.records.tally import IMPOSSIBLE, Tally, read_tally
 
 STATION = Station("1906022011006", 6, "Limbongan", "Gantung", "Pulau Long", 148, signal=False)
 FORM = "C-HASIL-KWK-BUPATI"

@@ -246,6 +246,7 @@ class OperatorPages:
             registered=registered,
             reserve=reserve(registered) if registered is not None else None,
             flags=view.draft_flags(draft, station),
+            summed=view.is_summed(draft, station),
             section_of=view.SECTION_OF,
             groups={"voters": view.VOTERS, "ballots": view.BALLOTS, "totals": view.TOTALS},
             tally=view.tally_lines(draft.tally),

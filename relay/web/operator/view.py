@@ -9,7 +9,7 @@ from typing import Any
 
 from relay.node.drafts import Draft, standing
 from relay.records.notice import Station
-from relay.records.tally import COUNTS, Tally, check_tally
+from relay.records.tally import COUNTS, IMPOSSIBLE, Tally, check_tally, judge_tally
 from relay.store.interface import Bundle, State
 
 VOTERS = ("registered_voters", "voters")
@@ -80,6 +80,12 @@ def draft_flags(draft: Draft, station: Station | None) -> tuple[str, ...]:
     """The flags that a draft would be signed with."""
     tally = draft.tally
     return check_tally(tally, station.registered_voters if station else None) if tally else ()
+
+
+def is_summed(draft: Draft, station: Station | None) -> bool:
+    """Whether the receiver would add a draft's numbers up: not where they cannot be true."""
+    tally = draft.tally
+    return tally is None or not IMPOSSIBLE & judge_tally(tally, station.registered_voters if station else None)
 
 
 def tally_lines(tally: Tally | None) -> dict[str, Any] | None:
