@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import string
 from pathlib import Path
 
+import pytest
+from aiohttp.test_utils import make_mocked_request
+
+from relay.store.durable import disk_error
 from relay.trust.roles import Role
+from relay.web.operator.answers import explained
 from relay.web.operator.view import SECTION_OF, moment
 
 WEB = Path(__file__).parents[2] / "relay" / "web"
@@ -55,3 +61,15 @@ def test_a_time_that_no_calendar_has_is_shown_as_it_is_claimed() -> None:
 
 def _holes(text: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+
+def test_a_full_disk_is_told_to_the_phone_without_its_path(caplog: pytest.LogCaptureFixture) -> None:
+    """A path is wider than a phone, and nobody there can do anything with it; the log has it."""
+    request = make_mocked_request("POST", "/operator/drafts/00/numbers", headers={"Accept-Language": "id"})
+    full = disk_error(OSError(errno.ENOSPC, "No space left on device"), Path("/srv/relay/drafts/00/draft.json"))
+    answer = explained(request, full)
+    told = json.loads(answer.text or "")
+    assert answer.status == 507
+    assert told["title"] == "Kotak penuh"
+    assert told["detail"] == "Jangan hapus apa pun; hubungi pengelola kotak."
+    assert "/srv" not in (answer.text or "") and "/srv/relay/drafts/00/draft.json" in caplog.text

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from relay.errors import StoreError
+from relay.errors import DiskFull, StoreError
 from relay.limits import DISK_RESERVE
 from relay.node.drafts.draft import SENT, Draft, Picture, from_json, to_json
 from relay.records.identifiers import sha256
@@ -69,7 +69,7 @@ class Shelf:
         """Add bytes to a picture that is arriving. Raises `StoreError`."""
         part = self._part(draft, picture)
         if bytes_free(self._folder) - len(data) < DISK_RESERVE:
-            raise StoreError("The disk of this node is full", "Free some space; what was sent is safe.")
+            raise DiskFull("The disk of this node is full", "Free some space; what was sent is safe.")
         with explained(part):
             made = not part.exists()
             descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)

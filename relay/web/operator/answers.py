@@ -6,13 +6,16 @@ Trouble is told in the language of whoever asks: as a page to people, as problem
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 
 from aiohttp import web
 
-from relay.errors import RelayError
+from relay.errors import DiskFull, RelayError
 from relay.language import indonesian
 from relay.web.pages import HEADERS, language, render
+
+logger = logging.getLogger(__name__)
 
 PREFIX = "/operator"
 TOKEN: web.RequestKey[str] = web.RequestKey("token", str)
@@ -38,6 +41,9 @@ class Barred(web.HTTPException):
 
 def explained(request: web.Request, error: RelayError) -> web.Response:
     """The answer to a request that failed."""
+    if isinstance(error, DiskFull):
+        logger.error("%s", error)  # which file it was helps whoever reads this, and nobody with a phone
+        error = DiskFull("This box is full", "Delete nothing, and call whoever looks after the box.")
     if "text/html" in request.headers.get("Accept", ""):
         return render(
             request,
