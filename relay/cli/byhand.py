@@ -42,7 +42,13 @@ def import_(home: Home, path: Path, as_json: bool) -> int:
     """Take in what `relay export` wrote to DIR, or a file of notices such as a revocation."""
     if path.is_file():
         with path.open("rb") as content:
-            enrolment = read_enrolment(content.read(MAX_ENROLMENT + 1))
+            text = content.read(MAX_ENROLMENT + 1)
+        if not text.lstrip().startswith(b"-----BEGIN "):
+            raise BadInput(
+                f"{path} is no stick folder, no enrolment and no notice",
+                "Give the folder that `relay export` wrote, not a file in it, or the file from the election office.",
+            )
+        enrolment = read_enrolment(text)
         moved = asyncio.run(_with_custody(home, lambda custody, _progress: import_notices(custody, enrolment.notices)))
     elif path.is_dir():
         moved = asyncio.run(_with_custody(home, lambda custody, progress: import_from(custody, path, progress)))

@@ -15,6 +15,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,6 +33,8 @@ FOLDERS: dict[Kind, tuple[str, str]] = {
     Kind.STATEMENT: ("statements", ".cose"),
 }
 OBJECTS = "objects"
+_LOOKED_AT = 1_000
+"""Names in a folder that are looked at for an export in one of them."""
 
 T = TypeVar("T")
 
@@ -79,14 +82,30 @@ async def export_to(custody: Custody, folder: Path, progress: Progress = lambda 
 
 async def import_from(custody: Custody, folder: Path, progress: Progress = lambda _what, _size: None) -> Moved:
     """Take in what `folder` holds, with the checks of a visit. What is refused is listed; the rest is kept."""
-    if not any((folder / name).is_dir() for name, _ in FOLDERS.values()):
-        raise BadInput(f"{folder} holds no export of relay", "Give the folder that `relay export` wrote.")
+    if not _is_export(folder):
+        what = f"{folder} holds no export of relay"
+        if near := _export_near(folder):
+            raise BadInput(what, f"There is one in {near}: give that folder.")
+        raise BadInput(what, "Give the folder that `relay export` wrote.")
     moved = Moved()
     for kind in Kind:
         for page in _pages(_record_files(folder, kind), RECORDS_PAGE):
             await _take_records(custody, kind, page, moved, progress)
     await _take_objects(custody, folder, moved, progress)
     return moved
+
+
+def _is_export(folder: Path) -> bool:
+    return any((folder / name).is_dir() for name, _ in FOLDERS.values())
+
+
+def _export_near(folder: Path) -> Path | None:
+    """The export that was meant where another folder was named: one within it, or the one that it is a part of."""
+    try:
+        within = sorted(one for one in islice(folder.iterdir(), _LOOKED_AT) if one.is_dir())
+        return next((one for one in (*within, folder.resolve().parent) if _is_export(one)), None)
+    except OSError:
+        return None  # a stick that fails holds none either
 
 
 async def import_notices(custody: Custody, notices: Sequence[bytes]) -> Moved:

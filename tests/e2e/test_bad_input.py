@@ -372,6 +372,11 @@ def test_objects_on_a_stick_that_are_no_plain_files_are_not_taken(world: World, 
 
 def test_a_folder_that_is_no_export(island: NodeBox, tmp_path: Path) -> None:
     refused(island.relay("import", tmp_path, check=False), "no export")
+    island.export(tmp_path / "usb" / "pulau")
+    refused(island.relay("import", tmp_path / "usb", check=False), f"in {tmp_path}/usb/pulau: give that folder")
+    (tmp_path / "list.txt").write_text("TPS 1\n")
+    for file in (tmp_path / "list.txt", next((tmp_path / "usb" / "pulau" / "notices").iterdir())):
+        refused(island.relay("import", file, check=False), "no stick folder, no enrolment and no notice")
 
 
 def test_an_object_that_is_not_here(island: NodeBox) -> None:

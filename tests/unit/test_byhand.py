@@ -221,3 +221,17 @@ async def test_notices_by_hand(fleet: Fleet) -> None:
     assert (moved.records, len(moved.refused)) == (1, 1)
     again = await import_notices(boat.custody, [notice.raw])
     assert (again.records, again.refused) == (0, [])
+
+
+async def test_the_export_beside_the_folder_that_was_named_is_told(fleet: Fleet, tmp_path: Path) -> None:
+    """The stick instead of the folder on it, or a part of the export instead of all of it."""
+    _, island, _, _ = await journey(fleet)
+    export = tmp_path / "stick" / "pulau"
+    await export_to(island.custody, export)
+    for wrong in (tmp_path / "stick", export / "objects"):
+        with pytest.raises(BadInput, match="holds no export") as refused:
+            await import_from(island.custody, wrong)
+        assert f"in {export}:" in refused.value.advice
+    with pytest.raises(BadInput) as refused:
+        await import_from(island.custody, tmp_path)
+    assert "`relay export` wrote" in refused.value.advice
