@@ -25,10 +25,13 @@ from relay.node.home import Home, Member
 from relay.receiver.exporting import Bagged, Exporter
 from relay.receiver.reporting import Reporter, describe_receiver
 from relay.receiver.service import SEQUENCING
+from relay.records.identifiers import SHOWN_DIGITS
 from relay.trust.roles import Role
 
 _SHOWN = 20
 """Lines of each part of a report on a terminal; --json and --csv have all."""
+_READ_FOR_STATUS = 5_000
+"""Entries of a log that is read for `status`, which is to be quick."""
 _COLUMNS = ("tps", "village", "district", "island", "form", "state", "entry", "statement", "device", "flags")
 
 
@@ -81,6 +84,8 @@ async def _status(home: Home) -> dict[str, Any]:
     member = _receiver(home)
     async with home.custody(looking=True) as custody:
         document = await describe_receiver(home, member, custody)
+        if document["log"]["size"] <= _READ_FOR_STATUS:
+            document["chains"] = await Reporter(home, member, custody).forks()
         word = (await custody.store.notes()).get(SEQUENCING)
         return {**document, "sequencing": json.loads(word) if word else None}
 
@@ -121,17 +126,35 @@ def _status_lines(document: dict[str, Any]) -> list[str]:
     lines += [_line("ALARM", told(what), "red") for what in document["alarms"]]
     if not document["named_by_notice"]:
         lines.append(_line("notice", told("no notice names this receiver: nodes do not know it"), "yellow"))
+    lines += [_line("forks", told(what), "red") for what in _keys_used_twice(document)]
     running = ("running", "green") if document["running"] else ("not running: start it with `relay run`", "red")
-    cosigned = ", ".join(log["cosigned_by"]) or "nobody yet"
     partial, whole = way["partial"], way["complete_not_logged"]
     return [
         *lines,
         _line("daemon", told(running[0]), running[1]),
-        _line("log", told(f"{log['size']} entries, {log['cosigned_entries']} of them cosigned by {cosigned}")),
+        _line("log", told(_log(log))),
         *_sequencing(document["receiver"], document.get("sequencing")),
         _line("under way", told(f"{partial} partial, {whole} complete and not logged yet")),
         _line("storage", told(f"{storage['bytes_held'] >> 20} MiB in use, {storage['bytes_free'] >> 20} MiB free")),
         _line("revoked", ", ".join(document["revoked"]) or told("nobody")),
+    ]
+
+
+def _log(log: dict[str, Any]) -> str:
+    if not log["cosigned_by"]:
+        return f"{log['size']} entries, cosigned by no witness yet"
+    return f"{log['size']} entries, {log['cosigned_entries']} of them cosigned by {', '.join(log['cosigned_by'])}"
+
+
+def _keys_used_twice(document: dict[str, Any]) -> list[str]:
+    """A line for each device that has a copy and is not revoked yet; or where to look, in a log too long to read."""
+    if "chains" not in document:
+        return ["see `relay receiver report`: so long a log is not read for status"]
+    forked = {one["device"]: None for one in document["chains"] if one["kind"] == "fork"}
+    return [
+        f"the key of {name} was used twice: let the election office revoke it (relay authority revoke)"
+        for name in forked
+        if name not in document["revoked"]
     ]
 
 
@@ -161,11 +184,16 @@ def _report_lines(document: dict[str, Any]) -> list[str]:
     ]
     lines += _part("conflicts", conflicts)
     lines += _part("chains", [told(_chain(one)) for one in document["chains"]])
-    lines += _part("flags", [f"{one['tps']} {one['form']}: {one['flag']}" for one in document["flags"]])
+    lines += _part("flags", [_flag(one) for one in document["flags"]])
     lines += _part("missing", _missing(document))
     lines += _part("corrections", [f"{one['tps']} {one['form']}: {one['reason']}" for one in document["corrections"]])
     lines += _part("revocations", [_revocation(one) for one in document["revocations"]])
     return lines + _part("nodes", [_node(one) for one in document["nodes"]])
+
+
+def _flag(one: dict[str, Any]) -> str:
+    about = ", ".join(statement[:SHOWN_DIGITS] for statement in one["statements"])
+    return f"{one['tps']} {one['form']}: {one['flag']} ({about})"
 
 
 def _missing(document: dict[str, Any]) -> list[str]:

@@ -108,6 +108,11 @@ class Reporter:
             ],
         }
 
+    async def forks(self) -> list[Document]:
+        """Devices whose key was used twice, as the report tells of them: for whoever asks for nothing else."""
+        await self.reading.follow()
+        return [one for one in self._chains(await self._under_way()) if one["kind"] == "fork"]
+
     # -- gathering
     async def _under_way(self) -> list[_UnderWay]:
         """Statements that came and have no entry yet. Those of revoked signers are here, too, and stay here."""

@@ -124,6 +124,29 @@ async def test_gaps_and_forks_of_chains(fleet: Fleet) -> None:
     assert (fork["kind"], fork["seq"], sorted(fork["held"])) == ("fork", 3, sorted([made[2].id.hex(), twin.id.hex()]))
 
 
+async def test_the_status_names_a_device_whose_key_was_used_twice_until_it_is_revoked(fleet: Fleet) -> None:
+    """And what is to be done about it; a log too long to be read for that says where to look."""
+    receiver = await fleet.receiver()
+    device = await fleet.launch("pulau", tps=("tps-1",))
+    first = make_statement(fleet.election, device.node)
+    device.node.chain.clear()
+    await receiver.take(first, make_statement(fleet.election, device.node, form="form-2"))
+    await log_all(receiver)
+
+    async def said() -> str:
+        home = Home(receiver.folder)
+        document = await describe_receiver(home, receiver.member, receiver.custody)
+        document["chains"] = await Reporter(home, receiver.member, receiver.custody).forks()
+        return "\n".join(reporting._status_lines(document))
+
+    assert "the key of pulau was used twice: let the election office revoke it" in await said()
+    assert "2 entries, cosigned by no witness yet" in await said()
+    unread = await describe_receiver(Home(receiver.folder), receiver.member, receiver.custody)
+    assert "see `relay receiver report`" in "\n".join(reporting._status_lines(unread))
+    await receiver.take(make_revocations(fleet.election, 1, device.node))
+    assert "used twice" not in await said()
+
+
 async def test_a_package_under_way_is_no_gap(fleet: Fleet) -> None:
     receiver = await fleet.receiver()
     device = await fleet.launch("pulau", tps=("tps-1", "tps-2"))
@@ -147,6 +170,8 @@ async def test_revoked_signers_and_nodes(fleet: Fleet) -> None:
         {"node": "pulau", "node_id": device.node.identity.node.hex(), "reason": "lost", "statements": 1, "withheld": 0}
     ]
     assert [flag["flag"] for flag in document["flags"]] == ["device-revoked"]
+    shown = (await receiver.store.bundles())[0].id.hex()[:16]
+    assert f"form-1: device-revoked ({shown})" in "\n".join(reporting._report_lines(document))
     (node,) = [one for one in document["nodes"] if one["node"] == "pulau"]
     assert (node["statements"], node["newest_entry"], node["last_visit"]) == (1, 0, None)
     (bundle,) = await receiver.store.bundles()
