@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import re
 import sys
@@ -18,6 +19,7 @@ from relay.limits import PAIRING_SECONDS
 from relay.node.config import Config
 from relay.node.home import Home
 from relay.node.pairing import Offer, Pairing
+from relay.node.report import own_revocation
 from relay.store.durable import write_durably
 from relay.trust.roles import Role
 
@@ -66,6 +68,8 @@ def _offer(home: Home, pairing: Pairing, sheet: Path | None, address: str | None
         raise BadInput("The daemon does not run: no phone could pair", "Start it: relay run (or its service).")
     if address is not None and not _is_host(address):
         raise BadInput(f"{address[:80]!r} is no address", "Give a name or an IP address, without https:// and port.")
+    if (reason := asyncio.run(_revocation(home))) is not None:
+        message(f"This node is revoked ({reason}): a phone that is paired with it sends nothing. Use another box.")
     config = home.config()
     pages, mark = _pages(home, config, address)
     offer = pairing.offer(sheet=sheet is not None)
@@ -81,6 +85,11 @@ def _offer(home: Home, pairing: Pairing, sheet: Path | None, address: str | None
         message(f"Whoever has {sheet} can pair one phone: keep it like a key. `relay pair --withdraw` ends it.")
     elif not as_json:
         _show(links, pages, offer, mark)
+
+
+async def _revocation(home: Home) -> str | None:
+    async with home.custody(looking=True) as custody:
+        return own_revocation(home.member(), custody)
 
 
 def _show(links: list[str], pages: list[str], offer: Offer, mark: str) -> None:

@@ -15,6 +15,7 @@ from relay.errors import BadInput
 from relay.limits import DEFAULT_RETENTION, KIB, MAX_CONFIG, MAX_PEERS, MAX_URL
 from relay.records.notice import is_receiver_url
 from relay.store.quota import QUOTA, QUOTA_AT_RECEIVER, Quota
+from relay.trust.roles import Role
 
 _ADVICE = "Correct config.toml (docs/reference/config.md lists the keys) and start again."
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%\w-]+\]|[\w.-]+):\d{1,5}", re.ASCII)
@@ -63,6 +64,12 @@ class Config:
     retention: int = DEFAULT_RETENTION
     quota_bytes: int | None = None
     quota_statements: int | None = None
+
+    def idle(self, role: Role) -> tuple[str, ...]:
+        """The settings here that do nothing at a node of this role: pages that only another one has."""
+        operator = role is not Role.OPERATOR and self.operator is not None
+        public = role is not Role.RECEIVER and self.public != Config().public
+        return (*(("operator",) if operator else ()), *(("public",) if public else ()))
 
     def quota(self, *, at_receiver: bool) -> Quota:
         """What is taken of one signer: the configured amounts, or those of the role."""

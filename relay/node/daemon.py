@@ -219,6 +219,8 @@ async def run_daemon(home: Home, stop: asyncio.Event, extensions: Sequence[Exten
             custody = await stack.enter_async_context(home.custody(config))
             daemon = Daemon(home, config, member, custody)
             await daemon.forget_contacts()
+            for name in config.idle(member.identity.role):
+                logger.warning("config.toml sets %s, and no page of this node's role is there", name)
             for extension in extensions:
                 await stack.enter_async_context(extension(daemon))
             contacts = await stack.enter_async_context(daemon.contacts())

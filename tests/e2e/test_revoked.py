@@ -40,6 +40,7 @@ def test_a_receiver_tells_a_device_that_it_is_revoked(world: World) -> None:
     assert "out of reach for" in said and "last reached" in said
     doctor = island.relay("doctor", check=False)
     assert doctor.status == 1 and "This node is revoked (stolen at the harbour)" in doctor.text
+    assert "This node is revoked (stolen at the harbour)" in island.relay("pair", "--json").stderr
     photo = world.photo(7_000, "third.jpg")
     refused = island.relay("submit", "--tps", TPS, "--form", FORM, "--anyway", photo, check=False)
     assert refused.status == 1 and "revoked" in refused.stderr
@@ -55,6 +56,7 @@ def test_a_boat_tells_it_as_well(world: World) -> None:
     island.start()
     eventually(lambda: revoked_by(island) == "lost", 60, "the island hears of it")
     assert boat.status()["peers"] == [], "it is met by nobody"
+    assert "config.toml sets public, and no page of this node's role is there" in boat.log
 
 
 def test_what_a_revoked_boat_carries_gets_on_as_it_says(world: World) -> None:

@@ -208,6 +208,24 @@ def test_a_refused_save_is_said_and_tried_again(island: Island, phone: Page) -> 
     expect(phone.get_by_role("button", name="Coba lagi")).to_be_hidden()
 
 
+def test_what_is_no_number_is_said_while_one_types(island: Island, phone: Page) -> None:
+    """Not only when one goes on; and it is not called saved, though the box keeps it as it was typed."""
+    begin(phone)
+    to_step(phone, "numbers")
+    phone.locator("#voters").fill("1.234")
+    expect(phone.locator("#voters-error")).to_have_text(
+        "“1.234” bukan bilangan bulat. Ketik angka saja, tanpa titik atau huruf."
+    )
+    expect(phone.locator("#voters")).to_have_attribute("aria-invalid", "true")
+    with phone.expect_response("**/numbers") as saved:
+        phone.locator("#invalid").fill("4")
+    assert saved.value.ok
+    expect(phone.locator("#kept")).not_to_have_text("Tersimpan di kotak")
+    phone.locator("#voters").fill("1234")
+    expect(phone.locator("#voters-error")).to_have_count(0)
+    expect(phone.locator("#kept")).to_have_text("Tersimpan di kotak")
+
+
 def test_a_phone_that_is_paired_anew_goes_on_where_it_was(island: Island, phone: Page) -> None:
     """An old page says that it is shut out, and saves as soon as it is in again: nothing that was typed is lost."""
     begin(phone)

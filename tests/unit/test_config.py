@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from relay.errors import BadInput
 from relay.limits import DEFAULT_RETENTION, GIB, KIB, MAX_CONFIG, MAX_PEERS, MIB
 from relay.node.config import Config, parse_config, read_config
+from relay.trust.roles import Role
 
 DAY = 86_400
 
@@ -16,6 +17,15 @@ DAY = 86_400
 def test_an_empty_file_is_the_defaults() -> None:
     assert parse_config(b"") == Config()
     assert Config().retention == DEFAULT_RETENTION == 90 * DAY
+
+
+def test_settings_that_do_nothing_at_a_role_are_known() -> None:
+    """They are named at the start: whoever set them waits for a page that nobody serves."""
+    config = Config(public="0.0.0.0:80", operator="[::]:8472")
+    assert config.idle(Role.CARRIER) == ("operator", "public")
+    assert config.idle(Role.OPERATOR) == ("public",)
+    assert config.idle(Role.RECEIVER) == ("operator",)
+    assert Config().idle(Role.CARRIER) == ()
 
 
 def test_every_key() -> None:

@@ -154,10 +154,35 @@
     const paper = document.getElementById("as-on-paper");
     const sum = document.getElementById("sum");
 
+    // What is no number is said at once, as the box says it when one goes on.
+    const mark = (input, wrong) => {
+      const row = input.closest(".row");
+      let line = row.querySelector(".error");
+      row.classList.toggle("wrong", wrong);
+      if (!wrong) {
+        input.removeAttribute("aria-invalid");
+        input.removeAttribute("aria-describedby");
+        if (line) line.remove();
+        return;
+      }
+      if (!line) {
+        line = document.createElement("p");
+        line.className = "error";
+        line.id = `${input.id}-error`;
+        row.append(line);
+        input.setAttribute("aria-invalid", "true");
+        input.setAttribute("aria-describedby", line.id);
+      }
+      line.textContent = `“${input.value}” ${numbers.dataset.wrong}`;
+    };
+
     const show = () => {
       const counts = {};
       for (const name of COUNTS) counts[name] = whole(numbers.elements[name].value);
       const votes = [...numbers.querySelectorAll("input[name^=pair-]")].map((one) => whole(one.value));
+      for (const input of numbers.querySelectorAll("input[inputmode]")) {
+        mark(input, input.value.trim() !== "" && whole(input.value) === undefined);
+      }
       const flags = check(counts, votes.filter((one) => one !== undefined), registered);
       for (const box of numbers.querySelectorAll("[data-rule]")) {
         const hide = !flags.includes(box.dataset.rule);
@@ -197,7 +222,7 @@
             numbers.elements[`was-${name}`].value = text; // so that the form brings it no second time
             if (changed.get(name) === text) changed.delete(name);
           }
-          kept.textContent = numbers.dataset.saved;
+          kept.textContent = numbers.querySelector(".row.wrong") ? "" : numbers.dataset.saved;
         } catch (error) {
           if (reasons === before) await wait(2000);
         }
