@@ -144,8 +144,6 @@ class Contacts:
             self._hurry(known)
             return
         contact = Contact(met=self._clock(), visits_first=mine < node)
-        arrival = self._arrivals.get(NodeId(bytes.fromhex(node)))
-        contact.was_visited = arrival.at if arrival is not None else None
         self._follow(Neighbour(node, list(addresses)[:MAX_ADDRESSES], contact, remembered=remembered))
 
     def configure(self, addresses: Iterable[str]) -> None:

@@ -63,11 +63,6 @@ class FileEntry:
         """Bytes of every chunk but the last."""
         return chunk_size_for(self.size)
 
-    def chunk_span(self, index: int) -> tuple[int, int]:
-        """Offset and length in bytes of chunk `index`."""
-        start = index * self.chunk_size
-        return start, min(self.chunk_size, self.size - start)
-
 
 @dataclass(frozen=True, slots=True)
 class Package:

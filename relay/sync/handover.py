@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from relay.limits import MAX_HANDED
 from relay.records.identifiers import ObjectId, RecordId
-from relay.records.statement import chunk_size_for
+from relay.store.layouts import chunk_count
 
 
 class Handed:
@@ -58,4 +58,4 @@ class Handed:
 
     def whole(self, node: str, object_id: ObjectId, size: int) -> bool:
         """Whether a neighbour got every chunk of an object of `size` bytes."""
-        return self._chunks.get((node, object_id), 0) == (1 << -(-size // chunk_size_for(size))) - 1
+        return self._chunks.get((node, object_id), 0) == (1 << chunk_count(size)) - 1

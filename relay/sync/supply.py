@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from relay.limits import BATCH_SECONDS, FIRST_BATCH, LOW_SUPPLY, MAX_BATCH
 from relay.records.identifiers import ObjectId
-from relay.records.statement import chunk_size_for
+from relay.store.layouts import chunk_count, span
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,9 @@ class Chunk:
 
 def chunks_of(object_id: ObjectId, size: int, bits: int) -> Iterator[Chunk]:
     """The chunks of an object of `size` bytes whose bits are set, in order; bits beyond its end are passed over."""
-    step = chunk_size_for(size)
-    for index in range(-(-size // step)):
+    for index in range(chunk_count(size)):
         if bits >> index & 1:
-            yield Chunk(object_id, index, min(step, size - index * step))
+            yield Chunk(object_id, index, span(size, index)[1])
 
 
 class Supply:
