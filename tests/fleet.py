@@ -83,7 +83,12 @@ class Log:
             raise Malformed("The log never had these sizes")
         return list(await self.publisher.prove(new_size, lambda read: consistency_proof(old_size, new_size, read)))
 
-    async def next_batch(self, seconds: float) -> None:
+    @property
+    def batches(self) -> int:
+        """See `LogReader`."""
+        return 0
+
+    async def next_batch(self, heard: int, seconds: float) -> None:
         """See `LogReader`."""
         self._clock.now += seconds
         async with self._one:

@@ -63,9 +63,14 @@ class ReceiverLog:
             await self.published.wait(heard, PUBLISH_PAUSE_SECONDS)
         return await self._prove(old_size, new_size)
 
-    async def next_batch(self, seconds: float) -> None:
-        """Wait for the next batch of receipts."""
-        await self.grown.wait(self.grown.count, seconds)
+    @property
+    def batches(self) -> int:
+        """See `LogReader`."""
+        return self.grown.count
+
+    async def next_batch(self, heard: int, seconds: float) -> None:
+        """See `LogReader`."""
+        await self.grown.wait(heard, seconds)
 
     async def _prove(self, old_size: int, new_size: int) -> list[bytes]:
         return list(await self._publisher.prove(new_size, lambda read: consistency_proof(old_size, new_size, read)))

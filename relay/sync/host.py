@@ -29,8 +29,12 @@ class LogReader(Protocol):
     async def consistency(self, old_size: int, new_size: int) -> list[bytes]:
         """A consistency proof (RFC 9162 §2.1.4); raises `Malformed` for sizes that never were."""
 
-    async def next_batch(self, seconds: float) -> None:
-        """Return when new receipts are there, or after so long."""
+    @property
+    def batches(self) -> int:
+        """How many batches of receipts there were, as far as this node heard."""
+
+    async def next_batch(self, heard: int, seconds: float) -> None:
+        """Return when there is one more than the `heard` ones, or after so long."""
 
 
 class Host:
@@ -74,9 +78,12 @@ class Host:
         """At a receiver: what is unknown, what has its receipt; waits a little when nothing has."""
         if self._log is None or self._greeting().role is not Role.RECEIVER:
             raise Refused("not-a-receiver", "Only a receiver answers inquiries")
+        until = self._clock() + min(inquiry.wait, MAX_INQUIRY_WAIT)
+        heard = self._log.batches  # before the store is asked: a batch that is committed meanwhile is not waited for
         ready = await self._store.receipted(inquiry.statements)
-        if not ready and inquiry.wait:
-            await self._log.next_batch(min(inquiry.wait, MAX_INQUIRY_WAIT))
+        while not ready and inquiry.wait and (left := until - self._clock()) > 0:
+            await self._log.next_batch(heard, left)
+            heard = self._log.batches
             ready = await self._store.receipted(inquiry.statements)
         known = await self._store.known_statements(inquiry.statements)
         return InquiryReply(

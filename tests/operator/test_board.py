@@ -212,7 +212,7 @@ async def test_a_revoked_boat_shows_no_tick(fleet: Fleet) -> None:
     for there in (island, receiver, receiver):
         await boat.visit(there)
         if there is receiver and receiver.log is not None:
-            await receiver.log.next_batch(1)
+            await receiver.log.next_batch(0, 1)
     assert "✓" in await board(boat)
     await boat.take(make_revocations(fleet.election, 1, boat.node))
     shown = await board(boat)

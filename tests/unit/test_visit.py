@@ -9,9 +9,10 @@ import pytest
 
 from relay.errors import Malformed, Refused, Unreachable
 from relay.limits import CONTENT_SECONDS, FIRST_STATEMENTS, LAST_STATEMENTS, MAX_FILES, MAX_WANTS, STREAMS
-from relay.records.identifiers import ObjectId
+from relay.records.identifiers import ObjectId, StatementId
 from relay.store.interface import Holding, State
 from relay.sync import content as exchange
+from relay.sync.host import Host
 from relay.sync.messages import Inquiry
 from tests.factory import make_file, make_statement, object_of
 from tests.fleet import CHUNK, Cut, CutCalls, Fleet, Late, Link, Ship
@@ -173,7 +174,7 @@ async def test_a_visit_cut_at_any_call_goes_on_from_there(fleet: Fleet) -> None:
     assert await boat.read(content) == content
     assert await until_whole(boat, receiver) >= 2
     assert receiver.log is not None
-    await receiver.log.next_batch(1.0)
+    await receiver.log.next_batch(0, 1.0)
     assert await until_whole(boat, receiver) >= 2
     assert await until_whole(island, boat) >= 2
     assert await island.state(statement) is State.DELIVERED
@@ -292,3 +293,38 @@ async def test_a_statement_travels_ahead_of_its_content(fleet: Fleet) -> None:
     await boats[1].visit(island)
     await boats[1].visit(boats[0])
     assert await boats[0].read(content) == content
+
+
+async def test_a_batch_that_is_logged_while_a_receiver_is_asked_for_receipts_is_not_missed(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else who asked just then waits for the next one, which may be a second away."""
+    receiver, island = await fleet.receiver(), await fleet.launch("pulau-long")
+    statement = await island.submit()
+    await receiver.custody.take([(kind, raw) for kind, _, raw in await island.store.read([statement], 1 << 20)])
+    log = receiver.log
+    assert log is not None
+
+    class Batches:
+        batches = 0
+
+        async def next_batch(self, heard: int, seconds: float) -> None:
+            assert heard < self.batches, f"waits {seconds} s for another batch"
+
+        async def consistency(self, old_size: int, new_size: int) -> list[bytes]:
+            raise AssertionError("nobody asks for proofs here")
+
+    batches, receipted = Batches(), receiver.store.receipted
+
+    async def asked(ids: Sequence[StatementId]) -> set[StatementId]:
+        found = await receipted(ids)
+        if not batches.batches:
+            await log.sequencer.sequence()
+            batches.batches = 1
+        return found
+
+    monkeypatch.setattr(receiver.store, "receipted", asked)
+    name = island.node.identity.node.hex()
+    host = Host(receiver.custody, receiver.greeting, name, receiver.claims, receiver.clock, batches)
+    reply = await host.inquire(Inquiry((statement,), wait=1.0))
+    assert reply.ready == (statement,)
