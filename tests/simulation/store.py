@@ -97,6 +97,10 @@ class MemoryStore:
         self.handle = handle
         self._rules = rules
         self._storage_limit = storage_limit
+        self._room = 0
+        """Bytes of content of others that may still come, as measured last."""
+        self._coming = 0
+        """Bytes of chunks that are being staged."""
         self._clock = clock
         self._exports = exports
         self._members = Members()
@@ -121,6 +125,7 @@ class MemoryStore:
             store._mend()
         store._follow()
         store._seen = store._foreign()
+        store._measure_room()
         return store
 
     @property
@@ -146,6 +151,7 @@ class MemoryStore:
         """See `Store`."""
         await self.handle.give_way()
         seen, self._seen = self._seen, self._foreign()
+        self._measure_room()
         self._follow()
         return Seen.RULES if seen != self._seen else Seen.NOTHING
 
@@ -266,15 +272,15 @@ class MemoryStore:
     async def wants(self, limit: int, skip: frozenset[ObjectId] = frozenset()) -> list[Want]:
         """See `Store`."""
         await self.handle.give_way()
+        room = self._measure_room()
         wants: dict[ObjectId, Want] = {}
-        for object_id in self._catalogue.wanting(self._rules):
+        for object_id in self._catalogue.wanting(self._rules) if room > 0 else ():
             if object_id in skip or object_id in wants:
                 continue
             if want := self._want(object_id):
                 wants[object_id] = want
                 if len(wants) == limit:
                     break
-        room = self._room()
         fitting: list[Want] = []
         for want in wants.values():
             if want.remaining <= room:
@@ -282,20 +288,25 @@ class MemoryStore:
                 fitting.append(want)
         return fitting
 
-    def _room(self) -> int:
-        """Bytes of content of others that may still come."""
-        if self._storage_limit is None:
-            return 1 << 62
-        coming = sum(
-            len(data) for chunks in (self._staged, self._committing) for one in chunks.values() for data in one.values()
-        )
-        return self._storage_limit - self._catalogue.bytes_held - coming
+    def _measure_room(self) -> int:
+        """See how many bytes of content of others may still come, by the limit and by the disk: when it is opened, when
+        somebody asks what it wants, after a commit, and now and then. Chunks count from then on."""
+        disk = self.handle.disk
+        self._room = (1 << 62) - self._coming
+        if disk.full:
+            self._room = 0
+            disk.on_trouble()  # which looks again
+        elif self._storage_limit is not None:
+            coming = (one for chunks in (self._staged, self._committing) for one in chunks.values())
+            uncommitted = sum(len(data) for one in coming for data in one.values())
+            self._room = self._storage_limit - self._catalogue.bytes_held - self._coming - uncommitted
+        return self._room
 
     async def missing(self, object_id: ObjectId) -> int:
         """See `Store`."""
         await self.handle.give_way()
         want = self._want(object_id)
-        return want.missing if want and self._room() > 0 else 0
+        return want.missing if want and self._room > 0 else 0
 
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
         """See `Store`."""
@@ -324,10 +335,24 @@ class MemoryStore:
 
     async def stage_chunk(self, object_id: ObjectId, index: int, data: bytes) -> int:
         """See `Store`."""
+        if self._room < len(data):
+            return 0
+        self._room -= len(data)
+        self._coming += len(data)
+        taken = False
+        try:
+            taken = await self._stage(object_id, index, data)
+        finally:
+            self._coming -= len(data)
+            self._room += 0 if taken else len(data)
+        return self._commits.number if taken else 0
+
+    async def _stage(self, object_id: ObjectId, index: int, data: bytes) -> bool:
+        """Keep a chunk in memory; whether it was wanted."""
         await self.handle.give_way()
         layouts = self._catalogue.wanted(object_id, self._rules)
-        if not layouts or self._room() < len(data):
-            return 0
+        if not layouts:
+            return False
         digest = hashed(data)
         fitting = [one for one in layouts if one.fits(index, len(data), digest)]
         if not fitting:
@@ -338,7 +363,7 @@ class MemoryStore:
                 await self.handle.give_way()
                 taken |= bool(self._missing(layout) >> index & 1)
                 self._staged.setdefault(layout, {})[index] = data
-        return self._commits.number if taken else 0
+        return taken
 
     async def commit_chunks(self, since: int = 0) -> list[StatementId]:
         """See `Store`."""
@@ -346,7 +371,10 @@ class MemoryStore:
         if not (since or self._staged or self._committing):
             await asyncio.sleep(0)
             return []
-        return await self._commits.join(since)
+        try:
+            return await self._commits.join(since)
+        finally:
+            self._measure_room()
 
     async def adopt(self, object_id: ObjectId, source: Path) -> bool:
         """See `Store`."""

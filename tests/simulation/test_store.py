@@ -120,3 +120,25 @@ async def test_a_full_disk_changes_nothing(opener: Opener, disk: Disk) -> None:
     disk.full = False
     assert len(await store.bundles()) == 1
     assert (await store.wants(1))[0].missing == 0b1111
+
+
+async def test_a_disk_that_was_full_takes_content_again_once_somebody_has_looked(opener: Opener, disk: Disk) -> None:
+    cast = Cast()
+    content = cast.content()
+    store = await opener()
+    await store.add([cast.statement(content)])
+    disk.full = True
+    assert not await store.wants(1)
+    disk.full = False
+    assert not await store.missing(object_of(content))
+    await stage_all(store, content, [0])
+    await store.commit_chunks()
+    assert not await store.holdings([object_of(content)])
+    disk.full = True
+    assert not await store.wants(1)
+    disk.full = False
+    await store.refresh()
+    assert await store.missing(object_of(content))
+    await stage_all(store, content)
+    await store.commit_chunks()
+    assert (await store.holdings([object_of(content)]))[0].complete
