@@ -1,23 +1,30 @@
 """The air between nodes: who reaches whom, at what speed, until when; and calls across it.
 
 `AirPeer` stands where `relay.net.client.HttpPeer` does: the same calls, encoded and bounded in the same way, answered
-by the `Host` of the other node in that node's own tasks, as `relay.net.server` answers them. A link carries bytes at
-its speed and may end at any one of them; what was under way then ends for the visitor after a while, and goes on or
-not at the other side.
+by the `Host` of the other node in that node's own tasks, as `relay.net.server` answers them. Chunks go over a `Stream`:
+the visited node takes or makes one after the other while others are on their way. A link carries the bytes of each
+direction one after the other, whosever they are, at its speed, and may end at any one of them; what was under way then
+ends for the visitor after a while, and goes on or not at the other side.
+
+A message arrives whole or not at all. In a stream each chunk is one, and what asks for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from relay.errors import Malformed, Refused, RelayError, StoreError, Unreachable
+from relay.errors import Malformed, Refused, StoreError, Unreachable
 from relay.limits import (
+    CONNECT_SECONDS,
     DEAD_LINK_SECONDS,
+    HANDSHAKE_SECONDS,
     MAX_CHUNK,
     MAX_CHUNKS_CALL,
     MAX_GREETING,
@@ -26,7 +33,10 @@ from relay.limits import (
     MAX_PAIR,
     MAX_RECONCILE_MESSAGE,
     MAX_RECORDS_MESSAGE,
+    READ_AHEAD,
+    RECEIVER_SECONDS,
     STALL_SECONDS,
+    UNSENT,
 )
 from relay.records.identifiers import Kind, ObjectId, RecordId
 from relay.store.interface import Holding, Want
@@ -34,12 +44,16 @@ from relay.sync import messages
 from relay.sync.host import Host
 from relay.sync.messages import FRAME_HEAD, SPAN, Given, Greeting, Inquiry, InquiryReply, Taken
 from relay.sync.peer import Frame, Span
-from tests.simulation.disk import Dead
 
 if TYPE_CHECKING:
     from tests.simulation.ship import Ship
 
 T = TypeVar("T")
+
+CALL_HEAD = 64
+"""Bytes by which a call of chunks begins."""
+STREAM_END = 5
+"""Bytes by which one ends."""
 
 
 @dataclass(eq=False)
@@ -49,13 +63,16 @@ class Link:
     chance: Random
     latency: float
     speed: float
-    """Bytes a second."""
+    """Bytes a second in each direction, for all that is under way together."""
     budget: float
     stalls: float = 0.0
     """How likely it is that a message hangs for seconds."""
     up: bool = True
-    _waiting: dict[asyncio.Future[Any], asyncio.TimerHandle] = field(default_factory=dict)
-    """Who waits for an answer, and when that is given up. Whoever failed meanwhile is in it until then."""
+    _busy: dict[str, float] = field(default_factory=dict)
+    """Until when what each end has sent takes the link, by its name."""
+    _waiting: dict[asyncio.Future[Any], asyncio.TimerHandle | None] = field(default_factory=dict)
+    """Who waits for something from the other side, and when that is given up, if ever. Whoever failed meanwhile is in
+    it until then."""
     _over: asyncio.Event = field(default_factory=asyncio.Event)
 
     def cut(self) -> None:
@@ -72,50 +89,68 @@ class Link:
             async with asyncio.timeout(seconds):
                 await self._over.wait()
 
-    def ask(self, size: int, patience: float, act: Callable[[asyncio.Future[Any]], None]) -> asyncio.Future[Any]:
+    def ask(
+        self, sender: str, size: int, patience: float, act: Callable[[asyncio.Future[Any]], None]
+    ) -> asyncio.Future[Any]:
         """Bring so many bytes to the other side, where `act` is called: it is to settle the future, by `reply`.
 
         The future fails by itself when the link is cut, or when no answer began within so many seconds.
         """
+        future = self.expect()
+        if self.up:
+            taken, _ = self.send(sender, size, lambda: act(future))
+            self.bear(future, taken + patience)
+        return future
+
+    def reply(self, sender: str, size: int, future: asyncio.Future[T], answer: T) -> None:
+        """Bring so many bytes back, and with them the answer: as long as some of it comes, nobody gives it up."""
+        taken, _ = self.send(sender, size, lambda: self.settle(future, answer))
+        if future in self._waiting:
+            self.bear(future, taken + STALL_SECONDS)
+
+    def expect(self) -> asyncio.Future[Any]:
+        """What waits for the other side: it fails by itself when the link is cut."""
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        self._waiting[future] = loop.call_later(patience + size / self.speed, self._give_up, future)
         if self.up:
-            self._send(size, lambda: act(future))
+            self._waiting[future] = None
         else:
             loop.call_later(DEAD_LINK_SECONDS * self.chance.random(), fail, future)
         return future
 
-    def reply(self, size: int, future: asyncio.Future[T], answer: T) -> None:
-        """Bring so many bytes back, and with them the answer: as long as some of it comes, nobody gives it up."""
+    def bear(self, future: asyncio.Future[Any], until: float) -> None:
+        """Give up what is waited for at that time, and no more when it was to be before."""
         if (timer := self._waiting.get(future)) is not None:
             timer.cancel()
-            loop = asyncio.get_running_loop()
-            self._waiting[future] = loop.call_later(STALL_SECONDS + size / self.speed, self._give_up, future)
-        self._send(size, lambda: self.settle(future, answer))
+        self._waiting[future] = asyncio.get_running_loop().call_at(until, self._give_up, future)
 
     def settle(self, future: asyncio.Future[T], answer: T) -> None:
         """The answer is there."""
-        timer = self._waiting.pop(future, None)
-        if timer is not None:
-            timer.cancel()
+        self.leave(future)
         if not future.done():
             future.set_result(answer)
 
-    async def carry(self, size: int) -> None:
-        """Bring so many bytes across. Raises `Unreachable`."""
-        await self.ask(size, STALL_SECONDS, lambda future: self.settle(future, None))
+    def leave(self, future: asyncio.Future[Any]) -> None:
+        """Nobody waits for it any more."""
+        timer = self._waiting.pop(future, None)
+        if timer is not None:
+            timer.cancel()
 
-    def _send(self, size: int, arrive: Callable[[], None]) -> None:
-        seconds = self.latency + size / self.speed
-        if self.stalls and self.chance.random() < self.stalls:
-            seconds += 8 * self.chance.random()
+    def send(self, sender: str, size: int, arrive: Callable[[], None], *, after: float = 0.0) -> tuple[float, float]:
+        """Send so many bytes, behind all that this end has sent before; not to arrive earlier than `after`, by which
+        what belongs together keeps its order. When the link has taken them, and when they arrive."""
         loop = asyncio.get_running_loop()
+        begun = max(loop.time(), self._busy.get(sender, 0.0))
+        taken = self._busy[sender] = begun + size / self.speed
+        arrival = max(taken + self.latency, after)
+        if self.stalls and self.chance.random() < self.stalls:
+            arrival += 8 * self.chance.random()
         if self.up and self.budget < size:  # it ends in the middle
-            loop.call_later(seconds * self.budget / size, self.cut)
+            loop.call_at(begun + self.latency + self.budget / self.speed, self.cut)
         else:
-            loop.call_later(seconds, self._arrived, arrive)
+            loop.call_at(arrival, self._arrived, arrive)
         self.budget = max(0.0, self.budget - size)
+        return taken, arrival
 
     def _arrived(self, arrive: Callable[[], None]) -> None:
         if self.up:
@@ -126,14 +161,159 @@ class Link:
         fail(future)
 
 
-def fail(future: asyncio.Future[Any], error: RelayError | None = None) -> None:
+def fail(future: asyncio.Future[Any], error: Exception | None = None) -> None:
     """Have who waits fail, by the end of the contact or by an error of the other side."""
     if not future.done():
-        future.set_exception(error or Unreachable("The contact ended (simulated)", "It is tried again."))
+        future.set_exception(error or _ended())
 
 
-async def _itself(host: Host) -> Host:
-    return host
+def _ended() -> Unreachable:
+    return Unreachable("The contact ended (simulated)", "It is tried again.")
+
+
+class Stream(Generic[T]):
+    """One direction of a call, piece by piece and in order: what one end sends while the other takes it, each in its
+    own task. What is on its way, or waits to be taken, is no more than kernels and readers hold: then the sender waits.
+
+    Both ends hear of the other's end as sockets tell it: by `ConnectionError`, or by `TimeoutError` after silence.
+    """
+
+    MOST = UNSENT + READ_AHEAD
+
+    def __init__(self, link: Link, sender: str) -> None:
+        self._link = link
+        self._sender = sender
+        self._there: deque[tuple[T, int]] = deque()
+        self._untaken = 0
+        """Bytes that were sent, and that nobody took yet."""
+        self._moving = 0.0
+        """Until when some of it is on its way: as long as bytes come, nobody gives it up."""
+        self._last = 0.0
+        """When the piece that was sent last arrives."""
+        self._begun = False
+        self._over = False
+        self._stopped = False
+        self._error: Exception | None = None
+        self._sending: asyncio.Future[None] | None = None
+        self._taking: asyncio.Future[None] | None = None
+        self._since = 0.0
+        """When its taker began to wait."""
+        self._patience = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
+
+    # -- the end that sends
+
+    async def put(self, piece: T, size: int, patience: float) -> None:
+        """Send a piece, and wait until the link and the other side have room for the next one. Raises `OSError`."""
+        self._send(size, partial(self._arrive, piece, size))
+        self._begun = True
+        self._untaken += size
+        if self._untaken > self.MOST:
+            until = asyncio.get_running_loop().time() + patience
+            while self._untaken > self.MOST and not self._stopped and self._error is None:
+                self._sending = self._link.expect()
+                if self._link.up:
+                    self._link.bear(self._sending, until)
+                await self._wait(self._sending)
+        if self._stopped or self._error is not None:
+            raise ConnectionResetError("Nobody takes it any more (simulated)")
+
+    def stop(self) -> None:
+        """Have who sends send no more: the other side has answered."""
+        self._stopped = True
+        _wake(self._sending)
+
+    def end(self) -> float:
+        """Say that this was all; when the link has taken it."""
+        self._send(STREAM_END, self._close)
+        return self._moving
+
+    def fail(self, error: Exception) -> None:
+        """Say that there is no more, and why, if that can still be said: else the connection ends."""
+        told = ConnectionResetError("The other side stopped in the middle (simulated)") if self._begun else error
+        self._send(STREAM_END, lambda: self.tear(told))
+
+    def hang_up(self, *others: Stream[Any]) -> None:
+        """Leave the call in the middle: the other side hears of it on this stream, and on others of the call."""
+        if self._link.up:
+            left = ConnectionResetError("The visitor left (simulated)")
+
+            def tear() -> None:
+                for stream in (self, *others):
+                    stream.tear(left)
+
+            self._send(0, tear)
+
+    def _send(self, size: int, arrive: Callable[[], None]) -> None:
+        self._moving, self._last = self._link.send(self._sender, size, arrive, after=self._last)
+
+    # -- the end that takes
+
+    async def pieces(self, patience: float, first: float | None = None) -> AsyncGenerator[T]:
+        """Each piece as it arrives, the `first` one after more patience. Raises `OSError`, or what `fail` said."""
+        self._patience = patience if first is None else first
+        while self._error is None:
+            if self._there:
+                piece, size = self._there.popleft()
+                self._untaken -= size
+                _wake(self._sending)
+                if self._patience != patience:
+                    self._patience = patience
+                    self._rest()
+                yield piece
+            elif self._over:
+                return
+            else:
+                self._since = asyncio.get_running_loop().time()
+                self._taking = self._link.expect()
+                if self._alarm is None:
+                    self._look()
+                await self._wait(self._taking)
+        raise self._error
+
+    def tear(self, error: Exception) -> None:
+        """Whoever waits at either end waits in vain; what came and was not taken is gone, as it is of a socket."""
+        self._error = error
+        _wake(self._taking)
+        _wake(self._sending)
+
+    def _arrive(self, piece: T, size: int) -> None:
+        self._there.append((piece, size))
+        _wake(self._taking)
+
+    def _close(self) -> None:
+        self._over = True
+        _wake(self._taking)
+
+    def _rest(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _look(self) -> None:
+        """Look whether who takes has waited too long; one timer does for many pieces."""
+        loop = asyncio.get_running_loop()
+        self._alarm = None
+        if self._taking is None or self._taking.done():
+            return
+        due = max(self._since, self._moving) + self._patience
+        if due <= loop.time():
+            self._taking.set_exception(TimeoutError("Nothing comes any more (simulated)"))
+        else:
+            self._alarm = loop.call_at(due, self._look)
+
+    async def _wait(self, future: asyncio.Future[None]) -> None:
+        try:
+            await future
+        except Unreachable:
+            raise ConnectionResetError("The contact ended (simulated)") from None
+        finally:
+            self._link.leave(future)
+
+
+def _wake(future: asyncio.Future[None] | None) -> None:
+    if future is not None and not future.done():
+        future.set_result(None)
 
 
 Answer = Callable[[Host, bytes], Awaitable[bytes]]
@@ -193,6 +373,16 @@ ANSWERS: dict[str, tuple[Answer, int, int]] = {
     "missing": (_missing, MAX_MESSAGE, MAX_MESSAGE),
 }
 """How each call is answered, and the most bytes of a call and of its answer: those of `relay.net`."""
+
+
+async def _ask_for(spans: AsyncIterator[Span], asked: Stream[Span], given: Stream[Frame]) -> None:
+    """Ask for one chunk after the other, beside the answer. What goes wrong meanwhile ends the call for the visitor."""
+    try:
+        async for one in spans:
+            await asked.put(one, SPAN.size, STALL_SECONDS)
+        asked.end()
+    except (OSError, StoreError):
+        given.tear(ConnectionResetError("The call was not made to its end (simulated)"))
 
 
 class AirPeer:
@@ -260,41 +450,74 @@ class AirPeer:
     async def get_chunks(self, spans: AsyncIterator[Span]) -> AsyncIterator[Frame]:
         """See `Peer`. Every frame comes for itself: what came before the end of the contact is there."""
         link = self._link()
-        host = await self._exchange(link, SPAN.size, STALL_SECONDS, _itself, lambda _: 0)
+        asked: Stream[Span] = Stream(link, self._visitor.name)
+        given: Stream[Frame] = Stream(link, self._target.name)
         left = MAX_CHUNKS_CALL
+
+        async def give(host: Host) -> None:
+            await self._target.give_frames(host, asked.pieces(STALL_SECONDS), given)
+
+        link.send(
+            self._visitor.name,
+            CALL_HEAD,
+            lambda: self._target.serve(self._visitor, give, lambda _: given.end(), given.fail),
+        )
+        asking = asyncio.create_task(_ask_for(spans, asked, given))
+        done = False
         try:
-            async with aclosing(cast(AsyncGenerator[Frame, None], self._target.answers.frames(host, spans))) as frames:
+            patience = CONNECT_SECONDS + HANDSHAKE_SECONDS + STALL_SECONDS
+            async with aclosing(given.pieces(STALL_SECONDS, patience)) as frames:
                 async for frame in frames:
-                    await link.carry(FRAME_HEAD.size + len(frame[2]))
                     left -= FRAME_HEAD.size + len(frame[2])
                     if len(frame[2]) > MAX_CHUNK or left < 0:
                         raise Malformed("A chunk, or a call, is over its limit")
                     yield frame
-        except (Dead, StoreError) as error:
-            if self._visitor.dead:
-                raise
-            raise Unreachable("The contact ended (simulated)", "It is tried again.") from error
+            done = True
+        except OSError:
+            raise _ended() from None
+        finally:
+            asking.cancel()
+            if not done:
+                asked.hang_up(given)
         self._note("get_chunks", left)
 
     async def put_chunks(self, frames: AsyncIterator[Frame]) -> int:
-        """See `Peer`. What came before the end of the contact is kept."""
+        """See `Peer`. The other side takes one frame after the other as they come; what came before the end of the
+        contact is kept. Its answer, where it comes before all was sent, is what became of the call."""
         link = self._link()
-        arrived: list[Frame] = []
+        body: Stream[Frame] = Stream(link, self._visitor.name)
+        patience = RECEIVER_SECONDS if self._target.is_receiver else STALL_SECONDS
+        answer: asyncio.Future[int] = link.expect()
+        answer.add_done_callback(lambda _: body.stop())
 
-        def take(host: Host) -> Coroutine[Any, Any, int]:
-            return self._target.take_frames(host, arrived, self._visitor.name)
+        async def take(host: Host) -> int:
+            return await self._target.take_frames(host, body.pieces(STALL_SECONDS), self._visitor.name)
 
+        link.send(
+            self._visitor.name,
+            CALL_HEAD,
+            lambda: self._target.serve(
+                self._visitor, take, partial(link.reply, self._target.name, 16, answer), partial(fail, answer)
+            ),
+        )
+        sent = 0
         try:
             async for frame in frames:
-                await link.carry(FRAME_HEAD.size + len(frame[2]))
-                arrived.append(frame)
-        except RelayError:
-            with suppress(RelayError):
-                host = self._target.receive(self._visitor)
-                self._target.serve(take(host), asyncio.get_running_loop().create_future(), lambda _: None)
-            raise
-        self._note("put_chunks", len(arrived))
-        return await self._exchange(link, 64, STALL_SECONDS, take, lambda _: 16)
+                await body.put(frame, FRAME_HEAD.size + len(frame[2]), patience)
+                sent += 1
+            link.bear(answer, body.end() + patience)
+            taken = await answer
+        except OSError:  # an answer that came before the end says why
+            fail(answer)
+            return await answer
+        except StoreError as error:  # on this side: the call is left in the middle
+            raise _ended() from error
+        finally:
+            link.leave(answer)
+            if not answer.done() or answer.cancelled() or answer.exception() is not None:
+                body.hang_up()
+        self._note("put_chunks", sent)
+        return taken
 
     async def call(self, name: str, body: bytes, patience: float = STALL_SECONDS) -> bytes:
         """One call and its answer, in bytes."""
@@ -337,22 +560,12 @@ class AirPeer:
         """Have something done at the other side, in its own time; its answer."""
 
         def arrive(future: asyncio.Future[T]) -> None:
-            try:
-                host = self._target.receive(self._visitor, visiting=visiting)
-            except RelayError as error:
-                fail(future, error)
-                return
-
             def reply(answer: T) -> None:
-                with suppress(RelayError):
-                    self._target.receive(
-                        self._visitor, visiting=visiting
-                    )  # the server tells of the end of calls as well
-                link.reply(size_of(answer), future, answer)
+                link.reply(self._target.name, size_of(answer), future, answer)
 
-            self._target.serve(work(host), future, reply)
+            self._target.serve(self._visitor, work, reply, partial(fail, future), visiting=visiting)
 
-        answer: T = await link.ask(size, patience, arrive)
+        answer: T = await link.ask(self._visitor.name, size, patience, arrive)
         return answer
 
     def _note(self, name: str, size: int) -> None:

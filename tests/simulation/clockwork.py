@@ -99,6 +99,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._due.append(handle)
         return handle
 
+    call_soon_threadsafe = call_soon  # there is one thread; generators that nobody holds are closed by it
+
     def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> Any:

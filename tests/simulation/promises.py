@@ -32,6 +32,9 @@ from tests.simulation.store import hashed, hashed_whole
 if TYPE_CHECKING:
     from tests.simulation.ship import Ship
 
+Chunks = dict[tuple[ObjectId, int], tuple[StatementId, ...]]
+"""Chunks that a node took, by object and index, and the undelivered packages that needed each of them then."""
+
 MOST_VIOLATIONS = 20
 
 
@@ -48,8 +51,10 @@ class Ledger:
     """Own packages of which each device said that they are safe."""
     taken: dict[str, dict[StatementId, None]] = field(default_factory=dict)
     """Statements of which each node told somebody that it holds them."""
-    chunks: dict[str, dict[tuple[ObjectId, int], tuple[StatementId, ...]]] = field(default_factory=dict)
-    """Chunks of which each node told somebody that it took them, and the undelivered packages that needed them then."""
+    chunks: dict[str, Chunks] = field(default_factory=dict)
+    """Chunks of which each node told somebody that it took them."""
+    coming: dict[str, list[Chunks]] = field(default_factory=dict)
+    """Chunks that each node took in calls that are not answered yet."""
     logs: dict[str, list[StatementId]] = field(default_factory=dict)
     """Each receiver's log as it was seen last: it only grows."""
     revoked: dict[str, set[NodeId]] = field(default_factory=dict)
@@ -101,18 +106,35 @@ class Ledger:
         if ship.is_receiver:
             self._hear_of_revocations(ship)
 
-    def acknowledged_chunks(self, ship: Ship, chunks: Sequence[tuple[ObjectId, int]]) -> None:
-        """A node told a visitor that it took chunks."""
-        for object_id, index in chunks:
+    def needed(self, ship: Ship, object_id: ObjectId) -> tuple[StatementId, ...]:
+        """The undelivered packages on a node that need an object. One that gives it another size than it has never
+        becomes complete, and keeps nothing."""
+        truth = self.company.files.get(object_id)
+        rows = [row for row in ship.disk.catalogue.objects[object_id].rows if row.entry is None]
+        return tuple(row.id for row in rows if truth is None or row.objects[object_id] == truth.size)
+
+    @contextmanager
+    def taking(self, ship: Ship, chunks: Chunks) -> Iterator[None]:
+        """Within it a node takes chunks in one call. Who brings them does not know yet that it did."""
+        coming = self.coming.setdefault(ship.name, [])
+        coming.append(chunks)
+        try:
+            yield
+        finally:
+            coming[:] = [one for one in coming if one is not chunks]
+
+    def acknowledged_chunks(self, ship: Ship, chunks: Chunks) -> None:
+        """A node told a visitor that it took chunks. Some may have been delivered otherwise, and freed, meanwhile."""
+        catalogue = ship.disk.catalogue
+        for (object_id, index), needed in chunks.items():
             truth = self.company.files.get(object_id)
-            item = ship.disk.catalogue.objects[object_id]
+            item = catalogue.objects[object_id]
             if truth is None or _honest_layout(item, truth) is None:
                 continue
-            if not _has(item, truth, index):
+            if _has(item, truth, index):
+                self.chunks.setdefault(ship.name, {})[object_id, index] = self.needed(ship, object_id)
+            elif any(one not in catalogue.receipts for one in needed):
                 self.broken(f"[5] {ship.name} took chunk {index} of {_short(object_id)}, and does not hold it")
-            # A bundle that gives the object another size never becomes complete, and keeps nothing.
-            needed = tuple(row.id for row in item.rows if row.entry is None and row.objects[object_id] == truth.size)
-            self.chunks.setdefault(ship.name, {})[object_id, index] = needed
 
     def _hear_of_revocations(self, receiver: Ship) -> None:
         known = self.revoked.setdefault(receiver.name, set())
@@ -137,11 +159,11 @@ class Ledger:
         try:
             yield
         finally:
-            chunks = self.chunks.get(ship.name, {})
-            for (object_id, index), needed in list(chunks.items()):
-                held = _has(catalogue.objects[object_id], self.company.files[object_id], index)
-                if not held and all(one in catalogue.receipts for one in needed):
-                    del chunks[object_id, index]
+            for chunks in (self.chunks.get(ship.name, {}), *self.coming.get(ship.name, ())):
+                for (object_id, index), needed in list(chunks.items()):
+                    held = _holds(catalogue.objects[object_id], self.company.files.get(object_id), index)
+                    if not held and all(one in catalogue.receipts for one in needed):
+                        del chunks[object_id, index]
         for object_id, statement in kept.items():
             if catalogue.objects[object_id].whole is None:
                 self.broken(f"[4] {ship.name} freed its own {_short(object_id)} of {_short(statement)} too early")
@@ -364,6 +386,10 @@ def _honest_layout(item: Object, truth: FileEntry) -> Layout | None:
 def _has(item: Object, truth: FileEntry, index: int) -> bool:
     layout = _honest_layout(item, truth)
     return item.whole is not None or (layout is not None and bool(layout.held >> index & 1))
+
+
+def _holds(item: Object, truth: FileEntry | None, index: int) -> bool:
+    return truth is not None and _has(item, truth, index)
 
 
 def _bits(bits: int) -> Iterator[int]:

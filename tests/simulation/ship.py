@@ -7,15 +7,15 @@ side, freeing what was delivered, and a receiver's sequencing. Its visits go thr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from ssl import SSLContext
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from relay.errors import Malformed, Refused, RelayError, StoreError, Unreachable
-from relay.limits import REFRESH_SECONDS
+from relay.limits import MAX_CHUNKS_CALL, REFRESH_SECONDS, STALL_SECONDS
 from relay.node.capture import Captured, Submission, capture
 from relay.node.config import Config
 from relay.node.contacts import Contacts
@@ -29,20 +29,22 @@ from relay.sync.arrival import Arrival
 from relay.sync.claims import Claims
 from relay.sync.custody import Custody
 from relay.sync.host import Host, LogReader
-from relay.sync.messages import Hello, Taken
+from relay.sync.messages import FRAME_HEAD, Hello, Taken
 from relay.sync.peer import Frame, Span
 from relay.trust.admission import Admission, Admitted
 from relay.trust.roles import Role
-from tests.fleet import each
-from tests.simulation.air import Answer, fail
+from tests.simulation.air import Answer, Stream
 from tests.simulation.catalogue import Rules
 from tests.simulation.clockwork import Crew
 from tests.simulation.company import url_of
 from tests.simulation.disk import Dead, Disk, Temper
+from tests.simulation.promises import Chunks
 from tests.simulation.store import MemoryStore
 
 if TYPE_CHECKING:
     from tests.simulation.sea import Sea
+
+T = TypeVar("T")
 
 EPOCH = 1_732_000_000
 """What a clock that is right shows at the beginning, in seconds since 1970."""
@@ -86,30 +88,36 @@ class Answers:
 
 
 class WatchedArrival(Arrival):
-    """Chunks on their way in; which of them were taken is noted."""
+    """Chunks on their way in; each that was taken is told to `note`."""
 
-    def __init__(self, *parts: Any) -> None:
+    def __init__(self, note: Callable[[ObjectId, int], None], *parts: Any) -> None:
         super().__init__(*parts)
-        self.chunks: list[tuple[ObjectId, int]] = []
+        self._note = note
 
     async def take(self, object_id: ObjectId, index: int, data: bytes) -> None:
         """See `Arrival`."""
         before = self.taken
         await super().take(object_id, index, data)
         if self.taken > before:
-            self.chunks.append((object_id, index))
+            self._note(object_id, index)
 
 
 class WatchedHost(Host):
     """The visited side; what it acknowledges is noted."""
 
     ship: Ship
-    arrived: WatchedArrival
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self.taken: Chunks = {}
+        """Chunks that were brought in a call that is not answered yet."""
 
     def arrival(self) -> Arrival:
         """See `Host`."""
-        self.arrived = WatchedArrival(self._custody, self._claims, self._who, self._clock)
-        return self.arrived
+        return WatchedArrival(self._note_taken, self._custody, self._claims, self._who, self._clock)
+
+    def _note_taken(self, object_id: ObjectId, index: int) -> None:
+        self.taken[object_id, index] = self.ship.sea.ledger.needed(self.ship, object_id)
 
     async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> Taken:
         """See `Host`."""
@@ -255,6 +263,7 @@ class Ship:
             self._troubled.clear()
             await asyncio.sleep(REFRESH_SECONDS)
             with suppress(StoreError):
+                await self.custody.store.refresh()
                 await self.custody.rule()
 
     async def _guarded(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -310,38 +319,65 @@ class Ship:
         news, content = self.custody.news.count, self.custody.content
         return Hello(identity.node, self.name, identity.role, identity.election, 1 << 30, news, content)
 
-    def receive(self, visitor: Ship, *, visiting: bool = True) -> Host:
-        """Somebody calls, for news or in a visit.
-
-        Raises `Refused` for whom it does not believe, `Unreachable` when it is down.
-        """
-        if not self.up:
-            raise Unreachable("Nobody answers (simulated)", "It is tried again.")
-        identity = self.custody.admission.identify(visitor.member.identity.certificate)
-        self._within(self.contacts.arrived, identity, visiting)
-        host = WatchedHost(self.custody, self.greeting, identity.node.hex(), self._claims, self.sea.loop.time, self.log)
-        host.ship = self
-        return host
-
-    def serve(self, work: Awaitable[Any], future: asyncio.Future[Any], reply: Callable[[Any], None]) -> None:
-        """Answer a call, whether or not somebody waits for it to the end."""
-        self.spawn(self._answer(work, future, reply))
-
-    async def _answer(self, work: Awaitable[Any], future: asyncio.Future[Any], reply: Callable[[Any], None]) -> None:
-        try:
-            answer = await work
-        except (Refused, Malformed) as error:
-            fail(future, error.with_traceback(None))  # which would hold this frame, and with it the future
-        except RelayError as error:
-            fail(future, Unreachable(error.what, error.advice))
+    def serve(
+        self,
+        visitor: Ship,
+        work: Callable[[Host], Awaitable[T]],
+        answered: Callable[[T], object],
+        failed: Callable[[Exception], object],
+        *,
+        visiting: bool = True,
+    ) -> None:
+        """Answer a call, for news or in a visit, whether or not somebody waits for it to the end."""
+        if self.up:
+            self.spawn(self._answer(visitor, work, answered, failed, visiting=visiting))
         else:
-            reply(answer)
+            failed(Unreachable("Nobody answers (simulated)", "It is tried again."))
 
-    async def take_frames(self, host: Host, frames: Sequence[Frame], visitor: str) -> int:
-        """Take chunks that arrived."""
+    async def _answer(
+        self,
+        visitor: Ship,
+        work: Callable[[Host], Awaitable[T]],
+        answered: Callable[[T], object],
+        failed: Callable[[Exception], object],
+        *,
+        visiting: bool,
+    ) -> None:
+        """As `relay.net.server` does: who it is first, then the answer, while the visitor counts as present."""
+        try:
+            identity = self.custody.admission.identify(visitor.member.identity.certificate)
+            with self.contacts.presence(identity, visiting):
+                host = WatchedHost(
+                    self.custody, self.greeting, identity.node.hex(), self._claims, self.sea.loop.time, self.log
+                )
+                host.ship = self
+                answered(await work(host))
+        except (Refused, Malformed) as error:
+            failed(error.with_traceback(None))  # which would hold this frame, and with it the future
+        except RelayError as error:
+            failed(Unreachable(error.what, error.advice))
+        except OSError as error:  # the visitor left, or is silent: it is not answered
+            failed(Unreachable(str(error), "It is tried again."))
+
+    async def give_frames(self, host: Host, spans: AsyncGenerator[Span], given: Stream[Frame]) -> None:
+        """Send chunks one after the other while they are asked for."""
+        left = MAX_CHUNKS_CALL
+        answers = cast(AsyncGenerator[Frame], self.answers.frames(host, spans))
+        async with aclosing(spans), aclosing(answers) as frames:
+            async for frame in frames:
+                size = FRAME_HEAD.size + len(frame[2])
+                left -= size
+                if left < 0:
+                    raise Malformed("A visitor asks for more than a call may bring")
+                await given.put(frame, size, STALL_SECONDS)
+
+    async def take_frames(self, host: Host, frames: AsyncGenerator[Frame], visitor: str) -> int:
+        """Take chunks as they arrive. What is taken is acknowledged by the answer, and by nothing else."""
         assert isinstance(host, WatchedHost)
-        taken = await host.put_chunks(each(frames))
-        self.sea.ledger.acknowledged_chunks(self, host.arrived.chunks)
+        with self.sea.ledger.taking(self, host.taken):
+            async with aclosing(frames):
+                taken = await host.put_chunks(frames)
+            self.sea.ledger.acknowledged_chunks(self, host.taken)
         self.sea.note("took", self.name, visitor, taken)
         return taken
 
