@@ -21,10 +21,12 @@ from unittest.mock import patch
 from cryptography.utils import CryptographyDeprecationWarning
 
 from relay.errors import RelayError
+from relay.limits import MIN_RECONCILE_MESSAGE
 from relay.node.capture import Submission
 from relay.node.home import Member
 from relay.records.identifiers import Kind, StatementId
 from relay.records.tally import Tally
+from relay.sync.reconcile import LISTED
 from relay.trust.admission import Admitted
 from tests.simulation import plan
 from tests.simulation.air import AirPeer, Link
@@ -60,6 +62,9 @@ class Weather:
     """Whether pirates stay to the end: honest nodes have to get everything through all the same."""
     succession: bool = False
     """Whether the receiver is revoked and another one named."""
+    fine: int = 0
+    """Of how few records a comparison speaks one by one, where that is less than it really is: the sets of a run are
+    small, and would never be cut into ranges."""
 
     @staticmethod
     def draw(chance: Random, fate: Random) -> Weather:
@@ -78,6 +83,7 @@ class Weather:
             tight=chance.random() < 0.3,
             besieged=chance.random() < 0.5,
             succession=fate.random() < 0.15,
+            fine=fate.choice((2, 4, 8, 40)) if fate.random() < 0.3 else 0,
         )
 
 
@@ -405,7 +411,7 @@ def run(seed: int, company: Company, fit: Fit | None = None, *, tell: bool = Fal
             sea.ledger.fault(f"{context['message']}: {error!r}", error)
 
     loop.set_exception_handler(unretrieved)
-    with simulated(sea):
+    with simulated(sea), comparing_finely(weather.fine):
         loop.run_until_complete(whole())
     loop.close()
     receiver = sea.receivers[-1].disk.catalogue
@@ -421,6 +427,21 @@ def run(seed: int, company: Company, fit: Fit | None = None, *, tell: bool = Fal
         sea.events,
         loop.time(),
     )
+
+
+@contextmanager
+def comparing_finely(listed: int) -> Iterator[None]:
+    """Within it nodes list no more than so many records at once, and a greeting holds as little as an answer may: sets
+    are compared in several rounds. None, and they do it as always."""
+    if not listed:
+        yield
+        return
+    with (
+        patch("relay.sync.reconcile.LISTED", min(listed, LISTED)),
+        patch("relay.sync.reconcile.LISTED_ALONE", listed),
+        patch("relay.sync.host.MAX_GREETED", MIN_RECONCILE_MESSAGE),
+    ):
+        yield
 
 
 @contextmanager
