@@ -256,8 +256,8 @@ class Ship:
             await asyncio.sleep(5)
 
     async def _try_again(self) -> None:
-        """Do what a disk that refused something kept from being done, as soon as the daemon does, which looks for
-        changes whether or not there was trouble."""
+        """See what room there is, and do what a disk that refused something kept from being done, as soon as the daemon
+        does, which looks for changes whether or not there was trouble."""
         while True:
             await self._troubled.wait()
             self._troubled.clear()
