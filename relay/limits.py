@@ -210,6 +210,9 @@ LOG_BATCH = 1_024
 """Entries in one commit of the log."""
 REPORT_BATCH = 128
 """Entries that a report reads and judges between two breaths of the daemon."""
+LOG_BATCH_SECONDS = 0.1
+"""From one batch of entries to the next. Each costs a commit, and an answer to everybody who waits for a receipt: of
+batches in close succession, most are waited for in vain."""
 LOG_IDLE_SECONDS = 5.0
 """How often the sequencer looks by itself for what is complete."""
 LEAD_SECONDS = 1.0

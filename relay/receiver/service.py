@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from relay.errors import Malformed, NotYet, Refused, StoreError
-from relay.limits import LEAD_SECONDS, LOG_IDLE_SECONDS, PUBLISH_PAUSE_SECONDS, PUBLISH_SECONDS
+from relay.limits import LEAD_SECONDS, LOG_BATCH_SECONDS, LOG_IDLE_SECONDS, PUBLISH_PAUSE_SECONDS, PUBLISH_SECONDS
 from relay.log.tree import consistency_proof
 from relay.node.daemon import Daemon
 from relay.node.measures import Measures
@@ -33,9 +33,6 @@ logger = logging.getLogger(__name__)
 SEQUENCING = "sequencing"
 """The note in which the receiver that leads says where it is, and how far."""
 SITE = "site.json"
-_BATCH_SECONDS = 0.1
-"""From one batch of entries to the next. Each costs a commit, and an answer to everybody who waits for a receipt: of
-batches in close succession, most are waited for in vain."""
 
 
 class ReceiverLog:
@@ -129,7 +126,7 @@ class _Sequencing:
                     self._log.grown.ring()
                     self.measures.receipts.note(clock() - since)
                     since = began
-                    await asyncio.sleep(max(0.0, began + _BATCH_SECONDS - clock()))
+                    await asyncio.sleep(max(0.0, began + LOG_BATCH_SECONDS - clock()))
             except (StoreError, Refused) as error:
                 # Nothing was acknowledged: what is complete is taken up again. A receiver that is revoked itself logs
                 # nothing more, and shows what it has.

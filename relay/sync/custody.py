@@ -84,7 +84,7 @@ class Custody:
         self._disowned: frozenset[NodeId] = frozenset()
         """Revoked receivers whose records were taken back: many receipts are not read for each notice."""
         self._taken_back = 0
-        """How often records of revoked receivers were taken back."""
+        """How often records were taken back: of revoked receivers, and receipts that prove another entry."""
         self._ruling = asyncio.Lock()
         self._rules_anew = False
         """Whether a notice came into force since `rule` was done last."""
