@@ -6,9 +6,11 @@ sits on a `Place`: this machine (loopback), or a host of `tests.netns.harness`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
+import shutil
 import socket
 import sys
 import tempfile
@@ -21,6 +23,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from tests.processes import Failed, Outcome, Place, Process, eventually
 
@@ -68,9 +71,20 @@ class NodeBox:
         argv = [*self._relay, command, "--home", self.home, *rest]
         return self.host.run(argv, env=self._environment(), within=within, check=check)
 
-    def init(self, name: str | None = None) -> Path:
-        """Make the node, by default named after its folder; the path of its request."""
-        return Path(self.relay("init", "--name", name or self.home.name).text)
+    def init(self, name: str | None = None, below: NodeBox | None = None) -> Path:
+        """Make the node, by default named after its folder; the path of its request. Of two neighbours the one with the
+        lower id visits: where that is to be this one, it is made until its id is `below` another's."""
+        while True:
+            request = Path(self.relay("init", "--name", name or self.home.name).text)
+            if below is None or self.node < below.node:
+                return request
+            shutil.rmtree(self.home)
+
+    @property
+    def node(self) -> bytes:
+        """Its id: the hash of its public key."""
+        key = load_pem_private_key((self.home / "key.pem").read_bytes(), password=None).public_key()
+        return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
 
     def join(self, file: Path) -> None:
         """Install an enrolment."""
@@ -200,10 +214,17 @@ class Election:
         return self._written("revocation", "revoke", self.folder, name, "--reason", reason)
 
     def admit(
-        self, box: NodeBox, role: str, *, name: str | None = None, tps: Sequence[str] = (), url: str | None = None
+        self,
+        box: NodeBox,
+        role: str,
+        *,
+        name: str | None = None,
+        tps: Sequence[str] = (),
+        url: str | None = None,
+        below: NodeBox | None = None,
     ) -> NodeBox:
         """Make a node of this election in one go: init, enrol, join. Returns the box."""
-        box.join(self.enrol(box.init(name), role, tps=tps, url=url))
+        box.join(self.enrol(box.init(name, below), role, tps=tps, url=url))
         return box
 
     def _written(self, kind: str, *arguments: str | Path) -> Path:

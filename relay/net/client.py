@@ -15,6 +15,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import StreamWriter
 
 from relay.errors import Malformed, NotYet, Refused, RelayError, Unreachable
 from relay.limits import (
@@ -28,6 +30,7 @@ from relay.limits import (
     MAX_PROBLEM,
     MAX_RECONCILE_MESSAGE,
     MAX_RECORDS_MESSAGE,
+    MAX_UNSENT,
     RECEIVER_SECONDS,
     SLOWEST,
     STALL_SECONDS,
@@ -35,6 +38,7 @@ from relay.limits import (
 )
 from relay.net import routes
 from relay.net.frames import read_frames
+from relay.net.patience import acknowledged, while_moving
 from relay.net.sockets import client_socket
 from relay.records.identifiers import Kind, ObjectId, RecordId
 from relay.records.statement import files_of
@@ -65,10 +69,8 @@ class HttpPeer:
         """Calls under way that carry records or chunks."""
         self._warm = 0
         """Connections that were made for such calls, and are ready."""
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=STALL_SECONDS)
         self._session = aiohttp.ClientSession(
             connector=self._connector,
-            timeout=timeout,
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": "relay"},
@@ -166,25 +168,11 @@ class HttpPeer:
             raise self._lost(error) from error
 
     async def put_chunks(self, frames: AsyncIterator[Frame]) -> int:
-        """See `Peer`. The peer has `STALL_SECONDS` for each frame and for its answer; a receiver, whose disk others use
-        as well, has `RECEIVER_SECONDS`: a link that is dead shows by itself."""
-        now = asyncio.get_running_loop().time
+        """See `Peer`. A receiver, whose disk others use as well, may take `RECEIVER_SECONDS` to answer."""
         patience = RECEIVER_SECONDS if self._is_receiver() else STALL_SECONDS
-
-        async def framed() -> AsyncIterator[bytes]:
-            async for object_id, index, data in frames:
-                deadline.reschedule(now() + patience)
-                yield FRAME_HEAD.pack(object_id, index, len(data)) + data
-            deadline.reschedule(now() + patience)
-
-        try:
-            async with (
-                self._connection(),
-                asyncio.timeout(CONNECT_SECONDS + HANDSHAKE_SECONDS + patience) as deadline,
-            ):
-                return messages.decode_number(await self._call(routes.PUT_CHUNKS, framed(), MAX_NUMBER, patience))
-        except TimeoutError as error:
-            raise self._lost(error) from error
+        body = (FRAME_HEAD.pack(object_id, index, len(data)) + data async for object_id, index, data in frames)
+        async with self._connection():
+            return messages.decode_number(await self._call(routes.PUT_CHUNKS, body, MAX_NUMBER, patience))
 
     def _is_receiver(self) -> bool:
         identity = self._connector.identity
@@ -224,16 +212,20 @@ class HttpPeer:
                 self._made.notify_all()
 
     async def _call(
-        self, path: str, body: bytes | AsyncIterator[bytes], limit: int, patience: float = STALL_SECONDS
+        self, path: str, content: bytes | AsyncIterator[bytes], limit: int, patience: float = STALL_SECONDS
     ) -> bytes:
-        """One call; its answer, of at most `limit` bytes, some of it within `patience` seconds and all of it at no less
-        than `SLOWEST`: who lets it drip does not hold a visit up."""
+        """One call; its answer, of at most `limit` bytes. It is over when nothing moves for `patience` seconds either
+        way, and when the answer comes more slowly than `SLOWEST`: who lets it drip does not hold a visit up."""
         total = CHUNKS_SECONDS + patience + limit / SLOWEST
-        timeout = aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_SECONDS, sock_read=patience)
+        timeout = aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_SECONDS)
+        body = _Body(content)
         try:
-            async with self._session.post(self.url + path, data=body, timeout=timeout, **_PLAINLY) as response:
+            async with (
+                while_moving(body.moved, patience, beginning=CONNECT_SECONDS + HANDSHAKE_SECONDS),
+                self._session.post(self.url + path, data=body, timeout=timeout, **_PLAINLY) as response,
+            ):
                 await self._check(response)
-                return await _read(response, limit)
+                return await _read(response, limit, body)
         except _LOST as error:
             raise self._lost(error) from error
 
@@ -276,6 +268,35 @@ class _OneNode(aiohttp.TCPConnector):
         return connection
 
 
+class _Body(aiohttp.AsyncIterablePayload):
+    """What is sent with a call: whole, with its length, or part by part as the link takes it."""
+
+    def __init__(self, content: bytes | AsyncIterator[bytes]) -> None:
+        super().__init__(_alone(content) if isinstance(content, bytes) else content)
+        self._size = len(content) if isinstance(content, bytes) else None
+        self._transport: asyncio.Transport | None = None
+        self.steps = 0
+        """Parts that were written, and parts of the answer that came."""
+
+    def moved(self) -> tuple[int, int]:
+        """What changes while a call gets on."""
+        return self.steps, acknowledged(self._transport)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, _length: int | None) -> None:
+        """Write it to a connection, on which no more than `MAX_UNSENT` bytes are to wait."""
+        assert isinstance(writer, StreamWriter)
+        self._transport = writer.transport
+        if self._transport is not None:
+            self._transport.set_write_buffer_limits(MAX_UNSENT)
+        async for part in self._value:
+            self.steps += 1
+            await writer.write(part)
+
+
+async def _alone(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
+
 def _named(document: dict[str, Any], status: int, what: str, advice: str) -> RelayError:
     if status == Refused.status:
         return Refused(str(document.get("reason", "refused"))[:64], what, advice, _evidence(document))
@@ -293,8 +314,8 @@ def _evidence(document: dict[str, Any]) -> bytes:
         return b""
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """The whole body, at most `limit` bytes."""
+async def _read(response: aiohttp.ClientResponse, limit: int, body: _Body | None = None) -> bytes:
+    """The whole answer, at most `limit` bytes; what comes of it is noted with what was sent."""
     parts: list[bytes] = []
     size = 0
     async for part in response.content.iter_any():
@@ -302,4 +323,6 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
         if size > limit:
             raise Malformed(f"A peer's answer is over its limit of {limit} bytes")
         parts.append(part)
+        if body is not None:
+            body.steps += 1
     return b"".join(parts)

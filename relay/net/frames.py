@@ -40,14 +40,17 @@ async def read_frames(
         yield ObjectId(digest), index, data
 
 
-async def read_spans(content: StreamReader, patience: float) -> AsyncIterator[Span]:
-    """Yield `(object, index)` until the stream ends. Raises `Malformed` and `TimeoutError` as `read_frames` does."""
-    while span := await _read(content, SPAN.size, patience):
+async def read_spans(content: StreamReader) -> AsyncIterator[Span]:
+    """Yield `(object, index)` until the stream ends. Raises `Malformed` as `read_frames` does; for how long to wait is
+    the caller's to say, who answers meanwhile."""
+    while span := await _read(content, SPAN.size, None):
         digest, index = SPAN.unpack(span)
         yield ObjectId(digest), index
 
 
-async def _read(content: StreamReader, size: int, patience: float, held: Callable[[int], None] = _uncounted) -> bytes:
+async def _read(
+    content: StreamReader, size: int, patience: float | None, held: Callable[[int], None] = _uncounted
+) -> bytes:
     """Exactly `size` bytes, or none at the end of the stream; each piece within `patience` seconds."""
     parts: list[bytes] = []
     left = size

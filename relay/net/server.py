@@ -20,6 +20,7 @@ from aiohttp import web
 
 from relay.errors import REVOKED, Malformed, Refused, RelayError, Unreachable
 from relay.limits import (
+    CHUNKS_SECONDS,
     LINGERING_SECONDS,
     MAX_BODIES,
     MAX_CALLS_PER_PEER,
@@ -35,12 +36,14 @@ from relay.limits import (
     MAX_UNSENT,
     READ_AHEAD,
     RECORDS_AT_WORK,
+    SLOWEST,
     STALL_SECONDS,
 )
 from relay.net import routes
 from relay.net.bodies import Bodies
 from relay.net.door import Door
 from relay.net.frames import read_frames, read_spans
+from relay.net.patience import acknowledged, while_moving
 from relay.records.identifiers import ObjectId, RecordId
 from relay.sync import messages
 from relay.sync.host import Host
@@ -212,16 +215,25 @@ def _reply(body: bytes) -> web.Response:
 async def _send(request: web.Request, body: bytes) -> web.StreamResponse:
     """Send an answer while its call counts, part by part: a visitor that does not read holds one part up, and is let
     go."""
+    response = web.StreamResponse(headers={"Content-Type": routes.MEDIA_TYPE})
+    response.content_length = left = len(body)
+    async with (
+        asyncio.timeout(CHUNKS_SECONDS + left / SLOWEST),
+        while_moving(lambda: (left, acknowledged(request.transport)), STALL_SECONDS),
+    ):
+        await _prepare(request, response)
+        for start in range(0, len(body), MAX_UNSENT):
+            await response.write(body[start : start + MAX_UNSENT])
+            left -= MAX_UNSENT
+        await response.write_eof()
+    return response
+
+
+async def _prepare(request: web.Request, response: web.StreamResponse) -> None:
+    """Begin an answer of which no more than `MAX_UNSENT` bytes are to wait."""
     if request.transport is not None:
         request.transport.set_write_buffer_limits(MAX_UNSENT)
-    response = web.StreamResponse(headers={"Content-Type": routes.MEDIA_TYPE})
-    response.content_length = len(body)
     await response.prepare(request)
-    for start in range(0, len(body), MAX_UNSENT):
-        async with asyncio.timeout(STALL_SECONDS):
-            await response.write(body[start : start + MAX_UNSENT])
-    await response.write_eof()
-    return response
 
 
 async def _hello(request: web.Request, host: Host) -> web.StreamResponse:
@@ -277,23 +289,24 @@ async def _missing(request: web.Request, host: Host) -> web.StreamResponse:
 
 
 async def _get_chunks(request: web.Request, host: Host) -> web.StreamResponse:
-    """The answer comes while the visitor goes on asking."""
+    """The answer comes while the visitor goes on asking, which it may do no sooner than a slow link brings it."""
     response = web.StreamResponse(headers={"Content-Type": routes.MEDIA_TYPE})
     left = MAX_CHUNKS_CALL
     try:
-        async for object_id, index, data in host.get_chunks(read_spans(request.content, STALL_SECONDS)):
-            left -= FRAME_HEAD.size + len(data)
-            if left < 0:
-                raise Malformed(f"A visitor asks for more than {MAX_CHUNKS_CALL} bytes of chunks in one call")
-            if not response.prepared:
-                if request.transport is not None:
-                    request.transport.set_write_buffer_limits(MAX_UNSENT)
-                await response.prepare(request)
-            async with asyncio.timeout(STALL_SECONDS):
+        async with (
+            asyncio.timeout(CHUNKS_SECONDS),
+            while_moving(lambda: (left, acknowledged(request.transport)), STALL_SECONDS),
+        ):
+            async for object_id, index, data in host.get_chunks(read_spans(request.content)):
+                left -= FRAME_HEAD.size + len(data)
+                if left < 0:
+                    raise Malformed(f"A visitor asks for more than {MAX_CHUNKS_CALL} bytes of chunks in one call")
+                if not response.prepared:
+                    await _prepare(request, response)
                 await response.write(FRAME_HEAD.pack(object_id, index, len(data)) + data)
-        if not response.prepared:
-            await response.prepare(request)
-        await response.write_eof()
+            if not response.prepared:
+                await _prepare(request, response)
+            await response.write_eof()
     except RelayError as error:
         if not response.prepared:
             raise

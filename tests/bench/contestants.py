@@ -16,8 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
-from relay.node.home import Home
-from relay.trust.certificates import node_id
 from tests.bench.contestant import Contestant, End, Held, held_of, size_of
 from tests.boxes import RELAY, Election, NodeBox
 from tests.processes import Process
@@ -39,15 +37,11 @@ class Relay(Contestant):
         super().__init__(ends)
         self.election = Election(ends[0].folder.parent / "office", REGISTER)
         self.boxes = {end: NodeBox(end.folder / "home", end.host, relay=command) for end in ends}
-        requests = {end: box.init(end.host.name) for end, box in self.boxes.items()}
-        while lower is not None and self._node(lower) > self._node(self.other(lower)):
-            shutil.rmtree(self.boxes[lower].home)  # a node's id is its key's hash: try another key
-            requests[lower] = self.boxes[lower].init(lower.host.name)
-        for (end, request), tps in zip(requests.items(), TPS, strict=True):
-            self.boxes[end].join(self.election.enrol(request, "operator", tps=[tps]))
-
-    def _node(self, end: End) -> bytes:
-        return node_id(Home(self.boxes[end].home).key().public_key())
+        requests = {end: box.init(end.host.name) for end, box in self.boxes.items() if end is not lower}
+        if lower is not None:
+            requests[lower] = self.boxes[lower].init(lower.host.name, below=self.boxes[self.other(lower)])
+        for end, tps in zip(self.boxes, TPS, strict=True):
+            self.boxes[end].join(self.election.enrol(requests[end], "operator", tps=[tps]))
 
     def load(self) -> None:
         """Submit the packages."""

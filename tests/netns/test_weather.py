@@ -24,27 +24,37 @@ from tests.processes import eventually
 
 STATIONS = "1906022011006", "1906012001001"
 FORM = "C-HASIL-KWK-BUPATI"
-PHOTO = 1_500_000
+PHOTO, SLOW_PHOTO = 1_500_000, 800_000
 PATIENCE = 60.0
 
 
 class Harbour:
     """Boxes on hosts of their own, on one radio link."""
 
-    def __init__(self, lab: Lab, folder: Path, *, shared: bool = False) -> None:
-        """`shared`: all take turns on one medium, as on Wi-Fi."""
+    def __init__(self, lab: Lab, folder: Path, *, shared: bool = False, rate: float = 20, loss: float = 1) -> None:
+        """`shared`: all take turns on one medium, as on Wi-Fi. `rate` in Mbit/s, `loss` in per cent."""
         self.lab = lab
-        self.radio: Radio = lab.radio(rate_mbit=20, delay_ms=10, loss_percent=1, shared=shared, dad=False)
+        self.radio: Radio = lab.radio(rate_mbit=rate, delay_ms=10, loss_percent=loss, shared=shared, dad=False)
         self._folder = folder
         self._election = Election(folder / "office", REGISTER, election="coast-2024")
 
-    def box(self, name: str, tps: str | None = None, photos: int = 0, relay: Sequence[str] = RELAY) -> NodeBox:
-        """A running node that is not on the link yet; an operator, with packages of one photo, where `tps` is given."""
+    def box(
+        self,
+        name: str,
+        tps: str | None = None,
+        photos: int = 0,
+        relay: Sequence[str] = RELAY,
+        size: int = PHOTO,
+        below: NodeBox | None = None,
+    ) -> NodeBox:
+        """A running node that is not on the link yet; an operator, with packages of one photo of `size` bytes, where
+        `tps` is given. It visits the box that it is `below`; of others the lower id, which is anybody's, visits."""
         role, stations = ("operator", [tps]) if tps else ("carrier", [])
-        box = self._election.admit(NodeBox(self._folder / name, self.lab.host(name), relay=relay), role, tps=stations)
+        box = NodeBox(self._folder / name, self.lab.host(name), relay=relay)
+        self._election.admit(box, role, tps=stations, below=below)
         for number in range(photos):
             photo = self._folder / f"{name}-{number}.jpg"
-            photo.write_bytes(b"\xff\xd8\xff" + os.urandom(PHOTO - 3))
+            photo.write_bytes(b"\xff\xd8\xff" + os.urandom(size - 3))
             box.submit(photo, tps=str(tps), form=FORM)
         box.start()
         return box
@@ -111,6 +121,21 @@ def test_a_peer_that_stalls_holds_nobody_up(harbour: Harbour) -> None:
     finally:
         os.kill(stalling.daemon.pid, signal.SIGCONT)
     eventually(lambda: whole(stalling) == 4, PATIENCE, "the first boat goes on")
+
+
+@pytest.mark.parametrize("visitor", ["island", "ferry"])
+def test_a_slow_link_without_a_pause_gives_no_call_up(lab: Lab, tmp_path: Path, visitor: str) -> None:
+    """What waits in buffers takes longer than a call may stand still, on its way out as on its way in."""
+    harbour = Harbour(lab, tmp_path, rate=0.5, loss=0)
+    host = {"island": "ferry", "ferry": "island"}[visitor]
+    boxes: dict[str, NodeBox] = {}
+    for name in (host, visitor):
+        tps, photos = (STATIONS[0], 1) if name == "island" else (None, 0)
+        boxes[name] = harbour.box(name, tps, photos, relay=TRACED, size=SLOW_PHOTO, below=boxes.get(host))
+    harbour.meet(*boxes.values())
+    eventually(lambda: whole(boxes["ferry"]) == 1, PATIENCE, "the ferry has the package")
+    assert not [call.name for box in boxes.values() for call in read_trace(box.home).calls if call.failed]
+    assert not read_trace(boxes["ferry"].home).again
 
 
 def test_neither_direction_starves_the_other(lab: Lab, tmp_path: Path) -> None:
