@@ -27,6 +27,7 @@ from relay.receiver.reporting import Reporter, describe_receiver
 from relay.receiver.service import SEQUENCING
 from relay.records.identifiers import SHOWN_DIGITS
 from relay.trust.roles import Role
+from relay.web.site.downloads import spreadsheet_cell
 
 _SHOWN = 20
 """Lines of each part of a report on a terminal; --json and --csv have all."""
@@ -115,7 +116,8 @@ def _csv(document: dict[str, Any]) -> str:
     table = csv.DictWriter(text, _COLUMNS, extrasaction="ignore", lineterminator="\n")
     table.writeheader()
     for row in document["forms"]:
-        table.writerow({**row, "flags": " ".join(row["flags"])})
+        cells = {**row, "flags": " ".join(row["flags"])}
+        table.writerow({key: spreadsheet_cell(value) for key, value in cells.items()})
     return text.getvalue()
 
 

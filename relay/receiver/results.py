@@ -6,7 +6,8 @@ Guards promise 7: a correction is a new statement, two statements that conflict 
 
 A statement stands when no other statement in the log for the same station and form supersedes it. One that stands
 alone is the result. Several that stand are the result if they agree in every number, and in conflict otherwise: then
-there is no result until one of the devices, or the election office, settles it with a correction.
+there is no result until one of the devices, or the election office, settles it with a correction. Of those without any
+numbers, sealed ones for example, neither is said.
 
 No flag is hidden and none is a judgement: each is a slug, the statements it is about, and the numbers behind it.
 """
@@ -23,7 +24,10 @@ from relay.receiver.chains import Finding, Gap
 from relay.records.identifiers import NodeId, ObjectId, RecordId, StatementId
 from relay.records.notice import Station
 from relay.records.statement import Statement
-from relay.records.tally import IMPOSSIBLE, Tally, judge_tally, reserve, votes_cast
+from relay.records.tally import IMPOSSIBLE, Tally, is_pair, judge_tally, people, reserve, votes_cast
+
+_QUOTED = 16
+"""Characters of what a signer made up that are quoted beside a flag."""
 
 
 class Standing(StrEnum):
@@ -199,13 +203,13 @@ def judge(
     superseded = {one.supersedes for one in statements if one.supersedes in by_id}
     standing = [one for one in statements if one.id not in superseded]
     tallies = [one.tally for one in standing]
-    agreed = tallies[0] if all(tally == tallies[0] for tally in tallies) else None
-    conflict = len(standing) > 1 and agreed is None
+    conflict = any(tally != tallies[0] for tally in tallies)
+    agreed = None if conflict else tallies[0]
     registered = station.registered_voters if station else None
     own = [flag for one in standing for flag in _tally_flags(one, registered)]
     flags = [
         *own,
-        *_conflict_flags(standing, conflict),
+        *_agreement_flags(standing, conflict),
         *_correction_flags(statements, by_id),
         *_chain_flags(statements, chains),
         *_register_flags(statements[0], station, forms),
@@ -262,14 +266,19 @@ def _numbers(name: str, tally: Tally, registered: int | None) -> dict[str, int |
             "sum": count.get("ballots_received", count.get("registered_voters", 0)),
         },
         "more-votes-than-voters": {"said": votes_cast(tally), "sum": count.get("voters", 0)},
+        "more-votes-than-register": {"said": people(tally), "sum": registered or 0},
     }
+    if name == "unknown-pair":
+        return {"pair": next((pair[:_QUOTED] for pair in tally.votes if not is_pair(pair)), "")}
     return dict(numbers.get(name, {}))
 
 
-def _conflict_flags(standing: Sequence[Logged], conflict: bool) -> list[Flag]:
+def _agreement_flags(standing: Sequence[Logged], conflict: bool) -> list[Flag]:
     if len(standing) < 2:
         return []
     name = "two-statements-in-conflict" if conflict else "two-statements-agree"
+    if all(one.tally is None for one in standing):
+        name = "two-statements-without-numbers"
     return [Flag(name, tuple(one.id for one in standing), {"count": len(standing)})]
 
 

@@ -32,6 +32,8 @@ IMPOSSIBLE = frozenset(
         "used-is-not-valid-plus-invalid",
         "more-voters-than-ballots",
         "more-votes-than-voters",
+        "more-votes-than-register",
+        "unknown-pair",
     }
 )
 """Flags of a tally that cannot be true. Such a tally is shown and never added up, until a correction stands."""
@@ -40,6 +42,8 @@ _DIGITS = 20
 """Of a number in a tally file; no count of people is near it."""
 _RESERVE_PER_THOUSAND = 25
 """Ballots delivered beyond the number of registered voters: 2.5 %, rounded up."""
+_SLACK_PER_CENT, _SLACK = 10, 20
+"""Voters beyond the register's number that a station may well have, moved or added on the day: the larger of both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +68,12 @@ def parse_tally(text: bytes) -> Tally:
         raise BadInput(error.what, _ADVICE) from error
     if not tally.counts and not tally.votes:
         raise BadInput("The tally holds no number", "Type the form's numbers, or leave --tally out.")
-    if unknown := [pair for pair in tally.votes if not _is_pair(pair)]:
+    if unknown := [pair for pair in tally.votes if not _is_number(pair)]:
         raise BadInput(f"There is no pair {unknown[0]!r}", f"Pairs are numbered from 1 to {MAX_PAIRS_TYPED}.")
-    if len({int(pair) for pair in tally.votes}) < len(tally.votes):
+    votes = {str(int(pair)): value for pair, value in tally.votes.items()}
+    if len(votes) < len(tally.votes):
         raise BadInput("The tally has votes for one pair twice", _ADVICE)
-    return tally
+    return Tally(tally.counts, votes)
 
 
 def _document(text: bytes) -> Any:
@@ -88,8 +93,13 @@ def _parse_int(digits: str) -> int:
     return int(digits)
 
 
-def _is_pair(name: str) -> bool:
-    return name.isascii() and name.isdecimal() and 1 <= int(name) <= MAX_PAIRS_TYPED
+def _is_number(pair: str) -> bool:
+    return pair.isascii() and pair.isdecimal() and 1 <= int(pair) <= MAX_PAIRS_TYPED
+
+
+def is_pair(name: str) -> bool:
+    """Whether this names a pair as everybody names it: 1, not 01, and not a word."""
+    return _is_number(name) and name == str(int(name))
 
 
 def read_tally(document: Any) -> Tally:
@@ -134,7 +144,22 @@ def judge_tally(tally: Tally, registered_voters: int | None) -> frozenset[str]:
         found.add("more-votes-than-voters")
     if "voters" in counts and counts["voters"] > counts.get("ballots_received", counts["voters"]):
         found.add("more-voters-than-ballots")  # also where no ballots at all were received
+    if registered_voters is not None and people(tally) > most_people(registered_voters):
+        found.add("more-votes-than-register")
+    if not all(map(is_pair, tally.votes)):
+        found.add("unknown-pair")
     return frozenset(found)
+
+
+def people(tally: Tally) -> int:
+    """How many people voted by what the form says, whichever of its numbers says most."""
+    return max(votes_cast(tally), tally.counts.get("voters", 0))
+
+
+def most_people(registered_voters: int) -> int:
+    """How many may have voted at a station with so many in the register. More is flagged and not added up: one device
+    could otherwise outvote an island."""
+    return registered_voters + max(registered_voters * _SLACK_PER_CENT // 100, _SLACK)
 
 
 def votes_cast(tally: Tally) -> int:

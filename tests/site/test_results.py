@@ -118,6 +118,48 @@ def test_what_does_not_add_up_is_told_with_its_numbers(
     assert found[flag].values == {"said": said, "sum": expected}
 
 
+def consistent(people: int) -> Tally:
+    """A tally that adds up in itself, of so many people."""
+    counts = dict.fromkeys(GOOD.counts, people) | {"ballots_spoiled": 0, "ballots_unused": 0, "invalid": 0}
+    return Tally(counts, {"1": people})
+
+
+@pytest.mark.parametrize(
+    "outvoting",
+    [consistent(10_000_000), Tally({}, {"1": 10_000_000}), Tally({"voters": 10_000_000}, {"1": 1})],
+)
+def test_no_station_outvotes_its_register(outvoting: Tally) -> None:
+    result = judge([statement(0, outvoting)], STATION, FORMS)
+    found = {flag.name: flag for flag in result.flags}
+    assert not result.counted
+    assert found["more-votes-than-register"].values == {"said": 10_000_000, "sum": STATION.registered_voters}
+
+
+def test_voters_who_moved_are_added_up() -> None:
+    """A tenth beyond the register, and where that is little, twenty people."""
+    assert judge([statement(0, consistent(148 + 20))], STATION, FORMS).counted
+    assert not judge([statement(0, consistent(148 + 21))], STATION, FORMS).counted
+    large = replace(STATION, registered_voters=600)
+    assert judge([statement(0, consistent(660))], large, FORMS).counted
+    assert not judge([statement(0, consistent(661))], large, FORMS).counted
+
+
+@pytest.mark.parametrize("pair", ["0", "01", "21", "PENIPUAN-lihat-evil.example.com"])
+def test_a_pair_that_does_not_exist_is_shown_and_not_added_up(pair: str) -> None:
+    result = judge([statement(0, tally(votes={**GOOD.votes, pair: 0}))], STATION, FORMS)
+    found = {flag.name: flag for flag in result.flags}
+    assert not result.counted
+    assert result.tally is not None
+    assert pair in result.tally.votes
+    assert found["unknown-pair"].values == {"pair": pair[:16]}
+
+
+def test_statements_without_numbers_neither_agree_nor_contradict_each_other() -> None:
+    result = judge([statement(0, None), statement(1, None, node=OTHER)], STATION, FORMS)
+    assert {standing for _, standing in result.statements} == {Standing.CURRENT}
+    assert [flag.name for flag in result.flags] == ["two-statements-without-numbers"]
+
+
 def test_more_votes_than_voters_shows_in_the_pairs_alone() -> None:
     """Votes of the pairs are counted even where the form's own sum says less."""
     assert "more-votes-than-voters" in flags(statement(0, tally(votes={"1": 5_000, "2": 1})))

@@ -288,7 +288,12 @@ async def test_a_correction_with_its_history(election: PublicElection) -> None:
     first = await election.submit(tally=tally_of(LONG, BUPATI, election.stations, valid=999))
     await election.publish()
     assert (election.flags(), election.result()["counted"]) == (
-        ["more-votes-than-voters", "used-is-not-valid-plus-invalid", "valid-is-not-sum-of-votes"],
+        [
+            "more-votes-than-register",
+            "more-votes-than-voters",
+            "used-is-not-valid-plus-invalid",
+            "valid-is-not-sum-of-votes",
+        ],
         False,
     )
     assert election.document("region/index.json")["sums"]["totals"][BUPATI]["counted"] == 0

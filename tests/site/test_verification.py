@@ -208,6 +208,62 @@ def test_another_statement_under_the_page_of_this_one(page: Any, address: str, p
     assert (found["statement"], found["verdict"]) == ("wrong", "bad")
 
 
+def test_the_whole_page_of_another_station_under_the_address_of_this_one(page: Any, address: str) -> None:
+    """Everything in it is true, of another station; the heading is this one's."""
+    other: bytes = page.request.get(f"{address}tps/{KETAPANG}/C-HASIL-KWK-GUBERNUR.html").body()
+    article = other[other.index(b"<article") : other.index(b"</article>")]
+
+    def change(content: bytes) -> bytes:
+        return content[: content.index(b"<article")] + article + content[content.index(b"</article>") :]
+
+    alter(page, f"**/{FORM_PAGE}", change)
+    found = outcomes(page, address)
+    assert (found["statement"], found["verdict"]) == ("wrong", "bad")
+
+
+def test_the_address_of_this_station_over_the_code_of_another(page: Any, address: str) -> None:
+    code = f'data-shown="station">{LONG}'.encode()
+    other = f'data-shown="station">{KETAPANG}'.encode()
+    alter(page, f"**/{FORM_PAGE}", lambda content: content.replace(code, other))
+    found = outcomes(page, address)
+    assert (found["statement"], found["shown"], found["verdict"]) == ("ok", "wrong", "bad")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        b'<img srcset="../../static/other.svg 1x" ',
+        b'<svg><image href="../../static/other.svg"/></svg><img ',
+        b'<img alt="" src="../../static/other.svg"><img ',
+    ],
+)
+def test_another_picture_beside_a_photograph_is_not_shown(page: Any, address: str, other: bytes) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    alter(page, f"**/{FORM_PAGE}", lambda content: content.replace(b"<img ", other))
+    found = outcomes(page, address, photographs=True)
+    assert (found["photographs"], found["verdict"]) == ("ok", "ok")
+    pictures = page.locator(f"{CURRENT} >> :is(img, svg, image, picture, source)").all()
+    assert pictures
+    for picture in pictures:
+        assert str(picture.evaluate("one => one.currentSrc")).startswith("blob:")
+
+
+def test_a_negative_number_that_was_signed_holds(page: Any, address: str) -> None:
+    ids: dict[bytes, bytes] = {}
+
+    def negative(package: dict[str, Any]) -> dict[str, Any]:
+        return {**package, "tally": {**package["tally"], "invalid": -1_234}} if package.get("tally") else package
+
+    forge = _signed_by_a_stranger(ids, negative)
+    label = b'Suara tidak sah</th><td class="n">'
+    content = page.request.get(address + FORM_PAGE).body()
+    own = content[content.index(label) :].partition(b"</td>")[0]
+    _forged_page(page, address, forge, ids, (own, label + b"-1.234"))
+    found = outcomes(page, address)
+    assert (found["statement"], found["shown"]) == ("ok", "ok")
+
+
 def test_a_statement_signed_by_somebody_else(page: Any, address: str) -> None:
     """The whole page, made for a statement whose signer has a certificate of another root."""
     ids: dict[bytes, bytes] = {}

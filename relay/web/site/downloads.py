@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from xml.etree import ElementTree as Xml
 
-from relay.records.tally import COUNTS
+from relay.records.tally import COUNTS, is_pair
 from relay.store.shelf import Page
 
 _COLUMNS = (
@@ -35,13 +35,13 @@ _ATOM = "http://www.w3.org/2005/Atom"
 def table(name: str, rows: Sequence[Mapping[str, Any]]) -> tuple[Page, ...]:
     """One row for each station and form, as `<name>.csv` and `<name>.json`."""
     plain = [_row(row) for row in rows]
-    pairs = sorted({pair for row in plain for pair in row["votes"]}, key=lambda pair: (len(pair), pair))
+    pairs = sorted({pair for row in plain for pair in row["votes"] if is_pair(pair)}, key=int)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow([*_COLUMNS, *(f"votes_{pair}" for pair in pairs)])
     for row in plain:
         cells = [row[column] for column in _COLUMNS] + [row["votes"].get(pair) for pair in pairs]
-        writer.writerow([_cell(cell) for cell in cells])
+        writer.writerow([spreadsheet_cell(cell) for cell in cells])
     document = json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
     return (
         Page(f"{name}.csv", text.getvalue().encode(), "text/csv; charset=utf-8"),
@@ -89,7 +89,7 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _cell(value: object) -> object:
+def spreadsheet_cell(value: object) -> object:
     """What a spreadsheet may show as it is: a text that begins like a formula is made a text for certain."""
     match value:
         case None:

@@ -22,7 +22,7 @@ from relay.limits import SITE_MARKS
 from relay.receiver.results import Logged, Result, Standing
 from relay.records.identifiers import is_drill, sha256
 from relay.records.notice import Station
-from relay.records.tally import COUNTS
+from relay.records.tally import COUNTS, is_pair
 from relay.store.shelf import Page
 from relay.trust.enrolment import pem_block
 from relay.web.names import form_name
@@ -207,9 +207,15 @@ def _environment() -> Environment:
         "size": _size,
         "spaced": _spaced,
         "script_safe": _script_safe,
+        "by_pair": _by_pair,
     }
     environment.globals |= {"runs": _runs, "reason": reason, "shapes": _SHAPES}
     return environment
+
+
+def _by_pair(votes: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Votes in the order of the pairs' numbers; what is no pair's comes last."""
+    return sorted(votes.items(), key=lambda one: (0, int(one[0]), "") if is_pair(one[0]) else (1, 0, one[0]))
 
 
 def _number(value: int, language: str) -> str:

@@ -111,6 +111,12 @@ function listenForRoot() {
 
 // -- one statement
 
+/** The station and form that the page is about: by its address, since all that is in it may be another's. */
+function addressed() {
+  const found = /\/tps\/([^/]+)\/([^/]+?)(\.html)?$/.exec(location.pathname);
+  return found ? `${decodeURIComponent(found[1])}/${decodeURIComponent(found[2])}` : "";
+}
+
 /** The signed numbers by the names that the page gives them. */
 function signedNumbers(statement) {
   const named = [];
@@ -126,7 +132,7 @@ function shownNumbers(tables, signed) {
   const shown = new Map();
   for (const row of [...tables].flatMap((table) => [...table.querySelectorAll("tr")])) {
     const [label, text, ...more] = [...row.children].map((cell) => cell.textContent);
-    if (tables.length > 1 || more.length || shown.has(label) || !/^\d{1,3}([.,]\d{3})*$/.test(text ?? "")) {
+    if (tables.length > 1 || more.length || shown.has(label) || !/^-?\d{1,3}([.,]\d{3})*$/.test(text ?? "")) {
       throw new Fault("shown", { shown: row.textContent, signed: signed.get(label)?.value ?? "—" });
     }
     shown.set(label, text);
@@ -172,7 +178,7 @@ function checkReason(article, statement) {
 
 /** Check one statement's article; the outcome of each step: "ok", or the Fault. */
 async function check(article) {
-  const { statement: id, entry: entryText, subject } = article.dataset;
+  const { statement: id, entry: entryText } = article.dataset;
   const entry = Number(entryText);
   const done = {};
   const held = {};
@@ -187,7 +193,7 @@ async function check(article) {
   };
   await step("statement", [], async () => {
     const statement = await verify.openStatement(await get(`statement/${id}`, verify.MAX_RECORD), id);
-    if (`${statement.election}/${statement.tps}/${statement.form}` !== subject) throw new Fault("subject");
+    if (`${statement.tps}/${statement.form}` !== addressed()) throw new Fault("subject");
     return statement;
   });
   await step("root", [], async () => {
@@ -199,6 +205,8 @@ async function check(article) {
   await step("shown", ["statement"], () => {
     checkNumbers(article, held.statement);
     checkReason(article, held.statement);
+    const station = document.querySelector("[data-shown=station]")?.textContent;
+    if (station !== held.statement.tps) throw new Fault("shown", { shown: station, signed: held.statement.tps });
     const device = article.querySelector("[data-shown=device]").textContent;
     if (held.certificate && device !== held.certificate.name) {
       throw new Fault("shown", { shown: device, signed: held.certificate.name });
@@ -264,7 +272,7 @@ function boxes(article) {
   return [verdict, verdict.querySelector("[role=status]")];
 }
 
-function tell(article, { done, note, photographs, remark }) {
+function tell(article, { done, note, statement, photographs, remark }) {
   const [verdict, status] = boxes(article);
   const steps = { ...done, ...(photographs ? { photographs } : {}) };
   const faults = Object.entries(steps).filter(([, outcome]) => outcome instanceof Fault && outcome.key !== "earlier");
@@ -293,7 +301,8 @@ function tell(article, { done, note, photographs, remark }) {
     else if (behind) line.append(element("span", "quiet", words.faults.behind));
     else if (outcome) line.append(element("span", "wrong", words.wrong), ` ${say(words.faults[outcome.key], outcome.values)}`);
     else line.append(element("span", "quiet", words.unknown));
-    const more = { checkpoint: note, photographs: remark }[name];
+    const subject = statement && `${statement.tps} · ${statement.form}`;
+    const more = { statement: subject, checkpoint: note, photographs: remark }[name];
     if (outcome === "ok" && more) line.append(" ", element("span", "quiet", more));
     list.append(line);
   }
@@ -326,6 +335,7 @@ async function checkPhotographs(article, state) {
       const bytes = await get(`object/${figure.dataset.object}`, MAX_PHOTOGRAPH);
       if (hex(await verify.sha256(bytes)) !== figure.dataset.object) throw new Fault("hash");
       if (image) image.src = URL.createObjectURL(new Blob([bytes], { type: file.get("media_type") }));
+      figure.querySelector("figcaption a")?.replaceChildren(file.get("name"));
       const sized = bytes.length === file.get("size");
       if (!sized) state.remark = words.photo_size;
       told.className = sized ? "ok-word" : "quiet";
@@ -373,13 +383,26 @@ async function checkAll() {
   showRoot();
 }
 
+/** Photographs are fetched once, by the check: a picture that was not hashed is not shown, and of those in the page
+ * nothing stays but their places. */
+function emptyPictures(article) {
+  for (const one of article.querySelectorAll("picture, svg, video, canvas, object, embed, iframe, input")) one.remove();
+  for (const image of article.querySelectorAll("img")) {
+    const figure = image.closest("[data-object]");
+    if (!figure || figure.querySelector("img") !== image) {
+      image.remove();
+      continue;
+    }
+    const empty = element("img");
+    for (const name of ["alt", "width", "height"]) empty.setAttribute(name, image.getAttribute(name) ?? "");
+    empty.dataset.src = new URL(`object/${figure.dataset.object}`, up);
+    image.replaceWith(empty);
+  }
+}
+
 for (const article of document.querySelectorAll("[data-statement]")) {
   boxes(article)[1].textContent = words.working;
-  // Photographs are fetched once, by the check: a picture that was not hashed is not shown.
-  for (const image of article.querySelectorAll("img")) {
-    image.dataset.src = image.getAttribute("src");
-    image.removeAttribute("src");
-  }
+  emptyPictures(article);
 }
 listenForRoot();
 checkAll();
