@@ -261,6 +261,8 @@ MAX_STAGED = 64 * MIB
 """Bytes of chunks that a receiver on a bucket keeps in memory until their visit commits."""
 MAX_CACHED_OBJECTS = 256
 """Files of a bucket that a receiver keeps a copy of, to hand them out."""
+LEFT_OVER_SECONDS = 3_600.0
+"""A copy that has not been whole for so long is nobody's any more."""
 MAX_LAYOUTS = 8
 """Lists of chunk hashes that are kept for one object: honest devices agree on one."""
 DISK_RESERVE = 64 * MIB

@@ -165,7 +165,7 @@ def explained() -> Iterator[None]:
         yield
     except asyncpg.exceptions.DiskFullError as error:
         raise StoreError("The disk of the database is full", "Give PostgreSQL more room.") from error
-    except (*_TROUBLE, ValueError) as error:  # a ValueError is a URL that names no database
+    except (*_TROUBLE, ValueError, OverflowError) as error:  # the last two are URLs that name no database, or no port
         raise StoreError(f"The database does not do as it is asked ({_in_words(error)})", _ADVICE) from error
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from relay.limits import (
     COUNTS_SECONDS,
     LOCK_SECONDS,
     LOG_LOCK_SECONDS,
-    MAX_CACHED_OBJECTS,
     MAX_FILE,
     MAX_PEERS,
 )
@@ -28,10 +26,11 @@ from relay.store import listing
 from relay.store.cluster import records
 from relay.store.cluster.adding import SharedAdds
 from relay.store.cluster.bucket import Bucket, BucketShelf
+from relay.store.cluster.cache import Cache
 from relay.store.cluster.database import Database
 from relay.store.cluster.transfers import Transfers, object_path
 from relay.store.cluster.watch import Watch
-from relay.store.durable import TEMPORARY, explained, make_folder
+from relay.store.durable import explained
 from relay.store.interface import (
     Bundle,
     Counts,
@@ -71,7 +70,7 @@ class ClusterStore:
         self._watch = watch
         self._own = own
         self._quota = quota
-        self._cache = cache
+        self._cache = Cache(cache, self._fetch)
         self._clock = clock
         self._transfers = Transfers(database, bucket)
         self._adds = SharedAdds(lambda records_: self._add(records_, quota))
@@ -138,6 +137,7 @@ class ClusterStore:
         """See `Store`."""
         try:
             await self._adds.finish()
+            await self._cache.close()
             await self._transfers.commit()
         finally:
             await self._watch.close()
@@ -320,9 +320,9 @@ class ClusterStore:
 
     async def object_path(self, object_id: ObjectId) -> Path | None:
         """See `Store`. A copy in the cache, which may be gone when some hundred others were asked for."""
-        path = self._cache / object_id.hex()
-        if path.is_file():
-            return path
+        return await self._cache.path(object_id)
+
+    async def _fetch(self, object_id: ObjectId) -> bytes | None:
         if not await self._database.row("SELECT 1 FROM objects WHERE id = $1 AND whole", object_id):
             return None
         content = await self._bucket.get(object_path(object_id))
@@ -331,8 +331,7 @@ class ClusterStore:
                 f"The bucket lost object {object_id.hex()}, or gives something else",
                 "Restore it: any node that carried it may still hold it.",
             )
-        await asyncio.to_thread(_keep, path, content)
-        return path
+        return content
 
     async def free(self, objects: Sequence[ObjectId]) -> int:  # noqa: ARG002
         """See `Store`."""
@@ -438,19 +437,6 @@ class ClusterStore:
 def _read(source: Path) -> bytes:
     with source.open("rb") as file:
         return file.read(MAX_FILE + 1)
-
-
-def _keep(path: Path, content: bytes) -> None:
-    """Keep a copy; the ones that were made first go."""
-    with explained(path):
-        make_folder(path.parent)
-        temporary = path.with_name(f".{path.name}{TEMPORARY}")
-        temporary.write_bytes(content)
-        temporary.replace(path)
-        copies = sorted(path.parent.iterdir(), key=lambda one: one.stat().st_mtime)
-        for old in copies[:-MAX_CACHED_OBJECTS]:
-            with suppress(OSError):
-                old.unlink()
 
 
 _READ = """
