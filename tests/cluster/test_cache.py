@@ -1,4 +1,4 @@
-"""Copies of content that a receiver of a cluster hands out: whole, whoever asks at once, and whatever was left there."""
+"""Copies of content that a receiver of a cluster hands out are whole, whoever asks at once, whatever was left there."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ class Bucket:
     def __init__(self, *contents: bytes) -> None:
         self.contents = {object_of(one): one for one in contents}
         self.asked = 0
+        self.called = asyncio.Event()
         self.open = asyncio.Event()
         self.open.set()
 
     async def fetch(self, object_id: ObjectId) -> bytes | None:
         """What the store fetches."""
         self.asked += 1
+        self.called.set()
         await self.open.wait()
         return self.contents.get(object_id)
 
@@ -39,8 +41,7 @@ async def test_many_who_read_one_photograph_at_once_wait_for_one_fetch(tmp_path:
     bucket.open.clear()
     cache = Cache(tmp_path / "cache", bucket.fetch)
     readers = [asyncio.create_task(cache.path(object_of(PHOTO))) for _ in range(8)]
-    while not bucket.asked:
-        await asyncio.sleep(0)
+    await bucket.called.wait()
     readers[0].cancel()  # the one for whom it was begun
     bucket.open.set()
     paths = await asyncio.gather(*readers[1:])
