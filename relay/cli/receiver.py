@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ from relay.trust.enrolment import pem_block, read_pem_block
 from relay.trust.sealing import make_sealing_key, open_sealed, public_sealing_key
 
 _PATH = click.Path(path_type=Path)
+_NO_LIMIT = 1 << 53
 _PRIVATE, _PUBLIC = "RELAY SEALING KEY", "RELAY SEALING PUBLIC KEY"
 
 
@@ -128,7 +130,8 @@ async def _move(home: Home, config: Config) -> None:
         async with home.custody() as custody:
             if home.config().database is not None:
                 raise BadInput("This receiver's store is in PostgreSQL already", "There is nothing to move.")
-            target = await open_cluster(home.store_folder, config, home.member().identity)
+            everything = replace(config, quota_bytes=_NO_LIMIT, quota_statements=_NO_LIMIT)  # what was taken stays
+            target = await open_cluster(home.store_folder, everything, home.member().identity)
             try:
                 with shares() as progress:
                     await Move(custody.store, target, custody.admission, _place_of(config), progress).run()

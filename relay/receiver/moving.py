@@ -19,9 +19,9 @@ from relay.limits import LOG_BATCH, MAX_RECORD, MOVED_AT_ONCE
 from relay.log.merkle import leaf_hash
 from relay.log.tree import Frontier
 from relay.node.restoring import RESTORED
-from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId, receipt_id
+from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId, receipt_id, sha256
 from relay.records.statement import read_statement
-from relay.store.interface import LogBatch, LogState, Store
+from relay.store.interface import LogBatch, LogState, Outcome, Store
 from relay.store.listing import undelivered
 from relay.store.recordset import item_of, kind_end
 from relay.trust.admission import Admission, Admitted
@@ -46,10 +46,11 @@ class Move:
         self._progress = progress
 
     async def run(self) -> LogState:
-        """Move everything; the log as it is there then. Raises `StoreError`: the target holds another log, say."""
+        """Move everything; the log as it is there then. Raises `StoreError`: the target holds another log, say, or does
+        not keep all that this store kept."""
         await self._begin()
         for kind in (Kind.NOTICE, Kind.CHECKPOINT):
-            await self._target.add([self._admission.admit(kind, raw) for raw in await self._source.load(kind)])
+            await self._add([self._admission.admit(kind, raw) for raw in await self._source.load(kind)])
         await self._source.withhold(())  # what a revoked device sent is moved as well, and withheld again there
         state = await self._move_log()
         await self._move_under_way()
@@ -61,9 +62,39 @@ class Move:
                 await self._target.set_note(key, value)
         await self._source.withhold(self._admission.revoked)
         await self._target.withhold(self._admission.revoked)
+        await self._read_back(state)
         await self._source.set_note(MOVED, self._place)
         await self._target.set_note(MOVING, "")
         return state
+
+    async def _add(self, records: Sequence[Admitted]) -> None:
+        """Have the target keep records: nothing that this store took is left out because of a quota over there."""
+        outcomes = await self._target.add(records)
+        if Outcome.OVER_QUOTA in outcomes:
+            raise StoreError(
+                "The other store does not keep all that this one has: its quota is too small",
+                "Move with `relay receiver move`, which has none. Nothing is lost: this store is as it was.",
+            )
+
+    async def _read_back(self, state: LogState) -> None:
+        """Read the log that is there now, and see that it is this one: every entry with its receipt."""
+        frontier = Frontier()
+        while frontier.size < state.size:
+            count = min(LOG_BATCH, state.size - frontier.size)
+            raws = await self._target.log_statements(frontier.size, count)
+            statements = [StatementId(RecordId(sha256(raw))) for raw in raws]
+            if len(raws) != count or len(await self._target.receipted(statements)) != count:
+                raise self._incomplete()
+            frontier = frontier.extend(leaf_hash(raw) for raw in raws)
+            self._progress("read back", frontier.size, state.size)
+        if frontier.to_bytes() != state.frontier:
+            raise self._incomplete()
+
+    def _incomplete(self) -> StoreError:
+        return StoreError(
+            "The log in the other store lacks entries, or has others",
+            "Move into an empty database and bucket. This store is as it was: its receiver may go on meanwhile.",
+        )
 
     async def _begin(self) -> None:
         """Mark the target, unless it holds a log that is none of ours, or is at work."""
@@ -111,7 +142,7 @@ class Move:
         ids = tuple(StatementId(one.id) for one in statements)
         for raw in raws:
             await self._move_objects(file.sha256 for file in read_statement(raw).package.files)
-        await self._target.add(statements)
+        await self._add(statements)
         receipts = await self._receipts(ids)
         state = source if grown.size == source.size else LogState(grown.size, grown.to_bytes(), b"")
         times = await self._source.log_times(first, len(ids))
@@ -138,7 +169,7 @@ class Move:
         """Bundles without an entry, with as much of their content as is here."""
         async for bundle in undelivered(self._source):
             for _, _, raw in await self._source.read([bundle.id], MAX_RECORD):
-                await self._target.add([self._judge.admit(Kind.STATEMENT, raw)])
+                await self._add([self._judge.admit(Kind.STATEMENT, raw)])
             for holding in await self._source.holdings([file.sha256 for file in bundle.files]):
                 if holding.complete:
                     await self._move_objects([holding.object])
@@ -157,7 +188,7 @@ class Move:
             held = set(await self._target.offered(batch))
             left = [one for one in batch if one not in held]
             for _, _, raw in await self._source.read(left, len(left) * MAX_RECORD):
-                await self._target.add([self._judge.admit(Kind.RECEIPT, raw)])
+                await self._add([self._judge.admit(Kind.RECEIPT, raw)])
 
 
 async def check_place(store: Store) -> None:

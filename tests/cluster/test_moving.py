@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from relay.cli.receiver import _move as move
 from relay.errors import Refused, StoreError
+from relay.node.config import read_config
+from relay.node.home import Home
 from relay.receiver.moving import Move
 from relay.receiver.publishing import Publisher
 from relay.receiver.sequencing import Sequencer
@@ -15,7 +20,9 @@ from relay.records.identifiers import StatementId
 from relay.store.cluster.bucket import Bucket
 from relay.store.cluster.store import ClusterStore
 from relay.store.interface import State, Store
+from relay.store.quota import Quota
 from relay.sync.custody import Custody
+from tests.cluster.postgres import Postgres
 from tests.cluster.swift import Swift
 from tests.factory import make_revocations, object_of
 from tests.fleet import Fleet, Ship
@@ -230,6 +237,91 @@ async def test_promise_5_a_leader_starts_without_the_bucket(
     shown = await Publisher(target.shelf).published()
     assert shown is not None
     assert shown.size == 7
+
+
+async def test_a_move_takes_all_that_was_taken_whatever_the_quotas_say_now(
+    fleet: Fleet, target: ClusterStore, database: str, bucket: str, swift: Swift
+) -> None:
+    receiver, _, _ = await laden(fleet)
+    home = home_of(receiver)
+    home.config_file.write_text("quota_statements = 1\nquota_bytes = 1\n")
+    place = {"database": database, "bucket": bucket, "bucket_endpoint": swift.endpoint, "bucket_region": swift.region}
+    await move(home, read_config(place))
+    assert await target.log_statements(0, 9) == await receiver.store.log_statements(0, 9)
+    assert len(await target.bundles()) == 6
+    await sequencer_on(receiver, target).start()
+
+
+def home_of(ship: Ship) -> Home:
+    """The folder of a ship, as commands find it."""
+    home = Home(ship.folder)
+    home.key_file.write_bytes(ship.node.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    home.certificate_file.write_text(ssl.DER_cert_to_PEM_cert(ship.node.identity.certificate))
+    home.root_file.write_text(ssl.DER_cert_to_PEM_cert(ship.election.root))
+    return home
+
+
+async def test_a_store_that_leaves_something_out_is_not_moved_to(
+    fleet: Fleet, target: ClusterStore, database: str, bucket: str, swift: Swift, tmp_path: Path
+) -> None:
+    receiver, _, _ = await laden(fleet)
+    place = Bucket.open(bucket, swift.endpoint, swift.region)
+    small = await ClusterStore.open(database, place, tmp_path / "other", own=None, quota=Quota(1 << 40, 3))
+    with pytest.raises(StoreError, match="quota is too small"):
+        await moved(receiver, small)
+    await small.close()
+    await sequencer_on(receiver, receiver.store).start()  # it may go on where it was
+    await moved(receiver, target)
+    await sequencer_on(receiver, target).start()
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "DELETE FROM log WHERE entry = 1",
+        "DELETE FROM records WHERE id = (SELECT statement FROM log WHERE entry = 1)",
+        "DELETE FROM records WHERE id = (SELECT sha256('relay receipt\\000'::bytea || statement) FROM log "
+        "WHERE entry = 1)",
+        "UPDATE log l SET statement = (SELECT statement FROM log WHERE entry = 7 - l.entry) WHERE entry IN (3, 4)",
+        "UPDATE log SET statement = (SELECT statement FROM log WHERE entry = 2) WHERE entry = 1",
+    ],
+    ids=["entry", "statement", "receipt", "place", "another"],
+)
+async def test_promise_5_what_is_there_is_read_back_before_it_counts_as_moved(
+    fleet: Fleet, target: ClusterStore, postgres: Postgres, database: str, monkeypatch: pytest.MonkeyPatch, loss: str
+) -> None:
+    receiver, _, _ = await laden(fleet)
+    monkeypatch.setattr("relay.receiver.moving.LOG_BATCH", 2)
+    last = target.withhold
+
+    async def lose(revoked: object) -> int:
+        postgres.execute(loss, database)
+        return await last(revoked)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(target, "withhold", lose)
+        with pytest.raises(StoreError, match="lacks entries, or has others"):
+            await moved(receiver, target)
+    await sequencer_on(receiver, receiver.store).start()
+    with pytest.raises(StoreError, match="not finished"):
+        await sequencer_on(receiver, target).start()
+
+
+async def test_a_move_into_the_wrong_bucket_does_not_go_on_in_the_right_one(
+    fleet: Fleet, target: ClusterStore, database: str, swift: Swift, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver, _, _ = await laden(fleet)
+
+    async def cut(*_arguments: object) -> None:
+        raise StoreError("The power went", "Start again.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Move, "_move_under_way", cut)
+        with pytest.raises(StoreError, match="power"):
+            await moved(receiver, target)
+    right = Bucket.open(swift.fresh_bucket(), swift.endpoint, swift.region)
+    with pytest.raises(StoreError, match=r"not the one .* empty the database and move again"):
+        await ClusterStore.open(database, right, tmp_path / "other", own=None)
 
 
 async def test_another_log_is_not_mixed_in(fleet: Fleet, target: ClusterStore) -> None:
