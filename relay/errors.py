@@ -100,6 +100,10 @@ class DiskFull(StoreError):
     """There is no room for what was to be written; nothing of it was kept."""
 
 
+class Outgrown(StoreError):
+    """A newer version of the program has the store: this one does nothing with it any more."""
+
+
 class Unreachable(RelayError):
     """A peer, a port or an interface cannot be used: nobody there, port taken, link lost."""
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import sys
+from contextlib import suppress
 
 import click
 
@@ -48,6 +49,7 @@ async def _run(home: Home) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if home.member().identity.role is Role.RECEIVER:
+        await _bring_up_to_date(home)
         from relay.receiver.service import receiver_service
         from relay.web.console import console_service
         from relay.web.public import public_service
@@ -57,3 +59,15 @@ async def _run(home: Home) -> None:
         from relay.web.console import console_service
 
         await run_daemon(home, stop, [console_service])
+
+
+async def _bring_up_to_date(home: Home) -> None:
+    """Bring the database that receivers share to this version. Nothing else does: a command that looks at the log
+    would take the database from receivers of an older version that run."""
+    database = home.config().database
+    if database is None:
+        return
+    with home.daemon_lock(), suppress(ImportError):  # a library that is missing is told of when the store is opened
+        from relay.store.cluster.database import bring_up_to_date
+
+        await bring_up_to_date(database)

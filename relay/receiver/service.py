@@ -13,7 +13,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from relay.errors import Malformed, NotYet, Refused, StoreError
+from relay.errors import Malformed, NotYet, Outgrown, Refused, StoreError
 from relay.limits import LEAD_SECONDS, LOG_BATCH_SECONDS, LOG_IDLE_SECONDS, PUBLISH_PAUSE_SECONDS, PUBLISH_SECONDS
 from relay.log.tree import consistency_proof
 from relay.node.daemon import Daemon
@@ -216,10 +216,14 @@ class _NoticeBoard:
 
 async def give_signs_of_life(store: Store) -> None:
     """Tell the store that this process is there, for ever: one that leads and is silent is followed by another, and a
-    batch may take long."""
+    batch may take long. Raises `Outgrown`, which ends the daemon: its store is a newer version's now."""
     while True:
-        with suppress(StoreError):  # who needs the store says so
+        try:
             await store.leads()
+        except Outgrown:
+            raise
+        except StoreError:
+            pass  # who needs the store says so
         await asyncio.sleep(LEAD_SECONDS)
 
 

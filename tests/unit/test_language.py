@@ -33,7 +33,17 @@ NOT_SHOWN = (
 )
 """Rooms whose errors are told to a peer or a log."""
 SAYS = (
-    *("BadInput", "NotHeld", "StoreError", "DiskFull", "Unreachable", "Refused", "UsageError"),
+    *(
+        "BadInput",
+        "NotHeld",
+        "StoreError",
+        "DiskFull",
+        "Outgrown",
+        "WrongBucket",
+        "Unreachable",
+        "Refused",
+        "UsageError",
+    ),
     *("message", "told", "told_in_parts", "Finding", "_warning", "_line", "_part", "raise_alarm", "_wrong", "is_not"),
     "working",
 )

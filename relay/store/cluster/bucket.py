@@ -2,6 +2,7 @@
 
     public/…                  the published files; public/object/<sha256> is content, where it will be published
     piece/<object>/<name>     chunks of an object that is not whole yet
+    store-id                  which database goes with it (`relay.store.cluster.bond`)
 
 What was put is there, durably, when the call returns: that is what an S3 service promises. Nothing is put under a
 condition, which not every service knows. Only `public/` needs to be readable by others.
@@ -10,7 +11,7 @@ condition, which not every service knows. Only `public/` needs to be readable by
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +26,8 @@ from relay.limits import BUCKET_RETRY_SECONDS, BUCKET_SECONDS, CONNECT_SECONDS
 from relay.store.shelf import FRESH
 
 PUBLIC = "public/"
+MARK = "store-id"
+"""The file that says which database goes with the bucket. It is not public."""
 _BINARY = "application/octet-stream"
 _TRIES = 3
 _CONTENT = "object/"
@@ -38,6 +41,7 @@ class Bucket:
 
     def __init__(self, store: Any) -> None:
         self._store = store
+        self._agreed: Callable[[], Awaitable[None]] | None = None
         self.failures = 0
         """Calls that it did not answer as it should."""
 
@@ -73,8 +77,13 @@ class Bucket:
                 )
             )
 
+    def ask_first(self, agreed: Callable[[], Awaitable[None]]) -> None:
+        """From now on nothing but `MARK` is put or given before `agreed` returns; it raises what speaks against."""
+        self._agreed = agreed
+
     async def put(self, path: str, content: bytes, content_type: str = _BINARY, cache: str = FRESH) -> None:
         """Put content there, in place of what was. Raises `StoreError`."""
+        await self._ask(path)
         attributes: Any = {"Content-Type": content_type, "Cache-Control": cache}
         with self._explained(path):
             for left in reversed(range(_TRIES)):
@@ -88,6 +97,7 @@ class Bucket:
 
     async def get(self, path: str) -> bytes | None:
         """What is there, or None. Raises `StoreError`."""
+        await self._ask(path)
         with suppress(*_NOTHING_THERE), self._explained(path):
             found = await obstore.get_async(self._store, path)
             return bytes(await found.bytes_async())
@@ -95,12 +105,14 @@ class Bucket:
 
     async def get_range(self, path: str, offset: int, length: int) -> bytes | None:
         """A part of what is there, or None. Raises `StoreError`."""
+        await self._ask(path)
         with suppress(*_NOTHING_THERE), self._explained(path):
             return bytes(await obstore.get_range_async(self._store, path, start=offset, length=length))
         return None
 
     async def names(self, prefix: str) -> set[str]:
         """The paths of all that is there below a folder. Raises `StoreError`."""
+        await self._ask(prefix)
         found: set[str] = set()
         with self._explained(prefix):
             async for some in obstore.list(self._store, prefix, chunk_size=1_000):
@@ -109,6 +121,7 @@ class Bucket:
 
     async def has(self, path: str) -> bool:
         """Whether anything is there. Raises `StoreError`."""
+        await self._ask(path)
         with suppress(*_NOTHING_THERE), self._explained(path):
             await obstore.head_async(self._store, path)
             return True
@@ -118,10 +131,15 @@ class Bucket:
         """Take these away, if they are there. Raises `StoreError`."""
 
         async def one(path: str) -> None:
+            await self._ask(path)
             with suppress(*_NOTHING_THERE), self._explained(path):
                 await obstore.delete_async(self._store, path)
 
         await asyncio.gather(*map(one, paths))
+
+    async def _ask(self, path: str) -> None:
+        if self._agreed is not None and path != MARK:
+            await self._agreed()
 
     @contextmanager
     def _explained(self, path: str) -> Iterator[None]:

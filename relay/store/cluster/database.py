@@ -14,7 +14,7 @@ import asyncpg
 
 from relay.errors import StoreError
 from relay.limits import DATABASE_CONNECTIONS, DATABASE_SECONDS, LOCK_SECONDS, TRANSACTION_IDLE_SECONDS
-from relay.store.cluster.schema import prepare
+from relay.store.cluster.schema import SESSIONS, check, migrate, prepare
 
 T = TypeVar("T")
 Work = Callable[[Any], Awaitable[T]]
@@ -50,6 +50,7 @@ _END_HUNG = """
 """
 """Of a process that hangs when it has sent half of what makes a statement, PostgreSQL waits for the rest without a
 limit, and holds its locks: to it such a session is neither idle nor at work. Who was kept waiting by it ends it."""
+_WORKS, _WATCHES = SESSIONS
 _OLDEST = 14
 """`idle_session_timeout` came with it: without that, nobody follows a leader that hangs."""
 
@@ -65,24 +66,20 @@ class Database:
 
     @classmethod
     async def open(cls, url: str) -> Database:
-        """Connect, and bring the schema up to date. Raises `StoreError`."""
+        """Connect; make the tables of an empty database. Raises `StoreError`, also for one of another version."""
         with explained():
+            async with _connected(url, DATABASE_SECONDS) as connection:
+                await prepare(connection)
             pool = await asyncpg.create_pool(
                 url,
                 min_size=1,
                 max_size=DATABASE_CONNECTIONS,
                 timeout=DATABASE_SECONDS,
                 command_timeout=DATABASE_SECONDS,
-                server_settings={"application_name": "relay", **_ALIVE, **_PROMPT},
+                server_settings={"application_name": _WORKS, **_ALIVE, **_PROMPT},
+                init=check,
                 reset=_leave,
             )
-            try:
-                async with pool.acquire() as connection:
-                    _check_version(connection)
-                    await prepare(connection)
-            except BaseException:
-                pool.terminate()
-                raise
         return cls(url, pool)
 
     async def close(self) -> None:
@@ -139,6 +136,14 @@ class Database:
             raise
 
 
+async def bring_up_to_date(url: str) -> None:
+    """Bring the database at `url` to this version of the schema: what a receiver does before it starts, and nothing
+    else. Receivers of an older version lose it. Raises `StoreError`."""
+    with explained():
+        async with _connected(url, None) as connection:
+            await migrate(connection)
+
+
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[Any]:
     """A connection of its own, beside the pool."""
@@ -151,11 +156,30 @@ async def connected(url: str) -> AsyncIterator[Any]:
 
 
 async def connect(url: str) -> Any:
-    """Connect beside the pool. Raises what asyncpg raises."""
-    settings = {"application_name": "relay watch", **_ALIVE}
-    return await asyncpg.connect(
-        url, timeout=DATABASE_SECONDS, command_timeout=DATABASE_SECONDS, server_settings=settings
-    )
+    """Connect beside the pool. Raises what asyncpg raises, and `StoreError` for a database of another version."""
+    connection = await _connect(url, _WATCHES, DATABASE_SECONDS)
+    try:
+        await check(connection)
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
+
+
+@asynccontextmanager
+async def _connected(url: str, patience: float | None) -> AsyncIterator[Any]:
+    """A connection that is let in whatever the schema is."""
+    connection = await _connect(url, "relay schema", patience)
+    try:
+        _check_version(connection)
+        yield connection
+    finally:
+        connection.terminate()
+
+
+async def _connect(url: str, name: str, patience: float | None) -> Any:
+    settings = {"application_name": name, **_ALIVE}
+    return await asyncpg.connect(url, timeout=DATABASE_SECONDS, command_timeout=patience, server_settings=settings)
 
 
 @contextmanager

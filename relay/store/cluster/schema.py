@@ -1,14 +1,20 @@
 """The catalogue's tables in PostgreSQL, and how a database of another version is met.
 
+A database has one version, and only processes of that version work on it. Each connection is let in by the version that
+it finds (`check`), and `migrate`, which a daemon does before it starts, ends every connection that was let in before:
+a receiver of an older version finds the newer one when it comes back, and stops. Everything else refuses a database of
+another version and leaves it as it is.
+
 The tables are those of the embedded store (`relay.store.schema`), without what a receiver that keeps everything has no
 use for: freeing, the journal of a reconciliation set.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from relay.errors import StoreError
+from relay.errors import Outgrown, StoreError
 
 _FIRST = """
 -- Every record in its bytes. slot: what a notice or a checkpoint fills; NULL for others.
@@ -88,30 +94,88 @@ DROP TABLE receipts;
 ALTER TABLE log DROP CONSTRAINT log_statement_key;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD)
+_FOURTH = """
+-- The bucket that goes with this database, by the name that both know. written: the bucket has it.
+CREATE TABLE bucket (one smallint PRIMARY KEY CHECK (one = 1), id text NOT NULL, written boolean NOT NULL);
+INSERT INTO bucket VALUES (1, gen_random_uuid()::text, false);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH)
 """Script `i` leads from version `i` to `i + 1`. What was released is never edited."""
 
 VERSION = len(MIGRATIONS)
 _LOCK = 0x524C4159_0001
 """Of the advisory lock under which the schema is changed."""
+SESSIONS = ("relay", "relay watch")
+"""Names of the connections that are let in by `check`."""
+_OTHERS = f"""
+    SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user
+    AND pid <> pg_backend_pid() AND application_name IN {SESSIONS}
+    AND NOT EXISTS (SELECT 1 FROM pg_locks l
+        WHERE l.pid = pg_stat_activity.pid AND NOT l.granted AND l.relation = 'relay_schema'::regclass)
+"""
+"""Who was let in, or may have been: who waits to be let in will see what we write."""
+_END_MS = 5_000
+"""How long PostgreSQL may take to end one of them."""
 
 
 async def prepare(connection: Any) -> None:
-    """Bring the database to this version of the schema, in one transaction. Raises `StoreError`: it is not ours."""
+    """Make the tables of an empty database. Raises `StoreError`: it is not ours, or of another version."""
     async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-        version = await _version(connection)
-        if version > VERSION:
+        version = await _locked_version(connection)
+        if version:
+            _compare(version)
+        else:
+            await _run(connection, MIGRATIONS)
+
+
+async def migrate(connection: Any) -> None:
+    """Bring a database of an older version to this one, and shut those out that work on it. An empty one is
+    left to `prepare`. Raises `StoreError`; then nothing was changed."""
+    async with connection.transaction():
+        version = await _locked_version(connection)
+        if not 0 < version < VERSION:
+            _compare(version or VERSION)
+            return
+        await connection.execute("LOCK TABLE relay_schema IN ACCESS EXCLUSIVE MODE")  # nobody is let in meanwhile
+        others = [row[0] for row in await connection.fetch(_OTHERS)]
+        await connection.execute("SELECT pg_terminate_backend(pid, $2) FROM unnest($1::int[]) pid", others, _END_MS)
+        await connection.execute("SELECT pg_stat_clear_snapshot()")
+        if await connection.fetchval("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY($1::int[])", others):
             raise StoreError(
-                f"The database was written by a newer relay (schema {version}; this one knows {VERSION})",
-                "Install that newer version again; nothing was changed.",
+                "A receiver of an older version does not let go of the database",
+                "Stop all receivers, then start this one.",
             )
-        for script in MIGRATIONS[version:]:
-            await connection.execute(script)
-        await connection.execute("UPDATE relay_schema SET version = $1", VERSION)
+        await _run(connection, MIGRATIONS[version:])
 
 
-async def _version(connection: Any) -> int:
+async def check(connection: Any) -> None:
+    """Whether this version of the program may work on the database. Raises `StoreError`."""
+    _compare(int(await connection.fetchval("SELECT version FROM relay_schema")))
+
+
+def _compare(version: int) -> None:
+    if version > VERSION:
+        raise Outgrown(
+            f"The database was written by a newer relay (schema {version}; this one knows {VERSION})",
+            "Install that newer version here as well; nothing was changed.",
+        )
+    if version < VERSION:
+        raise StoreError(
+            f"The database was written by an older relay (schema {version}; this one needs {VERSION})",
+            "Start a receiver of this version (`relay run`), which brings it up to date: see docs/howto/cluster.md.",
+        )
+
+
+async def _run(connection: Any, scripts: Sequence[str]) -> None:
+    for script in scripts:
+        await connection.execute(script)
+    await connection.execute("UPDATE relay_schema SET version = $1", VERSION)
+
+
+async def _locked_version(connection: Any) -> int:
+    """The version of the schema, which stays as it is until the transaction ends; 0 where there are no tables."""
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
     if await connection.fetchval("SELECT to_regclass('relay_schema')") is not None:
         return int(await connection.fetchval("SELECT version FROM relay_schema"))
     taken = await connection.fetchval(

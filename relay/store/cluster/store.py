@@ -6,6 +6,7 @@ A receiver's store and no other node's: it keeps everything that is within its s
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from relay.errors import Malformed, StoreError
 from relay.limits import (
+    CONNECT_SECONDS,
     COUNTED_AT_ONCE,
     COUNTS_SECONDS,
     LOCK_SECONDS,
@@ -25,6 +27,7 @@ from relay.records.receipt import Receipt
 from relay.store import listing
 from relay.store.cluster import records
 from relay.store.cluster.adding import SharedAdds
+from relay.store.cluster.bond import Bond, WrongBucket
 from relay.store.cluster.bucket import Bucket, BucketShelf
 from relay.store.cluster.cache import Cache
 from relay.store.cluster.database import Database
@@ -46,6 +49,8 @@ from relay.store.layoutcache import objects_named
 from relay.store.quota import QUOTA_AT_RECEIVER, Quota
 from relay.store.recordset import RecordSet
 from relay.trust.admission import Admitted
+
+logger = logging.getLogger(__name__)
 
 _WAIT_FOR_LOCKS = "SELECT set_config('lock_timeout', $1, true)"
 """How long this transaction waits for a lock from now on."""
@@ -88,13 +93,17 @@ class ClusterStore:
         quota: Quota = QUOTA_AT_RECEIVER,
         clock: Callable[[], float] = time.time,
     ) -> ClusterStore:
-        """Open the store of the database at `url` and `bucket`; make it where there is none. Raises `StoreError`.
+        """Open the store of the database at `url` and `bucket`; make it where there is none. Raises `StoreError`, also
+        where the two do not belong together; a bucket that is away is asked when it is used.
 
         `cache` is a folder for copies of content. `clock` (seconds since 1970) only marks when receipts came.
         """
         database = await Database.open(url)
         store = ClusterStore(database, bucket, Watch(url, time.monotonic), own, quota, cache, clock)
+        bond = Bond(database, bucket)
+        bucket.ask_first(bond.check)
         try:
+            await _ask_now(bond)
             await store._load_members()
         except BaseException:
             await store.close()
@@ -437,6 +446,17 @@ class ClusterStore:
 def _read(source: Path) -> bytes:
     with source.open("rb") as file:
         return file.read(MAX_FILE + 1)
+
+
+async def _ask_now(bond: Bond) -> None:
+    """Have database and bucket compared, if the bucket answers soon: a receiver starts without it."""
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await bond.check()
+    except WrongBucket:
+        raise
+    except (StoreError, TimeoutError) as error:
+        logger.warning("the bucket does not answer yet: %s", error or "it takes long")
 
 
 _READ = """
