@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from relay.errors import Malformed, NotYet, Outgrown, Refused, StoreError
@@ -80,7 +80,8 @@ async def receiver_service(daemon: Daemon) -> AsyncIterator[None]:
     publisher = Publisher(store.shelf)
     log = ReceiverLog(store, publisher)
     daemon.log = log
-    sequencing = _Sequencing(daemon, Sequencer(daemon.custody, daemon.member, publisher), log)
+    sequencer = Sequencer(daemon.custody, daemon.member, publisher)
+    sequencing = Sequencing(daemon, sequencer, log, asyncio.get_running_loop().time)
     await sequencing.begin()
     daemon.work.append(sequencing.run)
     daemon.work.append(sequencing.publish)
@@ -94,13 +95,14 @@ async def receiver_service(daemon: Daemon) -> AsyncIterator[None]:
     yield
 
 
-class _Sequencing:
-    """The sequencer at work, as long as this receiver leads."""
+class Sequencing:
+    """The sequencer at work, as long as this receiver leads. `clock` is seconds that only grow."""
 
-    def __init__(self, daemon: Daemon, sequencer: Sequencer, log: ReceiverLog) -> None:
+    def __init__(self, daemon: Daemon, sequencer: Sequencer, log: ReceiverLog, clock: Callable[[], float]) -> None:
         self._custody = daemon.custody
         self._sequencer = sequencer
         self._log = log
+        self._clock = clock
         self._board = _NoticeBoard(daemon.custody.store, Publisher(daemon.custody.store.shelf))
         self._place = f"{socket.gethostname()} {daemon.config.listen}"
         self._said = ""
@@ -116,10 +118,11 @@ class _Sequencing:
 
     async def run(self) -> None:
         """Sequence, for ever."""
-        news, clock = self._custody.news, asyncio.get_running_loop().time
+        news, clock = self._custody.news, self._clock
+        since: float | None = None
         while True:
             heard = news.count
-            since = clock()
+            since = clock() if since is None else since
             try:
                 # What came while one batch was under way waits for the next one.
                 while await self._lead() and (began := clock()) and await self._sequencer.sequence():
@@ -127,9 +130,10 @@ class _Sequencing:
                     self.measures.receipts.note(clock() - since)
                     since = began
                     await asyncio.sleep(max(0.0, began + LOG_BATCH_SECONDS - clock()))
+                since = None  # nothing waits here any more
             except (StoreError, Refused) as error:
-                # Nothing was acknowledged: what is complete is taken up again. A receiver that is revoked itself logs
-                # nothing more, and shows what it has.
+                # Nothing was acknowledged: what is complete is taken up again, and has waited all the while. A receiver
+                # that is revoked itself logs nothing more, and shows what it has.
                 logger.error("%s", error)
                 self.leading = False
             await news.wait(heard, LOG_IDLE_SECONDS if self.leading else LEAD_SECONDS)
@@ -227,7 +231,7 @@ async def give_signs_of_life(store: Store) -> None:
         await asyncio.sleep(LEAD_SECONDS)
 
 
-async def _notice_growth(daemon: Daemon, log: ReceiverLog, sequencing: _Sequencing) -> None:
+async def _notice_growth(daemon: Daemon, log: ReceiverLog, sequencing: Sequencing) -> None:
     """Wake who waits for receipts, and for proofs, when another receiver sequenced; for ever. What is sequenced here is
     told at once: told again, it would wake those in vain who began to wait meanwhile."""
     news, size = daemon.custody.news, 0

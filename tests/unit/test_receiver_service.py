@@ -1,0 +1,81 @@
+"""The sequencer at work: what it measures while its store fails, and when it does not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from relay.errors import StoreError
+from relay.node.daemon import Daemon
+from relay.receiver.publishing import Publisher
+from relay.receiver.sequencing import Sequencer
+from relay.receiver.service import ReceiverLog, Sequencing
+from tests.fleet import Clock, Fleet
+
+
+@pytest.fixture
+async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
+    fleet = Fleet(tmp_path)
+    yield fleet
+    await fleet.close()
+
+
+class Batches:
+    """A sequencer whose batches take so many seconds each: entries, or a failure where there are None. Then `over`."""
+
+    def __init__(self, clock: Clock, *batches: tuple[float, int | None]) -> None:
+        self.over = asyncio.Event()
+        self._clock = clock
+        self._left = list(batches)
+
+    async def start(self) -> None:
+        """Nothing to take up."""
+
+    async def sequence(self) -> int:
+        """The next batch."""
+        if not self._left:
+            self.over.set()
+            return 0
+        seconds, entries = self._left.pop(0)
+        self._clock.now += seconds
+        if entries is None:
+            raise StoreError("The database does not commit", "Wait.")
+        return entries
+
+
+async def measured(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, *batches: tuple[float, int | None]) -> list[float]:
+    """How long packages waited, by what a receiver says that sequences so."""
+    for pause in ("LOG_IDLE_SECONDS", "LEAD_SECONDS", "LOG_BATCH_SECONDS"):
+        monkeypatch.setattr(f"relay.receiver.service.{pause}", 0.0)
+    receiver = await fleet.receiver()
+    sequencer = Batches(fleet.clock, *batches)
+    daemon = SimpleNamespace(custody=receiver.custody, config=SimpleNamespace(listen="[::]:8470"))
+    log = ReceiverLog(receiver.store, Publisher(receiver.store.shelf))
+    sequencing = Sequencing(cast(Daemon, daemon), cast(Sequencer, sequencer), log, fleet.clock)
+    noted: list[float] = []
+    monkeypatch.setattr(sequencing.measures.receipts, "note", noted.append)
+    running = asyncio.create_task(sequencing.run())
+    await asyncio.wait_for(sequencer.over.wait(), 30)
+    running.cancel()
+    return noted
+
+
+async def test_what_waited_through_commits_that_failed_is_measured_from_when_it_came(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await measured(fleet, monkeypatch, (20.0, None), (20.0, None), (0.5, 3)) == [40.5]
+
+
+async def test_what_came_while_a_batch_was_under_way_waited_since_that_began(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await measured(fleet, monkeypatch, (2.0, 3), (1.0, None), (1.0, 2)) == [2.0, 4.0]
+
+
+async def test_nothing_waits_once_all_is_logged(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await measured(fleet, monkeypatch, (5.0, None), (3_600.0, 0), (0.5, 1)) == [0.5]
