@@ -227,6 +227,8 @@ METRICS_SECONDS = 5.0
 """How long a node's store may take for its metrics; Prometheus waits for ten seconds."""
 READY_SECONDS = 1.0
 """For so long it stands what was said of a receiver's readiness; and how long its store may take to answer."""
+READY_WRITE_SECONDS = 5.0
+"""How often a receiver that is asked whether it is ready writes something, to see that it can."""
 MAX_UNPUBLISHED = 64 * MIB
 """Bytes of tiles that wait in memory while they cannot be published; of more, the store is asked again."""
 LEADER_SILENT_SECONDS = 6.0

@@ -24,6 +24,7 @@ from relay.log.tiles import ENTRIES, parse_path
 from relay.net.server import problem
 from relay.net.sockets import listen
 from relay.node.daemon import Daemon
+from relay.node.health import bytes_free
 from relay.receiver.readiness import Readiness
 from relay.records.identifiers import ObjectId, RecordId, StatementId, is_drill, parse_hash, receipt_id, sha256
 from relay.store.shelf import FOR_EVER, FRESH, FolderShelf
@@ -62,10 +63,10 @@ _WORTH_COMPRESSING = 1_000
 class PublicSite:
     """Answers the public from what the receiver has logged."""
 
-    def __init__(self, daemon: Daemon) -> None:
+    def __init__(self, daemon: Daemon, readiness: Readiness | None = None) -> None:
         self._daemon = daemon
         self._store = daemon.custody.store
-        self._readiness = Readiness(self._store, time.monotonic)
+        self._readiness = readiness or Readiness(self._store, time.monotonic)
 
     def routes(self) -> list[web.RouteDef]:
         """Its paths."""
@@ -95,7 +96,7 @@ class PublicSite:
         return response
 
     async def ready(self, _request: web.Request) -> web.StreamResponse:
-        """For balancers: 200 while this receiver takes packages in, 503 while its store is away."""
+        """For balancers: 200 while this receiver takes packages in, 503 while its store is away, full or read-only."""
         ready = await self._readiness.ready()
         headers = {"Cache-Control": "no-store"}
         return web.Response(status=200 if ready else 503, text="ready" if ready else "not ready", headers=headers)
@@ -188,13 +189,18 @@ async def _explained(request: web.Request, handler: Handler) -> web.StreamRespon
 async def public_service(daemon: Daemon) -> AsyncIterator[None]:
     """Serve the public, and keep its site, while the daemon runs. An extension of `relay.node.daemon`."""
     listening = listen(daemon.config.public, "public")
-    async with site_service(daemon), serving(public_application(daemon), listening):
+    own_disk = daemon.config.database is None
+    readiness = Readiness(
+        daemon.custody.store, time.monotonic, (lambda: bytes_free(daemon.home.path)) if own_disk else None
+    )
+    daemon.work.append(readiness.keep_writing)
+    async with site_service(daemon), serving(public_application(daemon, readiness), listening):
         yield
 
 
-def public_application(daemon: Daemon) -> web.Application:
+def public_application(daemon: Daemon, readiness: Readiness | None = None) -> web.Application:
     """What answers the public."""
     app = web.Application(middlewares=[with_way_back("/static/site.css", _NO_PAGES), _explained], client_max_size=1024)
     app[DRILL] = is_drill(daemon.member.identity.election)
-    app.add_routes(PublicSite(daemon).routes())
+    app.add_routes(PublicSite(daemon, readiness).routes())
     return app

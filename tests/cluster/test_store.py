@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from relay.errors import StoreError
+from relay.receiver.readiness import Readiness
 from relay.records.identifiers import NodeId, StatementId
 from relay.store.cluster import records
 from relay.store.cluster.bucket import MARK, Bucket
@@ -89,6 +92,55 @@ async def test_calls_that_fail_are_counted(opener: Opener, postgres: Postgres, s
     finally:
         postgres.start()
     assert store.troubles["database"] == 1
+
+
+@pytest.mark.parametrize(
+    ("trouble", "mended"),
+    [
+        (
+            "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$BEGIN RAISE 'No space left on device' USING ERRCODE = 'disk_full'; END$$;"
+            "CREATE TRIGGER full_disk BEFORE INSERT ON records EXECUTE FUNCTION full_disk()",
+            "DROP TRIGGER full_disk ON records",
+        ),
+        (
+            "ALTER ROLE relay IN DATABASE relay SET default_transaction_read_only = on; "
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'relay'",
+            "SET TRANSACTION READ WRITE; ALTER ROLE relay IN DATABASE relay RESET ALL; "
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'relay'",
+        ),
+    ],
+    ids=["full", "read-only"],
+)
+async def test_a_database_that_answers_and_takes_nothing_in_makes_a_receiver_not_ready(
+    opener: Opener, postgres: Postgres, database: str, trouble: str, mended: str
+) -> None:
+    store = await opener()
+    readiness = Readiness(store, time.monotonic)
+    try:
+        postgres.execute(trouble, database)
+        with suppress(StoreError):
+            await store.log_state()  # by a connection that is gone
+        assert await readiness.ready()
+        assert not await readiness.write()
+    finally:
+        postgres.execute(mended, database)
+    with suppress(StoreError):
+        await store.log_state()
+    assert await readiness.write()
+    assert postgres.execute("SELECT count(*) FROM records", database) == ["0"]
+    assert await store.notes() == {}
+
+
+async def test_what_a_receiver_writes_to_see_whether_it_can_is_a_commit_like_any_other(
+    opener: Opener, postgres: Postgres, database: str
+) -> None:
+    store = await opener()
+    assert isinstance(store, ClusterStore)
+    (before,) = postgres.execute("SELECT pg_current_wal_flush_lsn()", database)
+    await store.rehearse()
+    (written,) = postgres.execute(f"SELECT pg_current_wal_flush_lsn() - '{before}'::pg_lsn", database)
+    assert int(written) > 8_000
 
 
 async def test_a_bucket_that_is_not_there_is_trouble(opener: Opener, swift: Swift) -> None:

@@ -17,11 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from relay.cli.logs import JsonLines
 from relay.errors import StoreError
-from relay.limits import READY_SECONDS
 from relay.node.home import Home
 from relay.node.measures import Measures
 from relay.node.metrics import metrics
-from relay.receiver.readiness import Readiness
 from relay.records.identifiers import Kind
 from tests.factory import make_file, make_statement
 from tests.fleet import Fleet, Ship
@@ -105,24 +103,6 @@ async def test_a_store_that_is_away_is_told_of(fleet: Fleet, monkeypatch: pytest
     assert samples["relay_store_reachable"] == 0
     assert samples["relay_receiver_leads"] == 0
     assert "process_resident_memory_bytes" in samples
-
-
-async def test_a_receiver_is_ready_while_its_store_answers(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    receiver = await fleet.receiver()
-    now = 0.0
-    readiness = Readiness(receiver.store, lambda: now)
-    assert await readiness.ready()
-
-    async def away() -> None:
-        raise StoreError("The database is away", "Wait.")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(receiver.store, "log_state", away)
-        assert await readiness.ready()  # what was said stands for a moment
-        now = READY_SECONDS
-        assert not await readiness.ready()
-    now = 2 * READY_SECONDS
-    assert await readiness.ready()
 
 
 async def test_nothing_global_is_kept(fleet: Fleet) -> None:

@@ -7,12 +7,13 @@ the other does. Guards promises 6 and 7.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from relay.limits import MAX_LAYOUTS
-from relay.records.identifiers import Kind, NodeId, ObjectId, StatementId, parse_uri, receipt_id
+from relay.records.identifiers import HASH_SIZE, Kind, NodeId, ObjectId, StatementId, parse_uri, receipt_id
 from relay.records.receipt import Receipt, read_receipt
 from relay.records.statement import FileEntry, Statement, read_statement
 from relay.store.interface import Outcome, Seen
@@ -22,6 +23,7 @@ from relay.trust.admission import Admitted
 
 _MAX_RANK = (1 << 63) - 1
 """PostgreSQL's largest integer; no tree grows so far that it matters."""
+_REHEARSED = 8_192
 _APART = 0x524C4159_0003
 """Of the advisory lock that keeps receipts and statements apart while they are added."""
 
@@ -63,6 +65,18 @@ async def add(db: Any, items: Sequence[Admitted], own: NodeId | None, quota: Quo
     if statements:
         added.completed = await _add_statements(db, statements, entries, own)
     return added
+
+
+async def rehearse(db: Any) -> None:
+    """Do what adding a statement needs, room and a commit that is waited for, and take the record back before that."""
+    await db.execute("SAVEPOINT rehearsal")
+    await db.execute("INSERT INTO records (id, kind, rank, raw) VALUES ($1, 0, 0, $2)", *_rehearsed())
+    await db.execute("ROLLBACK TO rehearsal")
+
+
+def _rehearsed() -> tuple[bytes, bytes]:
+    """The id and bytes of a record that is no record. They do not compress: they take a page."""
+    return secrets.token_bytes(HASH_SIZE), secrets.token_bytes(_REHEARSED)
 
 
 async def add_receipts(db: Any, receipts: Sequence[Receipt], now: int, times: Sequence[int] = ()) -> None:

@@ -373,6 +373,10 @@ class ClusterStore:
         """See `Store`."""
         return {row[0]: row[1] for row in await self._database.rows("SELECT key, value FROM notes")}
 
+    async def rehearse(self) -> None:
+        """Write as for a new statement, durably, and leave nothing of it: see `relay.receiver.readiness`."""
+        await self._database.commit(records.rehearse)
+
     async def finish(self) -> list[StatementId]:
         """See `Store`."""
         completed = await self._transfers.finish()
