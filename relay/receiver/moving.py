@@ -87,7 +87,7 @@ class Move:
                 raise self._incomplete()
             frontier = frontier.extend(leaf_hash(raw) for raw in raws)
             self._progress("read back", frontier.size, state.size)
-        if frontier.to_bytes() != state.frontier:
+        if state.size and frontier.to_bytes() != state.frontier:
             raise self._incomplete()
 
     def _incomplete(self) -> StoreError:

@@ -104,6 +104,13 @@ async def test_promise_6_everything_is_there_and_the_log_goes_on(fleet: Fleet, t
     assert published.size == 6
 
 
+async def test_an_empty_log_is_moved_as_well(fleet: Fleet, target: ClusterStore) -> None:
+    receiver = await fleet.receiver()
+    await moved(receiver, target)
+    assert await target.log_state() == await receiver.store.log_state()
+    await sequencer_on(receiver, target).start()
+
+
 async def test_a_move_that_was_cut_goes_on(fleet: Fleet, target: ClusterStore, monkeypatch: pytest.MonkeyPatch) -> None:
     receiver, _, _ = await laden(fleet)
     monkeypatch.setattr("relay.receiver.moving.LOG_BATCH", 2)

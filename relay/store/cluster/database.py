@@ -72,7 +72,7 @@ class Database:
                 await prepare(connection)
             pool = await asyncpg.create_pool(
                 url,
-                min_size=1,
+                min_size=0,  # kept up by asyncpg, one that cannot be would be told as a fault of the program
                 max_size=DATABASE_CONNECTIONS,
                 timeout=DATABASE_SECONDS,
                 command_timeout=DATABASE_SECONDS,
