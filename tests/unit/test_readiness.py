@@ -60,7 +60,6 @@ async def test_a_receiver_that_answers_and_takes_nothing_in_is_not_ready(
 ) -> None:
     for pause in ("READY_WRITE_SECONDS", "READY_SECONDS"):
         monkeypatch.setattr(f"relay.receiver.readiness.{pause}", 0.001)
-    monkeypatch.setattr("relay.receiver.readiness.READY_SECONDS", 0.001)
     receiver = await fleet.receiver()
     disk = Disk(receiver)
     monkeypatch.setattr(receiver.store, "set_note", disk.set_note)

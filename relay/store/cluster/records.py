@@ -24,6 +24,7 @@ from relay.trust.admission import Admitted
 _MAX_RANK = (1 << 63) - 1
 """PostgreSQL's largest integer; no tree grows so far that it matters."""
 _REHEARSED = 8_192
+"""Bytes of a record that is only tried: a page of PostgreSQL's."""
 _APART = 0x524C4159_0003
 """Of the advisory lock that keeps receipts and statements apart while they are added."""
 
