@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -19,12 +21,15 @@ from relay.cli.logs import JsonLines
 from relay.errors import StoreError
 from relay.node.home import Home
 from relay.node.measures import Measures
-from relay.node.metrics import metrics
+from relay.node.metrics import OUTCOMES, metrics
+from relay.node.room import disk_size, memory_limit
 from relay.records.identifiers import Kind
-from tests.factory import make_file, make_statement
+from tests.factory import ELECTION, make_file, make_statement
 from tests.fleet import Fleet, Ship
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+OF_IT = f"{{election={ELECTION}}}"
 
 
 @pytest.fixture
@@ -55,12 +60,66 @@ async def test_a_boat_tells_what_it_carries_and_what_it_refused(fleet: Fleet) ->
     samples = await told(boat)
     assert samples["relay_bundles{state=partial}"] == 1
     outcomes = {name: value for name, value in samples.items() if name.startswith("relay_records_total{kind=statement")}
-    assert outcomes == {
+    assert {name: value for name, value in outcomes.items() if value} == {
         f"relay_records_total{{kind=statement,outcome={outcome}}}": 1
         for outcome in ("new", "known", "bad-signature", "malformed")
     }
     assert samples["relay_store_bytes_free"] > 0
-    assert "relay_log_entries" not in samples and "relay_uplink_reachable" not in samples
+    assert not any(name.startswith("relay_log_entries") for name in samples) and "relay_uplink_reachable" not in samples
+
+
+async def test_what_may_become_of_records_is_counted_from_0_on(fleet: Fleet) -> None:
+    """Prometheus sees no increase in a counter that first shows at 40."""
+    samples = await told(await fleet.carrier("km-bahari"))
+    for kind in ("notice", "checkpoint", "receipt", "statement"):
+        for outcome in OUTCOMES:
+            assert samples[f"relay_records_total{{kind={kind},outcome={outcome}}}"] == 0
+
+
+def test_every_reason_to_refuse_a_record_is_counted_from_0_on() -> None:
+    named = {"REVOKED": "revoked", "SPLIT_VIEW": "split-view", "UNASKED": "unasked"}
+    judges = ("trust/admission", "trust/certificates", "trust/witness", "records/cose", "log/note", "sync/custody")
+    reasons: set[str] = set()
+    for judge in judges:
+        for node in ast.walk(ast.parse((ROOT / "relay" / f"{judge}.py").read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Refused":
+                first = node.args[0]
+                reasons.add(named[first.id] if isinstance(first, ast.Name) else ast.literal_eval(first))
+    assert "bad-signature" in reasons and "foreign-tps" in reasons
+    assert reasons <= set(OUTCOMES)
+
+
+def test_the_limit_of_memory_is_the_least_of_the_units_and_the_machines(tmp_path: Path) -> None:
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    proc, slice_ = tmp_path / "cgroup", tmp_path / "groups" / "system.slice"
+    unit = slice_ / "relay-receiver.service"
+    unit.mkdir(parents=True)
+    proc.write_text("12:memory:/old\n0::/system.slice/relay-receiver.service\n")
+
+    def limit() -> int:
+        return memory_limit(proc, tmp_path / "groups")
+
+    assert limit() == machine
+    (unit / "memory.high").write_text("max\n")
+    assert limit() == machine
+    (unit / "memory.max").write_text("2097152\n")
+    assert limit() == 2_097_152
+    (unit / "memory.high").write_text("1572864\n")
+    assert limit() == 1_572_864
+    (slice_ / "memory.max").write_text("1048576\n")
+    assert limit() == 1_048_576, "what a slice allows, all units of it share"
+    (slice_ / "memory.max").write_text(f"{2 * machine}\n")
+    for name in ("memory.high", "memory.max"):
+        (unit / name).write_text(f"{2 * machine}\n")
+    assert limit() == machine
+    proc.unlink()
+    assert limit() == machine
+
+
+async def test_the_disk_is_told_with_what_is_free_of_it(fleet: Fleet) -> None:
+    boat = await fleet.carrier("km-bahari")
+    samples = await told(boat)
+    assert samples["relay_store_disk_bytes"] == disk_size(boat.folder) > samples["relay_store_bytes_free"] > 0
 
 
 async def test_a_receiver_tells_of_its_log(fleet: Fleet) -> None:
@@ -70,7 +129,7 @@ async def test_a_receiver_tells_of_its_log(fleet: Fleet) -> None:
     assert receiver.log is not None
     await receiver.log.sequencer.sequence()
     samples = await told(receiver)
-    assert (samples["relay_log_entries"], samples["relay_log_cosignatures"]) == (1, 0)
+    assert (samples[f"relay_log_entries{OF_IT}"], samples[f"relay_log_cosignatures{OF_IT}"]) == (1, 0)
     assert samples["relay_bundles{state=delivered}"] == 1
 
 
@@ -80,15 +139,15 @@ async def test_a_receiver_tells_of_its_own_work(fleet: Fleet) -> None:
     for seconds in (0.05, 0.4, 99):
         measures.receipts.note(seconds)
     samples = await told(receiver, measures)
-    assert samples["relay_receiver_leads"] == 1
-    assert (samples["relay_log_published_entries"], samples["relay_site_entries"]) == (7, 5)
+    assert samples[f"relay_receiver_leads{OF_IT}"] == 1
+    assert (samples[f"relay_log_published_entries{OF_IT}"], samples[f"relay_site_entries{OF_IT}"]) == (7, 5)
     assert [samples[f"relay_receipt_seconds_bucket{{le={le}}}"] for le in ("0.1", "0.25", "0.5", "30.0", "+Inf")] == [
         *(1, 1, 2, 2, 3)
     ]
     measures.leads = False
     samples = await told(receiver, measures)
-    assert samples["relay_receiver_leads"] == 0
-    assert "relay_log_published_entries" not in samples
+    assert samples[f"relay_receiver_leads{OF_IT}"] == 0
+    assert f"relay_log_published_entries{OF_IT}" not in samples
 
 
 async def test_a_store_that_is_away_is_told_of(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +160,8 @@ async def test_a_store_that_is_away_is_told_of(fleet: Fleet, monkeypatch: pytest
     monkeypatch.setattr(receiver.store, "counts", away)
     samples = await told(receiver, Measures())
     assert samples["relay_store_reachable"] == 0
-    assert samples["relay_receiver_leads"] == 0
+    assert samples[f"relay_receiver_leads{OF_IT}"] == 0
+    assert samples["relay_memory_limit_bytes"] > 0
     assert "process_resident_memory_bytes" in samples
 
 
