@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import os
 import re
+import shlex
 import shutil
 import signal
+import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -25,7 +28,10 @@ from tests.boxes import free_port
 from tests.site.election import BUPATI, LONG, PublicElection, picture
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+SOMEBODY = "nobody nogroup"
+"""As whom nginx serves."""
 GZIP = {"Accept-Encoding": "gzip"}
 FORM_PAGE = f"tps/{LONG}/{BUPATI}.html"
 
@@ -76,14 +82,32 @@ async def public(election: PublicElection) -> AsyncIterator[Public]:
         await runner.cleanup()
 
 
-def recipes(page: str) -> list[str]:
-    """The examples for nginx in a page of the documentation."""
-    return re.findall(r"```nginx\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
+def recipes(page: str, language: str = "nginx") -> list[str]:
+    """The examples for nginx, or for another program, in a page of the documentation."""
+    return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
+def settings(unit: str) -> dict[str, list[str]]:
+    """The settings of a unit of systemd, each with its values in order."""
+    found: dict[str, list[str]] = {}
+    for key, value in re.findall(r"(?m)^(\w+)=(.*)$", unit):
+        found.setdefault(key, []).append(value)
+    return found
+
+
+@contextmanager
+def umask(mask: str) -> Iterator[None]:
+    """Within it, files are made as under a unit with this `UMask=`."""
+    before = os.umask(int(mask, 8))
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 @asynccontextmanager
-async def nginx(folder: Path, http: str) -> AsyncIterator[None]:
-    """nginx with this within its `http`."""
+async def nginx(folder: Path, http: str, user: str = "root") -> AsyncIterator[None]:
+    """nginx with this within its `http`. As `user` it serves; it is started as whoever tests."""
     if NGINX is None:
         pytest.skip("nginx is missing: apt-get install nginx-light")
     folder.mkdir()
@@ -91,7 +115,7 @@ async def nginx(folder: Path, http: str) -> AsyncIterator[None]:
         f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     (folder / "nginx.conf").write_text(
-        f"user root; daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;\n"
+        f"user {user}; daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;\n"
         f"events {{}}\nhttp {{ include /etc/nginx/mime.types; access_log off; {paths}\n{http}\n}}\n"
     )
     command = [NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
@@ -155,9 +179,71 @@ async def test_the_public_port(public: Public) -> None:
 async def test_a_folder_served_by_nginx_as_documented(public: Public, tmp_path: Path) -> None:
     beside, within = recipes("reference/site.md")
     port = free_port()
-    within = within.replace("/var/lib/relay/public", str(public.election.public))
+    within = within.replace("/var/lib/relay-public", str(public.election.public))
     async with nginx(tmp_path / "nginx", f"{beside} server {{ listen 127.0.0.1:{port}; {within} }}"):
         await check_headers(public, f"http://127.0.0.1:{port}/")
+
+
+async def copied(service: Mapping[str, list[str]], places: Mapping[str, Path]) -> None:
+    """Do what the unit that copies the public files does, once, with other places in the place of its own."""
+    for line in service["ExecStart"]:
+        command = line
+        for place, path in places.items():
+            command = command.replace(f"{place}/", f"{path}/")
+        with umask(service["UMask"][0]):
+            process = await asyncio.create_subprocess_exec(*shlex.split(command))
+        assert await process.wait() == 0, command
+
+
+async def test_nginx_as_somebody_else_serves_the_copy_that_is_documented_and_not_the_receivers_folder(
+    tmp_path: Path,
+) -> None:
+    if os.geteuid() != 0 or shutil.which("rsync") is None:
+        pytest.skip("needs root, as whom nginx can become somebody else, and rsync: apt-get install rsync")
+    receiver = settings((ROOT / "systemd" / "relay-receiver.service").read_text())
+    service = settings(recipes("reference/site.md", "ini")[0])
+    beside, within = recipes("reference/site.md")
+    with tempfile.TemporaryDirectory() as place:  # not below tmp_path, which is for root alone
+        lib, port = Path(place), free_port()
+        lib.chmod(0o755)
+        home, copy, head = lib / "relay-receiver", lib / service["StateDirectory"][0], lib / "run"
+        for path, mode in ((home, receiver["StateDirectoryMode"][0]), (copy, service["StateDirectoryMode"][0])):
+            path.mkdir()
+            path.chmod(int(mode, 8))
+        head.mkdir()
+        election = PublicElection(home)
+        places = {
+            "/var/lib/relay-receiver/public": election.public,
+            f"/var/lib/{copy.name}": copy,
+            f"/run/{service['RuntimeDirectory'][0]}": head,
+        }
+
+        def over(root: Path) -> str:
+            recipe = within.replace(f"root /var/lib/{copy.name};", f"root {root};")
+            assert f"root {root};" in recipe
+            return f"{beside} server {{ listen 127.0.0.1:{port}; {recipe} }}"
+
+        public, url = Public(election), f"http://127.0.0.1:{port}/"
+        try:
+            with umask(receiver["UMask"][0]):
+                await election.open()
+                await public.publish()
+            async with (
+                nginx(tmp_path / "private", over(election.public), SOMEBODY),
+                aiohttp.ClientSession() as session,
+                session.get(f"{url}index.html") as answer,
+            ):
+                assert answer.status == 403, "the receiver's folder is for nobody else to read"
+            await copied(service, places)
+            async with nginx(tmp_path / "copy", over(copy), SOMEBODY):
+                await check_headers(public, url)
+                with umask(receiver["UMask"][0]):
+                    await public.publish()
+                await copied(service, places)
+                assert (await get(url, "checkpoint"))[1] == public.checkpoint
+                assert (await get(url, f"receipt/{public.statement}"))[1]
+        finally:
+            await election.close()
 
 
 async def test_nginx_before_the_public_port_as_documented(public: Public, tmp_path: Path) -> None:
