@@ -420,6 +420,11 @@ AUDIT_AHEAD = 6
 """Such batches that are under way at once."""
 AUDIT_SIZES = 16_384
 """Objects that were checked lately, of which an audit remembers the size: many entries may name one."""
+AUDIT_PATIENCE_SECONDS = 12 * 3_600
+"""How long an entry may be in a log, as its auditor saw it, until its receipt and its objects must be published: twice
+what the site of a country takes to catch up with its night."""
+AUDIT_SIGHTINGS = 512
+"""Sizes of a log that an audit remembers with the time when it first saw them, while files are not published."""
 AUDIT_REMARKS = 100
 """Gaps and forks that an audit tells of one by one."""
 

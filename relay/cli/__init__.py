@@ -12,8 +12,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from relay import __version__
-from relay.cli.help import Context, Group, show_usage_error
-from relay.cli.language import told, told_in_parts
+from relay.cli.help import Context, Group, show_error, show_usage_error
+from relay.cli.language import told
 from relay.errors import RelayError
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -82,7 +82,10 @@ def relay() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point of the console script: exit 0 done, 1 refused or failed with a message, 2 usage."""
+    """Entry point of the console script: exit 0 done, 1 refused or failed with a message, 2 usage.
+
+    `relay audit` has one of its own for what could not be checked now.
+    """
     sys.exit(run(arguments))
 
 
@@ -100,7 +103,7 @@ def run(arguments: list[str] | None = None) -> int:
         click.echo(f"relay: {told('stopped')}", err=True)
         return 130
     except RelayError as error:
-        click.echo(f"relay: {told_in_parts(error.what)}.\n       {told(error.advice)}", err=True)
+        show_error(error)
         return 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

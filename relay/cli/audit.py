@@ -2,6 +2,8 @@
 
 Needs the election's root.pem and the log's address, and no node. What is checked, and in what order, is
 `relay.receiver.auditing`'s.
+
+A timer has to tell a log that is wrong from one that could not be looked at: each has its exit status.
 """
 
 from __future__ import annotations
@@ -17,22 +19,28 @@ from typing import Any
 
 import click
 
+from relay.cli.help import show_error
 from relay.cli.language import told
 from relay.cli.options import json_option, message, print_json
 from relay.cli.terminal import paint, shares
-from relay.errors import BadInput, Refused, RelayError
-from relay.limits import MAX_ENROLMENT
+from relay.errors import BadInput, Refused, RelayError, StoreError, Unreachable
+from relay.limits import AUDIT_PATIENCE_SECONDS, MAX_ENROLMENT
 from relay.net.source import Source, open_source
 from relay.node.home import read_pem_certificate
-from relay.receiver.auditing import Audit, Report, Scope, read_checkpoint, read_notices
+from relay.receiver.auditing import OLD_COPY, Audit, Report, Scope, admit_notices, read_checkpoint, read_notices
 from relay.receiver.chains import Finding, Gap
 from relay.receiver.ledger import Ledger
-from relay.records.identifiers import Kind, sha256
+from relay.records.identifiers import sha256
 from relay.store.durable import explained, make_folder
 from relay.trust.admission import Admission
 from relay.trust.enrolment import read_enrolment
 
 _PATH = click.Path(path_type=Path)
+_HOUR = 3_600
+
+RIGHT, WRONG, UNUSABLE, NOT_CHECKED = 0, 1, 2, os.EX_TEMPFAIL
+"""How the command ends: all is right; the log is not; what it was given is not; it could not be checked now."""
+_OUTCOMES = {RIGHT: "right", WRONG: "wrong", UNUSABLE: "unusable", NOT_CHECKED: "not-checked"}
 
 
 @click.command()
@@ -44,6 +52,13 @@ _PATH = click.Path(path_type=Path)
 @click.option("--objects/--no-objects", default=True, help="Fetch and hash every photograph.  [default: yes]")
 @click.option("--receipts/--no-receipts", default=True, help="Check the receipt of every entry.  [default: yes]")
 @click.option("--hashes-only", is_flag=True, help="Check the tree and its growth alone, no signatures of entries.")
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0),
+    default=AUDIT_PATIENCE_SECONDS // _HOUR,
+    help="Hours from when an entry was first seen until it must be published whole.  [default: 12]",
+)
+@click.option("--complete", is_flag=True, help="All must be published: the same as --patience 0.")
 @click.option("--jobs", type=click.IntRange(1, 256), help="Processes that check signatures.  [default: all processors]")
 @json_option
 def audit(
@@ -55,6 +70,8 @@ def audit(
     objects: bool,
     receipts: bool,
     hashes_only: bool,
+    patience: float,
+    complete: bool,
     jobs: int | None,
     as_json: bool,
 ) -> int:
@@ -62,27 +79,52 @@ def audit(
 
     URL is the receiver's public address, or file:///FOLDER. The audit remembers what it checked: a later one proves
     that the log only grew since, and one that was interrupted goes on.
+
+    It ends with 0 where all is right, 1 where the log is wrong, 2 where the command was used wrongly, and 75 where it
+    could not be checked now.
     """
-    if state is not None and no_state:
-        raise BadInput("--state and --no-state exclude each other", "Give one of them.")
-    scope = Scope(not hashes_only, receipts, objects, jobs or len(os.sched_getaffinity(0)))
+    processors = jobs or len(os.sched_getaffinity(0))
+    scope = Scope(not hashes_only, receipts, objects, processors, 0 if complete else patience * _HOUR)
     began = time.monotonic()
     try:
-        certificate = read_pem_certificate(root)
+        if state is not None and no_state:
+            raise BadInput("--state and --no-state exclude each other", "Give one of them.")
+        certificate = _read_root(root)
         memory = None if no_state else partial(_state_file, state, certificate)
-        report = asyncio.run(_audit(url, certificate, memory, notices, scope))
+        report = asyncio.run(_audit(url, certificate, memory, notices, scope, time.time))
     except RelayError as error:
-        if not as_json:
-            raise
-        reason = error.reason if isinstance(error, Refused) else error.kind
-        print_json({"ok": False, "reason": reason, "wrong": error.what, "advice": error.advice})
-        return 1
+        status = _status(error)
+        if as_json:
+            print_json(_failure(error, status))
+        else:
+            show_error(error)
+        return status
     document = _document(report, scope, time.monotonic() - began)
     if as_json:
         print_json(document)
     else:
         click.echo("\n".join(_lines(document)))
-    return 0
+    return RIGHT
+
+
+def _status(error: RelayError) -> int:
+    """How the command ends for this."""
+    if isinstance(error, Unreachable | StoreError) or (isinstance(error, Refused) and error.reason == OLD_COPY):
+        return NOT_CHECKED
+    return UNUSABLE if isinstance(error, BadInput) else WRONG
+
+
+def _failure(error: RelayError, status: int) -> dict[str, Any]:
+    reason = error.reason if isinstance(error, Refused) else error.kind
+    outcome = {"ok": False, "outcome": _OUTCOMES[status], "status": status}
+    return {**outcome, "reason": reason, "wrong": error.what, "advice": error.advice}
+
+
+def _read_root(file: Path) -> bytes:
+    try:
+        return read_pem_certificate(file)
+    except StoreError as error:  # a name mistyped is no trouble that passes
+        raise BadInput(error.what, "Give the election's root.pem.") from error
 
 
 def _state_file(given: Path | None, root: bytes, origin: str) -> Path:
@@ -100,18 +142,22 @@ def _state_file(given: Path | None, root: bytes, origin: str) -> Path:
 
 
 async def _audit(
-    url: str, root: bytes, memory: Callable[[str], Path] | None, notices: Path | None, scope: Scope
+    url: str,
+    root: bytes,
+    memory: Callable[[str], Path] | None,
+    notices: Path | None,
+    scope: Scope,
+    clock: Callable[[], float],
 ) -> Report:
     admission = Admission(root)
     async with open_source(url) as source:
-        for raw in await _notices(source, notices):
-            admission.install(admission.admit(Kind.NOTICE, raw))
+        admit_notices(admission, await _notices(source, notices))
         signed = await read_checkpoint(source, admission)
         origin = signed.checkpoint.origin
         ledger = Ledger(memory(origin) if memory else None, root, origin)
         try:
             with shares() as progress:
-                return await Audit(source, admission, signed, ledger, scope, progress).run()
+                return await Audit(source, admission, signed, ledger, scope, progress, clock).run()
         finally:
             ledger.close()
 
@@ -127,6 +173,8 @@ async def _notices(source: Source, file: Path | None) -> tuple[bytes, ...]:
 def _document(report: Report, scope: Scope, seconds: float) -> dict[str, Any]:
     return {
         "ok": True,
+        "outcome": _OUTCOMES[RIGHT],
+        "status": RIGHT,
         "election": report.election,
         "log": report.origin,
         "size": report.size,
@@ -142,6 +190,8 @@ def _document(report: Report, scope: Scope, seconds: float) -> dict[str, Any]:
             "object_bytes": report.object_bytes,
         },
         "not_published_from": report.unpublished,
+        "not_published_seconds": None if report.unpublished is None else round(report.unpublished_for),
+        "patience_seconds": round(scope.patience),
         "revoked_signers": report.revoked,
         "missized_objects": report.missized,
         "chain_findings": report.findings_total,
@@ -170,10 +220,11 @@ def _lines(document: dict[str, Any]) -> list[str]:
     if not checked["signatures"]:
         lines.append(_warning("signatures of entries, receipts and objects were not asked for"))
     if document["not_published_from"] is not None:
-        first = document["not_published_from"]
+        first, hours = document["not_published_from"], document["patience_seconds"] / _HOUR
         lines.append(
             _warning(f"receipts or objects from entry {first} on are not published yet: the next audit checks them")
         )
+        lines.append(_warning(f"what is not published {hours:g} hours after it was first seen will be a fault"))
     if document["grown_from"]:
         before = f"it begins with the log of {document['grown_from']} entries that was seen before"
         lines.append(f"  {told(before)}")

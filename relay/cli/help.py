@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import click
 
 from relay.cli.language import told, told_in_parts
+from relay.errors import RelayError
 
 OF_CLICK = (
     "Usage:",
@@ -107,6 +108,11 @@ def show_usage_error(error: click.ClickException) -> None:
             click.echo(told(f"Try '{context.command_path} --help' for help."), err=True)
         click.echo(err=True)
     click.echo(told(f"Error: {told_in_parts(error.format_message())}"), err=True)
+
+
+def show_error(error: RelayError) -> None:
+    """Say on standard error what happened, and what to do."""
+    click.echo(f"relay: {told_in_parts(error.what)}.\n       {told(error.advice)}", err=True)
 
 
 def _described(text: str) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import aiohttp
 
@@ -26,6 +27,10 @@ from relay.limits import (
     SOURCE_TRIES,
 )
 
+_PAGE = re.compile(
+    r"(/en)?/((index|flags|downloads|check|strays(-\d+)?)|(region|device)/[^/]+|tps/[^/]+/[^/]+)\.html$", re.ASCII
+)
+"""The end of the address of a page of the public site."""
 _LOST = (aiohttp.ClientError, ConnectionError, TimeoutError, OSError)
 
 
@@ -44,11 +49,15 @@ class Source(Protocol):
 
 @asynccontextmanager
 async def open_source(url: str) -> AsyncIterator[Source]:
-    """The log published at `url`: `https://…`, `http://…`, or `file:///…` for a folder. Raises `BadInput`."""
+    """The log published at `url`: `https://…`, `http://…`, or `file:///…` for a folder. Raises `BadInput`.
+
+    It may be the address of one of the site's pages, as it is copied from a browser.
+    """
     try:
         parts = urlsplit(url)
     except ValueError as error:  # [ without ]
         raise _no_place(url) from error
+    parts = parts._replace(path=_PAGE.sub("", parts.path), query="", fragment="")
     if parts.scheme == "file" and not parts.netloc:
         yield Folder(Path(unquote(parts.path)))
     elif parts.scheme in ("http", "https") and parts.netloc:
@@ -57,7 +66,7 @@ async def open_source(url: str) -> AsyncIterator[Source]:
         async with aiohttp.ClientSession(
             connector=connector, timeout=timeout, auto_decompress=True, headers={"User-Agent": "relay audit"}
         ) as session:
-            yield Site(url.rstrip("/"), session)
+            yield Site(urlunsplit(parts).rstrip("/"), session)
     else:
         raise _no_place(url)
 
@@ -117,6 +126,8 @@ class Site:
             try:
                 blocks = [block async for block in self._blocks(path, limit)]
                 return b"".join(blocks)
+            except aiohttp.ClientConnectorCertificateError as error:
+                raise _distrusted(self._url, error) from error
             except _LOST as error:
                 await self._pause(attempt, error)
         raise AssertionError("unreachable: the last pause raises")
@@ -141,6 +152,8 @@ class Site:
                     whole.update(block)
                     size += len(block)
                 return whole.digest(), size
+            except aiohttp.ClientConnectorCertificateError as error:
+                raise _distrusted(self._url, error) from error
             except _LOST as error:
                 await self._pause(attempt, error)
         raise AssertionError("unreachable: the last pause raises")
@@ -163,6 +176,16 @@ class Site:
                 f"{self._url} cannot be read ({said})", "Try again later: it goes on where it was."
             ) from error
         await asyncio.sleep(SOURCE_PATIENCE_SECONDS * 2**attempt)
+
+
+def _distrusted(url: str, error: aiohttp.ClientConnectorCertificateError) -> Unreachable:
+    """A certificate of the web server, which has nothing to do with those of the election."""
+    why = getattr(error.certificate_error, "verify_message", "") or str(error.certificate_error)
+    return Unreachable(
+        f"The certificate of the web server at {url} does not hold ({why})",
+        "See that this machine's date is right, and that the network asks for no sign-in; else tell whoever runs that "
+        "web server. The log has nothing to do with it.",
+    )
 
 
 def _absent(path: str, folder: str, error: OSError) -> RelayError:

@@ -49,6 +49,8 @@ class Attachments:
         """`shown`: how many entries the site shows; None where those of all must be there."""
         self.unpublished: int | None = None
         """The first entry that is not published yet."""
+        self.lack = ""
+        """What of it is not."""
         self._shown = shown
         self._sizes: dict[bytes, int] = {}
         self._signer = b""
@@ -75,7 +77,7 @@ class Attachments:
                 if isinstance(fault, NotHeld):
                     if not self._may_come(entry):
                         raise wrong("missing-receipt", f"Entry {entry} has no receipt: {fault.what}") from fault
-                    self._leave(entry)
+                    self._leave(entry, fault.what)
                     break
                 if checked - self._ledger.cursor("receipts") >= AUDIT_COMMIT * WIDTH:
                     self._note("receipts", [checked])
@@ -137,13 +139,13 @@ class Attachments:
         total = ledger.count("objects", "number", ledger.cursor("objects"))
         while batch := ledger.objects(ledger.cursor("objects"), SOURCE_STREAMS):
             found = await _all_of([self._check_object(entry, name, size) for _, entry, name, size in batch])
-            there = sum(1 for _ in takewhile(bool, found))
+            there = sum(1 for _ in takewhile(lambda lack: lack is None, found))
             done += there
             moved += sum(size for *_, size in batch[:there])
             self._note("objects", [number for number, *_ in batch[:there]])
             self._progress("objects", done, total)
-            if there < len(batch):
-                self._leave(batch[there][1])
+            if there < len(batch) and (lack := found[there]) is not None:
+                self._leave(batch[there][1], lack)
                 break
         return done, moved
 
@@ -156,20 +158,22 @@ class Attachments:
         """Whether the site is not as far as this entry yet."""
         return self._shown is not None and entry >= self._shown
 
-    def _leave(self, entry: int) -> None:
+    def _leave(self, entry: int, lack: str) -> None:
         """Leave this entry, and those after it, to the next audit."""
-        self.unpublished = entry if self.unpublished is None else min(entry, self.unpublished)
+        if self.unpublished is None or entry < self.unpublished:
+            self.unpublished, self.lack = entry, lack
 
-    async def _check_object(self, entry: int, name: bytes, size: int) -> bool:
-        """Check an object; False where it is not published yet. Many entries may name one: it is fetched once."""
+    async def _check_object(self, entry: int, name: bytes, size: int) -> str | None:
+        """Check an object, which many entries may name: it is fetched once. What is missing, where it is not published
+        yet."""
         if name in self._sizes:
             self.missized += self._sizes[name] != size
-            return True
+            return None
         try:
             digest, found = await self._source.digest(f"object/{name.hex()}", MAX_FILE + 64 * KIB)
         except NotHeld as error:
             if self._may_come(entry):
-                return False
+                return error.what
             raise wrong("missing-object", f"An object of entry {entry} is missing: {error.what}") from error
         if digest != name:
             raise wrong("wrong-object", f"object/{name.hex()} of entry {entry} is not what was signed")
@@ -177,7 +181,7 @@ class Attachments:
         if len(self._sizes) >= AUDIT_SIZES:
             self._sizes.clear()
         self._sizes[name] = found
-        return True
+        return None
 
 
 def _absence(entry: int, found: bytes | NotHeld | Malformed) -> Fault | NotHeld:

@@ -10,8 +10,10 @@ The other side of `publishing`. In this order, and the first thing that is wrong
 5. Each object that an entry names is there, with its hash.
 
 The site is written after the log, and may lag behind it: `site.json` says how far it is. A receipt or an object of an
-entry beyond is not missing but not published yet, which is told, and is checked by the next audit. A checkpoint that is
-older than the one seen before, and its beginning, is an old copy: caches have them, and that is no fault either.
+entry beyond is not missing but not published yet, which is told, and is checked by the next audit. But that is the
+server's own word, and would excuse one that never shows a photograph: the ledger keeps when the auditor first saw how
+many entries, and what is still not published so long after (`Scope.patience`) is a fault. A checkpoint that is older
+than the one seen before, and its beginning, is an old copy: caches have them, and that is no fault either.
 
 What may be true of an honest log is no fault, and is told beside: gaps and forks in device chains, entries of signers
 revoked since, objects of which a signer gave a false size, sealed packages whose content nobody here can read. `Source`
@@ -32,10 +34,11 @@ from itertools import takewhile
 from multiprocessing import get_context
 from typing import Any
 
-from relay.errors import NotHeld, Refused, StoreError
+from relay.errors import BadInput, Malformed, NotHeld, Refused, StoreError, Unreachable
 from relay.limits import (
     AUDIT_AHEAD,
     AUDIT_COMMIT,
+    AUDIT_PATIENCE_SECONDS,
     AUDIT_REMARKS,
     MAX_CHECKPOINT,
     MAX_ENROLMENT,
@@ -62,6 +65,8 @@ from relay.trust.witness import SignedCheckpoint
 
 STATE = "site.json"
 """How far the public site is."""
+OLD_COPY = "old-copy"
+"""The reason of a refusal because what is served is older than what was seen before, and no fault."""
 MAX_BUNDLE = WIDTH * (MAX_RECORD + 2)
 
 _WORTH_PROCESSES = 16 * WIDTH
@@ -84,6 +89,8 @@ class Scope:
     receipts: bool = True
     objects: bool = True
     jobs: int = 1
+    patience: float = AUDIT_PATIENCE_SECONDS
+    """Seconds from when an entry was first seen until what belongs to it must be published."""
 
 
 @dataclass(slots=True)
@@ -106,6 +113,8 @@ class Report:
     """Objects of which their signer gave another size."""
     unpublished: int | None = None
     """The first entry whose receipt or objects the site does not show yet; None where it shows all that was asked."""
+    unpublished_for: float = 0.0
+    """Seconds since that entry was first seen."""
     revoked: dict[str, int] = field(default_factory=dict)
     """Entries of signers revoked since, by name."""
     findings: list[Finding] = field(default_factory=list)
@@ -113,15 +122,55 @@ class Report:
 
 
 async def read_notices(source: Source) -> tuple[bytes, ...]:
-    """The notices that a log publishes. Raises `NotHeld` where it has none."""
-    return read_enrolment(await source.read(NOTICES, MAX_ENROLMENT)).notices
+    """The notices that a log publishes. Raises `NotHeld` where there is no log, and what `Source.read` does."""
+    try:
+        text = await source.read(NOTICES, MAX_ENROLMENT)
+    except NotHeld as error:
+        raise NotHeld(
+            f"No log is published there: {error.what}",
+            "Give the receiver's public address: that of its first page, without `en/` and a page's name. If it is "
+            "that, ask the receiver's administrator.",
+        ) from error
+    _check_no_page(NOTICES, text)
+    try:
+        return read_enrolment(text).notices
+    except BadInput as error:
+        raise Malformed(f"The notices that are published there are damaged ({NOTICES})") from error
+
+
+def admit_notices(admission: Admission, notices: Sequence[bytes]) -> None:
+    """Put the notices of a log in force. Raises `Refused` or `Malformed`; its words are for an auditor."""
+    for raw in notices:
+        try:
+            admission.install(admission.admit(Kind.NOTICE, raw))
+        except Refused as error:
+            if not error.foreign:
+                raise
+            raise Refused(
+                error.reason,
+                f"What is published there is not of the election of this root.pem, {admission.election}: {error.what}",
+                "Compare root.pem with the fingerprint that the election office made public, and give the right one. "
+                "If it is that, another election's log is shown in its place: tell the election office and the public.",
+            ) from error
 
 
 async def read_checkpoint(source: Source, admission: Admission, path: str = CHECKPOINT) -> SignedCheckpoint:
     """A published checkpoint, signed by a receiver that a notice in force names. Raises `Refused` or `Malformed`."""
-    body = admission.admit(Kind.CHECKPOINT, await source.read(path, MAX_CHECKPOINT)).body
+    text = await source.read(path, MAX_CHECKPOINT)
+    _check_no_page(path, text)
+    body = admission.admit(Kind.CHECKPOINT, text).body
     assert isinstance(body, SignedCheckpoint)
     return body
+
+
+def _check_no_page(path: str, text: bytes) -> None:
+    """A network that wants a sign-in answers everything with a page of its own. Raises `Unreachable`."""
+    if text.lstrip().startswith(b"<"):
+        raise Unreachable(
+            f"A web page came in place of the log's file {path}",
+            "Open the address in a browser: where the network asks you to sign in, do so and try again. Else give the "
+            "receiver's public address.",
+        )
 
 
 async def read_shown(source: Source) -> int | None:
@@ -145,13 +194,16 @@ class Audit:
         ledger: Ledger,
         scope: Scope,
         progress: Progress,
+        clock: Callable[[], float],
     ) -> None:
+        """`clock`: the auditor's, in seconds; nothing but how long something is not published yet is told by it."""
         self._source = source
         self._admission = admission
         self._signed = signed
         self._ledger = ledger
         self._scope = scope
         self._progress = progress
+        self._clock = clock
 
     async def run(self) -> Report:
         """Check everything that was not checked before. Raises what is wrong first."""
@@ -180,8 +232,30 @@ class Audit:
             if self._scope.objects:
                 report.objects, report.object_bytes = await attachments.check_objects()
                 report.missized = attachments.missized
-            report.unpublished = attachments.unpublished
+            self._check_patience(report, attachments)
             self._remark(report)
+
+    def _check_patience(self, report: Report, attachments: Attachments) -> None:
+        """Tell what is not published yet; what was to be since long is a fault."""
+        now, first = self._clock(), attachments.unpublished
+        if self._scope.receipts and self._scope.objects:
+            with self._ledger.step():
+                self._ledger.forget_sightings(report.size if first is None else first)
+        if first is None:
+            return
+        report.unpublished = first
+        report.unpublished_for = now - self._ledger.seen_since(first, now)
+        if report.unpublished_for >= self._scope.patience:
+            hours = int(report.unpublished_for // 3_600)
+            said = f"Entry {first} is not published whole: {attachments.lack}"
+            late = (
+                f"Entry {first} is in the log for {hours} hours at least, and not published whole: {attachments.lack}"
+            )
+            raise Refused(
+                "not-published",
+                late if hours else said,
+                "Ask the receiver's administrator why; if it stays so, tell the election office and the public.",
+            )
 
     # -- growth
     async def _check_growth(self, head: Checkpoint) -> int:
@@ -192,7 +266,7 @@ class Audit:
             if seen.size > head.size:
                 await self._check_old_copy(head, seen)
                 raise Refused(
-                    "old-copy",
+                    OLD_COPY,
                     f"An old copy is served: {head.size} entries, the beginning of the {seen.size} seen before",
                     "Nothing is wrong with it: ask again in a few minutes, or past the cache that serves it.",
                 )
@@ -200,6 +274,7 @@ class Audit:
             verify_consistency(seen.size, seen.root, head.size, head.root, proof)
         with self._ledger.step():
             self._ledger.note_checkpoint(self._signed.raw)
+            self._ledger.note_sighting(head.size, self._clock())
         return seen.size if seen else 0
 
     async def _check_old_copy(self, head: Checkpoint, seen: Checkpoint) -> None:

@@ -10,6 +10,7 @@ It lives outside a node's store on purpose: an auditor has no node.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from relay.errors import BadInput, Malformed, StoreError
-from relay.limits import KIB, MIB
+from relay.limits import AUDIT_SIGHTINGS, KIB, MIB
 from relay.log.edge import Edge
 from relay.log.merkle import HASH_SIZE
 from relay.log.tiles import WIDTH, TileId, tile_reader
@@ -144,6 +145,32 @@ class Ledger:
         if size > self.tip.size:
             raise Malformed(f"The audit has not come to entry {size} yet")
         return root_of(size, tile_reader(size, self.tile))
+
+    # -- since when entries are known
+    def note_sighting(self, size: int, now: float) -> None:
+        """Remember that the log had `size` entries at this time, by the auditor's clock."""
+        seen = self._sightings(now)
+        if not seen or size > seen[-1][0]:
+            seen.append((size, now))
+        if len(seen) > AUDIT_SIGHTINGS:  # the entries between two others are then known since the later one
+            seen = [*seen[:-1:2], seen[-1]]
+        self._keep_sightings(seen)
+
+    def seen_since(self, entry: int, now: float) -> float:
+        """When this entry was first seen in the log; now, where it is new."""
+        return next((at for size, at in self._sightings(now) if size > entry), now)
+
+    def forget_sightings(self, entry: int) -> None:
+        """Forget since when entries before this one are known."""
+        self._keep_sightings([(size, at) for size, at in self._sightings() if size > entry])
+
+    def _sightings(self, now: float | None = None) -> list[tuple[int, float]]:
+        """Sizes and times, growing. What was seen later than now was seen by a clock that was set back since."""
+        seen = json.loads(self._fact("sightings") or b"[]")
+        return [(size, at if now is None else min(at, now)) for size, at in seen]
+
+    def _keep_sightings(self, seen: list[tuple[int, float]]) -> None:
+        self._set("sightings", json.dumps(seen).encode())
 
     # -- what entries say
     def entry_ids(self, first: int, limit: int) -> list[tuple[int, StatementId]]:

@@ -6,6 +6,7 @@ against a naive tree.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -142,15 +143,15 @@ def flipped(content: bytes, at: int = -1) -> bytes:
 
 
 @asynccontextmanager
-async def web_server(folder: Path) -> AsyncIterator[str]:
+async def web_server(folder: Path, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     """A plain web server over a folder; its URL."""
     app = web.Application()
     app.router.add_static("/log", folder)
     runner = web.AppRunner(app)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
     try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/log"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}/log"
     finally:
         await runner.cleanup()

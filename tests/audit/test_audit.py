@@ -4,34 +4,43 @@ from __future__ import annotations
 
 import json
 import shutil
+import ssl
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from relay.cli.audit import audit
-from relay.errors import BadInput, Malformed, NotHeld, Refused
-from relay.limits import AUDIT_RECEIPTS, MAX_CHECKPOINT
+from relay.errors import BadInput, Malformed, NotHeld, Refused, Unreachable
+from relay.limits import AUDIT_PATIENCE_SECONDS, AUDIT_RECEIPTS, AUDIT_SIGHTINGS, MAX_CHECKPOINT
 from relay.log.checkpoint import Checkpoint, cosign, sign_checkpoint
 from relay.log.merkle import leaf_hash, root_from_inclusion
 from relay.log.note import parse_note
 from relay.log.tiles import TileId
 from relay.net.source import open_source
-from relay.receiver.auditing import Audit, Report, Scope, read_checkpoint, read_notices
+from relay.receiver.auditing import Audit, Report, Scope, admit_notices, read_checkpoint, read_notices
 from relay.receiver.chains import Fork, Gap
 from relay.receiver.ledger import Ledger
-from relay.records.identifiers import Kind, ObjectId, StatementId
+from relay.records.identifiers import ObjectId, StatementId
 from relay.records.notice import Revocation, Revocations, Witnesses
 from relay.records.receipt import Inclusion, read_receipt
 from relay.records.statement import FileEntry, read_statement, sign_statement
 from relay.trust.admission import Admission
+from relay.trust.certificates import make_root
+from relay.trust.enrolment import pem_block
 from relay.trust.roles import Role
 from relay.trust.witness import log_key, public_bytes, witness_key
 from tests import naive_tree
 from tests.audit.published import Published, flipped, web_server
-from tests.factory import make_election, make_node, make_statement
+from tests.factory import ELECTION, ISSUED_AT, make_election, make_node, make_statement
 
 ALL = Scope()
 HASHES = Scope(signatures=False)
@@ -43,25 +52,29 @@ def nothing(_what: str, _done: int, _total: int) -> None:
 
 
 async def audited(
-    log: Published, scope: Scope = ALL, state: Path | None = None, url: str = "", progress: Any = nothing
+    log: Published,
+    scope: Scope = ALL,
+    state: Path | None = None,
+    url: str = "",
+    progress: Any = nothing,
+    now: float = 0.0,
 ) -> Report:
     """Audit a log as the command does."""
     admission = Admission(log.election.root)
     async with open_source(url or log.url) as source:
-        for raw in await read_notices(source):
-            admission.install(admission.admit(Kind.NOTICE, raw))
+        admit_notices(admission, await read_notices(source))
         signed = await read_checkpoint(source, admission)
         ledger = Ledger(state, log.election.root, signed.checkpoint.origin)
         try:
-            return await Audit(source, admission, signed, ledger, scope, progress).run()
+            return await Audit(source, admission, signed, ledger, scope, progress, lambda: now).run()
         finally:
             ledger.close()
 
 
-async def wrong(log: Published, reason: str, scope: Scope = ALL, state: Path | None = None) -> str:
+async def wrong(log: Published, reason: str, scope: Scope = ALL, state: Path | None = None, now: float = 0.0) -> str:
     """What an audit says is wrong first, for the reason expected."""
     with pytest.raises(Refused) as refused:
-        await audited(log, scope, state)
+        await audited(log, scope, state, now=now)
     assert refused.value.reason == reason, refused.value
     return refused.value.what
 
@@ -442,6 +455,99 @@ async def test_what_the_site_does_not_show_yet_is_left_to_the_next_audit(log: Pu
     assert (report.receipts, report.objects, report.unpublished) == (3, 0, None)
 
 
+def hide(log: Published, shown: int = 0) -> None:
+    """Show no receipt and no object, and say that the site is not as far."""
+    for folder in ("receipt", "object"):
+        shutil.rmtree(log.folder / folder, ignore_errors=True)
+    log.put("site.json", b'{"entries":%d}' % shown)
+
+
+async def test_what_is_never_published_is_a_fault_when_the_auditor_has_waited_long_enough(
+    log: Published, tmp_path: Path
+) -> None:
+    state, kept = tmp_path / "audit.state", tmp_path / "kept"
+    shutil.copytree(log.folder, kept)
+    hide(log)
+    for now in (0.0, 3_600.0, AUDIT_PATIENCE_SECONDS - 1.0):
+        report = await audited(log, state=state, now=now)
+        assert (report.unpublished, report.unpublished_for) == (0, now)
+    late = await wrong(log, "not-published", state=state, now=AUDIT_PATIENCE_SECONDS)
+    assert late.startswith("Entry 0 is in the log for 12 hours at least, and not published whole: receipt/")
+    assert "Entry 0 " in await wrong(log, "not-published", state=state, now=1e9)
+    quick = await wrong(log, "not-published", Scope(patience=3_600.0), state, 3_600.0)
+    assert quick.startswith("Entry 0 is in the log for 1 hours at least")
+    (log.folder / "site.json").unlink()
+    assert "Entry 0 " in await wrong(log, "missing-receipt", state=state)
+    shutil.copytree(kept, log.folder, dirs_exist_ok=True)
+    assert (await audited(log, state=state, now=1e9)).unpublished is None, "it was late, and is there"
+
+
+async def test_all_may_be_asked_for_at_once(log: Published) -> None:
+    hide(log)
+    assert (await audited(log)).unpublished == 0
+    told = await wrong(log, "not-published", Scope(patience=0.0))
+    assert told.startswith("Entry 0 is not published whole: receipt/")
+    told = await wrong(log, "not-published", Scope(patience=0.0, receipts=False))
+    assert told.startswith("Entry 0 is not published whole: object/")
+
+
+async def test_a_site_that_moves_on_by_an_entry_a_day_is_late_all_the_same(log: Published, tmp_path: Path) -> None:
+    state, day = tmp_path / "audit.state", 86_400.0
+    kept = {f"receipt/{name.hex()}": (log.folder / f"receipt/{name.hex()}").read_bytes() for name in log.device.chain}
+    hide(log)
+    assert (await audited(log, Scope(objects=False), state)).unpublished == 0
+    for number, (path, content) in enumerate(list(kept.items())[:3]):
+        log.put(path, content)
+        log.put("site.json", b'{"entries":%d}' % (number + 1))
+        told = await wrong(log, "not-published", Scope(objects=False), state, day * (number + 1))
+        assert told.startswith(f"Entry {number + 1} is in the log for {24 * (number + 1)} hours")
+
+
+async def test_what_came_lately_has_its_own_time(log: Published, tmp_path: Path) -> None:
+    state, hour = tmp_path / "audit.state", 3_600.0
+    for now in range(0, 48, 6):  # the site is never as far as the log, and never more than six hours behind
+        log.put("site.json", b'{"entries":%d}' % len(log.raws))
+        log.publish([log.say().raw])
+        newest = log.folder / f"receipt/{log.device.chain[-1].hex()}"
+        content = newest.read_bytes()
+        newest.unlink()
+        report = await audited(log, state=state, now=now * hour)
+        assert (report.unpublished, report.unpublished_for) == (len(log.raws) - 1, 0.0)
+        newest.write_bytes(content)
+
+
+async def test_an_audit_that_did_not_look_remembers_when_it_saw_the_log(log: Published, tmp_path: Path) -> None:
+    state = tmp_path / "audit.state"
+    hide(log)
+    assert (await audited(log, HASHES, state, now=5.0)).unpublished is None
+    assert "Entry 0 " in await wrong(log, "not-published", state=state, now=5.0 + AUDIT_PATIENCE_SECONDS)
+
+
+async def test_a_clock_that_was_ahead_excuses_nobody(log: Published, tmp_path: Path) -> None:
+    state = tmp_path / "audit.state"
+    hide(log)
+    assert (await audited(log, state=state, now=1e9)).unpublished == 0
+    assert (await audited(log, state=state, now=100.0)).unpublished_for == 0.0
+    await wrong(log, "not-published", state=state, now=100.0 + AUDIT_PATIENCE_SECONDS)
+
+
+def test_the_times_that_are_remembered_are_few_and_the_oldest_stays(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "audit.state", b"root", "origin")
+    count = 5 * AUDIT_SIGHTINGS
+    for number in range(count):
+        with ledger.step():
+            ledger.note_sighting(10 * (number + 1), float(number))
+        assert len(ledger._sightings()) <= AUDIT_SIGHTINGS
+    assert ledger.seen_since(0, 1e9) == 0.0
+    assert ledger.seen_since(10 * count - 1, 1e9) == count - 1
+    for entry in range(0, 10 * count, 97):
+        assert entry // 10 <= ledger.seen_since(entry, 1e9) < count, "never longer than it was seen"
+    assert ledger.seen_since(10 * count, 1e9) == 1e9
+    ledger.forget_sightings(10 * count)
+    assert ledger._sightings() == []
+    ledger.close()
+
+
 @pytest.mark.parametrize("site", [b"{}", b"[]", b"{", b'{"entries":"0"}'])
 async def test_a_site_that_does_not_say_how_far_it_is_excuses_nothing(log: Published, site: bytes) -> None:
     log.put("site.json", site)
@@ -557,7 +663,153 @@ def test_the_command(log: Published, tmp_path: Path) -> None:
     log.alter("checkpoint", lambda raw: raw.replace(b"\n530\n", b"\n529\n"))
     refused = CliRunner().invoke(audit, [log.url, *options, "--json"], standalone_mode=False)
     assert refused.return_value == 1
-    assert json.loads(refused.stdout)["reason"] == "bad-signature"
+    failed = json.loads(refused.stdout)
+    assert (failed["reason"], failed["outcome"], failed["status"]) == ("bad-signature", "wrong", 1)
+
+
+def ended(*arguments: str | Path) -> tuple[int, str, dict[str, Any]]:
+    """How the command ended, what it said of it, and what it says with `--json`."""
+    said = CliRunner().invoke(audit, [*map(str, arguments), "--jobs", "1"], standalone_mode=False)
+    document = CliRunner().invoke(audit, [*map(str, arguments), "--jobs", "1", "--json"], standalone_mode=False)
+    told = json.loads(document.stdout)
+    assert document.return_value == said.return_value == told["status"]
+    return told["status"], " ".join((said.stdout + said.stderr).split()), told
+
+
+def test_how_the_command_ends_tells_what_it_found(
+    log: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    state = tmp_path / "audit.state"
+    command: list[str | Path] = [log.url, "--root", log.root_file, "--state", state]
+    status, _, told = ended(*command)
+    assert (status, told["ok"], told["outcome"]) == (0, True, "right")
+    before = (log.folder / "checkpoint").read_bytes()
+    log.publish([log.say().raw])
+    assert ended(*command)[0] == 0
+    log.put("checkpoint", before)
+    status, said, told = ended(*command)
+    assert (status, told["ok"], told["outcome"], told["reason"]) == (75, False, "not-checked", "old-copy")
+    assert "An old copy is served" in said
+    status, said, told = ended("http://127.0.0.1:9/", "--root", log.root_file, "--no-state")
+    assert (status, told["outcome"], told["reason"]) == (75, "not-checked", "unreachable")
+    state.write_bytes(b"something else")
+    for url, root in ((log.url, tmp_path / "none.pem"), ("ftp://x", log.root_file), (log.url, log.root_file)):
+        status, said, told = ended(url, "--root", root, "--state", state)
+        assert (status, told["outcome"]) == (2, "unusable"), said
+    assert ended(*command, "--no-state")[:1] == (2,)
+    hide(log)
+    fresh: list[str | Path] = [log.url, "--root", log.root_file, "--no-state"]
+    status, said, told = ended(*fresh)
+    assert (status, told["not_published_from"], told["not_published_seconds"]) == (0, 0, 0)
+    assert "12 hours after it was first seen will be a fault" in said
+    status, said, told = ended(*fresh, "--complete")
+    assert (status, told["reason"]) == (1, "not-published")
+    assert "Entry 0 is not published whole" in said
+
+
+def test_the_limit_of_patience_is_told_and_can_be_set(log: Published, tmp_path: Path) -> None:
+    hide(log)
+    command: list[str | Path] = [log.url, "--root", log.root_file, "--no-state"]
+    assert ended(*command, "--patience", "0")[0] == 1
+    assert ended(*command, "--patience", "0.5")[2]["patience_seconds"] == 1_800
+    assert ended(*command)[2]["patience_seconds"] == AUDIT_PATIENCE_SECONDS
+    shown = CliRunner().invoke(audit, ["--help"]).stdout
+    assert f"default: {AUDIT_PATIENCE_SECONDS // 3_600}" in shown
+
+
+# -- what is told to whoever audits, where it is not the log that is wrong
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        *(
+            "/index.html",
+            "/en/index.html",
+            "/en/tps/1906/C-HASIL.html",
+            "/region/1906.html?x=1#map",
+            "/device/00ff.html",
+        ),
+        *("/strays-2.html", "/en/check.html", "/", ""),
+    ],
+)
+async def test_the_address_of_a_page_leads_to_its_log(log: Published, page: str) -> None:
+    async with web_server(log.folder) as url:
+        assert (await audited(log, HASHES, url=url + page)).size == 530
+    assert (await audited(log, HASHES, url=log.url + page)).size == 530
+
+
+def test_an_address_without_a_log_says_which_to_give(log: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    status, said, _ = ended(f"{log.url}/en/", "--root", log.root_file)
+    assert status == 1
+    assert "No log is published there: notices.pem is not in" in said
+    assert "Give the receiver's public address: that of its first page" in said
+
+
+def test_the_wrong_root_is_told_as_what_it_is(log: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    other = make_election(99)
+    elsewhere = make_root("elsewhere", other.root_key, 7, ISSUED_AT)
+    for name, of, why in (
+        ("elsewhere", elsewhere, f"A certificate of election {ELECTION}"),
+        (ELECTION, other.root, "A certificate was not issued by"),
+    ):
+        root = tmp_path / f"{name}.pem"
+        root.write_text(pem_block("CERTIFICATE", of))
+        status, said, _ = ended(log.url, "--root", root)
+        assert status == 1
+        assert f"not of the election of this root.pem, {name}: {why}" in said
+        assert "Compare root.pem with the fingerprint that the election office made public" in said
+        assert "Enrol" not in said
+
+
+@pytest.mark.parametrize("path", ["notices.pem", "checkpoint"])
+def test_the_page_of_a_network_that_wants_a_sign_in(log: Published, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    log.put(path, b"\r\n<!DOCTYPE html><html><body>Welcome to Hotel Wi-Fi</body></html>")
+    status, said, told = ended(log.url, "--root", log.root_file, "--no-state")
+    assert (status, told["outcome"]) == (75, "not-checked")
+    assert f"A web page came in place of the log's file {path}" in said
+    assert "where the network asks you to sign in" in said and "enrolment" not in said
+
+
+def test_a_page_in_place_of_a_file_further_on_hides_nothing(log: Published) -> None:
+    """Who would have a photograph pass for what could not be checked."""
+    path = sorted((log.folder / "object").iterdir())[0]
+    path.write_bytes(b"<!DOCTYPE html><html></html>")
+    assert ended(log.url, "--root", log.root_file, "--no-state")[2]["reason"] == "wrong-object"
+
+
+def test_notices_that_are_damaged(log: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    log.alter("notices.pem", lambda text: text[:-30])
+    status, said, _ = ended(log.url, "--root", log.root_file, "--no-state")
+    assert status == 1
+    assert "notices that are published there are damaged" in said and "enrolment" not in said
+
+
+async def test_a_certificate_of_the_web_server_that_does_not_hold(log: Published, tmp_path: Path) -> None:
+    async with web_server(log.folder, expired(tmp_path)) as url:
+        with pytest.raises(Unreachable) as refused:
+            await audited(log, url=url)
+    assert "The certificate of the web server at https://127.0.0.1" in refused.value.what
+    assert "this machine's date" in refused.value.advice and "web server" in refused.value.advice
+
+
+def expired(folder: Path) -> ssl.SSLContext:
+    """A web server's key and certificate, of a year that is over."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    began, over = datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, began, over)
+    pem = builder.sign(key, SHA256()).public_bytes(Encoding.PEM)
+    pem += key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "server.pem").write_bytes(pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem")
+    return context
 
 
 def test_the_command_remembers_by_itself(log: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -570,8 +822,6 @@ def test_the_command_remembers_by_itself(log: Published, tmp_path: Path, monkeyp
     (state,) = (tmp_path / "state" / "relay").iterdir()
     assert state.name.startswith("audit-test-2024-receiver-")
     assert str(state) in CliRunner().invoke(audit, options).stderr
-    both = CliRunner().invoke(audit, [*options, "--state", "x", "--no-state"])
-    assert isinstance(both.exception, BadInput)
 
 
 @pytest.mark.parametrize("url", ["ftp://somewhere/log", "/a/folder", "https://", "file://host/folder"])

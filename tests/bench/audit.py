@@ -156,7 +156,7 @@ async def measure(folder: Path, receiver: Node, scope: Scope, state: Path | None
         signed = await read_checkpoint(source, admission)
         ledger = Ledger(state, election.root, signed.checkpoint.origin)
         try:
-            report = await Audit(source, admission, signed, ledger, scope, lambda *_: None).run()
+            report = await Audit(source, admission, signed, ledger, scope, lambda *_: None, time.time).run()
         finally:
             ledger.close()
     return report.entries, time.perf_counter() - began

@@ -244,7 +244,9 @@ def test_an_id_is_named_by_its_first_digits(world: World, photo: Path) -> None:
 def test_an_address_of_a_log_that_is_none(world: World) -> None:
     place = Place("auditor", world.folder / "auditor")
     command: list[str | Path] = [*RELAY, "audit", "http://[::1/", "--root", world.election.root]
-    refused(place.run(command, check=False), "no place of a log")
+    done = place.run(command, check=False)
+    assert done.status == 2, "the command is wrong, and no log"
+    refused(done, "no place of a log", status=2)
 
 
 def test_an_export_of_another_election_is_told_in_one_line(world: World, island: NodeBox, tmp_path: Path) -> None:

@@ -63,6 +63,25 @@ def test_the_guides_quote_what_the_pages_say(guide: str, words: str) -> None:
     assert [one for one in quoted if one not in said] == []
 
 
+@pytest.mark.parametrize(("language", "site"), [("en", "SITE"), ("id", "SITUS")])
+def test_the_check_page_tells_what_the_audit_is_and_where_to_get_it(language: str, site: str) -> None:
+    import json
+    import tomllib
+
+    from relay.cli.audit import audit
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    texts = json.loads((ROOT / "relay/web/site/templates" / f"texts.{language}.json").read_text())
+    (part,) = (one for one in texts["check_page"] if "relay audit" in one["code"])
+    *before, last = part["code"].splitlines()
+    assert any(line.endswith(f"pip install {project['name']}") for line in before)
+    assert project["requires-python"].removeprefix(">=") in part["text"]
+    assert "relay audit" in part["text"] and "root.pem" in part["text"] and site in part["text"]
+    command, *arguments = last.split(" audit ")[1].split()
+    assert command == site
+    audit.make_context("audit", [command, *arguments])  # as it is called indeed
+
+
 def test_every_command_is_in_the_reference() -> None:
     text = _hooks().commands()
     for name in COMMANDS:

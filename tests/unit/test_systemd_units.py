@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from relay.cli.audit import NOT_CHECKED, UNUSABLE, WRONG, audit
+
 SYSTEMD = Path(__file__).parents[2] / "systemd"
-UNITS = ("relay.service", "relay-receiver.service")
+UNITS = ("relay.service", "relay-receiver.service", "relay-audit.service")
 MAX_EXPOSURE = 2.0
 NEWER_THAN_SOME = ("RestartSteps", "RestartMaxDelaySec")
 """Keys of systemd 254 that an older one reports and ignores; the unit says so."""
@@ -62,6 +65,30 @@ def test_unit_keeps_the_daemons_contract(unit: str, folder: str) -> None:
     assert service["SystemCallFilter"] == ["@system-service", "~@privileged @resources"]
     assert set(service["RestrictAddressFamilies"][0].split()) == {"AF_INET", "AF_INET6", "AF_NETLINK", "AF_UNIX"}
     assert "MemoryMax" in service
+
+
+@needs_systemd
+def test_the_timer_of_the_audit_is_one(tmp_path: Path) -> None:
+    stand_in = shutil.which("true") or "/bin/true"
+    service = (SYSTEMD / "relay-audit.service").read_text().replace("ExecStart=/usr/bin/relay", f"ExecStart={stand_in}")
+    (tmp_path / "relay-audit.service").write_text(service)
+    shutil.copy(SYSTEMD / "relay-audit.timer", tmp_path)
+    done = _analyze("verify", str(tmp_path / "relay-audit.timer"))
+    assert done.returncode == 0, done.stderr
+    assert "relay-audit" not in done.stdout + done.stderr
+
+
+def test_the_audit_is_tried_again_for_what_passes_and_for_nothing_else() -> None:
+    service = _settings(SYSTEMD / "relay-audit.service")
+    assert service["Type"] == ["oneshot"]
+    assert service["Restart"] == ["on-failure"]
+    assert service["RestartPreventExitStatus"] == [f"{WRONG} {UNUSABLE}"]
+    assert str(NOT_CHECKED) not in service.get("SuccessExitStatus", [])
+    (start,) = service["ExecStart"]
+    program, command, *arguments = shlex.split(start.replace("${SITE}", "https://results.example"))
+    assert (program, command) == ("/usr/bin/relay", "audit")
+    assert audit.make_context("audit", arguments).params["state"] is None  # they are options that there are
+    assert service["Environment"] == [f"XDG_STATE_HOME=%S/{service['StateDirectory'][0]}"]
 
 
 def _settings(unit: Path) -> dict[str, list[str]]:
