@@ -32,7 +32,7 @@ from relay.sync.report import VisitReport
 from relay.sync.visit import Visit, Watch
 from relay.trust.admission import Admission, Admitted
 from relay.trust.roles import Role
-from relay.trust.witness import public_bytes
+from relay.trust.witness import log_key, public_bytes
 from tests.factory import (
     ELECTION,
     Election,
@@ -71,7 +71,7 @@ class Log:
 
     def __init__(self, custody: Custody, member: Member, folder: Path, clock: Clock) -> None:
         self.folder = folder
-        self.publisher = Publisher(FolderShelf(folder))
+        self.publisher = Publisher(FolderShelf(folder), log_key(member.identity))
         self.sequencer = Sequencer(custody, member, self.publisher)
         self._store = custody.store
         self._clock = clock

@@ -33,6 +33,7 @@ from relay.store.listing import undelivered
 from relay.store.shelf import FolderShelf
 from relay.sync.custody import Custody
 from relay.trust.enrolment import Enrolment, pem_block, write_enrolment
+from relay.trust.witness import log_key
 
 Progress = Callable[[str, int, int], None]
 """Told what is being written, how many are done, and how many there are."""
@@ -78,7 +79,7 @@ class Exporter:
     async def _write_trust(self, state: LogState) -> None:
         """Root, notices, tiles and the checkpoint, with its cosignatures where they are held."""
         store = self._custody.store
-        publisher = Publisher(FolderShelf(self._data))
+        publisher = Publisher(FolderShelf(self._data), log_key(self._member.identity))
         await publisher.catch_up(state, store)
         for signed in self._custody.admission.checkpoints.values():
             if signed.note.text.encode() == state.checkpoint.partition(b"\n\n")[0] + b"\n":

@@ -10,22 +10,25 @@ writes it and however often. A full tile never changes.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from relay.errors import Malformed, NotYet, StoreError
+from relay.errors import Malformed, NotYet, Refused, StoreError
 from relay.limits import LOG_BATCH
-from relay.log.checkpoint import Checkpoint, parse_checkpoint
+from relay.log.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint
 from relay.log.edge import Edge
 from relay.log.growth import Growth, Tail
 from relay.log.merkle import HASH_SIZE
-from relay.log.note import parse_note
+from relay.log.note import NoteKey, parse_note
 from relay.log.tiles import ENTRIES, HEIGHT, MAX_LEVEL, WIDTH, TileId, decode_entries, tile_reader, tiles_to_write
 from relay.log.tree import Read
 from relay.records.notice import Topic, read_notice
 from relay.store.interface import LogState, Store
 from relay.store.shelf import FOR_EVER, FRESH, Shelf
 from relay.trust.enrolment import Enrolment, write_enrolment
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -37,10 +40,13 @@ _BINARY = "application/octet-stream"
 
 
 class Publisher:
-    """Keeps the log's files on a shelf."""
+    """Keeps the files of the log that `key` signs on a shelf."""
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: Shelf, key: NoteKey) -> None:
         self.shelf = shelf
+        self._key = key
+        self._foreign: bytes | None = None
+        """What lay there in the checkpoint's place last that was not this log's."""
 
     async def catch_up(self, state: LogState, store: Store) -> Tail:
         """Write what the store has committed and the shelf lacks; the log's tail.
@@ -75,8 +81,24 @@ class Publisher:
             await self.shelf.write(NOTICES, content, _TEXT, FRESH, durable=True)
 
     async def published(self) -> Checkpoint | None:
-        """What the published checkpoint says; None where there is none. Its signature is not looked at."""
-        return checkpoint_of(await self.shelf.read(CHECKPOINT) or b"")
+        """What the published checkpoint says; None where there is none of this log."""
+        raw = await self.shelf.read(CHECKPOINT)
+        return None if raw is None else self.own(raw)
+
+    def own(self, raw: bytes) -> Checkpoint | None:
+        """What lies in the checkpoint's place says, where this log signed it. Anything else is told, and counts for
+        nothing: it is written over."""
+        try:
+            return open_checkpoint(raw, self._key)
+        except (Malformed, Refused) as error:
+            if raw != self._foreign:
+                self._foreign = raw
+                logger.error(
+                    "somebody else wrote to the published files: their checkpoint is not this receiver's (%s). It is "
+                    "written again. Find out who may write there, and run relay audit on what is published.",
+                    error.what,
+                )
+            return None
 
     async def prove(self, size: int, compute: Callable[[Read], T]) -> T:
         """Compute something from the stored hashes of the log of `size` entries.

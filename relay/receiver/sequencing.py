@@ -20,6 +20,7 @@ from relay.log.tree import Frontier
 from relay.node.home import Member
 from relay.receiver.moving import check_place
 from relay.receiver.publishing import CHECKPOINT, Publisher, check_age, checkpoint_of, committed_tail
+from relay.receiver.remembering import Memory
 from relay.records.identifiers import Kind, StatementId
 from relay.records.receipt import Inclusion, sign_receipt
 from relay.store.interface import LogBatch, LogState
@@ -30,14 +31,20 @@ from relay.trust.witness import log_key
 logger = logging.getLogger(__name__)
 
 
+class Unseen(StoreError):
+    """Whether the store is as new as its log cannot be told at the moment: so nothing is sequenced on it yet."""
+
+
 class Sequencer:
     """Appends to the log of one receiver. One sequencer at a time may run on a store."""
 
-    def __init__(self, custody: Custody, member: Member, publisher: Publisher) -> None:
+    def __init__(self, custody: Custody, member: Member, publisher: Publisher, memory: Memory | None = None) -> None:
+        """`memory` is what this receiver knows of its log without its store; without one, nothing."""
         self._custody = custody
         self._member = member
         self._publisher = publisher
         self._key = log_key(member.identity)
+        self._memory = memory or Memory(self._key)
         self._tail: Tail | None = None
         """The end of the log as committed; None when the store has to be asked."""
         self._unpublished = _Unpublished()
@@ -53,23 +60,41 @@ class Sequencer:
 
     async def start(self) -> LogState:
         """Take the log up where the store has it, and publish what the shelf lacks; that is left to `publish` where the
-        store keeps what is needed to go on: its shelf may be away. Signs the empty log once."""
+        store keeps what is needed to go on: its shelf may be away. Signs the empty log once.
+
+        Raises `StoreError` for a store that is older than its log, and `Unseen` while nothing tells whether it is.
+        """
         store = self._custody.store
         await check_place(store)
         state = await store.log_state()
+        self._memory.check(state)
+        self._tail = None
         if not state.checkpoint:
             state = LogState(state.size, state.frontier, self._sign(Frontier.from_bytes(state.frontier)))
             await store.append(LogBatch(state.size, (), (), state, Edge().to_bytes() if not state.size else b""))
-        self._tail = await committed_tail(state, store)
-        if self._tail is not None:
+        tail = await committed_tail(state, store)
+        if tail is not None:
             await self._look_at_shelf(state)
-            self._unpublished = _Unpublished.unknown(state.checkpoint)
+            await self._memory.note(state.checkpoint)
+            self._tail, self._unpublished = tail, _Unpublished.unknown(state.checkpoint)
             return state
         async with self._publishing:
             self._unpublished = _Unpublished()
-            self._tail = await self._publisher.catch_up(state, store)
+            tail = await self._publisher.catch_up(state, store)
             await self._show(state.checkpoint)
+        await self._memory.note(state.checkpoint)
+        self._tail = tail
         return state
+
+    async def stand_by(self) -> None:
+        """Remember how far the log is that another receiver leads, for the day that this one goes on with it and the
+        shelf is away. Raises `StoreError` as `start` does."""
+        state = await self._custody.store.log_state()
+        self._memory.check(state)
+        if state.checkpoint:
+            if not self._memory.has_any:
+                await self._look_at_shelf(state)
+            await self._memory.note(state.checkpoint)
 
     async def sequence(self) -> int:
         """Append what is complete and not logged; how many entries. Raises `StoreError`."""
@@ -92,6 +117,7 @@ class Sequencer:
         await store.append(LogBatch(growth.first, statements, receipts, new, growth.tail.edge.to_bytes()))
         self._tail = growth.tail
         self._unpublished.add(growth, new.checkpoint)
+        await self._memory.note(new.checkpoint)
         logger.info("logged entries %d to %d", growth.first, grown.size - 1)
         return len(pending)
 
@@ -123,16 +149,25 @@ class Sequencer:
             signed = self._custody.admission.checkpoints.get(self._key.name)
             if signed is not None and self._shown.startswith(signed.note.text.encode()):
                 self._shown = signed.raw
-            if await self._publisher.shelf.read(CHECKPOINT) != self._shown:
+            there = await self._publisher.shelf.read(CHECKPOINT)
+            if there != self._shown:
+                if there is not None:
+                    self._publisher.own(there)
                 await self._publisher.publish_checkpoint(self._shown)
 
     async def _look_at_shelf(self, state: LogState) -> None:
         """Raises `StoreError` for a store that is older than its shelf. A shelf that is away is looked at later, before
-        anything is published."""
+        anything is published, where this receiver remembers its log; `Unseen` where it does not."""
         try:
             async with asyncio.timeout(SHELF_PATIENCE_SECONDS):
                 shown = await self._publisher.published()
-        except (StoreError, TimeoutError):
+        except (StoreError, TimeoutError) as error:
+            if not self._memory.has_any:
+                raise Unseen(
+                    "What is published cannot be looked at, and this receiver has not seen its log before: whether the "
+                    "database is the newest cannot be told",
+                    "Bring the bucket back. Packages are taken in meanwhile, and get their receipts then.",
+                ) from error
             logger.warning("the published log cannot be looked at: entries are made all the same, and published later")
             return
         check_age(state, shown)

@@ -14,19 +14,28 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from relay.errors import Malformed, NotYet, Outgrown, Refused, StoreError
-from relay.limits import LEAD_SECONDS, LOG_BATCH_SECONDS, LOG_IDLE_SECONDS, PUBLISH_PAUSE_SECONDS, PUBLISH_SECONDS
+from relay.limits import (
+    LEAD_SECONDS,
+    LOG_BATCH_SECONDS,
+    LOG_IDLE_SECONDS,
+    MAX_SITE_DOCUMENT,
+    PUBLISH_PAUSE_SECONDS,
+    PUBLISH_SECONDS,
+)
 from relay.log.tree import consistency_proof
 from relay.node.daemon import Daemon
 from relay.node.measures import Measures
 from relay.receiver.moving import check_place
 from relay.receiver.publishing import Publisher
-from relay.receiver.sequencing import Sequencer
+from relay.receiver.remembering import NEWEST, Memory
+from relay.receiver.sequencing import Sequencer, Unseen
 from relay.receiver.witnessing import Witnessing
 from relay.records.identifiers import Kind
 from relay.store.interface import Store
 from relay.store.recordset import kind_end
 from relay.store.shelf import Shelf
 from relay.sync.signal import Signal
+from relay.trust.witness import log_key
 
 logger = logging.getLogger(__name__)
 
@@ -77,11 +86,13 @@ class ReceiverLog:
 async def receiver_service(daemon: Daemon) -> AsyncIterator[None]:
     """Sequence while the daemon runs. An extension of `relay.node.daemon`."""
     store = daemon.custody.store
-    publisher = Publisher(store.shelf)
+    key = log_key(daemon.member.identity)
+    publisher = Publisher(store.shelf, key)
     log = ReceiverLog(store, publisher)
     daemon.log = log
-    sequencer = Sequencer(daemon.custody, daemon.member, publisher)
-    sequencing = Sequencing(daemon, sequencer, log, asyncio.get_running_loop().time)
+    memory = Memory(key, daemon.home.path / NEWEST)
+    sequencer = Sequencer(daemon.custody, daemon.member, publisher, memory)
+    sequencing = Sequencing(daemon, sequencer, log, NoticeBoard(store, publisher), asyncio.get_running_loop().time)
     await sequencing.begin()
     daemon.work.append(sequencing.run)
     daemon.work.append(sequencing.publish)
@@ -98,23 +109,46 @@ async def receiver_service(daemon: Daemon) -> AsyncIterator[None]:
 class Sequencing:
     """The sequencer at work, as long as this receiver leads. `clock` is seconds that only grow."""
 
-    def __init__(self, daemon: Daemon, sequencer: Sequencer, log: ReceiverLog, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        daemon: Daemon,
+        sequencer: Sequencer,
+        log: ReceiverLog,
+        board: NoticeBoard,
+        clock: Callable[[], float],
+    ) -> None:
         self._custody = daemon.custody
         self._sequencer = sequencer
         self._log = log
+        self._board = board
         self._clock = clock
-        self._board = _NoticeBoard(daemon.custody.store, Publisher(daemon.custody.store.shelf))
         self._place = f"{socket.gethostname()} {daemon.config.listen}"
-        self._said = ""
+        self._said = self._doubt = ""
         self.measures = Measures()
         self.leading = False
 
     async def begin(self) -> None:
-        """Take up the log before anybody is answered, if this receiver leads: what keeps it from that, ends it."""
+        """Take up the log before anybody is answered, if this receiver leads: what keeps it from that, ends it, unless
+        it only has to be waited for."""
         await check_place(self._custody.store)
         if await self._custody.store.leads():
-            await self._sequencer.start()
-            self.leading = True
+            try:
+                await self._sequencer.start()
+            except Unseen as error:
+                logger.error("%s", error)
+            else:
+                self.leading = True
+
+    async def stand_by(self) -> None:
+        """While another receiver leads, keep in mind how far the log is."""
+        try:
+            await self._sequencer.stand_by()
+        except StoreError as error:
+            if error.what != self._doubt:
+                logger.error("%s", error)
+            self._doubt = error.what
+        else:
+            self._doubt = ""
 
     async def run(self) -> None:
         """Sequence, for ever."""
@@ -195,14 +229,17 @@ class Sequencing:
 
 
 async def site_entries(shelf: Shelf) -> int:
-    """How many entries the site says that it has taken in; 0 where there is none."""
+    """How many entries the site says that it has taken in; 0 where there is none, or something else in its place."""
+    raw = await shelf.read(SITE) or b"{}"
     try:
-        return int(json.loads(await shelf.read(SITE) or b"{}").get("entries", 0))
-    except ValueError:
+        site = json.loads(raw) if len(raw) <= MAX_SITE_DOCUMENT else None
+    except (ValueError, RecursionError):
         return 0
+    entries = site.get("entries") if isinstance(site, dict) else None
+    return entries if isinstance(entries, int) else 0
 
 
-class _NoticeBoard:
+class NoticeBoard:
     """Keeps the published notices those in force."""
 
     def __init__(self, store: Store, publisher: Publisher) -> None:
@@ -241,6 +278,8 @@ async def _notice_growth(daemon: Daemon, log: ReceiverLog, sequencing: Sequencin
             grown = size if sequencing.leading else (await daemon.custody.store.log_state()).size
         except StoreError:
             grown = size  # whoever needs the store says so
+        if not sequencing.leading:
+            await sequencing.stand_by()
         if grown != size:
             size = grown
             log.grown.ring()

@@ -20,6 +20,7 @@ from relay.store.quota import QUOTA_AT_RECEIVER
 from relay.store.sqlite import SqliteStore
 from relay.sync.custody import Custody
 from relay.trust.admission import Admission
+from relay.trust.witness import log_key
 from tests.bench.machine import processor
 from tests.bench.preload import Preload, lay_postgres, lay_sqlite
 from tests.bench.receivers import Office
@@ -53,7 +54,7 @@ class Log:
             self.steps["published"] = []
         self._custody = Custody(admission, store, log=receiver.identity.node)
         member = Member(receiver.identity, receiver.key, root)
-        self._sequencer = Sequencer(self._custody, member, Publisher(store.shelf))
+        self._sequencer = Sequencer(self._custody, member, Publisher(store.shelf, log_key(receiver.identity)))
         self._cpu = cpu
 
     async def start(self) -> int:

@@ -15,13 +15,15 @@ from relay.node.config import read_config
 from relay.node.home import Home
 from relay.receiver.moving import Move
 from relay.receiver.publishing import Publisher
-from relay.receiver.sequencing import Sequencer
-from relay.records.identifiers import StatementId
+from relay.receiver.remembering import NEWEST, Memory
+from relay.receiver.sequencing import Sequencer, Unseen
+from relay.records.identifiers import StatementId, receipt_id
 from relay.store.cluster.bucket import Bucket
 from relay.store.cluster.store import ClusterStore
 from relay.store.interface import State, Store
 from relay.store.quota import Quota
 from relay.sync.custody import Custody
+from relay.trust.witness import log_key
 from tests.cluster.postgres import Postgres
 from tests.cluster.swift import Swift
 from tests.factory import make_revocations, object_of
@@ -95,11 +97,11 @@ async def test_promise_6_everything_is_there_and_the_log_goes_on(fleet: Fleet, t
     assert len(await target.commit_chunks()) == 1
     custody = Custody(receiver.custody.admission, target)
     await custody.load()
-    sequencer = Sequencer(custody, receiver.member, Publisher(target.shelf))
+    sequencer = Sequencer(custody, receiver.member, publisher_on(receiver, target))
     await sequencer.start()
     assert await sequencer.sequence() == 1
     await sequencer.publish()
-    published = await Publisher(target.shelf).published()
+    published = await publisher_on(receiver, target).published()
     assert published is not None
     assert published.size == 6
 
@@ -133,9 +135,16 @@ async def test_a_move_that_was_cut_goes_on(fleet: Fleet, target: ClusterStore, m
     await moved(receiver, target)  # and once more, with nothing left to do
 
 
-def sequencer_on(receiver: Ship, store: Store) -> Sequencer:
-    """The receiver's sequencer, as it starts on a store."""
-    return Sequencer(Custody(receiver.custody.admission, store), receiver.member, Publisher(store.shelf))
+def publisher_on(receiver: Ship, store: Store) -> Publisher:
+    """The receiver's publisher."""
+    return Publisher(store.shelf, log_key(receiver.member.identity))
+
+
+def sequencer_on(receiver: Ship, store: Store, file: Path | None = None) -> Sequencer:
+    """The receiver's sequencer, as it starts on a store; `file` is its memory."""
+    custody = Custody(receiver.custody.admission, store)
+    memory = Memory(log_key(receiver.member.identity), file)
+    return Sequencer(custody, receiver.member, publisher_on(receiver, store), memory)
 
 
 async def test_promise_6_nobody_sequences_on_what_was_moved_or_is_half_there(
@@ -207,41 +216,37 @@ async def test_a_tile_that_the_bucket_lost_is_written_again(
         assert await target.shelf.read(lost) == before
 
 
-async def published(receiver: Ship, store: Store) -> None:
+async def published(receiver: Ship, store: Store, file: Path | None = None) -> None:
     """A receiver that starts on a store, and publishes what is missing."""
-    sequencer = sequencer_on(receiver, store)
+    sequencer = sequencer_on(receiver, store, file)
     await sequencer.start()
     await sequencer.publish()
 
 
 async def test_promise_5_a_leader_starts_without_the_bucket(
-    fleet: Fleet, target: ClusterStore, monkeypatch: pytest.MonkeyPatch
+    fleet: Fleet, target: ClusterStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     receiver, half, _ = await laden(fleet)
     await moved(receiver, target)
-    await published(receiver, target)
+    file = tmp_path / NEWEST
+    await published(receiver, target, file)
     for index in (0, 2):
         await target.stage_chunk(object_of(half), index, half[index * CHUNK : (index + 1) * CHUNK])
     await target.commit_chunks()
-    sequencer = sequencer_on(receiver, target)
+    sequencer = sequencer_on(receiver, target, file)
     assert await sequencer.sequence() == 1  # which leaves the edge in the database
-
-    async def away(*_arguments: object, **_options: object) -> None:
-        raise StoreError("The bucket is away", "Wait.")
-
     island = await fleet.launch("seberang")
     statement = await island.submit(form="form-q")
     records = [(kind, raw) for kind, _, raw in await island.store.read([statement], 1 << 20)]
-    again = sequencer_on(receiver, target)
+    again = sequencer_on(receiver, target, file)
     with monkeypatch.context() as patch:
-        for call in ("get", "put", "has", "names"):
-            patch.setattr(target._bucket, call, away)
+        take_bucket_away(patch, target)
         await Custody(receiver.custody.admission, target).take(records)
         assert await again.sequence() == 1
         with pytest.raises(StoreError, match="away"):
             await again.publish()
     await again.publish()
-    shown = await Publisher(target.shelf).published()
+    shown = await publisher_on(receiver, target).published()
     assert shown is not None
     assert shown.size == 7
 
@@ -329,6 +334,51 @@ async def test_a_move_into_the_wrong_bucket_does_not_go_on_in_the_right_one(
     right = Bucket.open(swift.fresh_bucket(), swift.endpoint, swift.region)
     with pytest.raises(StoreError, match=r"not the one .* empty the database and move again"):
         await ClusterStore.open(database, right, tmp_path / "other", own=None)
+
+
+def take_bucket_away(patch: pytest.MonkeyPatch, store: ClusterStore) -> None:
+    """No call of the bucket is answered."""
+
+    async def away(*_arguments: object, **_options: object) -> None:
+        raise StoreError("The bucket is away", "Wait.")
+
+    for call in ("get", "put", "has", "names"):
+        patch.setattr(store._bucket, call, away)
+
+
+async def test_promise_6_a_database_that_was_restored_is_not_gone_on_with_while_the_bucket_is_away(
+    fleet: Fleet, target: ClusterStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The receiver that ran on the newer one remembers it; a new one, which remembers nothing, waits for the bucket. No
+    receipt of a second log goes out."""
+    receiver, _, _ = await laden(fleet)
+    await moved(receiver, target)
+    file = tmp_path / NEWEST
+    island = await fleet.launch("seberang")
+    for place in range(2):
+        statement = await island.submit(form=f"form-{place}")
+        records = [(kind, raw) for kind, _, raw in await island.store.read([statement], 1 << 20)]
+        await Custody(receiver.custody.admission, target).take(records)
+        if place:
+            old = await target._database.row("SELECT size, frontier, checkpoint, edge FROM log_state")
+        sequencer = sequencer_on(receiver, target, file)
+        assert await sequencer.sequence() == 1
+        await sequencer.publish()
+    await target._database.rows("DELETE FROM log WHERE entry >= $1", old[0])
+    await target._database.rows("DELETE FROM records WHERE id = $1", receipt_id(statement))
+    await target._database.rows("UPDATE bundles SET entry = NULL WHERE statement = $1", statement)
+    await target._database.rows("UPDATE log_state SET size = $1, frontier = $2, checkpoint = $3, edge = $4", *old)
+    with monkeypatch.context() as patch:
+        take_bucket_away(patch, target)
+        with pytest.raises(StoreError, match="7 entries and the store has only 6"):
+            await sequencer_on(receiver, target, file).sequence()
+        stranger = sequencer_on(receiver, target)
+        with pytest.raises(Unseen):
+            await stranger.sequence()
+    with pytest.raises(StoreError, match="The published log has 7 entries and the store only 6"):
+        await stranger.sequence()
+    assert (await target.log_state()).size == 6
+    assert not await target.receipted([statement])
 
 
 async def test_another_log_is_not_mixed_in(fleet: Fleet, target: ClusterStore) -> None:

@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -17,16 +18,20 @@ from hypothesis import strategies as st
 from relay.errors import StoreError
 from relay.limits import MAX_UNPUBLISHED
 from relay.log.checkpoint import Checkpoint, sign_checkpoint
+from relay.log.edge import Edge
 from relay.log.growth import Tail
 from relay.log.merkle import leaf_hash, verify_consistency, verify_inclusion
 from relay.log.note import NoteKey
 from relay.log.tiles import ENTRIES, WIDTH, TileId, decode_entries, parse_path, tile_reader
 from relay.log.tree import Frontier, consistency_proof, inclusion_proof
-from relay.receiver import sequencing
+from relay.node.daemon import Daemon
+from relay.receiver import sequencing, service
 from relay.receiver.publishing import Publisher
+from relay.receiver.remembering import NEWEST, Memory
 from relay.records.receipt import sign_receipt
 from relay.store.interface import LogBatch, LogState, Store
 from relay.store.shelf import FolderShelf
+from relay.trust.witness import log_key
 from tests.fleet import Fleet, Ship
 
 SIGNER = Ed25519PrivateKey.from_private_bytes(bytes(32))
@@ -62,7 +67,7 @@ class Committed:
 
 def publisher_of(folder: Path) -> Publisher:
     """One that writes into a folder."""
-    return Publisher(FolderShelf(folder))
+    return Publisher(FolderShelf(folder), KEY)
 
 
 async def publish(publisher: Publisher, log: Committed, batches: Sequence[int]) -> None:
@@ -197,6 +202,37 @@ async def test_a_store_older_than_what_is_published_is_refused(tmp_path: Path) -
     assert files(tmp_path) == before
 
 
+FALSE = {
+    "of a stranger's key": sign_checkpoint(
+        Checkpoint("log", 10**9, bytes(32)),
+        NoteKey("log", Ed25519PrivateKey.from_private_bytes(bytes([1] * 32)).public_key().public_bytes_raw()),
+        Ed25519PrivateKey.from_private_bytes(bytes([1] * 32)),
+    ),
+    "of another log": sign_checkpoint(
+        Checkpoint("other", 10**9, bytes(32)), NoteKey("other", SIGNER.public_key().public_bytes_raw()), SIGNER
+    ),
+    "without a signature": b"log\n1000000000\n" + b"A" * 43 + b"=\n",
+    "of no form": b"gone",
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("what", [*FALSE])
+async def test_a_checkpoint_that_somebody_else_wrote_is_told_and_written_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    """Who may write to the bucket cannot stop the log by a note of a thousand million entries."""
+    log = Committed()
+    await publish(publisher_of(tmp_path), log, [10])
+    (tmp_path / "checkpoint").write_bytes(FALSE[what])
+    publisher = publisher_of(tmp_path)
+    assert await publisher.published() is None
+    await publisher.catch_up(log.state, log())
+    stranger(tmp_path, log, random.Random(1))
+    assert (tmp_path / "checkpoint").read_bytes() == log.state.checkpoint
+    assert caplog.text.count("is not this receiver's") == 1, "said once, however often it is looked at"
+
+
 async def submit_some(fleet: Fleet, receiver: Ship, count: int) -> None:
     """Packages that are complete at the receiver, and not in the log yet."""
     name = f"island-{len(fleet.ships)}"
@@ -238,7 +274,7 @@ async def test_promise_6_a_power_cut_anywhere_leaves_one_log(
         await receiver.log.sequencer.publish()
     monkeypatch.undo()
     folder = receiver.log.folder
-    again = sequencing.Sequencer(receiver.custody, receiver.member, publisher_of(folder))
+    again = sequencing.Sequencer(receiver.custody, receiver.member, receiver.log.publisher)
     await again.start()
     await submit_some(fleet, receiver, 1)
     while await again.sequence():
@@ -306,9 +342,6 @@ async def test_what_could_not_be_published_is_published_later(fleet: Fleet, monk
     assert receiver.log is not None
     sequencer, folder = receiver.log.sequencer, receiver.log.folder
 
-    async def away(*_arguments: object) -> None:
-        raise StoreError("The shelf is away", "Wait.")
-
     for limit in (MAX_UNPUBLISHED, 0):
         monkeypatch.setattr(sequencing, "MAX_UNPUBLISHED", limit)
         for _ in range(3):
@@ -338,6 +371,182 @@ async def test_an_older_checkpoint_that_a_dying_receiver_wrote_is_replaced(fleet
     file.write_bytes(old)
     await sequencer.tend()
     assert file.read_bytes() == new
+
+
+async def test_a_false_checkpoint_is_replaced_while_the_receiver_runs(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver = await fleet.receiver()
+    assert receiver.log is not None
+    sequencer, file = receiver.log.sequencer, receiver.log.folder / "checkpoint"
+    await sequencer.start()
+    good = file.read_bytes()
+    file.write_bytes(FALSE["of another log"])
+    await sequencer.tend()
+    assert file.read_bytes() == good
+    assert "Find out who may write there" in caplog.text
+
+
+def keeps_edge(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a store with an empty log keep the edge, as that of a cluster does: it goes on without its shelf."""
+    append, kept = store.append, Edge().to_bytes()
+
+    async def appended(batch: LogBatch) -> None:
+        nonlocal kept
+        await append(batch)
+        kept = batch.edge or kept
+
+    async def log_edge() -> bytes:
+        return kept
+
+    monkeypatch.setattr(store, "append", appended)
+    monkeypatch.setattr(store, "log_edge", log_edge)
+
+
+async def away(*_arguments: object, **_options: object) -> None:
+    """What a shelf says that is away."""
+    raise StoreError("The shelf is away", "Wait.")
+
+
+async def test_promise_6_without_the_shelf_only_who_remembers_the_log_goes_on(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver = await fleet.receiver()
+    assert receiver.log is not None
+    keeps_edge(receiver.store, monkeypatch)
+    key, file = log_key(receiver.member.identity), receiver.log.folder.parent / NEWEST
+
+    def started(memory: Memory) -> sequencing.Sequencer:
+        assert receiver.log is not None
+        return sequencing.Sequencer(receiver.custody, receiver.member, receiver.log.publisher, memory)
+
+    first = started(Memory(key, file))
+    await submit_some(fleet, receiver, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(receiver.log.publisher, "published", away)
+        for _ in range(2):  # also when it is tried again
+            with pytest.raises(sequencing.Unseen, match="cannot be told"):
+                await first.sequence()
+        with pytest.raises(sequencing.Unseen):
+            await first.stand_by()
+    assert (await receiver.store.log_state()).size == 0
+    assert await first.sequence() == 2
+    bystander = started(Memory(key))
+    await bystander.stand_by()
+    await submit_some(fleet, receiver, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(receiver.log.publisher, "published", away)
+        assert await first.sequence() == 1, "a receiver that runs goes on"
+        await submit_some(fleet, receiver, 1)
+        assert await started(Memory(key, file)).sequence() == 1, "and one that is started again"
+        await submit_some(fleet, receiver, 1)
+        assert await bystander.sequence() == 1, "and one that stood by"
+        file.write_bytes(b"damaged")
+        await submit_some(fleet, receiver, 1)
+        with pytest.raises(sequencing.Unseen):
+            await started(Memory(key, file)).sequence()
+
+
+async def test_a_receiver_that_cannot_tell_yet_whether_its_store_is_the_newest_waits_and_does_not_end(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver = await fleet.receiver()
+    assert receiver.log is not None
+    keeps_edge(receiver.store, monkeypatch)
+    daemon = cast(Daemon, SimpleNamespace(custody=receiver.custody, config=SimpleNamespace(listen="here")))
+    board = service.NoticeBoard(receiver.store, receiver.log.publisher)
+    log = service.ReceiverLog(receiver.store, receiver.log.publisher)
+    sequencer = sequencing.Sequencer(receiver.custody, receiver.member, receiver.log.publisher)
+    work = service.Sequencing(daemon, sequencer, log, board, fleet.clock)
+    with monkeypatch.context() as patch:
+        patch.setattr(receiver.log.publisher, "published", away)
+        await work.begin()
+        assert not work.leading
+        await work.stand_by()
+        await work.stand_by()
+        assert caplog.text.count("Bring the bucket back") == 2, "once by each, however often it is tried"
+    await work.begin()
+    assert work.leading
+
+
+@pytest.mark.parametrize("site", [b"[]", b"{}", b'{"entries": []}', b"7", b"\xff", b"[" * 100_000])
+async def test_whatever_lies_in_the_place_of_the_sites_state_ends_nothing(tmp_path: Path, site: bytes) -> None:
+    shelf = FolderShelf(tmp_path)
+    await shelf.write(service.SITE, site, "application/json")
+    assert await service.site_entries(shelf) == 0
+    await shelf.write(service.SITE, b'{"entries": 3}', "application/json")
+    assert await service.site_entries(shelf) == 3
+
+
+@pytest.mark.parametrize("shelf", ["away", "empty"])
+async def test_promise_6_an_older_store_is_refused_by_who_remembers_the_log_whatever_the_shelf_says(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, shelf: str
+) -> None:
+    """A database restored from an old backup, whose notes are as old, and a bucket that is away or was emptied."""
+    receiver = await fleet.receiver()
+    assert receiver.log is not None
+    keeps_edge(receiver.store, monkeypatch)
+    key, file = log_key(receiver.member.identity), receiver.log.folder.parent / NEWEST
+    sequencer = sequencing.Sequencer(receiver.custody, receiver.member, receiver.log.publisher, Memory(key, file))
+    await submit_some(fleet, receiver, 2)
+    await sequencer.sequence()
+    old, edge = await receiver.store.log_state(), await receiver.store.log_edge()
+    await submit_some(fleet, receiver, 2)
+    await sequencer.sequence()
+
+    async def restored() -> LogState:
+        return old
+
+    async def edge_then() -> bytes:
+        return edge
+
+    monkeypatch.setattr(receiver.store, "log_state", restored)
+    monkeypatch.setattr(receiver.store, "log_edge", edge_then)
+    if shelf == "away":
+        monkeypatch.setattr(receiver.log.publisher, "published", away)
+    else:
+        (receiver.log.folder / "checkpoint").unlink()
+    again = sequencing.Sequencer(receiver.custody, receiver.member, receiver.log.publisher, Memory(key, file))
+    for call in (again.start, again.stand_by):
+        with pytest.raises(StoreError, match="4 entries and the store has only 2"):
+            await call()
+
+
+async def test_promise_6_another_log_of_the_same_size_is_not_what_was_remembered(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    key = log_key(receiver.member.identity)
+    memory = Memory(key)
+    signed = [sign_checkpoint(Checkpoint(key.name, 3, bytes([n] * 32)), key, receiver.member.key) for n in range(2)]
+    await memory.note(signed[0])
+    memory.check(LogState(3, b"", signed[0]))
+    memory.check(LogState(4, b"", signed[1]))
+    with pytest.raises(StoreError, match="not the one that this receiver knew"):
+        memory.check(LogState(3, b"", signed[1]))
+    with pytest.raises(StoreError, match="another key"):
+        await memory.note(FALSE["of a stranger's key"])
+
+
+async def test_a_smaller_checkpoint_does_not_take_a_larger_ones_place_in_memory(tmp_path: Path) -> None:
+    log = Committed()
+    log.grow(2)
+    old = log.state.checkpoint
+    log.grow(2)
+    memory = Memory(KEY, tmp_path / NEWEST)
+    await memory.note(log.state.checkpoint)
+    await memory.note(old)
+    with pytest.raises(StoreError, match="4 entries"):
+        Memory(KEY, tmp_path / NEWEST).check(LogState(2, b"", old))
+
+
+async def test_a_disk_that_takes_no_note_does_not_stop_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = Committed()
+    log.grow(2)
+    memory = Memory(KEY, tmp_path / "missing" / NEWEST)
+    await memory.note(log.state.checkpoint)
+    assert memory.has_any
+    assert "cannot be noted" in caplog.text
 
 
 async def test_two_sequencers_on_one_store_make_one_log(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:

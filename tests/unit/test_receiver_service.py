@@ -14,7 +14,8 @@ from relay.errors import StoreError
 from relay.node.daemon import Daemon
 from relay.receiver.publishing import Publisher
 from relay.receiver.sequencing import Sequencer
-from relay.receiver.service import ReceiverLog, Sequencing
+from relay.receiver.service import NoticeBoard, ReceiverLog, Sequencing
+from relay.trust.witness import log_key
 from tests.fleet import Clock, Fleet
 
 
@@ -55,8 +56,9 @@ async def measured(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, *batches: tupl
     receiver = await fleet.receiver()
     sequencer = Batches(fleet.clock, *batches)
     daemon = SimpleNamespace(custody=receiver.custody, config=SimpleNamespace(listen="[::]:8470"))
-    log = ReceiverLog(receiver.store, Publisher(receiver.store.shelf))
-    sequencing = Sequencing(cast(Daemon, daemon), cast(Sequencer, sequencer), log, fleet.clock)
+    publisher = Publisher(receiver.store.shelf, log_key(receiver.member.identity))
+    log, board = ReceiverLog(receiver.store, publisher), NoticeBoard(receiver.store, publisher)
+    sequencing = Sequencing(cast(Daemon, daemon), cast(Sequencer, sequencer), log, board, fleet.clock)
     noted: list[float] = []
     monkeypatch.setattr(sequencing.measures.receipts, "note", noted.append)
     running = asyncio.create_task(sequencing.run())
