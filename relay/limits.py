@@ -309,6 +309,8 @@ MAX_CONNECTIONS_AT_RECEIVER = 2_048
 """A thousand gateways at once, each with those that it is using; about 130 KiB of memory each."""
 MAX_CONNECTIONS_PER_NODE = 24
 """A visit needs eight; a contact that broke may have left as many."""
+MAX_CONNECTIONS_PER_ADDRESS = 64
+"""Of one public address to the public site: there may be many behind it."""
 IDLE_CONNECTION_SECONDS = 45.0
 """A connection without a call for so long is closed; visitors give theirs up after 30 s."""
 LINGERING_SECONDS = 0.5
@@ -452,6 +454,17 @@ SITE_SHARE = 0.25
 SITE_WHOLE_FORMS = 20_000
 """Forms of an election that is offered as one file; a larger one is offered by district."""
 SITE_SETTLE_SECONDS = 60.0
+MAX_SERVED_WHOLE = 64 * KIB
+"""Bytes of a published file that is answered out of memory, to each of `MAX_CONNECTIONS` readers; larger ones are sent
+from the disk."""
+MAX_SERVED_COPIES = 256 * MIB
+"""Bytes on the disk of compressed copies, and of what came from a bucket."""
+MAX_SERVED_TAGS = 4_096
+"""Large published files whose hash is remembered."""
+MAX_SHELF_READS = 8
+"""Files that are read from a bucket for the public at once."""
+MAX_OBJECT_READS = 4
+"""Contents of packages of which the same is true: they may be larger."""
 SITE_DOCUMENTS = 2_048
 """Published documents that are kept in memory between arrivals."""
 MAX_SITE_DOCUMENT = 32 * MIB

@@ -1,8 +1,8 @@
 """The door: who may keep a connection to this node open, and how many may.
 
 Accepts on one listening socket and bounds what strangers and members can hold: handshakes under way, connections of
-one node, connections altogether, and how long one lies idle. Who is turned away comes again; whoever is in the middle
-of a call is left alone. What is said on a connection is the protocol's.
+one node, connections altogether, how long one lies idle, and how slowly an answer is read. Who is turned away comes
+again; whoever is in the middle of a call is left alone. What is said on a connection is the protocol's.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import ssl
 from asyncio.sslproto import SSLProtocol
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from socket import socket
+from ipaddress import IPv6Address, ip_address
+from socket import SHUT_RDWR, socket
 
 from relay.limits import (
     HANDSHAKE_SECONDS,
@@ -26,13 +27,18 @@ from relay.limits import (
     MAX_CONNECTIONS,
     MAX_CONNECTIONS_PER_NODE,
     MAX_HANDSHAKES,
+    SLOWEST,
 )
+from relay.net.sockets import bytes_taken
 
 logger = logging.getLogger(__name__)
 
 _FILES_KEPT = 128
 """Open files that are left for everything else."""
 _SWEEP_SECONDS = 1.0
+_GOOD_PART = int(IDLE_CONNECTION_SECONDS * SLOWEST)
+"""Bytes: who takes fewer while others may lie idle is too slow."""
+KnownBy = Callable[[str], bytes]
 _BARRED = b"revoked"
 """All revoked nodes are one guest, who has no more connections than another."""
 
@@ -45,7 +51,9 @@ class _Guest:
     transport: asyncio.Transport
     who: bytes
     since: float
-    """When it was last at work."""
+    """When it was last at work, or had taken a good part of an answer."""
+    taken: int = 0
+    """Bytes that the other side had taken then."""
 
     @property
     def gone(self) -> bool:
@@ -63,14 +71,16 @@ class Door:
         most: int = MAX_CONNECTIONS,
         handshakes: int = MAX_HANDSHAKES,
         *,
-        by_address: bool = False,
+        known_by: KnownBy | None = None,
+        most_each: int = MAX_CONNECTIONS_PER_NODE,
     ) -> None:
-        """`by_address`: who shows no certificate is known by the address, and has no more connections than a node."""
+        """`known_by`: by what of an address who has no certificate is known; each may have `most_each` connections."""
         self._protocol = protocol
         self._context = context
         self._most = max(16, min(most, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _FILES_KEPT))
         self._most_entering = handshakes
-        self._by_address = by_address
+        self._known_by = known_by
+        self._most_each = most_each
         self._entering: set[asyncio.Task[None]] = set()
         self._guests: dict[int, _Guest] = {}
         self._working: Counter[int] = Counter()
@@ -119,7 +129,7 @@ class Door:
             if len(self._entering) >= self._most_entering:
                 # Any of them, so that a crowd of strangers cannot reckon who is turned away.
                 random.choice(tuple(self._entering)).cancel()  # noqa: S311
-            source = str(address[0]).encode() if self._by_address else b""
+            source = self._known_by(str(address[0])) if self._known_by else b""
             task = asyncio.create_task(self._enter(connection, source))
             self._entering.add(task)
             task.add_done_callback(self._entering.discard)
@@ -149,7 +159,7 @@ class Door:
         """Whether there is a place, perhaps that of the connection that lay idle for longest."""
         self._forget_gone()
         same = [one for one in self._guests.values() if guest.who and one.who == guest.who]
-        if len(same) >= MAX_CONNECTIONS_PER_NODE:
+        if len(same) >= self._most_each:
             return self._dismiss_one(same)
         return len(self._guests) < self._most or self._dismiss_one(list(self._guests.values()))
 
@@ -160,7 +170,11 @@ class Door:
         return bool(idle)
 
     def _dismiss(self, guest: _Guest) -> None:
-        guest.transport.abort()
+        """End a connection. The kernel may be sending a file on it (`loop.sendfile`), which hears of a socket that is
+        shut down and not of one that is closed: it would wait for ever for a number that is another socket's then."""
+        with suppress(OSError):
+            guest.socket.shutdown(SHUT_RDWR)
+        asyncio.get_running_loop().call_later(_SWEEP_SECONDS, guest.transport.abort)
         self._guests.pop(id(guest.transport), None)
 
     def _forget_gone(self) -> None:
@@ -172,8 +186,32 @@ class Door:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
-            self._forget_gone()
-            late = loop.time() - IDLE_CONNECTION_SECONDS
-            for key, guest in list(self._guests.items()):
-                if key not in self._working and guest.since < late:
-                    self._dismiss(guest)
+            self.look_around(loop.time())
+
+    def look_around(self, now: float) -> None:
+        """Dismiss who said nothing, and took nothing of an answer, for too long; at this time of the event loop."""
+        self._forget_gone()
+        for key, guest in list(self._guests.items()):
+            if key in self._working:
+                continue
+            taken = bytes_taken(guest.socket)
+            if taken - guest.taken >= _GOOD_PART:
+                guest.taken, guest.since = taken, now
+            if guest.since < now - IDLE_CONNECTION_SECONDS:
+                self._dismiss(guest)
+
+
+def any_address(address: str) -> bytes:
+    """By what who comes is known where everybody comes by himself: the whole address."""
+    return address.encode()
+
+
+def public_address(address: str) -> bytes:
+    """By what the public is known: a public address, of IPv6 the network. Nobody is, who comes from this machine or a
+    private network: a web server stands there, for everybody behind it."""
+    found = ip_address(address.partition("%")[0])
+    if isinstance(found, IPv6Address):
+        found = found.ipv4_mapped or found
+    if found.is_private or found.is_link_local:
+        return b""
+    return found.packed[:8] if isinstance(found, IPv6Address) else found.packed

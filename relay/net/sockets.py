@@ -11,6 +11,7 @@ import errno
 import ipaddress
 import re
 import socket
+import struct
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,10 @@ _ENDPOINT = re.compile(
     r"(?:\[(?P<six>[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9_.-]{1,15})?)\]|(?P<host>[A-Za-z0-9][A-Za-z0-9.-]{0,252}))"
     r":(?P<port>[0-9]{1,5})"
 )
+
+
+_ACKNOWLEDGED = struct.Struct("=120xQ")
+"""`tcpi_bytes_acked` in Linux's `struct tcp_info`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,17 @@ def tune(sock: socket.socket) -> None:
     if hasattr(socket, "TCP_CONGESTION"):
         with suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"bbr")
+
+
+def bytes_taken(connection: socket.socket) -> int:
+    """How many bytes the other side has taken on a connection, as the kernel knows; 0 where it does not tell."""
+    if not hasattr(socket, "TCP_INFO"):
+        return 0
+    with suppress(OSError):
+        facts = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKNOWLEDGED.size)
+        if len(facts) == _ACKNOWLEDGED.size:
+            return int(_ACKNOWLEDGED.unpack(facts)[0])
+    return 0
 
 
 def _is_ipv6(text: str) -> bool:

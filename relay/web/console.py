@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from aiohttp import web
 
 from relay.limits import MAX_FORM
+from relay.net.door import any_address
 from relay.net.sockets import listen
 from relay.node.daemon import Daemon
 from relay.node.handover import keep_handovers
@@ -52,7 +53,7 @@ async def console_service(daemon: Daemon) -> AsyncIterator[None]:
             await stack.enter_async_context(phones_service(daemon, operator))
         await stack.enter_async_context(serving(console_application(daemon, operator), listening))
         if daemon.config.board is not None:
-            screen = serving(board_application(daemon), listen(daemon.config.board), by_address=True)
+            screen = serving(board_application(daemon), listen(daemon.config.board), known_by=any_address)
             await stack.enter_async_context(screen)
         yield
 

@@ -16,8 +16,8 @@ from aiohttp import web
 from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
 
 from relay.language import indonesian
-from relay.limits import LINGERING_SECONDS
-from relay.net.door import Door
+from relay.limits import LINGERING_SECONDS, MAX_CONNECTIONS_PER_NODE
+from relay.net.door import Door, KnownBy
 from relay.web.names import form_name
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -82,10 +82,15 @@ async def style(_request: web.Request) -> web.Response:
 
 @asynccontextmanager
 async def serving(
-    app: web.Application, listening: socket, context: SSLContext | None = None, *, by_address: bool = False
+    app: web.Application,
+    listening: socket,
+    context: SSLContext | None = None,
+    *,
+    known_by: KnownBy | None = None,
+    most_each: int = MAX_CONNECTIONS_PER_NODE,
 ) -> AsyncIterator[None]:
-    """Within it, `app` answers on a socket that listens: bounded in connections, of each address too with
-    `by_address` (not behind a web server), and nothing is ever decompressed."""
+    """Within it, `app` answers on a socket that listens: bounded in connections, of each address too where it is
+    `known_by` something, and nothing is ever decompressed."""
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -94,7 +99,7 @@ async def serving(
         lingering_time=LINGERING_SECONDS,
         shutdown_timeout=1.0,
     )
-    door = Door(lambda: _protocol(runner), context, by_address=by_address)
+    door = Door(lambda: _protocol(runner), context, known_by=known_by, most_each=most_each)
 
     @web.middleware
     async def at_work(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -6,30 +6,52 @@
 
 Everything that is named by its hash never changes and may be cached for ever; the checkpoint and pages may not. Any web
 server can do the same from the folder of published files: nothing here decides anything.
+
+The intake lives in the same process: so nothing large is held here for a reader. What is small is answered out of
+memory; all else is sent from the disk, where compressed copies lie as well, and what a bucket gave.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from hashlib import file_digest
+from io import BufferedReader
+from pathlib import Path
+from typing import BinaryIO
 
 from aiohttp import web
 
-from relay.errors import RelayError
-from relay.limits import MAX_RECORD
+from relay.errors import RelayError, StoreError
+from relay.limits import (
+    MAX_CONNECTIONS_PER_ADDRESS,
+    MAX_OBJECT_READS,
+    MAX_RECORD,
+    MAX_SERVED_COPIES,
+    MAX_SERVED_TAGS,
+    MAX_SERVED_WHOLE,
+    MAX_SHELF_READS,
+)
 from relay.log.tiles import ENTRIES, parse_path
+from relay.net.door import public_address
 from relay.net.server import problem
 from relay.net.sockets import listen
 from relay.node.daemon import Daemon
 from relay.node.health import bytes_free
 from relay.receiver.readiness import Readiness
 from relay.records.identifiers import ObjectId, RecordId, StatementId, is_drill, parse_hash, receipt_id, sha256
+from relay.store.durable import explained
+from relay.store.interface import Store
 from relay.store.shelf import FOR_EVER, FRESH, FolderShelf
+from relay.web.copies import Copies, compressed
 from relay.web.missing import with_way_back
 from relay.web.pages import DRILL, HEADERS, Handler, serving
+from relay.web.sending import FromDisk, Part
 from relay.web.site.service import site_service, type_of_file
 
 _PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*){0,4}", re.ASCII)
@@ -58,15 +80,26 @@ _NO_PAGES = ("/checkpoint", "/tile/", "/object/", "/statement/", "/receipt/")
 """Where what is not there is told to programs, and in one line to people."""
 _WORTH_COMPRESSING = 1_000
 """Bytes."""
+_TAG = 32
+"""Characters of a content's hash by which caches know it again."""
+COPIES = "served"
+"""In the receiver's folder: copies of what is served, which nobody misses."""
 
 
 class PublicSite:
     """Answers the public from what the receiver has logged."""
 
-    def __init__(self, daemon: Daemon, readiness: Readiness | None = None) -> None:
-        self._daemon = daemon
-        self._store = daemon.custody.store
-        self._readiness = readiness or Readiness(self._store, time.monotonic)
+    def __init__(self, store: Store, folder: Path, readiness: Readiness | None = None) -> None:
+        """`folder` is for copies, and nothing else."""
+        self._store = store
+        self._readiness = readiness or Readiness(store, time.monotonic)
+        self._copies = Copies(folder, MAX_SERVED_COPIES)
+        self._tags: OrderedDict[tuple[int, ...], str] = OrderedDict()
+        """Of files that were read whole for it, as they were then."""
+        self._fetching: dict[str, asyncio.Task[bytes | str | None]] = {}
+        """What is read from a bucket just now, once for all who ask for it."""
+        self._reads = asyncio.Semaphore(MAX_SHELF_READS)
+        self._objects = asyncio.Semaphore(MAX_OBJECT_READS)
 
     def routes(self) -> list[web.RouteDef]:
         """Its paths."""
@@ -122,12 +155,13 @@ class PublicSite:
     async def object(self, request: web.Request) -> web.StreamResponse:
         """The content of an object of a logged package."""
         digest = ObjectId(parse_hash(request.match_info["digest"], "object"))
-        path = await self._store.object_path(digest)
+        async with self._objects:  # it may come from a bucket, whole
+            path = await self._store.object_path(digest)
         if path is None:
             raise web.HTTPNotFound(text="There is no such object here.")
         kind = await asyncio.to_thread(type_of_file, path)
         headers = {**_OPEN, "Cache-Control": FOR_EVER, "Content-Security-Policy": HEADERS["Content-Security-Policy"]}
-        return web.FileResponse(path, headers={**headers, "Content-Type": kind})
+        return Part(path, headers={**headers, "Content-Type": kind})
 
     async def statement(self, request: web.Request) -> web.StreamResponse:
         """A logged statement's bytes."""
@@ -145,24 +179,77 @@ class PublicSite:
         shelf = self._store.shelf
         if isinstance(shelf, FolderShelf):
             file = shelf.file(path)
-            return web.FileResponse(file, headers=headers) if file.is_file() else None
+            return Part(file, headers=headers) if file.is_file() else None
         return await self._compressed(request, path, headers)
 
     async def _compressed(
         self, request: web.Request, path: str, headers: Mapping[str, str]
     ) -> web.StreamResponse | None:
         """A file of the shelf, compressed for those who take it so; None where there is none."""
-        content = await self._store.shelf.read(path)
-        if content is None:
+        shelf = self._store.shelf
+        if isinstance(shelf, FolderShelf):
+            found = await asyncio.to_thread(_look_at, shelf.file(path))
+            tag = "" if found is None or isinstance(found, bytes) else await self._tag(found)
+        else:
+            fetched = await self._fetch(path)
+            tag = fetched if isinstance(fetched, str) else ""
+            found = fetched if not isinstance(fetched, str) else await self._copies.held(tag)
+        if found is None:
             return None
-        tag = sha256(content).hex()[:32]
-        headers = {**headers, "ETag": f'W/"{tag}"', "Vary": "Accept-Encoding"}
-        if any(one.value in (tag, "*") for one in request.if_none_match or ()):
+        if isinstance(found, bytes):
+            return _small(request, found, headers)
+        with found:
+            return await self._large(request, found, tag, headers)
+
+    async def _large(
+        self, request: web.Request, file: BufferedReader, tag: str, headers: Mapping[str, str]
+    ) -> web.StreamResponse:
+        """The answer with what is in an open file, from the disk."""
+        headers = _tagged(headers, tag)
+        if _is_known(request, tag):
             return web.Response(status=304, headers=headers)
-        response = web.Response(body=content, headers=headers)
-        if len(content) >= _WORTH_COMPRESSING and "gzip" in request.headers.get("Accept-Encoding", ""):
-            response.enable_compression(web.ContentCoding.gzip)
-        return response
+        if _takes_compressed(request):
+            try:
+                copy = await self._copies.open(f"{tag}.gz", compressed(file))
+            except StoreError:  # the disk is full: then as it is
+                pass
+            else:
+                return FromDisk(copy, {**headers, "Content-Encoding": "gzip"})
+        return FromDisk(os.fdopen(os.dup(file.fileno()), "rb"), headers)
+
+    async def _tag(self, file: BufferedReader) -> str:
+        """What changes when the content does. A file of the shelf is replaced, and never written to."""
+        seen = os.fstat(file.fileno())
+        key = (seen.st_dev, seen.st_ino, seen.st_mtime_ns, seen.st_size)
+        if key not in self._tags:
+            self._tags[key] = await asyncio.to_thread(lambda: file_digest(file, "sha256").hexdigest()[:_TAG])
+            while len(self._tags) > MAX_SERVED_TAGS:
+                self._tags.popitem(last=False)
+        return self._tags[key]
+
+    async def _fetch(self, path: str) -> bytes | str | None:
+        """What a shelf elsewhere has, or of what is large the name of its copy: read once for all who ask at the same
+        time, and not too much at once."""
+
+        def done(task: asyncio.Task[bytes | str | None]) -> None:
+            del self._fetching[path]
+            if not task.cancelled():
+                task.exception()  # whoever asked may be gone
+
+        task = self._fetching.get(path)
+        if task is None:
+            task = self._fetching[path] = asyncio.create_task(self._fetch_one(path))
+            task.add_done_callback(done)
+        return await asyncio.shield(task)
+
+    async def _fetch_one(self, path: str) -> bytes | str | None:
+        async with self._reads:
+            content = await self._store.shelf.read(path)
+            if content is None or len(content) <= MAX_SERVED_WHOLE:
+                return content
+            tag = await asyncio.to_thread(_tag_of, content)
+            (await self._copies.open(tag, lambda target: _write(target, content))).close()
+            return tag
 
     def _statement_id(self, request: web.Request) -> StatementId:
         return StatementId(RecordId(parse_hash(request.match_info["digest"], "statement id")))
@@ -174,6 +261,50 @@ class PublicSite:
             raise web.HTTPNotFound(text="There is no such record in the log.")
         headers = {**_OPEN, "Cache-Control": FOR_EVER}
         return web.Response(body=found[0][2], content_type="application/cose", headers=headers)
+
+
+def _small(request: web.Request, content: bytes, headers: Mapping[str, str]) -> web.StreamResponse:
+    """The answer with what is held in memory."""
+    tag = _tag_of(content)
+    if _is_known(request, tag):
+        return web.Response(status=304, headers=_tagged(headers, tag))
+    response = web.Response(body=content, headers=_tagged(headers, tag))
+    if len(content) >= _WORTH_COMPRESSING and _takes_compressed(request):
+        response.enable_compression(web.ContentCoding.gzip)
+    return response
+
+
+def _tag_of(content: bytes) -> str:
+    return sha256(content).hex()[:_TAG]
+
+
+def _tagged(headers: Mapping[str, str], tag: str) -> dict[str, str]:
+    return {**headers, "ETag": f'W/"{tag}"', "Vary": "Accept-Encoding"}
+
+
+def _is_known(request: web.Request, tag: str) -> bool:
+    return any(one.value in (tag, "*") for one in request.if_none_match or ())
+
+
+def _takes_compressed(request: web.Request) -> bool:
+    return "gzip" in request.headers.get("Accept-Encoding", "")
+
+
+def _look_at(path: Path) -> bytes | BufferedReader | None:
+    """What is in a file, or of a large one the file, open; None where there is none."""
+    with explained(path):
+        try:
+            file = path.open("rb")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+        if os.fstat(file.fileno()).st_size > MAX_SERVED_WHOLE:
+            return file
+        with file:
+            return file.read()
+
+
+def _write(target: BinaryIO, content: bytes) -> None:
+    target.write(content)
 
 
 @web.middleware
@@ -194,7 +325,11 @@ async def public_service(daemon: Daemon) -> AsyncIterator[None]:
         daemon.custody.store, time.monotonic, (lambda: bytes_free(daemon.home.path)) if own_disk else None
     )
     daemon.work.append(readiness.keep_writing)
-    async with site_service(daemon), serving(public_application(daemon, readiness), listening):
+    app = public_application(daemon, readiness)
+    async with (
+        site_service(daemon),
+        serving(app, listening, known_by=public_address, most_each=MAX_CONNECTIONS_PER_ADDRESS),
+    ):
         yield
 
 
@@ -202,5 +337,5 @@ def public_application(daemon: Daemon, readiness: Readiness | None = None) -> we
     """What answers the public."""
     app = web.Application(middlewares=[with_way_back("/static/site.css", _NO_PAGES), _explained], client_max_size=1024)
     app[DRILL] = is_drill(daemon.member.identity.election)
-    app.add_routes(PublicSite(daemon, readiness).routes())
+    app.add_routes(PublicSite(daemon.custody.store, daemon.home.path / COPIES, readiness).routes())
     return app

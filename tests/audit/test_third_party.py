@@ -13,15 +13,12 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 from aiohttp import web
 
 from relay.log.merkle import leaf_hash, root_from_inclusion
 from relay.log.tiles import TileId
-from relay.node.daemon import Daemon
 from relay.records.receipt import Inclusion
 from relay.trust.enrolment import pem_block
 from relay.trust.witness import log_key
@@ -103,7 +100,7 @@ async def receiver(tmp_path: Path) -> AsyncIterator[tuple[Ship, str, Fleet]]:
         await island.submit(fleet.content(1_000), fleet.content(70_000), form=f"form-{place}")
     await island.visit(receiver)
     app = web.Application()
-    app.add_routes(PublicSite(cast(Daemon, SimpleNamespace(custody=receiver.custody))).routes())
+    app.add_routes(PublicSite(receiver.store, tmp_path / "served").routes())
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

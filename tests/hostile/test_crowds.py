@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import random
 import socket
 import ssl
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from relay.limits import (
     MAX_LARGE_CALLS_PER_PEER,
     MAX_NEIGHBOURS,
     MAX_RECORDS_MESSAGE,
+    MIB,
 )
 from relay.net.tls import client_context
 from relay.node.contacts import Contacts
@@ -31,7 +34,7 @@ from relay.sync.claims import Claims
 from relay.sync.messages import FRAME_HEAD, SPAN
 from tests.e2e.visitors import as_node
 from tests.e2e.world import FORM, TPS, holds
-from tests.hostile.waters import Waters, ask, connection, head, open_files
+from tests.hostile.waters import Waters, ask, connection, head, open_files, peak, rest
 from tests.processes import eventually
 
 CROWD = 3_000
@@ -83,6 +86,37 @@ def test_a_crowd_at_the_public_side_disturbs_neither_public_nor_members(waters: 
     with socket.create_connection(("127.0.0.1", waters.public["receiver"]), timeout=20) as visitor:
         visitor.sendall(b"GET /checkpoint HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
         assert visitor.recv(15) == b"HTTP/1.1 200 OK"
+    island.submit(waters.photo(3_000), tps=TPS, form=FORM)
+    island.start()
+    holds(island, ("delivered", 0))
+
+
+@pytest.mark.parametrize("fields", [(), ("Accept-Encoding: gzip",)], ids=["plain", "compressed"])
+def test_a_crowd_that_asks_the_public_side_for_large_answers_and_does_not_read_costs_no_memory(
+    waters: Waters, crowd: ExitStack, fields: tuple[str, ...]
+) -> None:
+    """The intake lives in the same process: packages are taken in meanwhile, and the public is served."""
+    receiver = waters.box("receiver", "receiver")
+    island = waters.box("island", "operator", tps=[TPS], receivers=[receiver])
+    receiver.start()
+    large = random.Random(1).randbytes(6_000_000).hex().encode()
+    (receiver.home / "public").mkdir(exist_ok=True)
+    (receiver.home / "public" / "large.json").write_bytes(large)
+    before = peak(receiver)
+
+    def ask_for(path: str, *more: str, window: int = 1 << 20) -> socket.socket:
+        talk = crowd.enter_context(socket.socket())
+        talk.settimeout(60)
+        talk.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+        talk.connect(("127.0.0.1", waters.public["receiver"]))
+        talk.sendall("\r\n".join([f"GET /{path} HTTP/1.1", "Host: 127.0.0.1", *more, "", ""]).encode())
+        return talk
+
+    for _ in range(100):
+        assert ask_for("large.json", *fields, window=4_096).recv(15) == b"HTTP/1.1 200 OK"
+    _, _, body = rest(ask_for("large.json", "Connection: close", *fields)).partition(b"\r\n\r\n")
+    assert (gzip.decompress(body) if fields else body) == large
+    assert peak(receiver) < before + 64 * MIB
     island.submit(waters.photo(3_000), tps=TPS, form=FORM)
     island.start()
     holds(island, ("delivered", 0))

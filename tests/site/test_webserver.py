@@ -16,13 +16,16 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import patch
 
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
-from relay.node.daemon import Daemon
-from relay.store.shelf import FOR_EVER, FRESH
+from relay.limits import MAX_SERVED_WHOLE
+from relay.store.interface import Store
+from relay.store.shelf import FOR_EVER, FRESH, FolderShelf
 from relay.web.public import PublicSite
 from tests.boxes import free_port
 from tests.site.election import BUPATI, LONG, PublicElection, picture
@@ -60,7 +63,7 @@ class Public:
 
 
 @pytest.fixture
-async def public(election: PublicElection) -> AsyncIterator[Public]:
+async def public(election: PublicElection, tmp_path: Path) -> AsyncIterator[Public]:
     made = Public(election)
     await made.publish()
 
@@ -71,7 +74,7 @@ async def public(election: PublicElection) -> AsyncIterator[Public]:
         return response
 
     app = web.Application(middlewares=[noted])
-    app.add_routes(PublicSite(cast(Daemon, SimpleNamespace(custody=election.receiver.custody))).routes())
+    app.add_routes(PublicSite(election.receiver.store, tmp_path / "served").routes())
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -174,6 +177,98 @@ async def test_the_public_port(public: Public) -> None:
             assert (again.status, again.headers["Cache-Control"]) == (304, FRESH)
         async with session.get(f"{url}checkpoint.cosigned") as none:
             assert none.status == 404
+
+
+class Elsewhere:
+    """A shelf that is no folder, as a bucket is; it counts what it is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = FolderShelf(folder)
+        self.reads = 0
+
+    async def read(self, path: str) -> bytes | None:
+        """See `Shelf`."""
+        self.reads += 1
+        return await self._folder.read(path)
+
+
+@asynccontextmanager
+async def site_of(shelf: object, folder: Path, *middlewares: Middleware) -> AsyncIterator[str]:
+    """The public port of a receiver with this shelf; its address."""
+    app = web.Application(middlewares=middlewares)
+    app.add_routes(PublicSite(cast(Store, SimpleNamespace(shelf=shelf)), folder).routes())
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("where", ["folder", "bucket"])
+async def test_what_is_large_is_served_as_what_is_small(tmp_path: Path, where: str) -> None:
+    """Types, tags, compression and what is known already; also after it was replaced by something of its size."""
+    public = tmp_path / "public"
+    public.mkdir()
+    shelf = FolderShelf(public) if where == "folder" else Elsewhere(public)
+    async with site_of(shelf, tmp_path / "served") as url, aiohttp.ClientSession(auto_decompress=False) as session:
+        seen: set[str] = set()
+        for content in (b"1" * (MAX_SERVED_WHOLE + 1), b"2" * (MAX_SERVED_WHOLE + 1), b"3" * MAX_SERVED_WHOLE):
+            await FolderShelf(public).write("results.json", content, "application/json")
+            headers, plain = await get(url, "results.json", {"Accept-Encoding": "identity"})
+            assert (plain, headers["Content-Type"], headers["Cache-Control"]) == (content, "application/json", FRESH)
+            assert "Content-Encoding" not in headers
+            for _ in range(2):
+                short, packed = await get(url, "results.json")
+                assert (gzip.decompress(packed), short["Content-Encoding"]) == (content, "gzip")
+                assert (short["ETag"], short["Vary"]) == (headers["ETag"], "Accept-Encoding")
+            for fields in (GZIP, {}):
+                known = {"If-None-Match": headers["ETag"], **fields}
+                async with session.get(f"{url}results.json", headers=known) as again:
+                    assert (again.status, await again.read()) == (304, b"")
+            async with session.head(f"{url}results.json", headers={"Accept-Encoding": "identity"}) as head:
+                assert (head.status, head.headers["Content-Length"]) == (200, str(len(content)))
+            seen.add(headers["ETag"])
+        assert len(seen) == 3
+
+
+async def test_a_large_page_is_served_as_it_is_where_no_copy_can_be_made(tmp_path: Path) -> None:
+    content = bytes(MAX_SERVED_WHOLE + 1)
+    (tmp_path / "large.csv").write_bytes(content)
+    (tmp_path / "served").write_bytes(b"no folder")
+    with patch("shutil.rmtree"):
+        async with site_of(FolderShelf(tmp_path), tmp_path / "served") as url:
+            headers, came = await get(url, "large.csv")
+    assert came == content
+    assert "Content-Encoding" not in headers
+
+
+async def test_a_bucket_is_asked_once_for_all_who_ask_at_the_same_time(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_bytes(b"4" * 1_000_000)
+    shelf = Elsewhere(tmp_path)
+    asked, opened = 0, asyncio.Event()
+    read = shelf.read
+
+    @web.middleware
+    async def together(request: web.Request, handler: Any) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        if asked == 20:
+            asyncio.get_running_loop().call_soon(opened.set)  # when this one waits as well
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    async def slow(path: str) -> bytes | None:
+        await opened.wait()
+        return await read(path)
+
+    with patch.object(shelf, "read", slow):
+        async with site_of(shelf, tmp_path / "served", together) as url:
+            asking = [asyncio.create_task(get(url, "results.json")) for _ in range(20)]
+            answers = await asyncio.gather(*asking)
+    assert {len(gzip.decompress(content)) for _, content in answers} == {1_000_000}
+    assert shelf.reads == 1
 
 
 async def test_a_folder_served_by_nginx_as_documented(public: Public, tmp_path: Path) -> None:

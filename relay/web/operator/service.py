@@ -9,6 +9,7 @@ from aiohttp import web
 
 from relay.errors import NotHeld, RelayError, Unreachable
 from relay.limits import MAX_FORM
+from relay.net.door import any_address
 from relay.net.sockets import listen
 from relay.node.daemon import Daemon
 from relay.node.diary import Diary
@@ -87,7 +88,8 @@ async def phones_service(daemon: Daemon, operator: Operator) -> AsyncIterator[No
     certificate, key = page_certificate(daemon.home, daemon.config)
     context = page_context(certificate, key)
     listening = listen(daemon.config.operator, "operator")
-    async with serving(phones_application(daemon, operator, names(certificate)), listening, context, by_address=True):
+    app = phones_application(daemon, operator, names(certificate))
+    async with serving(app, listening, context, known_by=any_address):
         yield
 
 
