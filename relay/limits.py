@@ -410,6 +410,10 @@ SOURCE_TRIES = 4
 SOURCE_PATIENCE_SECONDS = 0.5
 """How long until a server that did not answer is asked again; doubles each time."""
 SOURCE_STALL_SECONDS = 20.0
+SOURCE_ANSWER_SECONDS = 30.0
+"""How long until a web server's answer has begun."""
+SOURCE_LEAST_RATE = 512
+"""Bytes a second that a web server has to send of a file, once it stalled as long as it may: slower is not there."""
 WITNESS_SECONDS = 10.0
 """How long an independent witness may take to cosign."""
 WITNESS_PAUSE_SECONDS = 3.0

@@ -1,18 +1,23 @@
 """Where a published log is read from: a web server, or a folder (`file://`). Nothing that comes from it is believed.
 
-A `Source` reads whole small files and hashes large ones as they come; every read has its bound. A server that is away
-for a moment is asked again a few times; one that says no (404) is not.
+A `Source` reads whole small files and hashes large ones as they come; every read has its bound, in bytes and in time:
+a server that sends hardly anything is one that is away. Such a one is asked again a few times; one that says no (404)
+is not. A server that names another place is not followed: what it names may be a machine of the reader's own network.
+In a folder, plain files are read, and no links, pipes or devices.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
+import os
 import re
+import stat
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import aiohttp
@@ -21,6 +26,8 @@ from relay.errors import BadInput, Malformed, NotHeld, RelayError, Unreachable
 from relay.limits import (
     CONNECT_SECONDS,
     MIB,
+    SOURCE_ANSWER_SECONDS,
+    SOURCE_LEAST_RATE,
     SOURCE_PATIENCE_SECONDS,
     SOURCE_STALL_SECONDS,
     SOURCE_STREAMS,
@@ -31,6 +38,7 @@ _PAGE = re.compile(
     r"(/en)?/((index|flags|downloads|check|strays(-\d+)?)|(region|device)/[^/]+|tps/[^/]+/[^/]+)\.html$", re.ASCII
 )
 """The end of the address of a page of the public site."""
+_ELSEWHERE = (301, 302, 303, 307, 308)
 _LOST = (aiohttp.ClientError, ConnectionError, TimeoutError, OSError)
 
 
@@ -95,7 +103,7 @@ class Folder:
 
     def _read(self, path: str, limit: int) -> bytes:
         try:
-            with (self._path / path).open("rb") as file:
+            with _open_plain(self._path / path) as file:
                 content = file.read(limit + 1)
         except OSError as error:
             raise _absent(path, str(self._path), error) from error
@@ -104,7 +112,7 @@ class Folder:
     def _digest(self, path: str, limit: int) -> tuple[bytes, int]:
         whole, size = hashlib.sha256(), 0
         try:
-            with (self._path / path).open("rb") as file:
+            with _open_plain(self._path / path) as file:
                 while block := file.read(MIB):
                     whole.update(block)
                     size = _counted(path, size + len(block), limit)
@@ -119,6 +127,8 @@ class Site:
     def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
         self._url = url
         self._session = session
+        self._streams = asyncio.Semaphore(SOURCE_STREAMS)
+        """Waited for before a server is asked, so that its time to answer is its own."""
 
     async def read(self, path: str, limit: int) -> bytes:
         """See `Source`."""
@@ -159,15 +169,30 @@ class Site:
         raise AssertionError("unreachable: the last pause raises")
 
     async def _blocks(self, path: str, limit: int) -> AsyncIterator[bytes]:
-        async with self._session.get(f"{self._url}/{path}") as response:
+        async with self._streams, await self._answer(f"{self._url}/{path}") as response:
             if response.status in (404, 410):
                 raise NotHeld(f"{self._url}/{path} is not there", "Ask the receiver's administrator for it.")
+            if response.status in _ELSEWHERE:
+                raise self._redirected(path, response.headers.get("Location", ""))
             if response.status != 200:
                 raise ConnectionError(f"it answers {response.status}")
-            size = 0
+            began, size = _now(), 0
             async for block in response.content.iter_any():
                 size = _counted(path, size + len(block), limit)
+                if _now() - began > SOURCE_STALL_SECONDS + size / SOURCE_LEAST_RATE:
+                    raise TimeoutError("it sends hardly anything")
                 yield block
+
+    async def _answer(self, url: str) -> aiohttp.ClientResponse:
+        """The head of the answer, which has its time as a whole: a byte now and then does not lengthen it."""
+        async with asyncio.timeout(SOURCE_ANSWER_SECONDS):
+            return await self._session.get(url, allow_redirects=False)
+
+    def _redirected(self, path: str, place: str) -> BadInput:
+        base = place.removesuffix(f"/{path}")
+        known = urlsplit(base).scheme in ("http", "https") and base != place
+        advice = f"If that is the log, give its own address: {base[:200]}" if known else "Give the log's own address."
+        return BadInput(f"{self._url}/{path} sends its readers on to {place[:200]!r}, which is not followed", advice)
 
     async def _pause(self, attempt: int, error: Exception) -> None:
         if attempt + 1 == SOURCE_TRIES:
@@ -186,6 +211,27 @@ def _distrusted(url: str, error: aiohttp.ClientConnectorCertificateError) -> Unr
         "See that this machine's date is right, and that the network asks for no sign-in; else tell whoever runs that "
         "web server. The log has nothing to do with it.",
     )
+
+
+def _open_plain(file: Path) -> BinaryIO:
+    """A plain file, to be read. Raises `OSError`, or `Malformed` for a link, a pipe or a device: whoever made the
+    folder could have any file of this machine read, or have its reader wait for ever."""
+    what = Malformed(f"{file} is no plain file", "Copy the log's own files, and no links.")
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a socket
+            raise what from error
+        raise
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise IsADirectoryError(errno.EISDIR, "it is a folder") if stat.S_ISDIR(mode) else what
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _absent(path: str, folder: str, error: OSError) -> RelayError:
