@@ -418,10 +418,20 @@ WITNESS_SECONDS = 10.0
 """How long an independent witness may take to cosign."""
 WITNESS_PAUSE_SECONDS = 3.0
 """How long a receiver leaves its witnesses alone after it asked them."""
+AUDIT_ROOM = 96 * MIB
+"""Bytes of entries, and as many of receipts, that an audit holds before they are judged."""
+AUDIT_READ_AHEAD = 32
+"""Bundles that are read before their turn."""
+AUDIT_USUAL_BUNDLE = MIB
+"""How long a bundle is expected to be, until longer ones came."""
+AUDIT_GROUP_BYTES = 8 * MIB
+"""Bundles that are given to a process together are no more than this, and the last one."""
 AUDIT_COMMIT = 64
 """Bundles of entries, or files, that are checked before an audit notes how far it is."""
 AUDIT_RECEIPTS = 512
 """Receipts that an audit reads and judges together."""
+AUDIT_RECEIPT = 16 * KIB
+"""How long one may be there: its certificate is the longest part of it, its path takes two kilobytes at most."""
 AUDIT_AHEAD = 6
 """Such batches that are under way at once."""
 AUDIT_SIZES = 16_384

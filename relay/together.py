@@ -1,22 +1,47 @@
-"""Several things at once, of which the first failure ends all: `asyncio.TaskGroup`, with one error out of it."""
+"""Several things at once: all of it, of which the first failure ends the rest (`asyncio.TaskGroup`, with one error out
+of it), some of it in order, and as many as there is room for."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-async def in_order(work: Iterable[Coroutine[Any, Any, T]], ahead: int) -> AsyncGenerator[T]:
+class Room:
+    """So many bytes that may be held at once. Whoever has waited longest is next, however much the others want."""
+
+    def __init__(self, size: int) -> None:
+        self._free = size
+        self._turn = asyncio.Lock()
+        self._given = asyncio.Event()
+
+    async def take(self, size: int) -> None:
+        """Wait for room. There must be as much of it in all."""
+        async with self._turn:
+            while self._free < size:
+                self._given.clear()
+                await self._given.wait()
+            self._free -= size
+
+    def give(self, size: int) -> None:
+        """Give back what was taken."""
+        self._free += size
+        self._given.set()
+
+
+async def in_order(
+    work: Iterable[Coroutine[Any, Any, T]] | AsyncIterable[Coroutine[Any, Any, T]], ahead: int
+) -> AsyncGenerator[T]:
     """The results in order, while up to `ahead` more are worked out; what is under way ends with the generator."""
     waiting: deque[asyncio.Task[T]] = deque()
     try:
-        for one in work:
+        async for one in _each(work):
             waiting.append(asyncio.create_task(one))
             if len(waiting) > ahead:
                 yield await waiting.popleft()
@@ -26,6 +51,15 @@ async def in_order(work: Iterable[Coroutine[Any, Any, T]], ahead: int) -> AsyncG
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def _each(work: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T]:
+    if isinstance(work, AsyncIterable):
+        async for one in work:
+            yield one
+    else:
+        for one in work:
+            yield one
 
 
 async def together(*work: Coroutine[Any, Any, None]) -> None:

@@ -13,13 +13,22 @@ from itertools import takewhile
 from typing import TypeVar
 
 from relay.errors import Malformed, NotHeld, Refused
-from relay.limits import AUDIT_COMMIT, AUDIT_RECEIPTS, AUDIT_SIZES, KIB, MAX_FILE, MAX_RECORD, SOURCE_STREAMS
+from relay.limits import (
+    AUDIT_COMMIT,
+    AUDIT_RECEIPT,
+    AUDIT_RECEIPTS,
+    AUDIT_ROOM,
+    AUDIT_SIZES,
+    KIB,
+    MAX_FILE,
+    SOURCE_STREAMS,
+)
 from relay.log.checkpoint import Checkpoint
 from relay.log.tiles import WIDTH
 from relay.net.source import Source
 from relay.receiver.ledger import Ledger
 from relay.records.identifiers import StatementId
-from relay.together import in_order
+from relay.together import Room, in_order
 from relay.trust.admission import Admission
 from relay.trust.auditing import Fault, Proved
 
@@ -88,13 +97,21 @@ class Attachments:
 
     def _receipts(self, judge: JudgeReceipts, ahead: int) -> AsyncGenerator[tuple[int, list[Proved], Lack]]:
         """The first entry of each batch, what its receipts prove, and what is wrong with the one after those."""
+        room = Room(AUDIT_ROOM)
 
         async def one(batch: Entries) -> tuple[int, list[Proved], Lack]:
             first, names = batch[0][0], [name for _, name in batch]
-            found = await self._source.read_all([f"receipt/{name.hex()}" for name in names], MAX_RECORD)
-            raws = [raw for raw in takewhile(lambda raw: isinstance(raw, bytes), found) if isinstance(raw, bytes)]
-            there = len(raws)
-            proved, fault = await judge(first, names[:there], self._ledger.leaves(first, there), raws)
+            held = len(names) * AUDIT_RECEIPT
+            await room.take(held)
+            try:
+                found = await self._source.read_all([f"receipt/{name.hex()}" for name in names], AUDIT_RECEIPT)
+                raws = [raw for raw in takewhile(lambda raw: isinstance(raw, bytes), found) if isinstance(raw, bytes)]
+                there, size = len(raws), sum(map(len, raws))
+                room.give(held - size)
+                held = size
+                proved, fault = await judge(first, names[:there], self._ledger.leaves(first, there), raws)
+            finally:
+                room.give(held)
             if fault is not None or there == len(batch):
                 return first, proved, fault
             return first, proved, _absence(first + there, found[there])

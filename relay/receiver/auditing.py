@@ -30,7 +30,6 @@ from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import takewhile
 from multiprocessing import get_context
 from typing import Any
 
@@ -40,9 +39,9 @@ from relay.limits import (
     AUDIT_COMMIT,
     AUDIT_PATIENCE_SECONDS,
     AUDIT_REMARKS,
+    AUDIT_ROOM,
     MAX_CHECKPOINT,
     MAX_ENROLMENT,
-    MAX_RECORD,
     MAX_SITE_DOCUMENT,
 )
 from relay.log.checkpoint import Checkpoint, parse_checkpoint
@@ -52,6 +51,7 @@ from relay.log.tiles import ENTRIES, WIDTH, TileId, decode_entries, encode_entri
 from relay.log.tree import consistency_proof
 from relay.net.source import Source
 from relay.receiver.attachments import Attachments, Progress, wrong
+from relay.receiver.bundles import Group, ReadAhead
 from relay.receiver.chains import Finding
 from relay.receiver.ledger import Ledger
 from relay.receiver.publishing import CHECKPOINT, NOTICES
@@ -67,7 +67,6 @@ STATE = "site.json"
 """How far the public site is."""
 OLD_COPY = "old-copy"
 """The reason of a refusal because what is served is older than what was seen before, and no fault."""
-MAX_BUNDLE = WIDTH * (MAX_RECORD + 2)
 
 _WORTH_PROCESSES = 16 * WIDTH
 """Entries from which on it pays to start processes."""
@@ -399,37 +398,41 @@ class Audit:
         if repeated is not None:
             raise wrong("twice-in-log", "Entries {} and {} of the log are the same statement".format(*sorted(repeated)))
 
-    def _stretches(
+    async def _stretches(
         self, start: int, size: int, at_work: AtWork
     ) -> AsyncGenerator[tuple[list[Taken], BaseException | None]]:
         """The bundles in order, some at a time, and why the one after those could not be read; a few stretches are
-        under way at once."""
+        under way at once, which together hold no more than `AUDIT_ROOM`."""
         root, jobs = self._admission.root.certificate, self._scope.jobs
-        step = WIDTH * _stretch(size - start, jobs)
+        ahead = ReadAhead(self._read, AUDIT_ROOM, _stretch(size - start, jobs))
 
-        async def one(first: int) -> tuple[list[Taken], BaseException | None]:
-            spans = [(at, min(WIDTH, size - at)) for at in range(first, min(first + step, size), WIDTH)]
-            found = await asyncio.gather(*(self._read(*span) for span in spans), return_exceptions=True)
-            read = [both for both in takewhile(_is_read, found) if not isinstance(both, BaseException)]
-            bundles = [(at, raw, width) for (at, width), (raw, _) in zip(spans, read, strict=False)]
-            judged = await at_work(judge_bundles, root, bundles, self._scope.signatures)
-            taken = zip(spans, judged, read, strict=False)  # up to the first that is not right
-            absent = next((one for one in found if isinstance(one, BaseException)), None)
-            return [(at, width, judgement, tile) for (at, width), judgement, (_, tile) in taken], absent
+        async def judge(group: Group) -> tuple[list[Taken], BaseException | None]:
+            try:
+                bundles = [(at, raw, width) for (at, width), (raw, _) in zip(group.spans, group.contents, strict=True)]
+                judged = await at_work(judge_bundles, root, bundles, self._scope.signatures)
+            finally:
+                ahead.let_go(group)
+            taken = zip(group.spans, judged, group.contents, strict=False)  # up to the first that is not right
+            return [(at, width, judgement, tile) for (at, width), judgement, (_, tile) in taken], group.absent
 
-        return in_order(map(one, range(start, size, step)), jobs + 2)
+        spans = ((at, min(WIDTH, size - at)) for at in range(start, size, WIDTH))
+        async with aclosing(ahead.groups(spans)) as groups:
+            judging = in_order((judge(group) async for group in groups), jobs + 2)
+            async with aclosing(judging):
+                async for stretch in judging:
+                    yield stretch
 
-    async def _read(self, first: int, width: int) -> tuple[bytes, bytes]:
-        """A bundle, and the tile of its hashes."""
-        return await asyncio.gather(self._fetch(_bundle(first, width)), self._fetch(TileId(0, first // WIDTH, width)))
+    async def _read(self, first: int, width: int, limit: int) -> tuple[bytes, bytes]:
+        """A bundle of at most `limit` bytes, and the tile of its hashes."""
+        bundle, tile = _bundle(first, width), TileId(0, first // WIDTH, width)
+        return await asyncio.gather(self._fetch(bundle, limit), self._fetch(tile))
 
     async def _compare(self, tile: TileId, content: bytes) -> None:
         if await self._fetch(tile) != content:
             raise wrong("wrong-tile", f"{tile.path} is not made of the tiles below it")
 
-    async def _fetch(self, tile: TileId) -> bytes:
+    async def _fetch(self, tile: TileId, limit: int = WIDTH * HASH_SIZE) -> bytes:
         """A published tile or bundle. Where a partial one is gone, since the log has grown, the full one serves."""
-        limit = MAX_BUNDLE if tile.level == ENTRIES else WIDTH * HASH_SIZE
         try:
             return await self._source.read(tile.path, limit)
         except NotHeld:
@@ -467,10 +470,6 @@ def _same_hash(left: bytes, right: bytes, place: int) -> bool:
 
 def _ended() -> StoreError:
     return StoreError("A process that checked signatures was ended", "There may be too little memory: try --jobs 1.")
-
-
-def _is_read(found: object) -> bool:
-    return not isinstance(found, BaseException)
 
 
 async def _one_by_one(stretches: AsyncIterator[tuple[list[Taken], BaseException | None]]) -> AsyncGenerator[Taken]:
