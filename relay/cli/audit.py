@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import time
 from collections.abc import Callable
-from functools import partial
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ import click
 
 from relay.cli.help import show_error
 from relay.cli.language import told
-from relay.cli.options import json_option, message, print_json
+from relay.cli.options import json_option, print_json
+from relay.cli.remembered import Places, lines_of_before, tell_older
 from relay.cli.terminal import paint, shares
 from relay.errors import BadInput, Refused, RelayError, StoreError, Unreachable
 from relay.limits import AUDIT_PATIENCE_SECONDS, MAX_ENROLMENT
@@ -30,8 +31,7 @@ from relay.node.home import read_pem_certificate
 from relay.receiver.auditing import OLD_COPY, Audit, Report, Scope, admit_notices, read_checkpoint, read_notices
 from relay.receiver.chains import Finding, Gap
 from relay.receiver.ledger import Ledger
-from relay.records.identifiers import sha256
-from relay.store.durable import explained, make_folder
+from relay.receiver.memory import Memory
 from relay.trust.admission import Admission
 from relay.trust.enrolment import read_enrolment
 
@@ -90,8 +90,8 @@ def audit(
         if state is not None and no_state:
             raise BadInput("--state and --no-state exclude each other", "Give one of them.")
         certificate = _read_root(root)
-        memory = None if no_state else partial(_state_file, state, certificate)
-        report = asyncio.run(_audit(url, certificate, memory, notices, scope, time.time))
+        places = None if no_state else Places(state, certificate)
+        report = asyncio.run(_audit(url, certificate, places, notices, scope, time.time))
     except RelayError as error:
         status = _status(error)
         if as_json:
@@ -127,37 +127,33 @@ def _read_root(file: Path) -> bytes:
         raise BadInput(error.what, "Give the election's root.pem.") from error
 
 
-def _state_file(given: Path | None, root: bytes, origin: str) -> Path:
-    """Where the audit of this log remembers: the file that was given, or one of its own for each root and origin."""
-    if given is not None:
-        return given
-    place = os.environ.get("XDG_STATE_HOME", "")
-    home = Path(place) if place.startswith("/") else Path.home() / ".local" / "state"
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", origin)[:80]
-    state = home / "relay" / f"audit-{name}-{sha256(root + origin.encode()).hex()[:12]}.state"
-    with explained(state):
-        make_folder(state.parent)
-    message(f"What is checked is remembered in {state}" if not state.exists() else f"It goes on from {state}")
-    return state
-
-
 async def _audit(
     url: str,
     root: bytes,
-    memory: Callable[[str], Path] | None,
+    places: Places | None,
     notices: Path | None,
     scope: Scope,
     clock: Callable[[], float],
 ) -> Report:
     admission = Admission(root)
     async with open_source(url) as source:
-        admit_notices(admission, await _notices(source, notices))
-        signed = await read_checkpoint(source, admission)
-        origin = signed.checkpoint.origin
-        ledger = Ledger(memory(origin) if memory else None, root, origin)
+        with closing(Memory(places.memory(admission.election) if places else None, root)) as memory:
+            memory.recall(admission)
+            served = await _notices(source, notices)
+            admit_notices(admission, served)
+            older = memory.keep(served)
+            tell_older(older)
+            signed = await read_checkpoint(source, admission)
+            origin = signed.checkpoint.origin
+            before = memory.follow(admission, source.place, origin)
+        ledger = Ledger(places.ledger(origin) if places else None, root, origin)
         try:
             with shares() as progress:
-                return await Audit(source, admission, signed, ledger, scope, progress, clock).run()
+                report = await Audit(source, admission, signed, ledger, scope, progress, clock).run()
+            report.older, report.before = older, before
+            if places and before and scope.signatures:
+                report.missing = ledger.missing_of(places.known(before[-1]))
+            return report
         finally:
             ledger.close()
 
@@ -189,6 +185,9 @@ def _document(report: Report, scope: Scope, seconds: float) -> dict[str, Any]:
             "objects": report.objects,
             "object_bytes": report.object_bytes,
         },
+        "older_notices": [asdict(one) for one in report.older],
+        "shown_before": report.before,
+        "missing_of_before": report.missing,
         "not_published_from": report.unpublished,
         "not_published_seconds": None if report.unpublished is None else round(report.unpublished_for),
         "patience_seconds": round(scope.patience),
@@ -228,6 +227,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
     if document["grown_from"]:
         before = f"it begins with the log of {document['grown_from']} entries that was seen before"
         lines.append(f"  {told(before)}")
+    lines += [_warning(one) for one in lines_of_before(document["shown_before"], document["missing_of_before"])]
     witnesses = ", ".join(document["cosigned_by"])
     seen = f"its first {document['cosigned_entries']} entries are cosigned by: {witnesses}"
     lines.append(f"  {told(seen if witnesses else 'nobody cosigned it yet')}")

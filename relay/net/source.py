@@ -45,6 +45,9 @@ _LOST = (aiohttp.ClientError, ConnectionError, TimeoutError, OSError)
 class Source(Protocol):
     """A published log's files, by their path below it."""
 
+    place: str
+    """Its address, by which it is remembered."""
+
     async def read(self, path: str, limit: int) -> bytes:
         """A file of at most `limit` bytes. Raises `NotHeld`, `Unreachable` or `Malformed`."""
 
@@ -88,6 +91,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.place = path.absolute().as_uri()
 
     async def read(self, path: str, limit: int) -> bytes:
         """See `Source`."""
@@ -125,7 +129,7 @@ class Site:
     """A log on a web server."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
-        self._url = url
+        self._url = self.place = url
         self._session = session
         self._streams = asyncio.Semaphore(SOURCE_STREAMS)
         """Waited for before a server is asked, so that its time to answer is its own."""

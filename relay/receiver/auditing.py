@@ -54,6 +54,7 @@ from relay.receiver.attachments import Attachments, Progress, wrong
 from relay.receiver.bundles import Group, ReadAhead
 from relay.receiver.chains import Finding
 from relay.receiver.ledger import Ledger
+from relay.receiver.memory import Older
 from relay.receiver.publishing import CHECKPOINT, NOTICES
 from relay.receiver.witnessing import COSIGNED
 from relay.records.identifiers import Kind
@@ -116,6 +117,12 @@ class Report:
     """Seconds since that entry was first seen."""
     revoked: dict[str, int] = field(default_factory=dict)
     """Entries of signers revoked since, by name."""
+    older: list[Older] = field(default_factory=list)
+    """Notices that are served in older versions than were seen before."""
+    before: list[str] = field(default_factory=list)
+    """The logs that were shown in this one's place before, of receivers that were replaced; oldest first."""
+    missing: int | None = None
+    """How many statements that were checked in the last of them are not in this one; None where that is not known."""
     findings: list[Finding] = field(default_factory=list)
     findings_total: int = 0
 

@@ -3,7 +3,7 @@
 An audit that is interrupted goes on from here, and the next one begins where this one ended. Kept: the newest
 checkpoint seen, the full tiles (so that later roots, receipts and proofs are held against what was hashed here and not
 against what a server says of it again), what each entry says, and which objects and receipts are still to be fetched.
-Everything of one step is one transaction. Without a file the same lives in memory, and ends with the audit.
+Everything of one step is one transaction.
 
 It lives outside a node's store on purpose: an auditor has no node.
 """
@@ -13,40 +13,23 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
-from relay.errors import BadInput, Malformed, StoreError
-from relay.limits import AUDIT_SIGHTINGS, KIB, MIB
+from relay.errors import Malformed, StoreError
+from relay.limits import AUDIT_SIGHTINGS
 from relay.log.edge import Edge
 from relay.log.merkle import HASH_SIZE
 from relay.log.tiles import WIDTH, TileId, tile_reader
 from relay.log.tree import root_of
 from relay.receiver.chains import Finding, Link, findings
+from relay.receiver.statefile import StateFile
 from relay.records.identifiers import NodeId, ObjectId, RecordId, StatementId
 from relay.trust.auditing import Entry
 
-_APPLICATION_ID = 0x524C4155
-"""`RLAU`, in the file's header."""
-_VERSION = 1
-_CACHE = 64 * MIB
-"""Ids come in no order: the index that holds them apart is written all over, and should be in memory."""
-_SCHEMA = """
-CREATE TABLE facts (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE tiles (level INTEGER NOT NULL, place INTEGER NOT NULL, content BLOB NOT NULL, PRIMARY KEY (level, place));
-CREATE TABLE nodes (number INTEGER PRIMARY KEY, node BLOB NOT NULL UNIQUE);
--- id: of the statement, once in a log. Entries are numbered as in the log.
-CREATE TABLE entries (
-    entry INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, node INTEGER NOT NULL, seq INTEGER NOT NULL, previous BLOB
-);
-CREATE TABLE objects (number INTEGER PRIMARY KEY, entry INTEGER NOT NULL, sha256 BLOB NOT NULL, size INTEGER NOT NULL);
-"""
 
-
-class Ledger:
+class Ledger(StateFile):
     """The state of one audit. `path` None keeps it in memory."""
 
     def __init__(self, path: Path | None, root: bytes, origin: str) -> None:
@@ -54,37 +37,17 @@ class Ledger:
 
         Raises `BadInput` for a file that is of another log, or none of relay's; `StoreError` where it cannot be used.
         """
-        self._name = str(path) if path else "memory"
-        if path is not None:
-            self._check_file(path)
-        with self._explained():
-            self._database = sqlite3.connect(path or ":memory:", isolation_level=None)
+        super().__init__(path, root)
         try:
-            self._prepare(root, origin)
+            self._take_for(origin.encode())
         except BaseException:
-            self._database.close()
+            self.close()
             raise
         self._nodes: dict[bytes, int] = {node: number for number, node in self._all("SELECT number, node FROM nodes")}
         self.edge = Edge.from_bytes(self._fact("edge") or Edge().to_bytes())
         """What was hashed for good: always full bundles."""
         self.tip = self.edge
         """The edge with the last bundle's entries, which is not full: for the length of this audit."""
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._database.close()
-
-    @contextmanager
-    def step(self) -> Iterator[None]:
-        """One transaction: what is noted within is kept whole, or not at all."""
-        with self._explained():
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
 
     # -- the log
     @property
@@ -203,6 +166,18 @@ class Ledger:
         query = "SELECT node, count(*) FROM entries GROUP BY node"
         return {asked[number]: count for number, count in (self._all(query) if asked else ()) if number in asked}
 
+    def missing_of(self, path: Path) -> int | None:
+        """How many statements that another log's ledger has are not in this log; None where it is not there."""
+        if not path.is_file():
+            return None
+        with self._explained():
+            self._database.execute("ATTACH ? AS other", (str(path),))
+            try:
+                query = "SELECT count(*) FROM other.entries WHERE id NOT IN (SELECT id FROM main.entries)"
+                return int(self._database.execute(query).fetchone()[0])
+            finally:
+                self._database.execute("DETACH other")
+
     def chain_findings(self) -> Iterator[Finding]:
         """Gaps and forks in the chains of the devices, one device after the other."""
         node_of = {number: NodeId(node) for node, number in self._nodes.items()}
@@ -212,39 +187,13 @@ class Ledger:
                 yield from findings(Link(node_of[number], *row) for _, *row in entries)
 
     # -- the database
-    def _check_file(self, path: Path) -> None:
-        """SQLite takes a very short file for an empty database, and would overwrite it."""
-        try:
-            head = b""
-            if path.exists():
-                with path.open("rb") as file:
-                    head = file.read(16)
-        except OSError as error:
-            raise StoreError(f"{path} cannot be read ({error.strerror})", "Check the file and its owner.") from error
-        if head not in (b"", b"SQLite format 3\0"):
-            raise BadInput(f"{path} is not the state of an audit", "Give another --state; it is made anew.")
-
-    def _prepare(self, root: bytes, origin: str) -> None:
-        with self._explained():
-            (application,) = self._database.execute("PRAGMA application_id").fetchone()
-            (version,) = self._database.execute("PRAGMA user_version").fetchone()
-            (tables,) = self._database.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            if (application, version, tables) == (0, 0, 0):
-                self._database.executescript(
-                    f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {_APPLICATION_ID};"
-                    f"PRAGMA user_version = {_VERSION}; COMMIT;"
-                )
-                with self.step():
-                    self._set("root", root)
-                    self._set("origin", origin.encode())
-            elif (application, version) != (_APPLICATION_ID, _VERSION):
-                raise BadInput(f"{self._name} is not the state of an audit", "Give another --state; it is made anew.")
-            self._database.execute("PRAGMA synchronous = NORMAL")
-            self._database.execute(f"PRAGMA cache_size = -{_CACHE // KIB}")
-        if (self._fact("root"), self._fact("origin")) != (root, origin.encode()):
-            raise BadInput(
-                f"{self._name} is the state of an audit of another log", "Give one --state file to each log."
-            )
+    def _take_for(self, origin: bytes) -> None:
+        known = self._fact("origin")
+        if not known:
+            with self.step():
+                self._set("origin", origin)
+        elif known != origin:
+            raise self._of_another_log()
 
     def _number(self, nodes: Iterable[NodeId]) -> None:
         """Give numbers to devices that have none yet: from 1 on, as they come."""
@@ -259,27 +208,3 @@ class Ledger:
             if row is not None:
                 return row[0], index
         raise StoreError(f"The audit's state {self._name} is damaged", "Begin the audit anew, with a new state file.")
-
-    def _fact(self, key: str) -> bytes:
-        row = self._one("SELECT value FROM facts WHERE key = ?", key)
-        return bytes(row[0]) if row else b""
-
-    def _set(self, key: str, value: bytes) -> None:
-        self._database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (key, value))
-
-    def _one(self, query: str, *values: object) -> tuple[Any, ...] | None:
-        rows = self._all(query, *values)
-        return rows[0] if rows else None
-
-    def _all(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        with self._explained():
-            return self._database.execute(query, values).fetchall()
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.IntegrityError:
-            raise
-        except sqlite3.DatabaseError as error:
-            raise StoreError(f"The audit's state {self._name} cannot be used ({error})", "Check its disk.") from error

@@ -108,7 +108,9 @@ class Published:
         """Publish a checkpoint."""
         node = by or self.receiver
         key = log_key(node.identity)
-        self.put("checkpoint", sign_checkpoint(Checkpoint(f"{ELECTION}/receiver", size, root), key, node.key))
+        self.put(
+            "checkpoint", sign_checkpoint(Checkpoint(f"{ELECTION}/{node.identity.name}", size, root), key, node.key)
+        )
 
     def put(self, path: str, content: bytes) -> None:
         """Write one file of the folder."""

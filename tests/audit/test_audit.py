@@ -821,7 +821,7 @@ def test_the_command_remembers_by_itself(log: Published, tmp_path: Path, monkeyp
     assert first.exit_code == 0 and not (tmp_path / "state").exists()
     told = [json.loads(CliRunner().invoke(audit, [*options, "--json"]).stdout)["grown_from"] for _ in range(2)]
     assert told == [0, 530]
-    (state,) = (tmp_path / "state" / "relay").iterdir()
+    (state,) = (tmp_path / "state" / "relay").glob("*.state")
     assert state.name.startswith("audit-test-2024-receiver-")
     assert str(state) in CliRunner().invoke(audit, options).stderr
 
