@@ -10,6 +10,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from relay.receiver.publishing import Publisher
+from relay.records.identifiers import Kind
 from tests.site.election import BATUN, BUPATI, GUBERNUR, KETAPANG, LONG, PublicElection, picture, tally_of
 
 OLD_CHECKPOINT = "old-checkpoint"
@@ -40,6 +42,7 @@ async def tell_story(folder: Path, photographs: Sequence[bytes] = ()) -> Path:
                         await election.submit(tps, form)
         await election.publish()
         await election.site.write_tables()
+        await Publisher(election.shelf).publish_notices(await election.receiver.store.load(Kind.NOTICE))
     finally:
         await election.close()
     return election.public

@@ -37,6 +37,7 @@ _STATIC = {
     "site.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",
     "check.js": "text/javascript",
+    "notices.js": "text/javascript",
     "verify.js": "text/javascript",
 }
 _WIB = timezone(timedelta(hours=7), "WIB")

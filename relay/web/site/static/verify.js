@@ -50,7 +50,7 @@ export async function sha256(bytes) {
 
 const utf8 = (text) => new TextEncoder().encode(text);
 
-function text(bytes) {
+export function text(bytes) {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
@@ -58,7 +58,7 @@ function text(bytes) {
   }
 }
 
-function base64(letters) {
+export function base64(letters) {
   try {
     const bytes = Uint8Array.from(atob(letters), (letter) => letter.charCodeAt(0));
     if (btoa(String.fromCharCode(...bytes)) === letters) return bytes; // its one spelling
@@ -197,7 +197,7 @@ export function readSign1(raw) {
 }
 
 /** Check a COSE_Sign1 by `key`; `detached` is the payload where the envelope has none (Sig_structure, §4.4). */
-async function checkSign1(envelope, key, detached = null) {
+export async function checkSign1(envelope, key, detached = null) {
   const payload = envelope.payload ?? detached;
   require(payload !== null, "COSE: payload");
   const signed = join(
@@ -422,7 +422,7 @@ export async function checkReceipt(raw, statement, entry, root) {
   }
   if (index !== entry) throw new Fault("entry");
   await checkSign1(envelope, receiver.key, await rootFromPath(leaf, index, size, path));
-  return { size, index };
+  return { size, index, receiver };
 }
 
 /** The checkpoint in a signed note, if the receiver's key signed it for the log of its name. */
