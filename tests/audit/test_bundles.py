@@ -64,7 +64,9 @@ async def test_no_number_of_processors_makes_it_hold_more(
         admission.install(admission.admit(Kind.NOTICE, raw))
     signed = await read_checkpoint(source, admission)
     ledger = Ledger(None, log.election.root, signed.checkpoint.origin)
-    running = asyncio.create_task(Audit(source, admission, signed, ledger, Scope(jobs=jobs), nothing).run())
+    running = asyncio.create_task(
+        Audit(source, admission, signed, ledger, Scope(jobs=jobs), nothing, lambda: 0.0).run()
+    )
     for _ in range(2_000):
         await asyncio.sleep(0)
     running.cancel()
