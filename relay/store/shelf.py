@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -20,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from relay.errors import StoreError
-from relay.store.durable import TEMPORARY, explained, make_folder, write_durably
+from relay.store.durable import TEMPORARY, copy_durably, explained, make_folder, write_durably
 
 FOR_EVER = "public, max-age=31536000, immutable"
 """Cache header of what is named by its hash, and of tiles."""
@@ -81,7 +80,7 @@ class FolderShelf:
         return await asyncio.to_thread(_read, self.file(path))
 
     async def copy(self, path: str, source: Path, content_type: str, cache: str) -> None:  # noqa: ARG002
-        """See `Shelf`. A hard link where that is possible: the content takes its room once."""
+        """See `Shelf`. A hard link where that is possible: the content takes its room once, and is on the disk."""
         await asyncio.to_thread(_copy, self.file(path), source)
 
     async def holds(self, paths: Sequence[str]) -> bool:
@@ -195,9 +194,7 @@ def _copy(target: Path, source: Path) -> None:
             except FileExistsError:
                 raise
             except OSError:  # another file system, or one without links
-                temporary = _beside(target)
-                shutil.copyfile(source, temporary)
-                temporary.replace(target)
+                copy_durably(source, target)  # what never changes is not written again
 
 
 def _open_new(path: Path, content: bytes) -> None:

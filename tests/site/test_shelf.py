@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 from relay.cli.receiver import _site as bring_up
 from relay.errors import StoreError
 from relay.node.home import Home
-from relay.store.shelf import FRESH, FolderShelf, GuardedShelf
+from relay.store.shelf import FOR_EVER, FRESH, FolderShelf, GuardedShelf
 from tests.site.election import LONG, PublicElection
 
 
@@ -116,3 +118,20 @@ async def test_the_site_is_not_written_beside_another_receiver() -> None:
     home = SimpleNamespace(daemon_lock=nullcontext, custody=lambda: nullcontext(custody))
     with pytest.raises(StoreError, match="Another receiver of this store keeps the site"):
         await bring_up(cast(Home, home), False)
+
+
+async def test_a_photograph_that_cannot_be_linked_is_copied_onto_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is taken for published as soon as it is there, and never written again."""
+    synced: list[int] = []
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, "another file system")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    monkeypatch.setattr(os, "fsync", synced.append)
+    (tmp_path / "photo").write_bytes(b"photo")
+    await FolderShelf(tmp_path / "public").copy("object/1", tmp_path / "photo", "image/jpeg", FOR_EVER)
+    assert (tmp_path / "public/object/1").read_bytes() == b"photo"
+    assert synced
