@@ -468,6 +468,9 @@ SITE_SHARE = 0.25
 SITE_WHOLE_FORMS = 20_000
 """Forms of an election that is offered as one file; a larger one is offered by district."""
 SITE_SETTLE_SECONDS = 60.0
+"""How often the disk is asked to keep what was written of the site: what came since is brought again after a cut."""
+SITE_SETTLE_SECONDS_ELSEWHERE = 5.0
+"""The same in a bucket, which keeps all at once: how often it is noted where a follower goes on."""
 MAX_SERVED_WHOLE = 64 * KIB
 """Bytes of a published file that is answered out of memory, to each of `MAX_CONNECTIONS` readers; larger ones are sent
 from the disk."""

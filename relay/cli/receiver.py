@@ -100,7 +100,7 @@ async def _site(home: Home, anew: bool) -> None:
             await keeper.open(anew=anew)
             while await keeper.follow():
                 message(f"The site has {published.entries} entries.")
-            await published.write_tables()
+            await keeper.write_tables()
             await published.settle()
     click.echo(str(home.public_folder / "index.html"))
 

@@ -21,7 +21,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from relay.cli.demo.election import example_tally
@@ -30,11 +30,11 @@ from relay.receiver.results import Logged, judge
 from relay.records.identifiers import NodeId, RecordId, StatementId, sha256
 from relay.records.notice import Station
 from relay.records.tally import read_tally
-from relay.store.shelf import GuardedShelf
+from relay.store.shelf import GuardedShelf, Page
 from relay.trust.roles import Role
 from relay.web.site.builder import Site
 from relay.web.site.pages import Look
-from relay.web.site.regions import Document, Region, station_row, sum_up
+from relay.web.site.regions import Document, Region, station_row
 from relay.web.site.service import SiteKeeper
 from tests.bench.gateways import PHOTO, Load, Stations, content_of_photo
 from tests.bench.logs import STORES, Log, Took
@@ -71,35 +71,29 @@ class FilledSite(Site):
         super().__init__(shelf, look)
         self._before = entries
         self._coming = coming
+        self._read: set[Region] = set()
+        self._at = 0
         self._results = {form: [_result(look, form, flagged=flagged) for flagged in (False, True)] for form in FORMS}
 
     def _tables(self) -> list[Region]:
         return []
 
-    def _blank(self) -> list[tuple[Region, Document]]:
-        """The regions that arrivals read, with the rows and sums that they would have."""
-        read = {region for one in self._coming.values() for region in self._regions.path(one)}
-        rows: dict[str, Document] = {}
-        kept: list[tuple[Region, Document]] = []
-        at = 0
-        for region, document in super()._blank():  # villages first
-            children = document["children"]
-            for key in children:
-                if region.level == "village":
-                    station = self._register.stations[key]
-                    children[key] = station_row(station, FORMS, self._arrived(station, at))
-                    at += 1
-                else:
-                    children[key] = rows.pop(key)
-            sum_up(document)
-            rows[region.key] = {key: document[key] for key in ("name", "level", "sums", "notes")}
-            if region in read:
-                kept.append((region, document))
-            else:
-                document["children"] = {}
-        return kept
+    async def _rows_before(self, villages: Mapping[Region, Sequence[Station]]) -> dict[Region, Document]:
+        """The rows that the stations would have."""
+        rows: dict[Region, Document] = {}
+        for region, stations in villages.items():
+            rows[region] = {}
+            for one in stations:
+                rows[region][one.tps] = station_row(one, FORMS, self._came(one, self._at))
+                self._at += 1
+        return rows
 
-    def _arrived(self, station: Station, at: int) -> dict[str, Document]:
+    def _lay_one(self, region: Region, document: Document) -> Iterable[Page]:
+        """Only what arrivals read is written."""
+        self._read = self._read or {region for one in self._coming.values() for region in self._regions.path(one)}
+        return super()._lay_one(region, document) if region in self._read else ()
+
+    def _came(self, station: Station, at: int) -> dict[str, Document]:
         """What came from the station at this place: all together bring what came."""
         if station.tps in self._coming:
             return {}

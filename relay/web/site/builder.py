@@ -5,13 +5,19 @@
 Each step reads one document, changes one row and writes it back, so that the cost of an arrival depends on the depth of
 the country and not on the size of the log. What is read back is what was published: the site has no other memory.
 
-`site.json` says how far the site is. It is written last, and what was written is settled now and then only: whatever
-came later is brought again after a power cut, and bringing an entry twice changes nothing.
+`site.json` says how far the site is, and is written last. What was written is settled now and then only: `settled.json`
+is on the disk, and says what certainly is there. Whatever came later is brought again when the site is opened, and
+bringing an entry twice changes nothing.
+
+When the register, the pages or a damaged region ask for it, all regions are written again. They begin with what was
+published of their stations, so that nobody sees less than before; then the log is brought `again` from its beginning,
+behind what arrives meanwhile, and each result is judged by what is in force now.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +25,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from relay.errors import StoreError
 from relay.limits import SITE_ISLAND_PARTS, SITE_MARKS, SITE_NEWEST, SITE_NOTES, SITE_WHOLE_FORMS
 from relay.receiver.auditing import STATE
 from relay.receiver.chains import Finding, Gap, Link, findings
@@ -41,6 +48,12 @@ from relay.web.site.regions import (
     sum_up,
 )
 
+logger = logging.getLogger(__name__)
+
+SETTLED = "settled.json"
+"""Where the site goes on when it is opened."""
+_FORMAT = 1
+"""Of the documents. A site of another format is written from nothing."""
 NEWEST = "newest.json"
 STRAYS = "strays.json"
 ISLANDS = "islands.json"
@@ -80,44 +93,80 @@ class Site:
 
     def __init__(self, shelf: Shelf, look: Look) -> None:
         self.entries = 0
+        self.size = 0
+        """Entries of the log, as far as the caller told."""
+        self.again = range(0)
+        """Entries that the site has taken in, and that are to be brought once more."""
+        self.has_unsettled = False
+        """Whether anything was written since it was settled."""
+        self._arrived: int | None = None
+        """When the last entry was logged."""
         self._shelf = shelf
         self._look = look
         self._documents = Documents(shelf)
         self._register = Register({}, ())
         self._regions = Regions()
         self._print = ""
+        self._begun: list[str] = []
+        """Which times of writing all regions those that are current come from: of more than one after a cut."""
+        self._noted: Document = {}
         self._untold: dict[Region, None] = {}
         """Regions whose tables are not those of their documents."""
 
-    async def open(self, register: Register, *, anew: bool = False) -> None:
-        """Go on where the site is; begin it anew when the register, the pages or the caller ask for it.
+    @property
+    def has_untold(self) -> bool:
+        """Whether there are tables to be written."""
+        return bool(self._untold)
 
-        Raises `DamagedSite` when what was published cannot be read back, unless it is begun anew.
+    async def open(self, register: Register, *, anew: bool = False) -> None:
+        """Go on where the site was settled. Where the register or the pages are others, all regions are written again;
+        `anew`, or where there is nothing to go on from, everything is, from nothing.
+
+        Raises `DamagedSite` when a region cannot be read back: see `mend`.
         """
-        self._register = register
         self._print = f"{fingerprint(register.stations, register.forms)} {self._look.fingerprint}"
         self._regions = await asyncio.to_thread(Regions.of, register.stations.values())
-        self._untold = dict.fromkeys(await asyncio.to_thread(self._tables))
-        content = await self._shelf.read(STATE)
-        state = {} if anew else parse(STATE, content or b"{}")
-        if state.get("print") == self._print and not anew:
-            self._documents.open(state["generation"])
-            self.entries = state["entries"]
-            revoked = frozenset(NodeId(bytes.fromhex(one)) for one in state["revoked"])
+        settled = {} if anew else await self._settled()
+        if settled:
+            self._documents.open(settled["generation"])
+            self.entries, self._arrived = settled["entries"], settled["arrived"]
+            self.again, self._begun = range(*settled["again"]), settled["begun"]
+            self._noted = settled
+            revoked = frozenset(NodeId(bytes.fromhex(one)) for one in settled["revoked"])
             self._register = replace(register, revoked=revoked)
-            await self.believe(register)
         else:
+            self._documents.open(secrets.token_hex(8))
+            self.entries, self._arrived, self.again, self._begun = 0, None, range(0), []
+            self._register = register
+        self._untold = dict.fromkeys(await asyncio.to_thread(self._tables))
+        await self._shelf.write(STATE, self._state(), JSON, FRESH)  # what is not settled may not be there
+        if settled.get("print") != self._print:
             await self._begin()
+        elif settled["dress"] != self._look.dress:
+            await self._dress()
+        await self.believe(register)
+
+    async def mend(self, register: Register) -> None:
+        """Write all regions again, where one is damaged."""
+        self._register = register
+        self._documents.open(self._documents.generation)
+        await self._shelf.settle()
+        await self._begin()
 
     async def add(self, arrivals: Sequence[Logged]) -> None:
         """Bring entries of the log to the site, in order. Their objects, statements and receipts must be there."""
         if not arrivals:
             return
+        before = self.entries, self._arrived, self.again
+        self._count(arrivals)
         touched = _Touched({(one.tps, one.form): None for one in arrivals})
-        await self._follow_devices(arrivals, touched)
-        await self._tell_newest(arrivals, touched)
-        await self._work(arrivals, touched)
-        self.entries = max(self.entries, arrivals[-1].entry + 1)
+        try:
+            await self._follow_devices(arrivals, touched)
+            await self._tell_newest(arrivals, touched)
+            await self._work(arrivals, touched)
+        except StoreError:
+            self.entries, self._arrived, self.again = before
+            raise
         await self._shelf.write(STATE, self._state(), JSON, FRESH)
         self._documents.trim()
 
@@ -133,19 +182,64 @@ class Site:
                 document["revoked"] = node in register.revoked
                 touched.devices[node] = None
                 touched.forms |= {(link["tps"], link["form"]): None for link in document["links"]}
-        if changed:
+        if touched.forms:
             await self._work((), touched)
-            await self._shelf.write(STATE, self._state(), JSON, FRESH)
+        self.has_unsettled |= bool(changed)
 
     async def settle(self) -> None:
-        """Return when all this is on the disk."""
+        """Return when all this is on the disk, and what the site goes on from with it."""
         await self._shelf.settle()
+        await self._note(self._print)
+        self.has_unsettled = False
+
+    def _count(self, arrivals: Sequence[Logged]) -> None:
+        """What the site has taken in, once these are in it."""
+        first, end = arrivals[0].entry, arrivals[-1].entry + 1
+        if end >= self.entries:
+            self.entries, self._arrived = end, arrivals[-1].arrived
+        self.size = max(self.size, self.entries)
+        if first <= self.again.start < end:
+            self.again = range(min(end, self.again.stop), self.again.stop)
+        self.has_unsettled = True
+
+    async def _settled(self) -> Document:
+        """What the site goes on from; empty where there is nothing to go on from."""
+        content = await self._shelf.read(SETTLED)
+        try:
+            found = parse(SETTLED, content or b"{}")
+        except DamagedSite as error:
+            logger.warning("the site is written from nothing: %s", error)
+            return {}
+        return found if found.get("format") == _FORMAT else {}
+
+    async def _note(self, fitting: str) -> None:
+        """Note durably where the site goes on when it is opened, and which register and pages all of it fits."""
+        self._noted = {
+            "format": _FORMAT,
+            "generation": self._documents.generation,
+            "print": fitting,
+            "dress": self._look.dress,
+            "entries": self.entries,
+            "arrived": self._arrived,
+            "again": [self.again.start, self.again.stop],
+            "begun": self._begun,
+            "revoked": sorted(node.hex() for node in self._register.revoked),
+        }
+        await self._shelf.write(SETTLED, encode(self._noted), JSON, FRESH, durable=True)
+
+    async def _note_damage(self) -> None:
+        """Note that the log is to be brought again, before what was damaged is written and looks whole."""
+        self._noted |= {"again": [0, self._noted["entries"]]}
+        await self._shelf.write(SETTLED, encode(self._noted), JSON, FRESH, durable=True)
 
     # -- one batch
 
     async def _work(self, arrivals: Sequence[Logged], touched: _Touched) -> None:
         """Judge, add up, render and write whatever is touched."""
         await self._judge(arrivals, touched)
+        if self._documents.found_damage():
+            self.again = range(self.entries)
+            await self._note_damage()
         await self._climb(touched)
         pages = iter(self._render(touched))
         while part := await asyncio.to_thread(lambda: list(islice(pages, _AT_ONCE))):
@@ -196,10 +290,12 @@ class Site:
             touched.regions |= dict.fromkeys(path or (_WHOLE,))
             if path:
                 self._untold[self._table_of(path)] = None
+            document = self._documents.at(_form_path(tps, form))
             if station:
+                await self._take_from_strays(document, touched)
                 self._place(station, path[-1], form, document, touched)
             else:
-                await self._keep_stray(tps, form, self._documents.at(_form_path(tps, form)), touched)
+                await self._keep_stray(document, touched)
 
     def _statements(self, key: _Form, new: Iterable[Logged]) -> list[Logged]:
         """All statements of a station and form: those published before, and new ones."""
@@ -214,25 +310,30 @@ class Site:
     def _place(self, station: Station, village: Region, form: str, document: Document, touched: _Touched) -> None:
         """Put a result into its station's row, beside those of the station's other forms."""
         rows = self._region(_region_path(village))["children"]
+        if station.tps not in rows:
+            raise DamagedSite(_region_path(village))
         results = results_of(rows[station.tps]) | {form: document}
         rows[station.tps] = station_row(station, self._register.forms, results)
         islands = self._documents.at(ISLANDS)
         if "stations" not in islands:
             raise DamagedSite(ISLANDS)
-        if station.tps in islands["stations"]:
-            islands["stations"][station.tps]["mark"] = rows[station.tps]["sums"]["marks"]
-            touched.gathered[ISLANDS] = None
-        part = islands["parts"].get(f"{village.key}/{station.island}")
-        if part:
-            on = [row for _, row in sorted(rows.items()) if row["island"] == station.island]
-            part["marks"] = "".join(row["sums"]["marks"] for row in on)
+        if _mark_island(islands, village, station, rows):
             touched.gathered[ISLANDS] = None
 
-    async def _keep_stray(self, tps: str, form: str, document: Document, touched: _Touched) -> None:
+    async def _take_from_strays(self, document: Document, touched: _Touched) -> None:
+        """A station that the register did not know and knows now has its region."""
+        page, document["strays_page"] = document["strays_page"], None
+        if page:
+            await self._documents.load([_strays_path(page)])
+            self._documents.at(_strays_path(page)).get("strays", {}).pop(f"{document['tps']}/{document['form']}", None)
+            touched.strays[page] = touched.gathered[STRAYS] = None
+
+    async def _keep_stray(self, document: Document, touched: _Touched) -> None:
         """A statement for a station that the register does not know has no region, and is not hidden.
 
         They are listed page by page, in the order of arrival; each result says on which page it is.
         """
+        tps, form = document["tps"], document["form"]
         first = self._documents.at(STRAYS)
         if "strays" not in first:
             raise DamagedSite(STRAYS)
@@ -241,6 +342,7 @@ class Site:
         page = document["strays_page"] or first["pages"]
         if not document["strays_page"] and len(self._documents.at(last).get("strays", {})) >= SITE_NOTES:
             page = first["pages"] = first["pages"] + 1
+        first["pages"] = max(first["pages"], page)
         path = _strays_path(page)
         await self._documents.load([path])
         if not self._documents.at(path):
@@ -264,9 +366,15 @@ class Site:
             document = self._region(_region_path(region))
             await self._fetch_notes(document)
             sum_up(document)
+            document["log"] = self._log()
             if document["path"]:
                 parent = _region_path(Region(**document["path"][-1]))
                 self._region(parent)["children"][region.key] = _row(document)
+
+    def _log(self) -> Document:
+        """How far the site is in the log, for people."""
+        again = [self.again.start, self.again.stop] if self.again else None
+        return {"entries": self.entries, "size": self.size, "arrived": self._arrived, "again": again}
 
     async def _fetch_notes(self, document: Document) -> None:
         """Fill in the notes of parts that a region lists again, now that there are few enough of them."""
@@ -360,29 +468,108 @@ class Site:
     # -- beginning
 
     async def _begin(self) -> None:
-        """Write the site of an election from which nothing arrived yet."""
-        self._documents.open(secrets.token_hex(8), anew=True)
-        self.entries = 0
-        whole, self._print = self._print, ""
-        await self._shelf.write(STATE, self._state(), JSON, FRESH)  # cut from here on, it is begun again
-        self._print = whole
-        for file in self._look.files(by_district=self._is_large):
-            await self._shelf.write(file.path, file.content, file.content_type, FRESH)
-        blank = await asyncio.to_thread(self._blank)
-        for at in range(0, len(blank), _AT_ONCE):
-            part = blank[at : at + _AT_ONCE]
-            for region, document in part:
-                self._documents.put(_region_path(region), document)
-            await self._write(await asyncio.to_thread(self._render_parts, [region for region, _ in part]))
-            self._documents.trim()
-        self._documents.put(NEWEST, {"newest": []})
-        self._documents.put(STRAYS, {"page": 1, "pages": 1, "strays": {}})
-        self._documents.put(ISLANDS, self._on_islands())
-        self._documents.put(_region_path(_WHOLE), blank[-1][1])
+        """Write all regions with what was published of their stations, if anything was; the log is brought again then,
+        as far as it was before."""
+        self.again = range(self.entries)
+        self._begun = [*self._begun, secrets.token_hex(4)]
+        await self._note("")  # cut from here on, it is begun again
+        await self._shelf.write(STATE, self._state(), JSON, FRESH)
+        await self._write(self._look.files(by_district=self._is_large))
+        await self._lay_out()
+        await self._find_places()
         everything = _Touched(regions={_WHOLE: None}, gathered=dict.fromkeys(_GATHERED))
         await self._write(await asyncio.to_thread(lambda: list(self._render(everything))))
-        await self._shelf.write(STATE, self._state(), JSON, FRESH)
         await self.write_tables()
+        self._documents.found_damage()  # all will be brought again
+        self._begun = self._begun[-1:]
+        await self.settle()
+
+    async def _dress(self) -> None:
+        """Write what shows this receiver's own certificate and map."""
+        await self._write(self._look.files(by_district=self._is_large))
+        await self._documents.load([*_GATHERED, _region_path(_WHOLE)])
+        self._region(_region_path(_WHOLE))
+        everything = _Touched(regions={_WHOLE: None})
+        await self._write(await asyncio.to_thread(lambda: list(self._render(everything))))
+        await self.settle()
+
+    async def _lay_out(self) -> None:
+        """Write all regions, villages first; but for the whole and its islands, which are left in hand."""
+        found, within = self._blank()
+        islands = self._on_islands()
+        ordered = sorted(found, key=lambda region: (-self._depth(region), region.key))
+        for at in range(0, len(ordered), _AT_ONCE):
+            self._documents.trim()
+            part = {region: found[region] for region in ordered[at : at + _AT_ONCE]}
+            rows = await self._rows_before({region: within[region] for region in part if region in within})
+            for region, children in rows.items():
+                part[region]["children"] = children
+                for station in within[region]:
+                    _mark_island(islands, region, station, children)
+            await self._write(await asyncio.to_thread(self._lay, part, found))
+        self._documents.put(ISLANDS, islands)
+
+    def _lay(self, part: Mapping[Region, Document], found: dict[Region, Document]) -> list[Page]:
+        """Take in regions whose rows are there, and put theirs into those above; their files."""
+        pages: list[Page] = []
+        for region, document in part.items():
+            document["begun"] = self._begun[-1]
+            sum_up(document)
+            document["log"] = self._log()
+            if document["path"]:
+                found[Region(**document["path"][-1])]["children"][region.key] = _row(document)
+            pages += self._lay_one(region, document)
+            del found[region]
+        return pages
+
+    def _lay_one(self, region: Region, document: Document) -> Iterable[Page]:
+        """Take in one region; its files, but for the whole, which has more to show."""
+        path = _region_path(region)
+        self._documents.put(path, document)
+        return () if region == _WHOLE else self._pages(path, self._look.region_pages)
+
+    def _blank(self) -> tuple[dict[Region, Document], dict[Region, list[Station]]]:
+        """The documents of all regions without anything in them, and the stations of the villages."""
+        found: dict[Region, Document] = {_WHOLE: _blank_document(_WHOLE, ())}
+        within: dict[Region, list[Station]] = {}
+        for station in self._register.stations.values():
+            path = self._regions.path(station)
+            for at, region in enumerate(path):
+                if region not in found:
+                    found[region] = _blank_document(region, path[:at])
+                    found[region]["has_table"] = region.level == "district" and self._is_large
+            within.setdefault(path[-1], []).append(station)
+        return found, within
+
+    async def _rows_before(self, villages: Mapping[Region, Sequence[Station]]) -> dict[Region, Document]:
+        """The rows of the stations of these villages, with what was published of them."""
+        forms = self._register.forms
+        known = [_region_path(region) for region in villages if self._begun[:-1]]
+        await self._documents.load(known)
+        held: dict[str, dict[str, Document]] = {}
+        for document in map(self._documents.at, known):
+            if document.get("begun") in self._begun:
+                held |= {tps: results_of(row) for tps, row in document["children"].items()}
+        wanted = [one.tps for stations in villages.values() for one in stations if one.tps not in held]
+        paths = {(tps, form): _form_path(tps, form) for tps in wanted for form in forms if self.entries}
+        await self._documents.load(paths.values())  # they lay elsewhere, or their village is damaged
+        for (tps, form), path in paths.items():
+            if self._documents.at(path):
+                held.setdefault(tps, {})[form] = self._documents.at(path)
+        return {
+            region: {one.tps: station_row(one, forms, held.get(one.tps, {})) for one in stations}
+            for region, stations in villages.items()
+        }
+
+    async def _find_places(self) -> None:
+        """What is gathered of the whole election, with the places that the register names now."""
+        await self._documents.load([NEWEST, STRAYS])
+        if "newest" not in self._documents.at(NEWEST):
+            self._documents.put(NEWEST, {"newest": []})
+        for item in self._documents.at(NEWEST)["newest"]:
+            item.update(self._look.place_of(self._register.stations.get(item["tps"])))
+        if "strays" not in self._documents.at(STRAYS):
+            self._documents.put(STRAYS, {"page": 1, "pages": 1, "strays": {}})
 
     def _on_islands(self) -> Document:
         """The stations on islands, one by one, or by village and island where there are many."""
@@ -395,43 +582,23 @@ class Site:
         parts = {f"{at}/{island}": {"island": island, "marks": "0" * count} for (at, island), count in counts.items()}
         return {"stations": {}, "parts": parts if len(parts) <= SITE_ISLAND_PARTS else {}}
 
-    def _render_parts(self, regions: Iterable[Region]) -> list[Page]:
-        pages: list[Page] = []
-        for region in regions:
-            if region.level != "whole":
-                pages += self._pages(_region_path(region), self._look.region_pages)
-        return pages
-
-    def _blank(self) -> list[tuple[Region, Document]]:
-        """The documents of all regions with nothing in them, villages first, the whole last."""
-        found: dict[Region, Document] = {_WHOLE: _blank_document(_WHOLE, ())}
-        for station in self._register.stations.values():
-            path = self._regions.path(station)
-            for at, region in enumerate(path):
-                if region not in found:
-                    found[region] = _blank_document(region, path[:at])
-                    found[region]["has_table"] = region.level == "district" and self._is_large
-            found[path[-1]]["children"][station.tps] = station_row(station, self._register.forms, {})
-        ordered = sorted(found.items(), key=lambda item: (-self._depth(item[0]), item[0].key))
-        for _, document in ordered:
-            sum_up(document)
-            if document["path"]:
-                found[Region(**document["path"][-1])]["children"][document["key"]] = _row(document)
-        return ordered
-
     def _depth(self, region: Region) -> int:
         return ("whole", *self._regions.levels).index(region.level)
 
     def _state(self) -> bytes:
-        return encode(
-            {
-                "election": self._look.election,
-                "entries": self.entries,
-                "generation": self._documents.generation,
-                "print": self._print,
-                "revoked": sorted(node.hex() for node in self._register.revoked),
-            }
-        )
+        return encode({"election": self._look.election, **self._log()})
+
+
+def _mark_island(islands: Document, village: Region, station: Station, rows: Mapping[str, Document]) -> bool:
+    """Mark the state of a station's island, from the rows of its village; whether it is shown as one."""
+    if station.tps in islands["stations"]:
+        islands["stations"][station.tps]["mark"] = rows[station.tps]["sums"]["marks"]
+        return True
+    part = islands["parts"].get(f"{village.key}/{station.island}")
+    if part:
+        on = [row for _, row in sorted(rows.items()) if row["island"] == station.island]
+        part["marks"] = "".join(row["sums"]["marks"] for row in on)
+    return part is not None
 
 
 def _form_path(tps: str, form: str) -> str:

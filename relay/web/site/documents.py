@@ -1,13 +1,15 @@
 """The published JSON documents: read, kept at hand, written back. The site has no database but what it publishes.
 
-Each document carries the generation of the site it belongs to. When the site is begun anew (another register, other
-pages) the old ones are not deleted: they are taken for absent.
+Each document carries the generation of the site it belongs to. When the site is written from nothing the old ones are
+not deleted: they are taken for absent. So is a damaged one, as a power cut leaves what was new: the log has to be
+brought again then.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections import OrderedDict
 from collections.abc import Iterable
 from itertools import islice
@@ -16,6 +18,8 @@ from relay.errors import StoreError
 from relay.limits import MAX_SITE_DOCUMENT, SITE_DOCUMENTS
 from relay.store.shelf import Shelf
 from relay.web.site.regions import Document
+
+logger = logging.getLogger(__name__)
 
 GENERATION = "generation"
 
@@ -32,24 +36,32 @@ class Documents:
 
     def __init__(self, shelf: Shelf) -> None:
         self.generation = ""
-        self._anew = False
+        self._damaged: set[str] = set()
+        self._known: set[str] = set()
         self._shelf = shelf
         self._held: OrderedDict[str, Document] = OrderedDict()
 
-    def open(self, generation: str, *, anew: bool = False) -> None:
-        """Ask the shelf again, for documents of this generation; begun `anew`, older ones may be damaged as well."""
+    def open(self, generation: str) -> None:
+        """Ask the shelf again, for documents of this generation."""
         self.generation = generation
-        self._anew = anew
         self._held.clear()
+        self._damaged.clear()
+        self._known.clear()
 
     async def load(self, paths: Iterable[str]) -> None:
-        """Bring these to hand. Raises `DamagedSite`."""
+        """Bring these to hand."""
         missing = [path for path in dict.fromkeys(paths) if path not in self._held]
         for path, content in zip(missing, await asyncio.gather(*map(self._shelf.read, missing)), strict=True):
             document = self._read(path, content) if content is not None else {}
             if document and document.get(GENERATION) != self.generation:
                 document = {}
             self._held[path] = document
+
+    def found_damage(self) -> bool:
+        """Whether a damaged document was taken for absent since this was asked last; each is told once."""
+        new = self._damaged - self._known
+        self._known |= new
+        return bool(new)
 
     def at(self, path: str) -> Document:
         """A document that was loaded or put; empty where there is none."""
@@ -75,9 +87,9 @@ class Documents:
         try:
             return parse(path, content)
         except DamagedSite:
-            if self._anew:
-                return {}
-            raise
+            logger.warning("the published %s is damaged: it is written again from the log", path)
+            self._damaged.add(path)
+            return {}
 
 
 def parse(path: str, content: bytes) -> Document:

@@ -54,10 +54,13 @@ class Look:
         self._receiver = receiver
         self._places = places
         self._environment = _environment()
-        whole = hashlib.sha256(repr((election, root, receiver, places)).encode())
+        whole = hashlib.sha256(repr((election, root)).encode())
         for name, content in _ours():
             whole.update(repr((name, content)).encode())
         self.fingerprint = whole.hexdigest()[:16]
+        """Another one means other pages."""
+        self.dress = hashlib.sha256(repr((receiver, places)).encode()).hexdigest()[:16]
+        """What is this receiver's own, and shows on the front page and in files only."""
 
     # -- documents
 
@@ -82,7 +85,6 @@ class Look:
 
     def newest_item(self, one: Logged, station: Station | None) -> Document:
         """What the feed says of an arrival."""
-        place = _station_map(station) if station else {"number": 0, "village": "", "district": "", "island": ""}
         return {
             "id": one.id.hex(),
             "entry": one.entry,
@@ -90,8 +92,13 @@ class Look:
             "tps": one.tps,
             "form": one.form,
             "correction": one.supersedes is not None,
-            **{key: place[key] for key in ("number", "village", "district", "island")},
+            **self.place_of(station),
         }
+
+    def place_of(self, station: Station | None) -> Document:
+        """What the feed says of where something arrived from."""
+        place = _station_map(station) if station else {"number": 0, "village": "", "district": "", "island": ""}
+        return {key: place[key] for key in ("number", "village", "district", "island")}
 
     # -- pages
 

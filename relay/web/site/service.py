@@ -7,6 +7,9 @@ is. The further it lags, the larger the batches: what many arrivals change is wr
 Of several receivers on one store the one that leads keeps the site. One that hung in the middle of a batch and was
 followed writes no more (`GuardedShelf`); what it had sent before may still arrive, and write over what its follower
 wrote. So the follower brings what it brought at first once more, when nothing can arrive any longer.
+
+When regions were written again, of another register for instance, the log is brought again from its beginning, a batch
+at a time whenever the site is up to it: what arrives meanwhile does not wait.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from relay.limits import (
     SITE_CALLS,
     SITE_LARGEST_BATCH,
     SITE_SETTLE_SECONDS,
+    SITE_SETTLE_SECONDS_ELSEWHERE,
     SITE_SHARE,
     SITE_TABLES,
 )
@@ -77,21 +81,27 @@ class SiteKeeper:
         self._admission = admission
         self._clock = clock
         self._register = Register({}, ())
-        self._again = range(0)
-        """Entries to be brought once more."""
+        self._taken_over = 0
+        """Where the site was when it was opened."""
         self._again_at: float | None = None
+        """When what was brought since then is brought once more."""
 
     async def open(self, *, anew: bool = False) -> None:
-        """Go on where the site is; where it cannot be read back, begin it anew."""
+        """Go on where the site is; where it cannot be read back, mend it."""
         self._register = self._in_force()
+        self._site.size = (await self._store.log_state()).size
         try:
             await self._site.open(self._register, anew=anew)
         except DamagedSite as error:
-            logger.warning("the site is written again from the log: %s", error)
-            await self._site.open(self._register, anew=True)
-        if self._shelf.is_elsewhere:
-            self._again = range(self._site.entries, self._site.entries)
+            await self._mend(error)
+        if self.is_elsewhere:
+            self._taken_over = self._site.entries
             self._again_at = self._clock() + SITE_AGAIN_SECONDS
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the site lies where other receivers write as well."""
+        return self._shelf.is_elsewhere
 
     @property
     def worked(self) -> float:
@@ -103,9 +113,20 @@ class SiteKeeper:
         try:
             return await self._follow()
         except DamagedSite as error:
-            logger.warning("the site is written again from the log: %s", error)
-            await self._site.open(self._in_force(), anew=True)
+            await self._mend(error)
             return await self._follow()
+
+    async def write_tables(self, most: int | None = None) -> bool:
+        """Write tables that are due, at most so many; whether all are written now. They read the regions back."""
+        try:
+            return await self._site.write_tables(most)
+        except DamagedSite as error:
+            await self._mend(error)
+            return await self._site.write_tables(most)
+
+    async def _mend(self, error: DamagedSite) -> None:
+        logger.warning("the site's regions are written again: %s", error)
+        await self._site.mend(self._in_force())
 
     async def _follow(self) -> int:
         await self._follow_notices()
@@ -113,25 +134,27 @@ class SiteKeeper:
         state = await self._store.log_state()
         if first > state.size:
             raise StoreError(f"The site shows {first} entries and the log has {state.size}", "Write the site anew.")
+        self._site.size = state.size
         lag = state.size - first
         brought = await self._bring(first, min(lag, max(SITE_BATCH, min(lag // 8, SITE_LARGEST_BATCH))))
-        await self._follow_again()
-        return brought
+        return brought + (await self._follow_again() if self._site.entries >= state.size else 0)
 
-    async def _follow_again(self) -> None:
-        """Bring one batch once more, of what was brought while another writer's files could still arrive."""
+    async def _follow_again(self) -> int:
+        """Bring one batch once more, of what is due: what arrives comes first. How many entries."""
         if self._again_at is not None and self._clock() >= self._again_at:
-            self._again, self._again_at = range(self._again.start, self._site.entries), None
-        if self._again_at is None and self._again:
-            brought = await self._bring(self._again.start, min(SITE_BATCH, len(self._again)))
-            self._again = self._again[brought:]
+            again, self._again_at = self._site.again, None
+            self._site.again = range(again.start if again else self._taken_over, self._site.entries)
+        again = self._site.again
+        return await self._bring(again.start, min(SITE_BATCH, len(again)), published=True) if again else 0
 
-    async def _bring(self, first: int, count: int) -> int:
-        entries = await self._store.log_statements(first, count)
+    async def _bring(self, first: int, count: int, *, published: bool = False) -> int:
+        """Bring entries to the site, and their own files, unless these are `published` already; how many."""
+        entries = await self._store.log_statements(first, count) if count else []
         if entries:
             times = await self._store.log_times(first, len(entries))
             statements = await asyncio.to_thread(lambda: [read_statement(raw) for raw in entries])
-            await self._publish(statements)
+            if not published:
+                await self._publish(statements)
             numbered = zip(range(first, first + count), statements, times, strict=False)
             await self._site.add([_logged(one, entry, at) for entry, one, at in numbered])
         return len(entries)
@@ -139,6 +162,7 @@ class SiteKeeper:
     async def _follow_notices(self) -> None:
         held, now = self._register, self._in_force()
         if now.stations is not held.stations or now.forms != held.forms:
+            await self._site.settle()  # it goes on from there
             await self.open()  # which looks whether anything in it changed
         elif now.revoked != held.revoked:
             self._register = now
@@ -224,7 +248,7 @@ async def _keep_for_ever(daemon: Daemon, site: Site, keeper: SiteKeeper) -> None
                 await keeper.open()
                 opened = True
             brought = await keeper.follow()
-            await upkeep.after(brought)
+            await upkeep.tend()
         except StoreError as error:
             logger.error("the site stays behind: %s", error)
             opened = False
@@ -237,27 +261,29 @@ async def _keep_for_ever(daemon: Daemon, site: Site, keeper: SiteKeeper) -> None
 class _Upkeep:
     """What is done now and then: tables of everything, and settling. Each takes a small share of the time."""
 
-    def __init__(self, site: Site, keeper: SiteKeeper) -> None:
+    def __init__(self, site: Site, keeper: SiteKeeper, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` is seconds that only grow."""
         self._site = site
         self._keeper = keeper
-        self._unsettled = self._untold = False
-        self._settle_at = time.monotonic() + SITE_SETTLE_SECONDS
-        self._tell_at = time.monotonic()
+        self._clock = clock
+        # Where nothing is lost, settling costs one file, and spares a follower what it would bring again.
+        self._settle_seconds = SITE_SETTLE_SECONDS_ELSEWHERE if keeper.is_elsewhere else SITE_SETTLE_SECONDS
+        self._settle_at = clock() + self._settle_seconds
+        self._tell_at = clock()
 
     @property
     def patience(self) -> float:
         """How long nothing needs to be done, unless something arrives."""
-        return max(0.1, min(LOG_IDLE_SECONDS, self._tell_at - time.monotonic())) if self._untold else LOG_IDLE_SECONDS
+        due = [self._tell_at] if self._site.has_untold else []
+        due += [self._settle_at] if self._site.has_unsettled else []
+        return max(0.1, min([LOG_IDLE_SECONDS, *(one - self._clock() for one in due)]))
 
-    async def after(self, brought: int) -> None:
-        """Do what is due after so many entries were brought."""
-        if brought:
-            self._unsettled = self._untold = True
-        now, worked = time.monotonic(), self._keeper.worked
-        if self._untold and now >= self._tell_at:
-            self._untold = not await self._site.write_tables(SITE_TABLES)
-            self._tell_at = time.monotonic() + (self._keeper.worked - worked) * _TABLES_REST
-        if self._unsettled and now >= self._settle_at:
+    async def tend(self) -> None:
+        """Do what is due."""
+        now, worked = self._clock(), self._keeper.worked
+        if self._site.has_untold and now >= self._tell_at:
+            await self._keeper.write_tables(SITE_TABLES)
+            self._tell_at = self._clock() + (self._keeper.worked - worked) * _TABLES_REST
+        if self._site.has_unsettled and now >= self._settle_at:
             await self._site.settle()
-            self._unsettled = False
-            self._settle_at = time.monotonic() + SITE_SETTLE_SECONDS
+            self._settle_at = self._clock() + self._settle_seconds
