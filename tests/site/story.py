@@ -12,6 +12,7 @@ from typing import Any
 
 from relay.receiver.publishing import Publisher
 from relay.records.identifiers import Kind
+from relay.trust.witness import log_key
 from tests.site.election import BATUN, BUPATI, GUBERNUR, KETAPANG, LONG, PublicElection, picture, tally_of
 
 OLD_CHECKPOINT = "old-checkpoint"
@@ -42,7 +43,8 @@ async def tell_story(folder: Path, photographs: Sequence[bytes] = ()) -> Path:
                         await election.submit(tps, form)
         await election.publish()
         await election.site.write_tables()
-        await Publisher(election.shelf).publish_notices(await election.receiver.store.load(Kind.NOTICE))
+        publisher = Publisher(election.shelf, log_key(election.receiver.member.identity))
+        await publisher.publish_notices(await election.receiver.store.load(Kind.NOTICE))
     finally:
         await election.close()
     return election.public
