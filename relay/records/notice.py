@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias, cast
@@ -36,8 +36,10 @@ from relay.records.identifiers import HASH_SIZE, NodeId, RecordId, authority_uri
 
 _VERIFIER_KEY = re.compile(r"[^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]+=*")
 NOTICE_TYPE = "application/vnd.relay.notice+cbor"
-PARTS_LIMIT = MAX_RECORD - 4_000
-"""Bytes that the list of one part may take: what is left beside envelope and certificate."""
+FULL_PART = MAX_RECORD - 2_000
+"""Bytes that the lists of one part may take: what is left beside envelope and certificate."""
+PARTS_LIMIT = FULL_PART - 2_000
+"""The same of a new part of the register: names in it may be corrected by longer ones."""
 
 
 class Topic(StrEnum):
@@ -51,7 +53,10 @@ class Topic(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Station:
-    """A polling station of the register. `island` is empty on the mainland; `signal` says whether it has a network."""
+    """A polling station of the register. `island` is empty on the mainland; `signal` says whether it has a network.
+
+    `province` and `regency` are empty where the register does not name them.
+    """
 
     tps: str
     number: int
@@ -60,6 +65,8 @@ class Station:
     island: str
     registered_voters: int
     signal: bool
+    province: str = ""
+    regency: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +183,12 @@ def read_notice(raw: bytes) -> Notice:
     return Notice(RecordId(sha256(raw)), raw, envelope, election, Topic(topic), part, version, body)
 
 
+def fits(body: Body) -> bool:
+    """Whether this is short enough to be one part of its list."""
+    _, items = _body_map(body)
+    return len(encode(items)) <= FULL_PART
+
+
 def parse_register(text: bytes) -> tuple[Station, ...]:
     """Read a register (CSV, UTF-8, with a header). Raises `BadInput` naming the line that is wrong."""
     advice = "Correct the register and try again; nothing was written."
@@ -203,28 +216,50 @@ def parse_register(text: bytes) -> tuple[Station, ...]:
 def split_register(forms: tuple[str, ...], stations: Iterable[Station]) -> Iterator[Register]:
     """The register in parts that each fit one notice, in the given order."""
     part: list[Station] = []
-    size = 0
+    regions: set[tuple[str, str]] = set()
+    size = empty = len(encode(forms))
     for station in stations:
-        length = len(encode(_station_row(station)))
+        region = station.province, station.regency
+        length = len(encode(_station_row(station))) + _INDEX_SIZE
+        length += 0 if region in regions else len(encode(region))
         if part and size + length > PARTS_LIMIT:
             yield Register(forms, tuple(part))
-            part, size = [], 0
+            part, regions, size = [], set(), empty
         part.append(station)
+        regions.add(region)
         size += length
     yield Register(forms, tuple(part))
 
 
+def write_register(stations: Sequence[Station]) -> str:
+    """The register as CSV, as `parse_register` reads it; with the columns of names that are in use."""
+    named = [name for name in _NAMES if any(getattr(one, name) for one in stations)]
+    text = io.StringIO(newline="")
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow((*_COLUMNS, *named))
+    for one in stations:
+        values = [*_station_row(one)[:-1], "yes" if one.signal else "no"]
+        rows.writerow((*values, *(getattr(one, name) for name in named)))
+    return text.getvalue()
+
+
 _COLUMNS = ("tps", "number", "village", "district", "island", "registered_voters", "signal")
+_NAMES = ("province", "regency")
+"""Columns that a register may have besides."""
+_INDEX_SIZE = 3
+"""Bytes of a station's place in the list of its part's regions, at most: a part has fewer than 65 536."""
 
 
 def _parse_row(row: Mapping[str | None, Any], line: int, advice: str) -> Station:
-    if None in row or any(row[name] is None for name in _COLUMNS):
+    names = [row.get(name, "") for name in _NAMES]
+    if None in row or None in names or any(row[name] is None for name in _COLUMNS):
         raise BadInput(f"Line {line} of the register does not have one value for each column", advice)
     if row["signal"] not in ("yes", "no"):
         raise BadInput(f"Line {line} of the register has signal {str(row['signal'])[:20]!r}, not yes or no", advice)
     try:
         fields = [row["tps"], int(row["number"]), row["village"], row["district"], row["island"]]
-        return _read_station([*fields, int(row["registered_voters"]), row["signal"] == "yes"])
+        fields += [int(row["registered_voters"]), row["signal"] == "yes"]
+        return _read_station(fields, _read_region(names), {})
     except (ValueError, Malformed) as error:
         raise BadInput(f"Line {line} of the register is malformed ({error})", advice) from error
 
@@ -241,28 +276,40 @@ def _station_row(station: Station) -> list[Any]:
     ]
 
 
-def _read_station(row: object) -> Station:
+def _read_station(row: object, region: tuple[str, str], names: dict[str, str]) -> Station:
+    """A station from the row of a register. `names` are those of the other rows: few are kept more than once."""
     match row:
         case [str(tps), int(number), str(village), str(district), str(island), int(voters), bool(signal)]:
             texts = (village, district, island)
         case _:
-            raise Malformed("A register's row does not have its seven values")
+            raise Malformed("A register's row does not have its values")
     if not is_code(tps) or isinstance(number, bool) or isinstance(voters, bool):
         raise Malformed(f"{tps[:80]!r} is no code of a polling station")
     if not 0 <= number <= MAX_TALLY_VALUE or not 0 <= voters <= MAX_TALLY_VALUE:
         raise Malformed(f"Polling station {tps} has a number out of range")
-    if any(len(text) > MAX_TEXT or not (text.isprintable()) for text in texts):
-        raise Malformed(f"Polling station {tps} has a name that is too long or not printable")
-    return Station(tps, number, village, district, island, voters, signal)
+    for text in texts:
+        if text not in names and not _is_name(text):
+            raise Malformed(f"Polling station {tps} has a name that is too long or not printable")
+    village, district, island = (names.setdefault(text, text) for text in texts)
+    return Station(tps, number, village, district, island, voters, signal, *region)
+
+
+def _read_region(row: object) -> tuple[str, str]:
+    match row:
+        case [str(province), str(regency)] if _is_name(province) and _is_name(regency):
+            return province, regency
+        case _:
+            raise Malformed("A register's region does not have two names, or one that is too long or not printable")
+
+
+def _is_name(text: str) -> bool:
+    return len(text) <= MAX_TEXT and text.isprintable()
 
 
 def _body_map(body: Body) -> tuple[Topic, dict[str, Any]]:
     match body:
         case Register(forms, stations):
-            return Topic.REGISTER, {
-                "forms": list(forms),
-                "stations": [_station_row(item) for item in stations],
-            }
+            return Topic.REGISTER, {"forms": list(forms), **_stations_map(stations)}
         case Receivers(receivers, sealed):
             return Topic.RECEIVERS, {
                 "sealed": sealed,
@@ -275,15 +322,41 @@ def _body_map(body: Body) -> tuple[Topic, dict[str, Any]]:
             return Topic.WITNESSES, {**said, "others": list(others)} if others else said
 
 
+def _stations_map(stations: Sequence[Station]) -> dict[str, Any]:
+    """Stations, each with the place of its region in a list of their own where regions have names."""
+    regions = list(dict.fromkeys((one.province, one.regency) for one in stations))
+    if not any(name for region in regions for name in region):
+        return {"stations": [_station_row(one) for one in stations]}
+    places = {region: place for place, region in enumerate(regions)}
+    rows = [[*_station_row(one), places[one.province, one.regency]] for one in stations]
+    return {"stations": rows, "regions": [list(region) for region in regions]}
+
+
 def _read_register(items: Mapping[str, Any]) -> Register:
     match items:
-        case {"forms": list(forms), "stations": list(stations), **unknown} if not unknown:
-            pass
+        case {"forms": list(forms), "stations": list(rows), **unknown} if not unknown:
+            places = iter([(row, _NO_REGION) for row in rows])
+        case {"forms": list(forms), "stations": list(rows), "regions": [_, *_] as regions, **unknown} if not unknown:
+            places = _places(rows, [_read_region(region) for region in regions])
         case _:
             raise Malformed("A register notice does not have forms and stations")
     if len(forms) > MAX_FORMS or not all(is_code(form) for form in forms):
         raise Malformed(f"A register's forms are not at most {MAX_FORMS} codes")
-    return Register(tuple(forms), tuple(_read_station(row) for row in stations))
+    names: dict[str, str] = {}
+    return Register(tuple(forms), tuple(_read_station(row, region, names) for row, region in places))
+
+
+_NO_REGION = ("", "")
+
+
+def _places(rows: Iterable[object], regions: Sequence[tuple[str, str]]) -> Iterator[tuple[object, tuple[str, str]]]:
+    """Rows without their last value, each with the region that it stands for."""
+    for row in rows:
+        match row:
+            case [*values, int(place)] if not isinstance(place, bool) and 0 <= place < len(regions):
+                yield values, regions[place]
+            case _:
+                raise Malformed("A register's row does not name one of its regions")
 
 
 def _read_receivers(items: Mapping[str, Any]) -> Receivers:

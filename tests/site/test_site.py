@@ -7,6 +7,7 @@ import json
 import random
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as Xml
@@ -21,7 +22,7 @@ from relay.records.identifiers import StatementId, sha256
 from relay.records.notice import Station
 from relay.web.site.chart import draw, read_places
 from relay.web.site.pages import Look
-from relay.web.site.regions import Regions, add_up, station_row
+from relay.web.site.regions import Regions, add_up, fingerprint, station_row
 from tests.factory import ELECTION
 from tests.site.election import BATUN, BUPATI, EVENING, GUBERNUR, KETAPANG, LONG, PublicElection, picture, tally_of
 
@@ -521,6 +522,9 @@ def test_regions_by_code_and_by_name() -> None:
     country = [Station(f"{p}0{r}012001001", 1, "A", f"D{p}{r}", "", 1, signal=True) for p in (19, 71) for r in (1, 2)]
     assert Regions.of(country).levels == ("province", "regency", "district", "village")
     assert [one.name for one in Regions.of(country).path(country[-1])] == ["", "71", "71.02", "D712", "A"]
+    named = [replace(one, province=f"Provinsi {one.tps[:2]}", regency=f"Kota {one.tps[:4]}") for one in country]
+    assert [one.name for one in Regions.of(named).path(named[-1])] == ["", "Provinsi 71", "Kota 7102", "D712", "A"]
+    assert fingerprint({one.tps: one for one in named}, ()) != fingerprint({one.tps: one for one in country}, ())
 
 
 def test_names_that_look_alike_have_pages_of_their_own() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -36,7 +37,9 @@ OFFICE = make_election()
 
 CODES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", fullmatch=True)
 TEXTS = st.text(st.characters(exclude_categories=("C", "Z")), max_size=40)
-STATIONS = st.builds(Station, CODES, st.integers(0, 999), TEXTS, TEXTS, TEXTS, st.integers(0, 600), st.booleans())
+FIELDS = (CODES, st.integers(0, 999), TEXTS, TEXTS, TEXTS, st.integers(0, 600), st.booleans())
+STATIONS = st.builds(Station, *FIELDS)
+NAMED = st.builds(Station, *FIELDS, st.sampled_from(["", "Jawa"]), st.sampled_from(["", "Kota Bogor", "Bogor"]))
 URLS = st.sampled_from(["https://receiver.example", "https://receiver.example:8470", "https://[2001:db8::1]:8470"])
 RECEIVERS = st.builds(
     Receiver, CODES, st.lists(URLS, max_size=3).map(tuple), st.binary(max_size=50), st.none() | st.binary(max_size=50)
@@ -44,6 +47,7 @@ RECEIVERS = st.builds(
 NODES = st.binary(min_size=32, max_size=32)
 BODIES: st.SearchStrategy[Body] = st.one_of(
     st.builds(Register, st.lists(CODES, max_size=3).map(tuple), st.lists(STATIONS, max_size=4).map(tuple)),
+    st.builds(Register, st.just(("form-1",)), st.lists(NAMED, max_size=6).map(tuple)),
     st.builds(Receivers, st.lists(RECEIVERS, max_size=3).map(tuple), st.booleans()),
     st.lists(st.builds(Revocation, NODES.map(NodeId), CODES, st.text(max_size=50)), max_size=3).map(
         lambda rows: Revocations(tuple(rows))
@@ -86,8 +90,30 @@ def test_promise_1_any_flipped_bit_is_refused_by_admission(data: st.DataObject) 
         OFFICE.admission.admit(Kind.NOTICE, raw[:at] + bytes([raw[at] ^ 1 << bit]) + raw[at + 1 :])
 
 
+ROW = ["t", 1, "v", "d", "", 1, True]
+
+
 def test_the_forge_makes_good_notices() -> None:
     assert read_notice(forge()).topic is Topic.REVOCATIONS
+    regions = {"topic": "register", "revoked": None, "forms": [], "stations": [[*ROW, 0]], "regions": [["P", "R"]]}
+    assert read_notice(forge(**regions)).body == Register((), (Station("t", 1, "v", "d", "", 1, True, "P", "R"),))
+
+
+def test_a_register_that_names_no_regions_is_as_it_always_was() -> None:
+    """Nodes of an older relay read it."""
+    payload = read_notice(sign(Register(("form-1",), (station(1),)))).envelope.payload
+    assert payload is not None
+    assert decode(payload, MAX_RECORD).keys() == {"election", "topic", "part", "version", "forms", "stations"}
+    named = replace(station(1), province="Jawa Barat")
+    payload = read_notice(sign(Register(("form-1",), (named, station(2))))).envelope.payload
+    assert payload is not None
+    assert decode(payload, MAX_RECORD)["regions"] == [["Jawa Barat", ""], ["", ""]]
+
+
+def test_a_register_keeps_the_name_of_a_village_once() -> None:
+    body = read_notice(sign(Register(("form-1",), (station(1), station(2))))).body
+    assert isinstance(body, Register)
+    assert body.stations[0].village is body.stations[1].village
 
 
 @pytest.mark.parametrize(
@@ -130,6 +156,22 @@ def test_the_forge_makes_good_notices() -> None:
         {"topic": "register", "revoked": None, "forms": [], "stations": [["t", True, "v", "d", "", 1, True]]},
         {"topic": "register", "revoked": None, "forms": [], "stations": [["t", 1, "v", "d", "", -1, True]]},
         {"topic": "register", "revoked": None, "forms": [], "stations": [["t", 1, "\x1b[0m", "d", "", 1, True]]},
+        *(
+            {"topic": "register", "revoked": None, "forms": [], "stations": [[*ROW, *more]], "regions": regions}
+            for more, regions in (
+                ([], [["P", "R"]]),
+                ([1], [["P", "R"]]),
+                ([-1], [["P", "R"]]),
+                ([False], [["P", "R"]]),
+                (["P"], [["P", "R"]]),
+                ([0], []),
+                ([0], [["P"]]),
+                ([0], [["P", "\x1b[0m"]]),
+                ([0], [["P", "x" * (MAX_TEXT + 1)]]),
+                ([0], {}),
+            )
+        ),
+        {"topic": "register", "revoked": None, "forms": [], "stations": [[*ROW, 0]]},
         {
             "topic": "register",
             "revoked": None,
@@ -157,6 +199,8 @@ def station(number: int, village: str = "Desa") -> Station:
 @settings(max_examples=20)
 def test_a_register_is_split_into_parts_that_fit(count: int, width: int) -> None:
     stations = [station(number, "\u00e9" * width) for number in range(count)]
+    if width % 2:  # each in a region of its own
+        stations = [replace(one, province="P" * width, regency=f"R{one.number}") for one in stations]
     parts = list(split_register(("form-1",), stations))
     assert [one for part in parts for one in part.stations] == stations
     assert all(part.forms == ("form-1",) for part in parts)
@@ -173,9 +217,20 @@ def test_a_register_as_offices_write_it() -> None:
     )
 
 
+def test_a_register_may_name_provinces_and_regencies() -> None:
+    header = HEADER.strip() + b",regency,province\n"
+    text = header + b"a,1,v,d,,10,yes,Belitung Timur,Bangka Belitung\nb,1,v,d,,10,yes,,\n"
+    assert [(one.province, one.regency) for one in parse_register(text)] == [
+        ("Bangka Belitung", "Belitung Timur"),
+        ("", ""),
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
+        (HEADER.strip() + b",province\na,1,v,d,,10,yes\n", "Line 2"),
+        (HEADER.strip() + b",province\na,1,v,d,,10,yes," + b"x" * (MAX_TEXT + 1) + b"\n", "Line 2"),
         (b"", "lacks the columns"),
         (HEADER, "no polling station"),
         (b"tps,number\n1,1\n", "village"),

@@ -1,7 +1,8 @@
 """The places that results are gathered by, and sums over them. Pure.
 
 A station lies in a village, that in a district; where codes of polling stations are the government's own (13 digits:
-province 2, regency 2, district 2, village 4, station 3), regencies and provinces follow from them. The sums of a
+province 2, regency 2, district 2, village 4, station 3), regencies and provinces follow from them, and have the names
+that the register gives them, or else show their codes. The sums of a
 region are those of its parts, so that one arrival changes one row at each level and nothing else is read.
 """
 
@@ -57,8 +58,8 @@ class Regions:
                 return Regions()
             for level, seen in tops.items():
                 seen.add(one.tps[: _LEVELS[level]])
-            for level, name in (("district", one.district), ("village", one.village)):
-                given.setdefault(one.tps[: _LEVELS[level]], Counter())[name] += 1
+            for level, name in zip(_LEVELS, (one.province, one.regency, one.district, one.village), strict=True):
+                given.setdefault(one.tps[: _LEVELS[level]], Counter())[name] += bool(name)
         if not given:
             return Regions()
         above = tuple(level for level, seen in tops.items() if len(seen) > 1)
@@ -83,6 +84,8 @@ def fingerprint(stations: Mapping[str, Station], forms: Sequence[str]) -> str:
     whole = hashlib.sha256(repr(tuple(forms)).encode())
     for one in stations.values():
         whole.update(repr((one.tps, one.number, one.village, one.district, one.island, one.registered_voters)).encode())
+        if one.province or one.regency:
+            whole.update(repr((one.province, one.regency)).encode())
     return whole.hexdigest()[:16]
 
 
