@@ -50,7 +50,12 @@ MAX_WITNESSES = 32
 """Independent witnesses of an election."""
 
 # Enrolment and register
-MAX_ENROLMENT = 16 * MIB
+MAX_ENROLMENT = 192 * MIB
+"""Bytes of an enrolment: a receiver's holds the register, whose notices in base 64 take 1.4 times what its CSV does."""
+MAX_PUBLISHED_NOTICES = 16 * MIB
+"""Bytes of the notices that a log publishes: all but the register."""
+MAX_LEDGER = 1 * GIB
+"""Bytes of the election office's ledger, as it was kept at first."""
 MAX_REGISTER = 128 * MIB
 MAX_REGISTER_PARTS = 4_096
 MAX_STATIONS_PER_OPERATOR = 64

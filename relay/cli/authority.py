@@ -1,10 +1,7 @@
-"""`relay authority`: the election office's commands, and its folder.
+"""`relay authority`: the election office's commands.
 
-    root.pem        the election's root certificate, public     notices/<topic>-<part>.cose   in force
-    root-key.pem    its key, encrypted under the passphrase      nodes.json                    whom it enrolled
-
-What the office decides is in `relay.trust.authority`; here are its files and its passphrase. The folder belongs on a
-machine, or a stick, that stays offline.
+What the office decides is in `relay.trust.authority`, its folder in `relay.cli.office`; here are its commands and its
+passphrase. The folder belongs on a machine, or a stick, that stays offline.
 """
 
 from __future__ import annotations
@@ -29,22 +26,25 @@ from cryptography.hazmat.primitives.serialization import (
 
 from relay.cli.help import Group
 from relay.cli.language import told
+from relay.cli.office import OfficeFolder, make_office, open_office, read_file
 from relay.cli.options import json_option, message, print_json
 from relay.cli.terminal import working
 from relay.errors import BadInput, StoreError
-from relay.limits import MAX_ENROLMENT, MAX_REGISTER, MAX_REQUEST
+from relay.limits import MAX_REGISTER, MAX_REQUEST, MIB
 from relay.node.home import read_pem_certificate
 from relay.records.identifiers import is_drill
-from relay.records.notice import parse_register
+from relay.records.notice import parse_register, write_register
 from relay.store.durable import write_durably
 from relay.trust import authority as office_acts
-from relay.trust.authority import Office, read_ledger, write_ledger
+from relay.trust.authority import Office
 from relay.trust.certificates import node_id
-from relay.trust.enrolment import Enrolment, pem_block, read_pem_block, write_enrolment
+from relay.trust.enrolment import Enrolment, read_pem_block, write_enrolment
 from relay.trust.roles import NODE_ROLES, Role
 
 DEFAULT_FORMS = ("C-HASIL-KWK-GUBERNUR", "C-HASIL-KWK-BUPATI")
 _PATH = click.Path(path_type=Path)
+_LARGE = 1 * MIB
+"""Bytes of a register that a boat in reach for half a minute should not have to move."""
 _FEW = 5
 """Doubtful codes of a register that are named."""
 
@@ -70,20 +70,17 @@ def make_election(folder: Path, election: str, register: Path, forms: tuple[str,
     """Make an election in a folder that holds none; asks for the passphrase. Raises `BadInput`."""
     if (folder / "root.pem").exists() or (folder / "root-key.pem").exists():
         raise BadInput(f"{folder} holds an election already", "Choose another folder.")
-    stations = parse_register(_read(register, MAX_REGISTER + 1))
+    stations = parse_register(read_file(register, MAX_REGISTER + 1))
     key = Ed25519PrivateKey.generate()
     with working("The register is signed …"):
         office = office_acts.found(election, forms, stations, key, x509.random_serial_number(), datetime.now(UTC))
     encryption = BestAvailableEncryption(_passphrase(confirm=True))
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
-    write_durably(folder / "root-key.pem", pem, mode=0o600)
-    _save(folder, office)
-    write_durably(folder / "root.pem", pem_block("CERTIFICATE", office.root).encode())
-    for code in unlike_the_others([station.tps for station in stations]):
-        message(f"warning: the register has polling station {code}, whose code is unlike the others")
+    with working("The election is written …"):
+        make_office(folder, office, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
+    _tell_unlike([station.tps for station in stations])
     many = f"{len(stations)} polling stations" if len(stations) > 1 else "1 polling station"
     message(f"Election {election} is made, with {many}. Keep {folder} offline, and a backup of it.")
+    _tell_large(office)
     click.echo(str(folder / "root.pem"))
 
 
@@ -105,23 +102,23 @@ def enrol(
     output: Path,
 ) -> None:
     """Enrol a node from the REQUEST that `relay init` wrote: certificate, root and notices in one file."""
-    office = _load(folder)
-    _check_output(output)
-    request_pem = _read(request, MAX_REQUEST + 1)
-    key = _root_key(folder)
-    office, enrolment = office_acts.enrol(
-        office,
-        request_pem,
-        Role(role),
-        tps,
-        urls,
-        key,
-        x509.random_serial_number(),
-        datetime.now(UTC),
-        change_role=change_role,
-    )
-    _publish(folder, office, enrolment, output)
-    message(f"Enrolled {office.ledger[-1].name} as {role}. Carry the file to the device and run `relay join`.")
+    with open_office(folder) as kept:
+        _check_output(output)
+        request_pem = read_file(request, MAX_REQUEST + 1)
+        office, enrolment = office_acts.enrol(
+            kept.office,
+            request_pem,
+            Role(role),
+            tps,
+            urls,
+            _root_key(folder),
+            x509.random_serial_number(),
+            datetime.now(UTC),
+            change_role=change_role,
+        )
+        _publish(kept, office, enrolment, output)
+    (line,) = office.ledger.decided.values()
+    message(f"Enrolled {line.name} as {role}. Carry the file to the device and run `relay join`.")
     click.echo(str(output))
 
 
@@ -132,10 +129,10 @@ def enrol(
 @click.option("-o", "--output", required=True, type=_PATH, help="Where to write the revocation.")
 def revoke(folder: Path, name: str, reason: str, output: Path) -> None:
     """Revoke a node's key. Take the file to any node with `relay import`; nodes spread it."""
-    office = _load(folder)
-    _check_output(output)
-    office, enrolment = office_acts.revoke(office, name, reason, _root_key(folder))
-    _publish(folder, office, enrolment, output)
+    with open_office(folder) as kept:
+        _check_output(output)
+        office, enrolment = office_acts.revoke(kept.office, name, reason, _root_key(folder))
+        _publish(kept, office, enrolment, output)
     message(f"Revoked {name}.")
     click.echo(str(output))
 
@@ -147,11 +144,11 @@ def revoke(folder: Path, name: str, reason: str, output: Path) -> None:
 @click.option("-o", "--output", required=True, type=_PATH, help="Where to write the notices.")
 def seal(folder: Path, name: str, public_key: Path, output: Path) -> None:
     """Have packages sealed to the receiver NAME, whose `relay receiver sealing-key` wrote PUBLIC_KEY."""
-    public = read_pem_block(_read(public_key, MAX_REQUEST), "RELAY SEALING PUBLIC KEY")
-    office = _load(folder)
-    _check_output(output)
-    office, enrolment = office_acts.seal_to(office, name, public, _root_key(folder))
-    _publish(folder, office, enrolment, output)
+    public = read_pem_block(read_file(public_key, MAX_REQUEST), "RELAY SEALING PUBLIC KEY")
+    with open_office(folder) as kept:
+        _check_output(output)
+        office, enrolment = office_acts.seal_to(kept.office, name, public, _root_key(folder))
+        _publish(kept, office, enrolment, output)
     message(f"Packages are sealed to {name} on every node that has these notices.")
     click.echo(str(output))
 
@@ -162,10 +159,10 @@ def seal(folder: Path, name: str, public_key: Path, output: Path) -> None:
 @click.option("-o", "--output", required=True, type=_PATH, help="Where to write the notices.")
 def witness(folder: Path, vkey: str, output: Path) -> None:
     """Make an independent witness known, by its verifier key (C2SP signed-note) as its owner gives it."""
-    office = _load(folder)
-    _check_output(output)
-    office, enrolment = office_acts.add_witness(office, vkey, _root_key(folder))
-    _publish(folder, office, enrolment, output)
+    with open_office(folder) as kept:
+        _check_output(output)
+        office, enrolment = office_acts.add_witness(kept.office, vkey, _root_key(folder))
+        _publish(kept, office, enrolment, output)
     click.echo(str(output))
 
 
@@ -174,26 +171,56 @@ def witness(folder: Path, vkey: str, output: Path) -> None:
 @json_option
 def list_nodes(folder: Path, as_json: bool) -> None:
     """List the nodes that were enrolled."""
-    ledger = _load(folder).ledger
-    if as_json:
-        print_json(
-            [
-                {"name": one.name, "node": one.node, "role": one.role, "tps": list(one.tps), "revoked": one.revoked}
-                for one in ledger
-            ]
-        )
+    with open_office(folder, reading=True) as kept:
+        if as_json:
+            print_json(
+                [
+                    {"name": one.name, "node": one.node, "role": one.role, "tps": list(one.tps), "revoked": one.revoked}
+                    for one in kept.office.ledger
+                ]
+            )
+            return
+        for one in kept.office.ledger:
+            revoked = f"  {told('revoked')}: {one.revoked}" if one.revoked is not None else ""
+            click.echo(f"{one.name:24} {told(one.role):9} {one.node[:16]}  {' '.join(one.tps)}{revoked}")
+
+
+@authority.command()
+@click.argument("folder", type=_PATH, metavar="DIR")
+@click.argument("file", type=_PATH, metavar="[CSV]", required=False)
+@click.option("--remove", is_flag=True, help="Remove the polling stations that the file leaves out.")
+@click.option("-o", "--output", type=_PATH, help="Where to write the notices of what changed.")
+def register(folder: Path, file: Path | None, remove: bool, output: Path | None) -> None:
+    """Publish a corrected register, the whole of it as CSV; without CSV, print the register in force.
+
+    Take the file that is written to any node with `relay import`; nodes spread it.
+    """
+    if file is None:
+        with open_office(folder, reading=True) as kept:
+            parts = kept.office.register().values()
+            click.echo(write_register([one for body in parts for one in body.stations]), nl=False)
         return
-    for one in ledger:
-        revoked = f"  {told('revoked')}: {one.revoked}" if one.revoked is not None else ""
-        click.echo(f"{one.name:24} {told(one.role):9} {one.node[:16]}  {' '.join(one.tps)}{revoked}")
+    if output is None:
+        raise BadInput("It is not said where the notices are to be written", "Give -o the name of a file.")
+    stations = parse_register(read_file(file, MAX_REGISTER + 1))
+    with open_office(folder) as kept:
+        _check_output(output)
+        office, correction = office_acts.correct_register(kept.office, stations, _root_key(folder), remove=remove)
+        _publish(kept, office, Enrolment(None, None, correction.notices), output)
+    _tell_unlike([station.tps for station in stations])
+    message(
+        f"Polling stations: {correction.added} added, {correction.corrected} corrected, {correction.removed} removed."
+    )
+    click.echo(str(output))
 
 
 @authority.command()
 @click.argument("folder", type=_PATH, metavar="DIR")
 @click.option("-o", "--output", required=True, type=_PATH, help="Where to write the notices.")
 def notices(folder: Path, output: Path) -> None:
-    """Write the notices in force, for `relay import` on any node."""
-    write_durably(output, write_enrolment(Enrolment(None, None, tuple(_load(folder).notices.values()))))
+    """Write the notices in force, the whole register among them, for `relay import` on any node."""
+    with open_office(folder, reading=True) as kept:
+        write_durably(output, write_enrolment(Enrolment(None, None, tuple(kept.office.notices.values()))))
     click.echo(str(output))
 
 
@@ -210,9 +237,9 @@ def _check_output(output: Path) -> None:
         ) from error
 
 
-def _publish(folder: Path, office: Office, enrolment: Enrolment, output: Path) -> None:
+def _publish(kept: OfficeFolder, office: Office, enrolment: Enrolment, output: Path) -> None:
     """Keep what was decided, and write it for those it concerns."""
-    _save(folder, office)
+    kept.keep(office)
     try:
         write_durably(output, write_enrolment(enrolment))
     except StoreError as error:
@@ -220,30 +247,9 @@ def _publish(folder: Path, office: Office, enrolment: Enrolment, output: Path) -
         raise StoreError(error.what, again) from error
 
 
-def _load(folder: Path) -> Office:
-    if not (folder / "root.pem").exists() or not (folder / "nodes.json").exists():
-        if (folder / "request.pem").exists():
-            raise BadInput(f"{folder} is a node, and not the election office's folder", "Name the office's folder.")
-        raise BadInput(f"{folder} holds no election", "Make one with `relay authority init`, or name its folder.")
-    root = read_pem_certificate(folder / "root.pem")
-    files = sorted((folder / "notices").glob("*.cose"))
-    notices = {file.stem.replace("-", "/"): _read(file, MAX_ENROLMENT) for file in files}
-    return Office(root, notices, read_ledger(_read(folder / "nodes.json", MAX_ENROLMENT)))
-
-
-def _save(folder: Path, office: Office) -> None:
-    """Write notices, then the ledger: after a failure in between, enrolling again repairs it."""
-    (folder / "notices").mkdir(exist_ok=True, mode=0o700)
-    for slot, raw in office.notices.items():
-        path = folder / "notices" / f"{slot.replace('/', '-')}.cose"
-        if not path.exists() or path.read_bytes() != raw:
-            write_durably(path, raw)
-    write_durably(folder / "nodes.json", write_ledger(office.ledger))
-
-
 def _root_key(folder: Path) -> Ed25519PrivateKey:
     try:
-        key = load_pem_private_key(_read(folder / "root-key.pem", MAX_REQUEST), password=_passphrase(confirm=False))
+        key = load_pem_private_key(read_file(folder / "root-key.pem", MAX_REQUEST), password=_passphrase(confirm=False))
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise BadInput("The passphrase does not open the root key", "Try again; nothing was changed.") from error
     root = read_pem_certificate(folder / "root.pem")
@@ -272,9 +278,13 @@ def unlike_the_others(codes: list[str]) -> list[str]:
     return few[:_FEW] if count > len(codes) // 2 else []
 
 
-def _read(path: Path, limit: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(limit)
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read ({error.strerror})", "Check the name and its permissions.") from error
+def _tell_unlike(codes: list[str]) -> None:
+    for code in unlike_the_others(codes):
+        message(f"warning: the register has polling station {code}, whose code is unlike the others")
+
+
+def _tell_large(office: Office) -> None:
+    size = sum(len(raw) for raw in office.notices.values())
+    if size > _LARGE:
+        message(f"The register takes {size // MIB} MB. Nodes hand it on to each other, at sea as well:")
+        message("`relay import` what `relay authority notices` writes on each box while it is ashore.")

@@ -21,6 +21,8 @@ from relay.trust.enrolment import read_enrolment
 _PATH = click.Path(path_type=Path)
 _EACH = 20
 """Refusals of one reason that are listed one by one."""
+_BEGINNING = 256
+"""Bytes of a file that tell whether it is PEM."""
 
 
 @click.command()
@@ -41,15 +43,8 @@ def export(home: Home, folder: Path, as_json: bool) -> None:
 def import_(home: Home, path: Path, as_json: bool) -> int:
     """Take in what `relay export` wrote to DIR, or a file of notices such as a revocation."""
     if path.is_file():
-        with path.open("rb") as content:
-            text = content.read(MAX_ENROLMENT + 1)
-        if not text.lstrip().startswith(b"-----BEGIN "):
-            raise BadInput(
-                f"{path} is no stick folder, no enrolment and no notice",
-                "Give the folder that `relay export` wrote, not a file in it, or the file from the election office.",
-            )
-        enrolment = read_enrolment(text)
-        moved = asyncio.run(_with_custody(home, lambda custody, _progress: import_notices(custody, enrolment.notices)))
+        notices = _read_notices(path)
+        moved = asyncio.run(_with_custody(home, lambda custody, _progress: import_notices(custody, notices)))
     elif path.is_dir():
         moved = asyncio.run(_with_custody(home, lambda custody, progress: import_from(custody, path, progress)))
     else:
@@ -60,6 +55,17 @@ def import_(home: Home, path: Path, as_json: bool) -> int:
     if moved.refused and moved.foreign == len(moved.refused):
         message("All of this is of another election than this node's: take it to a node of its own.")
     return 1 if moved.refused else 0
+
+
+def _read_notices(file: Path) -> tuple[bytes, ...]:
+    with file.open("rb") as content:
+        text = content.read(MAX_ENROLMENT + 1)
+    if not text[:_BEGINNING].lstrip().startswith(b"-----BEGIN "):
+        raise BadInput(
+            f"{file} is no stick folder, no enrolment and no notice",
+            "Give the folder that `relay export` wrote, not a file in it, or the file from the election office.",
+        )
+    return read_enrolment(text).notices
 
 
 def together(refusals: list[str]) -> list[str]:

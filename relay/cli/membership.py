@@ -31,12 +31,12 @@ def init(home: Home, name: str) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 def join(home: Home, file: Path) -> int:
     """Install an enrolment FILE from the election office (also a newer one, or a revocation)."""
-    return asyncio.run(_join(home, _read(file)))
+    return asyncio.run(_join(home, file))
 
 
-async def _join(home: Home, text: bytes) -> int:
+async def _join(home: Home, file: Path) -> int:
     running = home.daemon_runs()
-    enrolment = home.install(text)
+    enrolment = home.install(_read(file))
     async with home.custody() as custody:
         moved = await import_notices(custody, enrolment.notices)
         identity = home.member().identity

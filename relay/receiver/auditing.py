@@ -41,7 +41,7 @@ from relay.limits import (
     AUDIT_REMARKS,
     AUDIT_ROOM,
     MAX_CHECKPOINT,
-    MAX_ENROLMENT,
+    MAX_PUBLISHED_NOTICES,
     MAX_SITE_DOCUMENT,
 )
 from relay.log.checkpoint import Checkpoint, parse_checkpoint
@@ -130,7 +130,7 @@ class Report:
 async def read_notices(source: Source) -> tuple[bytes, ...]:
     """The notices that a log publishes. Raises `NotHeld` where there is no log, and what `Source.read` does."""
     try:
-        text = await source.read(NOTICES, MAX_ENROLMENT)
+        text = await source.read(NOTICES, MAX_PUBLISHED_NOTICES)
     except NotHeld as error:
         raise NotHeld(
             f"No log is published there: {error.what}",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from relay.errors import BadInput
@@ -19,8 +19,9 @@ from relay.limits import MAX_ENROLMENT
 _CERTIFICATE = "CERTIFICATE"
 _NOTICE = "RELAY NOTICE"
 _BLOCK = re.compile(
-    r"-----BEGIN (?P<label>[A-Z ]{1,40})-----\n(?P<body>[A-Za-z0-9+/=\n]*)-----END (?P=label)-----(?:\n|$)"
+    rb"-----BEGIN (?P<label>[A-Z ]{1,40})-----\r?\n(?P<body>[A-Za-z0-9+/=\r\n]*)-----END (?P=label)-----(?:\r?\n|\Z)"
 )
+_ROOM = re.compile(rb"\s*")
 _ADVICE = "Copy the enrolment file again from the election office; nothing was changed."
 
 
@@ -36,14 +37,16 @@ class Enrolment:
 def write_enrolment(enrolment: Enrolment) -> bytes:
     """The PEM text of an enrolment."""
     blocks = [pem_block(_CERTIFICATE, der) for der in (enrolment.certificate, enrolment.root) if der is not None]
-    blocks += [pem_block(_NOTICE, raw) for raw in enrolment.notices]
-    return "".join(blocks).encode()
+    return b"".join(block.encode() for block in (*blocks, *(pem_block(_NOTICE, raw) for raw in enrolment.notices)))
 
 
 def read_enrolment(text: bytes) -> Enrolment:
     """Parse the PEM text; what it holds is not believed yet. Raises `BadInput` for anything damaged."""
     if len(text) > MAX_ENROLMENT:
-        raise BadInput(f"The enrolment is over {MAX_ENROLMENT} bytes", _ADVICE)
+        raise BadInput(
+            f"The file is over {MAX_ENROLMENT} bytes, more than the largest register takes",
+            "Give the file that the election office wrote; nothing was changed.",
+        )
     certificates: list[bytes] = []
     notices: list[bytes] = []
     for label, content in _blocks(text):
@@ -61,7 +64,7 @@ def read_enrolment(text: bytes) -> Enrolment:
 
 def read_pem_block(text: bytes, label: str) -> bytes:
     """The content of a PEM text with one block of this label. Raises `BadInput`."""
-    blocks = _blocks(text)
+    blocks = list(_blocks(text))
     if len(blocks) != 1 or blocks[0][0] != label:
         raise BadInput(f"The file is not a {label.lower()}", "Give the file that relay wrote.")
     return blocks[0][1]
@@ -74,20 +77,25 @@ def pem_block(label: str, content: bytes) -> str:
     return "\n".join([f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", ""])
 
 
-def _blocks(text: bytes) -> Sequence[tuple[str, bytes]]:
-    try:
-        rest = text.decode("ascii").replace("\r\n", "\n").strip() + "\n"
-    except UnicodeDecodeError as error:
-        raise BadInput("The enrolment is not a PEM text", _ADVICE) from error
-    blocks: list[tuple[str, bytes]] = []
-    at = 0
-    while at < len(rest):
-        match = _BLOCK.match(rest, at)
+def _blocks(text: bytes) -> Iterator[tuple[str, bytes]]:
+    """The blocks one by one: a large text is never copied as a whole."""
+    if not text.isascii():
+        raise BadInput("The enrolment is not a PEM text", _ADVICE)
+    at, end = _skip_room(text, 0), len(text)
+    while at < end:
+        match = _BLOCK.match(text, at)
         if match is None:
             raise BadInput("The enrolment is damaged or incomplete", _ADVICE)
         try:
-            blocks.append((match["label"], base64.b64decode(match["body"].replace("\n", ""), validate=True)))
+            content = base64.b64decode(match["body"].translate(None, b"\r\n"), validate=True)
         except binascii.Error as error:
             raise BadInput("The enrolment is damaged", _ADVICE) from error
+        yield match["label"].decode(), content
         at = match.end()
-    return blocks
+        if (rest := _skip_room(text, at)) == end:
+            at = rest
+
+
+def _skip_room(text: bytes, at: int) -> int:
+    room = _ROOM.match(text, at)
+    return room.end() if room else at

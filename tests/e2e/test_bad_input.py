@@ -150,7 +150,7 @@ def test_a_register_that_is_not_text(world: World, tmp_path: Path) -> None:
 
 
 def test_a_wrong_passphrase_changes_nothing(world: World, island: NodeBox, tmp_path: Path) -> None:
-    before = (world.folder / "office" / "nodes.json").read_bytes()
+    before = (world.folder / "office" / "nodes.db").read_bytes()
     place = Place("office-guess", tmp_path / "guess")
     command: list[str | Path] = [
         *RELAY,
@@ -164,7 +164,7 @@ def test_a_wrong_passphrase_changes_nothing(world: World, island: NodeBox, tmp_p
         tmp_path / "r",
     ]
     refused(place.run(command, env={"RELAY_PASSPHRASE": "wrong"}, check=False), "passphrase")
-    assert (world.folder / "office" / "nodes.json").read_bytes() == before
+    assert (world.folder / "office" / "nodes.db").read_bytes() == before
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "twice", "empty", "binary"])

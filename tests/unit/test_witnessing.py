@@ -22,7 +22,7 @@ from relay.receiver.witnessing import COSIGNED, Witnessing
 from relay.records.identifiers import Kind
 from relay.records.notice import Witnesses, read_notice
 from relay.trust.admission import Admission
-from relay.trust.authority import Enrolled, add_witness, found
+from relay.trust.authority import Enrolled, Ledger, add_witness, found
 from relay.trust.witness import log_key, public_bytes, witness_key
 from tests.factory import ELECTION, ISSUED_AT
 from tests.fleet import Fleet, Ship
@@ -197,7 +197,7 @@ def test_the_election_office_makes_a_witness_known() -> None:
 def test_a_witness_cannot_have_the_name_of_a_node() -> None:
     root_key = Ed25519PrivateKey.from_private_bytes(bytes(32))
     office = found(ELECTION, ["form-1"], [], root_key, 1, ISSUED_AT)
-    office = replace(office, ledger=(Enrolled("receiver", "00" * 32, "receiver", ()),))
+    office = replace(office, ledger=Ledger().with_line(Enrolled("receiver", "00" * 32, "receiver", ())))
     with pytest.raises(BadInput, match="enrolled as a node"):
         add_witness(office, NoteKey(ORIGIN, bytes(32)).vkey, root_key)
 
