@@ -10,6 +10,7 @@ command that decides something puts it into a database, and leaves it beside as 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -78,7 +79,9 @@ def open_office(path: Path, *, reading: bool = False) -> Iterator[OfficeFolder]:
         return
     if not reading:
         _move_first_ledger(path)
-    with _explained(path), closing(_connect(path / _LEDGER, "ro" if reading else "rw")) as database:
+    # What a power cut left half-written is put right by whoever opens it first, if it may.
+    mode = "rw" if not reading or (os.access(path, os.W_OK) and os.access(path / _LEDGER, os.W_OK)) else "ro"
+    with _explained(path), closing(_connect(path / _LEDGER, mode)) as database:
         if not reading:
             database.execute("BEGIN IMMEDIATE")
         ledger = _KeptLedger(database)

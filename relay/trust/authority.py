@@ -422,6 +422,9 @@ def _publish_witness(office: Office, name: str, public: bytes, key: Ed25519Priva
 
 
 def _publish_revocation(office: Office, revocation: Revocation, key: Ed25519PrivateKey) -> Office:
+    """Add a revocation, unless a failure kept only the ledger from knowing of it."""
+    if any(bytes(revocation.node) in office.notices[slot] for _, slot in office.notices.parts(Topic.REVOCATIONS)):
+        return office
     return _extend(office, Revocations((revocation,)), key)
 
 
