@@ -20,7 +20,9 @@ from relay.log.note import NoteKey, sign_note
 from relay.records.cose import X5CHAIN, read_sign1, sign1
 from relay.records.encoding import decode, encode
 from relay.records.identifiers import sha256
-from relay.trust.certificates import make_root
+from relay.records.notice import Revocation, Revocations, sign_notice
+from relay.trust.certificates import make_root, read_certificate
+from relay.trust.enrolment import Enrolment, read_pem_block, write_enrolment
 from tests.factory import ELECTION, ISSUED_AT, make_election, make_node
 from tests.site.election import BUPATI, KETAPANG, LONG
 from tests.site.story import OLD_CHECKPOINT
@@ -356,6 +358,21 @@ def test_an_altered_checkpoint(page: Any, address: str) -> None:
     alter(page, "**/checkpoint", lambda content: content.replace(b"test-2024/receiver\n", b"test-2024/receiver\n1", 1))
     found = outcomes(page, address)
     assert (found["checkpoint"], found["inclusion"], found["verdict"]) == ("wrong", "wrong", "bad")
+
+
+def test_a_receiver_that_was_revoked(page: Any, address: str, published: Path) -> None:
+    """What it signed no longer counts, also where the notice that revoked it is taken away again."""
+    election = make_election(7)  # as `tests.site.election` has it
+    receiver = read_certificate(read_pem_block((published / "receiver.pem").read_bytes(), "CERTIFICATE"))
+    body = Revocations((Revocation(receiver.node, receiver.name, "stolen"),))
+    raw = sign_notice(ELECTION, 0, 9, body, election.root, election.root_key)
+    assert outcomes(page, address)["verdict"] == "ok"
+    alter(page, "**/notices.pem", lambda served: served + write_enrolment(Enrolment(None, None, (raw,))))
+    for _ in range(2):
+        found = outcomes(page, address)
+        assert (found["receipt"], found["checkpoint"], found["verdict"]) == ("wrong", "wrong", "bad")
+        assert "stolen" in page.locator(CURRENT).inner_text()
+        page.unroute("**/notices.pem")
 
 
 def test_a_checkpoint_signed_with_another_key(page: Any, address: str) -> None:

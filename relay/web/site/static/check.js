@@ -5,6 +5,7 @@
 
 import * as verify from "./verify.js";
 import { Fault, hex } from "./verify.js";
+import { checkLog, checkReceiver } from "./notices.js";
 
 const data = document.getElementById("words");
 const words = JSON.parse(data.textContent);
@@ -212,8 +213,10 @@ async function check(article) {
       throw new Fault("shown", { shown: device, signed: held.certificate.name });
     }
   });
-  await step("receipt", ["statement", "root"], async () =>
-    verify.checkReceipt(await get(`receipt/${id}`, verify.MAX_RECORD), held.statement, entry, root));
+  await step("receipt", ["statement", "root"], async () => {
+    const receipt = await verify.checkReceipt(await get(`receipt/${id}`, verify.MAX_RECORD), held.statement, entry, root);
+    await checkReceiver(receipt.receiver, get, root);
+  });
   await step("checkpoint", ["root"], () => newestHead(entry));
   await step("inclusion", ["statement", "checkpoint"], () =>
     verify.checkInclusion(held.statement, entry, held.checkpoint, getTile));
@@ -227,6 +230,7 @@ const getTile = (path) => get(path, 8_192);
  * again, past the browser's own. */
 async function newestHead(entry) {
   const receiver = await verify.openCertificate(verify.fromPem(await get("receiver.pem", 16_384)), root, "receiver");
+  await checkLog(receiver, get, root, up.href);
   const name = `relay log ${receiver.election}/${receiver.name} ${root.fingerprint}`;
   let head = null;
   for (const pause of PAUSES) {
