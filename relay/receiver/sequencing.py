@@ -199,10 +199,14 @@ class Sequencer:
         return sign_checkpoint(checkpoint, self._key, self._member.key)
 
     async def _show(self, raw: bytes) -> None:
-        """Offer a published checkpoint to visitors as a record, once a notice names this receiver."""
+        """Offer a published checkpoint to visitors as a record, once a notice names this receiver. One that is revoked
+        shows what it has, for whoever checks."""
         self._shown = raw
-        names = [one.name for one in self._custody.admission.receivers]
-        if self._member.identity.name not in names:
+        identity, admission = self._member.identity, self._custody.admission
+        if identity.node in admission.revoked:
+            logger.warning("this receiver is revoked: nodes do not believe its checkpoints any more")
+            return
+        if identity.name not in [one.name for one in admission.receivers]:
             logger.warning("no notice names this receiver yet: nodes will not believe its checkpoints")
             return
         (verdict,) = await self._custody.take([(Kind.CHECKPOINT, raw)])

@@ -32,6 +32,7 @@ from relay.records.receipt import sign_receipt
 from relay.store.interface import LogBatch, LogState, Store
 from relay.store.shelf import FolderShelf
 from relay.trust.witness import log_key
+from tests.factory import make_revocations
 from tests.fleet import Fleet, Ship
 
 SIGNER = Ed25519PrivateKey.from_private_bytes(bytes(32))
@@ -300,6 +301,19 @@ async def test_a_receiver_that_starts_writes_what_is_missing(fleet: Fleet) -> No
     (folder / "tile/0/000.p/3").unlink()
     await receiver.log.sequencer.start()
     assert files(folder) == before
+
+
+@pytest.mark.parametrize("entries", [0, 2])
+async def test_a_receiver_that_was_revoked_starts_and_shows_what_it_has(fleet: Fleet, entries: int) -> None:
+    receiver = await fleet.receiver()
+    assert receiver.log is not None
+    await submit_some(fleet, receiver, entries)
+    await receiver.log.sequencer.sequence()
+    await receiver.log.sequencer.publish()
+    before = files(receiver.log.folder)
+    await receiver.take(make_revocations(fleet.election, 1, receiver.node))
+    assert (await receiver.log.sequencer.start()).size == entries
+    assert files(receiver.log.folder) == before
 
 
 async def test_batches_are_bounded(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
