@@ -25,7 +25,7 @@ NEWEST = "newest-checkpoint"
 """The file, in a receiver's folder."""
 
 
-class Memory:
+class LogMemory:
     """The newest checkpoint of the log that `key` signs; kept in `file`, or as long as the process lives."""
 
     def __init__(self, key: NoteKey, file: Path | None = None) -> None:

@@ -20,7 +20,7 @@ from relay.log.tree import Frontier
 from relay.node.home import Member
 from relay.receiver.moving import check_place
 from relay.receiver.publishing import CHECKPOINT, Publisher, check_age, checkpoint_of, committed_tail
-from relay.receiver.remembering import Memory
+from relay.receiver.remembering import LogMemory
 from relay.records.identifiers import Kind, StatementId
 from relay.records.receipt import Inclusion, sign_receipt
 from relay.store.interface import LogBatch, LogState
@@ -38,13 +38,13 @@ class Unseen(StoreError):
 class Sequencer:
     """Appends to the log of one receiver. One sequencer at a time may run on a store."""
 
-    def __init__(self, custody: Custody, member: Member, publisher: Publisher, memory: Memory | None = None) -> None:
+    def __init__(self, custody: Custody, member: Member, publisher: Publisher, memory: LogMemory | None = None) -> None:
         """`memory` is what this receiver knows of its log without its store; without one, nothing."""
         self._custody = custody
         self._member = member
         self._publisher = publisher
         self._key = log_key(member.identity)
-        self._memory = memory or Memory(self._key)
+        self._memory = memory or LogMemory(self._key)
         self._tail: Tail | None = None
         """The end of the log as committed; None when the store has to be asked."""
         self._unpublished = _Unpublished()

@@ -27,7 +27,7 @@ from relay.node.daemon import Daemon
 from relay.node.measures import Measures
 from relay.receiver.moving import check_place
 from relay.receiver.publishing import Publisher
-from relay.receiver.remembering import NEWEST, Memory
+from relay.receiver.remembering import NEWEST, LogMemory
 from relay.receiver.sequencing import Sequencer, Unseen
 from relay.receiver.witnessing import Witnessing
 from relay.records.identifiers import Kind
@@ -90,7 +90,7 @@ async def receiver_service(daemon: Daemon) -> AsyncIterator[None]:
     publisher = Publisher(store.shelf, key)
     log = ReceiverLog(store, publisher)
     daemon.log = log
-    memory = Memory(key, daemon.home.path / NEWEST)
+    memory = LogMemory(key, daemon.home.path / NEWEST)
     sequencer = Sequencer(daemon.custody, daemon.member, publisher, memory)
     sequencing = Sequencing(daemon, sequencer, log, NoticeBoard(store, publisher), asyncio.get_running_loop().time)
     await sequencing.begin()

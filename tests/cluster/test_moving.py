@@ -15,7 +15,7 @@ from relay.node.config import read_config
 from relay.node.home import Home
 from relay.receiver.moving import Move
 from relay.receiver.publishing import Publisher
-from relay.receiver.remembering import NEWEST, Memory
+from relay.receiver.remembering import NEWEST, LogMemory
 from relay.receiver.sequencing import Sequencer, Unseen
 from relay.records.identifiers import StatementId, receipt_id
 from relay.store.cluster.bucket import Bucket
@@ -143,7 +143,7 @@ def publisher_on(receiver: Ship, store: Store) -> Publisher:
 def sequencer_on(receiver: Ship, store: Store, file: Path | None = None) -> Sequencer:
     """The receiver's sequencer, as it starts on a store; `file` is its memory."""
     custody = Custody(receiver.custody.admission, store)
-    memory = Memory(log_key(receiver.member.identity), file)
+    memory = LogMemory(log_key(receiver.member.identity), file)
     return Sequencer(custody, receiver.member, publisher_on(receiver, store), memory)
 
 

@@ -27,7 +27,7 @@ from relay.log.tree import Frontier, consistency_proof, inclusion_proof
 from relay.node.daemon import Daemon
 from relay.receiver import sequencing, service
 from relay.receiver.publishing import Publisher
-from relay.receiver.remembering import NEWEST, Memory
+from relay.receiver.remembering import NEWEST, LogMemory
 from relay.records.receipt import sign_receipt
 from relay.store.interface import LogBatch, LogState, Store
 from relay.store.shelf import FolderShelf
@@ -430,11 +430,11 @@ async def test_promise_6_without_the_shelf_only_who_remembers_the_log_goes_on(
     keeps_edge(receiver.store, monkeypatch)
     key, file = log_key(receiver.member.identity), receiver.log.folder.parent / NEWEST
 
-    def started(memory: Memory) -> sequencing.Sequencer:
+    def started(memory: LogMemory) -> sequencing.Sequencer:
         assert receiver.log is not None
         return sequencing.Sequencer(receiver.custody, receiver.member, receiver.log.publisher, memory)
 
-    first = started(Memory(key, file))
+    first = started(LogMemory(key, file))
     await submit_some(fleet, receiver, 2)
     with monkeypatch.context() as patch:
         patch.setattr(receiver.log.publisher, "published", away)
@@ -445,20 +445,20 @@ async def test_promise_6_without_the_shelf_only_who_remembers_the_log_goes_on(
             await first.stand_by()
     assert (await receiver.store.log_state()).size == 0
     assert await first.sequence() == 2
-    bystander = started(Memory(key))
+    bystander = started(LogMemory(key))
     await bystander.stand_by()
     await submit_some(fleet, receiver, 1)
     with monkeypatch.context() as patch:
         patch.setattr(receiver.log.publisher, "published", away)
         assert await first.sequence() == 1, "a receiver that runs goes on"
         await submit_some(fleet, receiver, 1)
-        assert await started(Memory(key, file)).sequence() == 1, "and one that is started again"
+        assert await started(LogMemory(key, file)).sequence() == 1, "and one that is started again"
         await submit_some(fleet, receiver, 1)
         assert await bystander.sequence() == 1, "and one that stood by"
         file.write_bytes(b"damaged")
         await submit_some(fleet, receiver, 1)
         with pytest.raises(sequencing.Unseen):
-            await started(Memory(key, file)).sequence()
+            await started(LogMemory(key, file)).sequence()
 
 
 async def test_a_receiver_that_cannot_tell_yet_whether_its_store_is_the_newest_waits_and_does_not_end(
@@ -501,7 +501,7 @@ async def test_promise_6_an_older_store_is_refused_by_who_remembers_the_log_what
     assert receiver.log is not None
     keeps_edge(receiver.store, monkeypatch)
     key, file = log_key(receiver.member.identity), receiver.log.folder.parent / NEWEST
-    sequencer = sequencing.Sequencer(receiver.custody, receiver.member, receiver.log.publisher, Memory(key, file))
+    sequencer = sequencing.Sequencer(receiver.custody, receiver.member, receiver.log.publisher, LogMemory(key, file))
     await submit_some(fleet, receiver, 2)
     await sequencer.sequence()
     old, edge = await receiver.store.log_state(), await receiver.store.log_edge()
@@ -520,7 +520,7 @@ async def test_promise_6_an_older_store_is_refused_by_who_remembers_the_log_what
         monkeypatch.setattr(receiver.log.publisher, "published", away)
     else:
         (receiver.log.folder / "checkpoint").unlink()
-    again = sequencing.Sequencer(receiver.custody, receiver.member, receiver.log.publisher, Memory(key, file))
+    again = sequencing.Sequencer(receiver.custody, receiver.member, receiver.log.publisher, LogMemory(key, file))
     for call in (again.start, again.stand_by):
         with pytest.raises(StoreError, match="4 entries and the store has only 2"):
             await call()
@@ -529,7 +529,7 @@ async def test_promise_6_an_older_store_is_refused_by_who_remembers_the_log_what
 async def test_promise_6_another_log_of_the_same_size_is_not_what_was_remembered(fleet: Fleet) -> None:
     receiver = await fleet.receiver()
     key = log_key(receiver.member.identity)
-    memory = Memory(key)
+    memory = LogMemory(key)
     signed = [sign_checkpoint(Checkpoint(key.name, 3, bytes([n] * 32)), key, receiver.member.key) for n in range(2)]
     await memory.note(signed[0])
     memory.check(LogState(3, b"", signed[0]))
@@ -545,11 +545,11 @@ async def test_a_smaller_checkpoint_does_not_take_a_larger_ones_place_in_memory(
     log.grow(2)
     old = log.state.checkpoint
     log.grow(2)
-    memory = Memory(KEY, tmp_path / NEWEST)
+    memory = LogMemory(KEY, tmp_path / NEWEST)
     await memory.note(log.state.checkpoint)
     await memory.note(old)
     with pytest.raises(StoreError, match="4 entries"):
-        Memory(KEY, tmp_path / NEWEST).check(LogState(2, b"", old))
+        LogMemory(KEY, tmp_path / NEWEST).check(LogState(2, b"", old))
 
 
 async def test_a_disk_that_takes_no_note_does_not_stop_the_log(
@@ -557,7 +557,7 @@ async def test_a_disk_that_takes_no_note_does_not_stop_the_log(
 ) -> None:
     log = Committed()
     log.grow(2)
-    memory = Memory(KEY, tmp_path / "missing" / NEWEST)
+    memory = LogMemory(KEY, tmp_path / "missing" / NEWEST)
     await memory.note(log.state.checkpoint)
     assert memory.has_any
     assert "cannot be noted" in caplog.text
