@@ -489,6 +489,20 @@ MAX_OBJECT_READS = 4
 """Contents of packages of which the same is true: they may be larger."""
 SITE_DOCUMENTS = 2_048
 """Published documents that are kept in memory between arrivals."""
+SITE_DOCUMENTS_BYTES = 32 * MIB
+"""Bytes of those; in memory they take some five times that."""
+SITE_STATEMENTS = 16
+"""Statements of one form that one page shows. A form has one or two; a flood of them has pages."""
+SITE_STATEMENTS_BYTES = 128 * KIB
+"""Bytes of those as JSON; as a page for people about twice that."""
+SITE_HISTORY = 50
+"""Statements of a form that one page of its history lists, a line for each."""
+SITE_FLAGS = 50
+"""Flags that the page of a form with a history tells itself; all are in its history."""
+SITE_NOTE_FLAGS = 6
+"""Flags of one form that regions above it tell; of more they say how many, and lead to the form."""
+SITE_FLAG_STATEMENTS = 4
+"""Statements that such a flag names."""
 MAX_SITE_DOCUMENT = 32 * MIB
 MAX_MAP = 1 * MIB
 MAX_MAP_PLACES = 2_000

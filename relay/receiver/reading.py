@@ -15,7 +15,8 @@ from typing import Any
 from relay.errors import NotHeld
 from relay.limits import REPORT_BATCH
 from relay.receiver.chains import Finding, Link, findings, link_of
-from relay.receiver.results import Flag, Logged, Result, Standing, judge, shows_at
+from relay.receiver.results import Flag, Logged, Result, Standing, judge
+from relay.receiver.showing import shown_otherwise
 from relay.records.identifiers import NodeId, sha256
 from relay.records.notice import Station
 from relay.records.statement import Statement, read_statement
@@ -113,20 +114,15 @@ class Reading:
             signer.newest_claim = max(signer.newest_claim, logged.captured_at)
         forms = dict.fromkeys((one.tps, one.form) for one in batch.values())
         for node in dict.fromkeys(one.node for one in batch.values()):
-            forms |= dict.fromkeys(self._follow_chain(node, self.signers[node]))
+            forms |= dict.fromkeys(self._follow_chain(self.signers[node]))
         await self._judge(forms, batch)
         self.entries += count
 
-    def _follow_chain(self, node: NodeId, signer: Signer) -> list[Form]:
+    def _follow_chain(self, signer: Signer) -> list[Form]:
         """Look for gaps and forks again; the forms at which something shows that did not, or no longer does."""
-        found = tuple(findings(signer.links()))
-        changed = set(found) ^ set(signer.found)
-        signer.found = found
-        return [
-            form
-            for link, form in (signer.chain if changed else ())
-            if any(shows_at(one, node, link.seq, link.previous) for one in changed)
-        ]
+        before, signer.found = signer.found, tuple(findings(signer.links()))
+        forms = {link.id: form for link, form in signer.chain}
+        return [forms[link.id] for link in shown_otherwise(signer.links(), before, signer.found)]
 
     async def _follow_revocations(self, revoked: frozenset[NodeId]) -> None:
         changed = [self.signers[node].chain for node in revoked ^ self._revoked if node in self.signers]

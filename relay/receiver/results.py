@@ -14,16 +14,18 @@ No flag is hidden and none is a judgement: each is a slug, the statements it is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from relay.receiver.chains import Finding, Gap
+from relay.receiver.chains import Finding, Gap, Link
+from relay.receiver.showing import Showing
 from relay.records.identifiers import NodeId, ObjectId, RecordId, StatementId
 from relay.records.notice import Station
-from relay.records.statement import Statement
+from relay.records.statement import FileEntry, Statement
 from relay.records.tally import IMPOSSIBLE, Tally, is_pair, judge_tally, people, reserve, votes_cast
 
 _QUOTED = 16
@@ -40,12 +42,14 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LoggedFile:
-    """One file of a logged statement."""
+    """One object of a logged statement, by the first of the `names` that the statement gives it. How often a statement
+    names an object is its signer's choice; it is shown once."""
 
     name: str
     media_type: str
     size: int
     sha256: ObjectId
+    names: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +97,13 @@ class Logged:
             sealed=package.sealed,
             tally=package.tally,
             flags=package.flags,
-            files=tuple(LoggedFile(one.name, one.media_type, one.size, one.sha256) for one in package.files),
+            files=tuple(_objects(package.files)),
         )
+
+    @property
+    def link(self) -> Link:
+        """Its place in the chain of its device."""
+        return Link(self.node, self.seq, self.id, self.previous)
 
     def to_map(self) -> dict[str, Any]:
         """As it is published in JSON: ids in hexadecimal, times in seconds since 1970."""
@@ -115,7 +124,13 @@ class Logged:
             "tally": self.tally.to_map() if self.tally else None,
             "flags": list(self.flags),
             "files": [
-                {"name": one.name, "media_type": one.media_type, "size": one.size, "sha256": one.sha256.hex()}
+                {
+                    "name": one.name,
+                    "media_type": one.media_type,
+                    "size": one.size,
+                    "sha256": one.sha256.hex(),
+                    "names": one.names,
+                }
                 for one in self.files
             ],
         }
@@ -141,7 +156,9 @@ class Logged:
             tally=None if tally is None else Tally({k: v for k, v in tally.items() if k != "votes"}, tally["votes"]),
             flags=tuple(item["flags"]),
             files=tuple(
-                LoggedFile(one["name"], one["media_type"], one["size"], ObjectId(bytes.fromhex(one["sha256"])))
+                LoggedFile(
+                    one["name"], one["media_type"], one["size"], ObjectId(bytes.fromhex(one["sha256"])), one["names"]
+                )
                 for one in item["files"]
             ),
         )
@@ -227,13 +244,12 @@ def judge(
     )
 
 
-def shows_at(found: Finding, node: NodeId, seq: int, previous: StatementId | None) -> bool:
-    """Whether a finding shows at a statement: the one that follows a gap, those at a fork and those that follow it."""
-    if found.node != node:
-        return False
-    if isinstance(found, Gap):
-        return seq == found.last + 1
-    return seq == found.seq or (seq == found.seq + 1 and previous in (*found.held, *found.named))
+def _objects(files: Sequence[FileEntry]) -> Iterator[LoggedFile]:
+    """The distinct objects of a statement, in its order."""
+    named = Counter(one.sha256 for one in files)
+    for one in files:
+        if names := named.pop(one.sha256, 0):
+            yield LoggedFile(one.name, one.media_type, one.size, one.sha256, names)
 
 
 def _tally_flags(one: Logged, registered: int | None) -> list[Flag]:
@@ -241,14 +257,15 @@ def _tally_flags(one: Logged, registered: int | None) -> list[Flag]:
     if one.tally is None:
         return [Flag(name, (one.id,), {}) for name in sorted(one.flags)]
     found = judge_tally(one.tally, registered)
-    return [Flag(name, (one.id,), _numbers(name, one.tally, registered)) for name in sorted(found | set(one.flags))]
+    numbers = _numbers(one.tally, registered)
+    return [Flag(name, (one.id,), numbers.get(name, {})) for name in sorted(found | set(one.flags))]
 
 
-def _numbers(name: str, tally: Tally, registered: int | None) -> dict[str, int | str]:
-    """The numbers that a flag of a tally is about: what the form says, and what it should then say."""
+def _numbers(tally: Tally, registered: int | None) -> dict[str, dict[str, int | str]]:
+    """The numbers that flags of a tally are about: what the form says, and what it should then say."""
     count = tally.counts
     used, spoiled, unused = (count.get(f"ballots_{key}", 0) for key in ("used", "spoiled", "unused"))
-    numbers = {
+    return {
         "valid-is-not-sum-of-votes": {"said": count.get("valid", 0), "sum": sum(tally.votes.values())},
         "used-is-not-valid-plus-invalid": {"said": used, "sum": count.get("valid", 0) + count.get("invalid", 0)},
         "received-is-not-used-spoiled-unused": {
@@ -267,10 +284,8 @@ def _numbers(name: str, tally: Tally, registered: int | None) -> dict[str, int |
         },
         "more-votes-than-voters": {"said": votes_cast(tally), "sum": count.get("voters", 0)},
         "more-votes-than-register": {"said": people(tally), "sum": registered or 0},
+        "unknown-pair": {"pair": next((pair[:_QUOTED] for pair in tally.votes if not is_pair(pair)), "")},
     }
-    if name == "unknown-pair":
-        return {"pair": next((pair[:_QUOTED] for pair in tally.votes if not is_pair(pair)), "")}
-    return dict(numbers.get(name, {}))
 
 
 def _agreement_flags(standing: Sequence[Logged], conflict: bool) -> list[Flag]:
@@ -298,11 +313,9 @@ def _correction_flags(statements: Sequence[Logged], by_id: Mapping[StatementId, 
 
 def _chain_flags(statements: Sequence[Logged], chains: Iterable[Finding]) -> list[Flag]:
     flags: list[Flag] = []
-    for found in chains:
-        touched = tuple(one for one in statements if shows_at(found, one.node, one.seq, one.previous))
-        if not touched:
-            continue
-        ids, device = tuple(one.id for one in touched), touched[0].device
+    devices = {one.node: one.device for one in reversed(statements)}
+    for found, links in Showing(chains).among(one.link for one in statements).items():
+        ids, device = tuple(link.id for link in links), devices[found.node]
         if isinstance(found, Gap):
             flags.append(Flag("chain-gap", ids, {"device": device, "first": found.first, "last": found.last}))
         else:

@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from relay.cli.demo.election import FORMS, example_stations, example_tally, load_example_map
+from relay.receiver.publishing import Publisher
 from relay.records.identifiers import Kind, ObjectId, StatementId, sha256
 from relay.records.notice import Register, Revocation, Revocations, Station
 from relay.records.statement import Package, sign_statement
@@ -18,6 +19,7 @@ from relay.records.tally import read_tally
 from relay.store.shelf import FolderShelf, GuardedShelf
 from relay.trust.admission import Admitted
 from relay.trust.roles import Role
+from relay.trust.witness import log_key
 from relay.web.site.builder import Site
 from relay.web.site.chart import Place, read_places
 from relay.web.site.pages import Look
@@ -133,6 +135,11 @@ class PublicElection:
         statement = self.fleet.election.admission.admit(Kind.STATEMENT, raw)
         node.chain.append(StatementId(statement.id))
         return statement
+
+    async def publish_notices(self) -> None:
+        """Publish the office's notices, as the receiver does: pages ask them which receiver counts."""
+        publisher = Publisher(self.shelf, log_key(self.receiver.member.identity))
+        await publisher.publish_notices(await self.receiver.store.load(Kind.NOTICE))
 
     async def publish(self) -> int:
         """Log what is complete and bring the site up to it; how many entries the site shows then."""

@@ -10,9 +10,6 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from relay.receiver.publishing import Publisher
-from relay.records.identifiers import Kind
-from relay.trust.witness import log_key
 from tests.site.election import BATUN, BUPATI, GUBERNUR, KETAPANG, LONG, PublicElection, picture, tally_of
 
 OLD_CHECKPOINT = "old-checkpoint"
@@ -43,8 +40,7 @@ async def tell_story(folder: Path, photographs: Sequence[bytes] = ()) -> Path:
                         await election.submit(tps, form)
         await election.publish()
         await election.site.write_tables()
-        publisher = Publisher(election.shelf, log_key(election.receiver.member.identity))
-        await publisher.publish_notices(await election.receiver.store.load(Kind.NOTICE))
+        await election.publish_notices()
     finally:
         await election.close()
     return election.public

@@ -14,7 +14,9 @@ from relay.receiver.chains import Fork, Gap
 from relay.receiver.results import Logged, LoggedFile, Standing, judge
 from relay.records.identifiers import NodeId, ObjectId, RecordId, StatementId, sha256
 from relay.records.notice import Station
+from relay.records.statement import read_statement
 from relay.records.tally import IMPOSSIBLE, Tally, read_tally
+from tests.factory import make_election, make_file, make_node, make_statement
 
 STATION = Station("1906022011006", 6, "Limbongan", "Gantung", "Pulau Long", 148, signal=False)
 FORM = "C-HASIL-KWK-BUPATI"
@@ -232,3 +234,13 @@ def test_published_statements_are_read_back() -> None:
     file = LoggedFile("1.jpg", "image/jpeg", 7, ObjectId(sha256(b"1")))
     for one in (statement(), statement(3, None, files=(file,), supersedes=name(1), arrived=None, sealed=True)):
         assert Logged.from_map(one.to_map()) == one
+
+
+def test_an_object_that_a_statement_names_often_is_shown_once() -> None:
+    election = make_election()
+    entry = make_file(b"photograph", "halaman-1.jpg")
+    files = (entry, make_file(b"another", "halaman-2.jpg"), *(replace(entry, name=f"{at}.jpg") for at in range(20)))
+    raw = make_statement(election, make_node(election, "island"), *files).raw
+    logged = Logged.of(read_statement(raw), "island", ISLAND, 0, None)
+    assert [(one.name, one.names) for one in logged.files] == [("halaman-1.jpg", 21), ("halaman-2.jpg", 1)]
+    assert Logged.from_map(logged.to_map()) == logged

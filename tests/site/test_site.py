@@ -37,7 +37,7 @@ def files(folder: Path) -> dict[str, bytes]:
             content = path.read_bytes()
             if path.suffix == ".json" and content[:1] == b"{":
                 document = json.loads(content)
-                for own in ("generation", "begun", "log"):
+                for own in ("generation", "begun", "log", "sum"):
                     document.pop(own, None)
                 content = json.dumps(document).encode()
             if path.suffix == ".html":

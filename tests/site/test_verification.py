@@ -391,7 +391,7 @@ def remembered(page: Any) -> dict[str, Any]:
     """What the browser remembers of the log."""
     found: dict[str, Any] = json.loads(
         page.evaluate(
-            "localStorage.getItem(Object.keys(localStorage).find((key) => key.startsWith('relay log')))",
+            "localStorage.getItem(Object.keys(localStorage).find((key) => key.startsWith('relay log ')))",
         )
     )
     return found
@@ -400,7 +400,7 @@ def remembered(page: Any) -> dict[str, Any]:
 def remember(page: Any, size: int, root: str) -> None:
     """Let the browser remember something else of the log."""
     page.evaluate(
-        "(text) => { for (const key of Object.keys(localStorage)) if (key.startsWith('relay log')) "
+        "(text) => { for (const key of Object.keys(localStorage)) if (key.startsWith('relay log ')) "
         "localStorage.setItem(key, text); }",
         json.dumps({"size": size, "root": root}),
     )

@@ -26,15 +26,18 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from relay.errors import StoreError
-from relay.limits import SITE_ISLAND_PARTS, SITE_MARKS, SITE_NEWEST, SITE_NOTES, SITE_WHOLE_FORMS
+from relay.limits import SITE_ISLAND_PARTS, SITE_MARKS, SITE_NEWEST, SITE_NOTE_FLAGS, SITE_NOTES, SITE_WHOLE_FORMS
 from relay.receiver.auditing import STATE
 from relay.receiver.chains import Finding, Gap, Link, findings
-from relay.receiver.results import Logged, judge, shows_at
+from relay.receiver.results import Logged, Result, judge
+from relay.receiver.showing import Showing, shown_otherwise
 from relay.records.identifiers import NodeId, RecordId, StatementId
 from relay.records.notice import Station
 from relay.store.shelf import FRESH, Page, Shelf
 from relay.web.site.documents import DamagedSite, Documents, encode, parse
 from relay.web.site.downloads import table
+from relay.web.site.history import History
+from relay.web.site.history import form_path as _form_path
 from relay.web.site.pages import JSON, Look
 from relay.web.site.regions import (
     WHOLE,
@@ -47,12 +50,13 @@ from relay.web.site.regions import (
     station_row,
     sum_up,
 )
+from relay.web.site.shortened import shorten
 
 logger = logging.getLogger(__name__)
 
 SETTLED = "settled.json"
 """Where the site goes on when it is opened."""
-_FORMAT = 1
+_FORMAT = 2
 """Of the documents. A site of another format is written from nothing."""
 NEWEST = "newest.json"
 STRAYS = "strays.json"
@@ -210,7 +214,12 @@ class Site:
         except DamagedSite as error:
             logger.warning("the site is written from nothing: %s", error)
             return {}
-        return found if found.get("format") == _FORMAT else {}
+        if found.get("format") != _FORMAT:
+            return {}
+        if not _is_sound(found):
+            logger.warning("the site is written from nothing: what is in %s is not what belongs there", SETTLED)
+            return {}
+        return found
 
     async def _note(self, fitting: str) -> None:
         """Note durably where the site goes on when it is opened, and which register and pages all of it fits."""
@@ -246,27 +255,35 @@ class Site:
             await self._write(part)
 
     async def _follow_devices(self, arrivals: Sequence[Logged], touched: _Touched) -> None:
-        """Put each arrival into its device's chain. Forms whose findings changed by it are judged again."""
+        """Put each arrival into its device's chain. Forms at which something else shows by it are judged again."""
         by_node: dict[NodeId, list[Logged]] = {}
         for one in arrivals:
             by_node.setdefault(one.node, []).append(one)
         await self._documents.load(map(_device_path, by_node))
         for node, new in by_node.items():
-            before = self._documents.at(_device_path(node)).get("links", [])
-            links = {link["id"]: link for link in before} | {one.id.hex(): _link_map(one) for one in new}
-            chain = sorted(links.values(), key=lambda link: int(link["entry"]))
-            found = findings(_links(node, chain))
-            touched.forms |= dict.fromkeys(_showing(findings(_links(node, before)), node, before))
-            touched.forms |= dict.fromkeys(_showing(found, node, chain))
+            touched.forms |= dict.fromkeys(await asyncio.to_thread(self._follow_device, node, new))
             touched.devices[node] = None
-            document = {
+
+    def _follow_device(self, node: NodeId, new: Sequence[Logged]) -> list[_Form]:
+        """Put a device's arrivals into its chain; the forms at which something else shows now."""
+        document = self._documents.at(_device_path(node))
+        before = document.get("links", [])
+        known = {link["id"]: link for link in before} | {one.id.hex(): _link_map(one) for one in new}
+        chain = sorted(known.values(), key=lambda link: int(link["entry"]))
+        links = _links(node, chain)
+        found = findings(links)
+        self._documents.put(
+            _device_path(node),
+            {
                 "node": node.hex(),
                 "device": new[-1].device,
                 "revoked": node in self._register.revoked,
                 "links": chain,
                 "findings": [_finding_map(one) for one in found],
-            }
-            self._documents.put(_device_path(node), document)
+            },
+        )
+        forms = {link.id: (one["tps"], one["form"]) for link, one in zip(links, chain, strict=True)}
+        return [forms[link.id] for link in shown_otherwise(links, findings(_links(node, before)), found)]
 
     async def _judge(self, arrivals: Iterable[Logged], touched: _Touched) -> None:
         """Judge every touched form, and put the result into its station's row."""
@@ -277,35 +294,59 @@ class Site:
         new: dict[_Form, list[Logged]] = {}
         for one in arrivals:
             new.setdefault((one.tps, one.form), []).append(one)
-        held = {key: self._statements(key, new.get(key, [])) for key in touched.forms}
-        await self._documents.load(_device_path(one.node) for statements in held.values() for one in statements)
-        for (tps, form), statements in held.items():
-            station = self._register.stations.get(tps)
-            chains = [found for node in {one.node for one in statements} for found in self._findings(node)]
-            result = judge(statements, station, frozenset(self._register.forms), chains, self._register.revoked)
-            path = self._regions.path(station) if station else ()
-            document = self._look.result_document(result, station, path)
-            document["strays_page"] = self._documents.at(_form_path(tps, form)).get("strays_page")
-            self._documents.put(_form_path(tps, form), document)
-            touched.regions |= dict.fromkeys(path or (_WHOLE,))
-            if path:
-                self._untold[self._table_of(path)] = None
-            document = self._documents.at(_form_path(tps, form))
-            if station:
-                await self._take_from_strays(document, touched)
-                self._place(station, path[-1], form, document, touched)
-            else:
-                await self._keep_stray(document, touched)
+        shown: dict[NodeId, Showing] = {}
+        for key in list(touched.forms):
+            history = History(self._documents, *key)
+            statements = await history.take(new.get(key, []))
+            nodes = {one.node for one in statements} - shown.keys()
+            await self._documents.load(map(_device_path, nodes))
+            shown |= {node: await asyncio.to_thread(self._showing, node) for node in nodes}
+            result = await asyncio.to_thread(self._result, key, statements, shown)
+            await self._tell(history, result, touched)
 
-    def _statements(self, key: _Form, new: Iterable[Logged]) -> list[Logged]:
-        """All statements of a station and form: those published before, and new ones."""
-        path = _form_path(*key)
-        held = {item["id"]: Logged.from_map(item) for item in self._documents.at(path).get("statements", [])}
-        return list((held | {one.id.hex(): one for one in new}).values())
+    def _result(self, key: _Form, statements: Sequence[Logged], shown: Mapping[NodeId, Showing]) -> Result:
+        """Judge the statements of a station and form."""
+        links: dict[NodeId, list[Link]] = {}
+        for one in statements:
+            links.setdefault(one.node, []).append(one.link)
+        chains = [found for node, those in links.items() for found in shown[node].among(those)]
+        forms = frozenset(self._register.forms)
+        return judge(statements, self._register.stations.get(key[0]), forms, chains, self._register.revoked)
 
-    def _findings(self, node: NodeId) -> list[Finding]:
+    async def _tell(self, history: History, result: Result, touched: _Touched) -> None:
+        """Take a result in: its document, the pages of its history where it has any, and its station's row."""
+        path = _form_path(result.tps, result.form)
+        strays_page = self._documents.at(path).get("strays_page")
+        station = self._register.stations.get(result.tps)
+        regions = self._regions.path(station) if station else ()
+        room = await asyncio.to_thread(self._look.result_document, result, station, regions)
+        document = {**await history.tell(result, room), "strays_page": strays_page}
+        self._documents.put(path, document)
+        if history.has_pages:
+            await self._write_history(history, document)
+        touched.regions |= dict.fromkeys(regions or (_WHOLE,))
+        document = self._documents.at(path)
+        if station:
+            self._untold[self._table_of(regions)] = None
+            await self._take_from_strays(document, touched)
+            self._place(station, regions[-1], result.form, document, touched)
+        else:
+            await self._keep_stray(document, touched)
+
+    async def _write_history(self, history: History, head: Document) -> None:
+        """Write what changed of a form's history, and let go of it: it may be long."""
+        pages = (
+            page
+            for path in history.changed
+            for page in self._pages(path, lambda document: self._look.history_pages(document, head))
+        )
+        while part := await asyncio.to_thread(lambda: list(islice(pages, _AT_ONCE))):
+            await self._write(part)
+        self._documents.release(history.used)
+
+    def _showing(self, node: NodeId) -> Showing:
         document = self._documents.at(_device_path(node))
-        return findings(_links(node, document["links"])) if document.get("findings") else []
+        return Showing(findings(_links(node, document["links"])) if document.get("findings") else ())
 
     def _place(self, station: Station, village: Region, form: str, document: Document, touched: _Touched) -> None:
         """Put a result into its station's row, beside those of the station's other forms."""
@@ -348,7 +389,8 @@ class Site:
         if not self._documents.at(path):
             self._documents.put(path, {"page": page, "strays": {}})
         document["strays_page"] = page
-        row = {"tps": tps, "form": form, "number": 0, "village": "", "flags": document["flags"]}
+        flags, more = shorten(document["flags"], document["more_flags"], SITE_NOTE_FLAGS)
+        row = {"tps": tps, "form": form, "number": 0, "village": "", "flags": flags, "more_flags": more}
         self._documents.at(path)["strays"][f"{tps}/{form}"] = row
         touched.strays[page] = touched.gathered[STRAYS] = None
 
@@ -407,12 +449,12 @@ class Site:
         if touched.regions:
             gathered = [self._documents.at(path) for path in _GATHERED]
             for path in touched.gathered:
-                yield Page(path, encode(self._documents.at(path)), JSON)
+                yield Page(path, self._documents.content(path), JSON)
             yield from self._pages(_region_path(_WHOLE), lambda whole: self._look.whole_pages(whole, *gathered))
 
     def _pages(self, path: str, render: Callable[[Document], Iterable[Page]]) -> Iterable[Page]:
         document = self._documents.at(path)
-        yield Page(path, encode(document), JSON)
+        yield Page(path, self._documents.content(path), JSON)
         yield from render(document)
 
     async def _write(self, pages: Iterable[Page]) -> None:
@@ -601,8 +643,21 @@ def _mark_island(islands: Document, village: Region, station: Station, rows: Map
     return part is not None
 
 
-def _form_path(tps: str, form: str) -> str:
-    return f"tps/{tps}/{form}.json"
+def _is_sound(settled: Document) -> bool:
+    """Whether what a site goes on from has all that it goes on with."""
+    try:
+        first, end = settled["again"]
+        for one in settled["revoked"]:
+            NodeId(bytes.fromhex(one))
+        numbers = (settled["entries"], first, end)
+        return (
+            all(type(number) is int and number >= 0 for number in numbers)
+            and isinstance(settled["arrived"], int | None)
+            and all(isinstance(word, str) for word in (*settled["begun"], settled["generation"], settled["print"]))
+            and isinstance(settled["dress"], str)
+        )
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 def _device_path(node: NodeId) -> str:
@@ -653,10 +708,3 @@ def _finding_map(found: Finding) -> Document:
     if isinstance(found, Gap):
         return {"finding": "gap", "first": found.first, "last": found.last, "named": named}
     return {"finding": "fork", "seq": found.seq, "held": [one.hex() for one in found.held], "named": named}
-
-
-def _showing(found: Sequence[Finding], node: NodeId, links: Iterable[Document]) -> Iterable[_Form]:
-    """The stations and forms of the statements at which findings show."""
-    for link, one in zip(_links(node, links), links, strict=True):
-        if any(shows_at(each, node, link.seq, link.previous) for each in found):
-            yield one["tps"], one["form"]

@@ -3,25 +3,35 @@
 Each document carries the generation of the site it belongs to. When the site is written from nothing the old ones are
 not deleted: they are taken for absent. So is a damaged one, as a power cut leaves what was new: the log has to be
 brought again then.
+
+Each begins with a sum of its own bytes. What comes back otherwise than it was written, in a digit or a name, is
+damaged: nothing is added up, or looked for, in a document that only looks like ours.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
+import re
 from collections import OrderedDict
-from collections.abc import Iterable
-from itertools import islice
+from collections.abc import Iterable, Mapping
 
 from relay.errors import StoreError
-from relay.limits import MAX_SITE_DOCUMENT, SITE_DOCUMENTS
+from relay.limits import KIB, MAX_SITE_DOCUMENT, SITE_DOCUMENTS, SITE_DOCUMENTS_BYTES
 from relay.store.shelf import Shelf
 from relay.web.site.regions import Document
 
 logger = logging.getLogger(__name__)
 
 GENERATION = "generation"
+_SUM = "sum"
+_SUM_DIGITS = 32
+_HEAD = len('{"sum":"') + _SUM_DIGITS + len('"')
+_SAYS_GENERATION = re.compile(rb'\{(?:"sum":"[0-9a-f]*",)?"generation":"([0-9a-f]+)"')
+_LONG = 64 * KIB
+"""Bytes that take so long to read that others get their turn meanwhile."""
 
 
 class DamagedSite(StoreError):
@@ -29,6 +39,16 @@ class DamagedSite(StoreError):
 
     def __init__(self, path: str) -> None:
         super().__init__(f"The published {path} is damaged", "Write the site again: relay receiver site --anew")
+
+
+class TooLarge(StoreError):
+    """A document that could not be read back. What it is made of is bounded long before: this is the last resort."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(
+            f"A document of the site would have {size} bytes, which is more than it reads back",
+            "The site stays as it is. Report it with the log: the intake goes on.",
+        )
 
 
 class Documents:
@@ -40,11 +60,13 @@ class Documents:
         self._known: set[str] = set()
         self._shelf = shelf
         self._held: OrderedDict[str, Document] = OrderedDict()
+        self._sizes: dict[str, int] = {}
 
     def open(self, generation: str) -> None:
         """Ask the shelf again, for documents of this generation."""
         self.generation = generation
         self._held.clear()
+        self._sizes.clear()
         self._damaged.clear()
         self._known.clear()
 
@@ -52,10 +74,14 @@ class Documents:
         """Bring these to hand."""
         missing = [path for path in dict.fromkeys(paths) if path not in self._held]
         for path, content in zip(missing, await asyncio.gather(*map(self._shelf.read, missing)), strict=True):
-            document = self._read(path, content) if content is not None else {}
+            if content is not None and len(content) > _LONG:
+                document = await asyncio.to_thread(self._read, path, content)
+            else:
+                document = self._read(path, content) if content is not None else {}
             if document and document.get(GENERATION) != self.generation:
                 document = {}
             self._held[path] = document
+            self._sizes[path] = len(content or b"")
 
     def found_damage(self) -> bool:
         """Whether a damaged document was taken for absent since this was asked last; each is told once."""
@@ -63,33 +89,59 @@ class Documents:
         self._known |= new
         return bool(new)
 
+    def lost(self, path: str) -> None:
+        """Say that something is not in a document that was there: the log has to be brought again."""
+        if path not in self._damaged:
+            logger.warning("the published %s lacks what was there: it is written again from the log", path)
+            self._damaged.add(path)
+
     def at(self, path: str) -> Document:
         """A document that was loaded or put; empty where there is none."""
         self._held.move_to_end(path)
         return self._held[path]
 
-    def put(self, path: str, document: Document) -> bytes:
-        """Take in a new state; its bytes, to be written."""
+    def put(self, path: str, document: Document) -> None:
+        """Take in a new state."""
         self._held[path] = {GENERATION: self.generation, **document}
         self._held.move_to_end(path)
-        return encode(self._held[path])
+
+    def content(self, path: str) -> bytes:
+        """The bytes of a document that was loaded or put, to be written. Raises `TooLarge`."""
+        content = encode(self.at(path))
+        self._sizes[path] = len(content)
+        return content
+
+    def release(self, paths: Iterable[str]) -> None:
+        """Let go of these. Everything put there must be on the shelf by now."""
+        for path in paths:
+            self._held.pop(path, None)
+            self._sizes.pop(path, None)
 
     def trim(self) -> None:
         """Let go of what was not used lately, of regions last: each arrival needs its own. Everything put must be on
         the shelf by now."""
-        surplus = max(0, len(self._held) - SITE_DOCUMENTS)
-        for path in list(islice((one for one in self._held if not one.startswith("region/")), surplus)):
-            del self._held[path]
-        while len(self._held) > SITE_DOCUMENTS:
-            self._held.popitem(last=False)
+        count, size = len(self._held), sum(self._sizes.values())
+        for path in sorted(self._held, key=lambda one: one.startswith("region/")):  # stable: oldest first
+            if count <= SITE_DOCUMENTS and size <= SITE_DOCUMENTS_BYTES:
+                break
+            count, size = count - 1, size - self._sizes.get(path, 0)
+            self.release([path])
 
     def _read(self, path: str, content: bytes) -> Document:
         try:
-            return parse(path, content)
+            return unseal(path, content)
         except DamagedSite:
+            if _is_of_another(content, self.generation):
+                return {}
             logger.warning("the published %s is damaged: it is written again from the log", path)
             self._damaged.add(path)
             return {}
+
+
+def _is_of_another(content: bytes, generation: str) -> bool:
+    """Whether a document, damaged or of an older form, says that it is of another generation."""
+    found = _SAYS_GENERATION.match(content)
+    return found is not None and found[1] != generation.encode()
 
 
 def parse(path: str, content: bytes) -> Document:
@@ -103,6 +155,26 @@ def parse(path: str, content: bytes) -> Document:
     return document
 
 
-def encode(document: Document) -> bytes:
-    """A document's bytes."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+def encode(document: Mapping[str, object]) -> bytes:
+    """A document's bytes, with their sum. Raises `TooLarge`."""
+    rest = json.dumps(
+        {key: one for key, one in document.items() if key != _SUM}, ensure_ascii=False, separators=(",", ":")
+    )
+    body = (rest[1:] if rest == "{}" else f",{rest[1:]}").encode()
+    content = b'{"sum":"%s"%s' % (_sum_of(body), body)
+    if len(content) > MAX_SITE_DOCUMENT:
+        raise TooLarge(len(content))
+    return content
+
+
+def unseal(path: str, content: bytes) -> Document:
+    """A document as `encode` wrote it. Raises `DamagedSite` for anything else."""
+    document = parse(path, content)
+    if content[:_HEAD] != b'{"sum":"%s"' % _sum_of(content[_HEAD:]):
+        raise DamagedSite(path)
+    del document[_SUM]
+    return document
+
+
+def _sum_of(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest()[:_SUM_DIGITS].encode()

@@ -83,7 +83,7 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
         "arrived": _moment(row["arrived"]) if row.get("arrived") else None,
         "corrected": row.get("corrected", False),
         "counted": row.get("counted", False),
-        "flags": list(row.get("flags", [])),
+        "flags": [*row.get("flags", []), *([f"+{row['more_flags']}"] if row.get("more_flags") else [])],
         **{count: tally.get(count) for count in COUNTS},
         "votes": tally.get("votes", {}),
     }

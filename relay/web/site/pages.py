@@ -110,6 +110,12 @@ class Look:
         path = f"tps/{document['tps']}/{document['form']}"
         return self._pages(path, "form.html", document=document, standing=standing, earlier=earlier)
 
+    def history_pages(self, document: Document, head: Document) -> Iterable[Page]:
+        """A page of the history of a station and form whose own document is `head`: of statements, or of lines."""
+        name, template = ("history-", "history.html") if "rows" in document else ("", "statements.html")
+        path = f"tps/{head['tps']}/{head['form']}/{name}{document['page']}"
+        return self._pages(path, template, document=document, head=head)
+
     def device_pages(self, document: Document) -> Iterable[Page]:
         """The page of one device: everything that it signed."""
         return self._pages(f"device/{document['node']}", "device.html", document=document)

@@ -15,8 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from relay.limits import SITE_MARKS, SITE_NOTES
+from relay.limits import SITE_MARKS, SITE_NOTE_FLAGS, SITE_NOTES
 from relay.records.notice import Station
+from relay.web.site.shortened import shorten
 
 WHOLE = "index"
 """The key of the whole election."""
@@ -91,6 +92,7 @@ def fingerprint(stations: Mapping[str, Station], forms: Sequence[str]) -> str:
 
 def station_row(station: Station, forms: Sequence[str], results: Mapping[str, Document]) -> Document:
     """A station's row in its village: `results` are the published results of its forms that arrived."""
+    results = {form: _brief(one) for form, one in results.items()}
     arrived = sum(form in results for form in forms)
     flagged = sum(bool(one["flags"]) for one in results.values())
     complete = arrived == len(forms)
@@ -118,6 +120,7 @@ def station_row(station: Station, forms: Sequence[str], results: Mapping[str, Do
                 "village": station.village,
                 "form": form,
                 "flags": one["flags"],
+                "more_flags": one["more_flags"],
             }
             for form, one in sorted(results.items())
             if one["flags"]
@@ -171,8 +174,14 @@ def sum_up(document: Document) -> None:
             row["notes"] = []
 
 
+def _brief(result: Mapping[str, Any]) -> Document:
+    """A result with as many of its flags as regions tell."""
+    flags, more = shorten(result["flags"], result.get("more_flags", 0), SITE_NOTE_FLAGS)
+    return {**result, "flags": flags, "more_flags": more}
+
+
 def _form_row(result: Mapping[str, Any]) -> Document:
-    keys = ("entry", "arrived", "state", "counted", "corrected", "tally")
+    keys = ("entry", "arrived", "state", "counted", "corrected", "tally", "more_flags")
     return {**{key: result[key] for key in keys}, "flags": [flag["flag"] for flag in result["flags"]]}
 
 
