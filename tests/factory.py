@@ -72,8 +72,9 @@ def make_statement(
     form: str = "form-1",
     tps: str = "tps-1",
     supersedes: StatementId | None = None,
+    tally: Tally | None = None,
 ) -> Admitted:
-    """The next statement of a node's chain, admitted; with a tally where it has no files."""
+    """The next statement of a node's chain, admitted; with some `tally` where it has no files."""
     package = Package(
         election=ELECTION,
         tps=tps,
@@ -82,7 +83,7 @@ def make_statement(
         previous=node.chain[-1] if node.chain else None,
         captured_at=1_700_000_000,
         files=files,
-        tally=None if files else Tally({"voters": 1}),
+        tally=tally or (None if files else Tally({"voters": 1})),
         supersedes=supersedes,
     )
     raw = sign_statement(package, node.identity.uri, node.identity.certificate, node.key)

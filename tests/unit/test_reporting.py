@@ -19,6 +19,7 @@ from relay.receiver.results import Logged, judge
 from relay.records.identifiers import StatementId
 from relay.records.notice import Register, Station
 from relay.records.statement import read_statement
+from relay.records.tally import Tally
 from tests.factory import make_file, make_revocations, make_statement
 from tests.fleet import Fleet, Ship
 
@@ -92,8 +93,10 @@ async def test_corrections_and_conflicts(fleet: Fleet) -> None:
     contents = [fleet.content(100) for _ in range(4)]
     first = make_statement(fleet.election, one.node, make_file(contents[0]))
     second = make_statement(fleet.election, one.node, make_file(contents[1]), supersedes=StatementId(first.id))
-    third = make_statement(fleet.election, one.node, make_file(contents[2]), tps="tps-2")
-    fourth = make_statement(fleet.election, two.node, make_file(contents[3]), tps="tps-2")
+    third, fourth = (
+        make_statement(fleet.election, node, make_file(content), tps="tps-2", tally=Tally({}, {"1": votes}))
+        for node, content, votes in ((one.node, contents[2], 30), (two.node, contents[3], 31))
+    )
     await receiver.take(first, second, third, fourth)
     for content in contents:
         await receiver.adopt(content)
