@@ -325,6 +325,17 @@ async def test_a_correction_with_its_history(election: PublicElection) -> None:
         assert b'data-shown="reason">&lt;b&gt;salah' in one.content, "a reason that is signed is shown"
 
 
+async def test_two_packages_of_photographs_alone_are_said_neither_to_agree_nor_to_contradict(
+    election: PublicElection,
+) -> None:
+    for device in ("pulau-batun", "laptop-batun"):
+        await election.submit(BATUN, plain=True, photographs=[picture(device)], device=device)
+    await election.publish()
+    page = election.text(f"en/tps/{BATUN}/{BUPATI}.html")
+    assert "2 statements without numbers that could be compared." in page
+    assert "alarm" not in page
+
+
 async def test_every_flag_is_on_the_pages_above(election: PublicElection) -> None:
     await election.submit(BATUN)
     await election.submit(BATUN, tally=tally_of(BATUN, BUPATI, election.stations, votes={"1": 1, "2": 2}), device="b")
