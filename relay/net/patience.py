@@ -9,15 +9,13 @@ written has to do.
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 
+from relay.net.sockets import bytes_taken
+
 _LOOKS = 5
 """Looks at what moved within the patience: so much of it may pass unseen."""
-_ACKNOWLEDGED = struct.Struct("=120xQ")
-"""`tcpi_bytes_acked` in Linux's `struct tcp_info`, since 4.1."""
 
 
 @asynccontextmanager
@@ -46,11 +44,5 @@ async def while_moving(moved: Callable[[], Hashable], patience: float, beginning
 
 def acknowledged(transport: asyncio.BaseTransport | None) -> int:
     """Bytes of a connection that the other side's system has acknowledged; 0 where this system does not tell."""
-    sock = transport.get_extra_info("socket") if transport is not None else None
-    if sock is None or not hasattr(socket, "TCP_INFO"):
-        return 0
-    try:
-        told = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKNOWLEDGED.size)
-    except OSError:  # it is closed, or no TCP
-        return 0
-    return int(_ACKNOWLEDGED.unpack(told)[0]) if len(told) == _ACKNOWLEDGED.size else 0
+    connection = transport.get_extra_info("socket") if transport is not None else None
+    return bytes_taken(connection) if connection is not None else 0

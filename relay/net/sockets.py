@@ -26,7 +26,7 @@ _ENDPOINT = re.compile(
 
 
 _ACKNOWLEDGED = struct.Struct("=120xQ")
-"""`tcpi_bytes_acked` in Linux's `struct tcp_info`."""
+"""`tcpi_bytes_acked` in Linux's `struct tcp_info`, since 4.1."""
 
 
 @dataclass(frozen=True, slots=True)
