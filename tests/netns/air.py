@@ -28,6 +28,8 @@ from dataclasses import dataclass, field
 TUNSETIFF = 0x400454CA
 IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
 QUEUE_SECONDS = 0.1
+QUEUE_BYTES = 32 * 1024
+"""A host's queue holds so many seconds of the link, and where it is slow so many bytes: some twenty frames."""
 FRAME = 2048
 AT_ONCE = 64
 """Frames read from one host before the others are looked at."""
@@ -53,6 +55,7 @@ class Air:
         self._delay = delay
         self._loss = loss
         self._seconds_per_byte = 1 / rate if rate else 0.0
+        self._queue = max(QUEUE_SECONDS, QUEUE_BYTES * self._seconds_per_byte)
         self._shared = shared
         self._chance = chance
         self._ports: dict[str, Port] = {}
@@ -84,7 +87,7 @@ class Air:
             if not port.up or (self._loss and self._chance.random() < self._loss):
                 continue
             free_at = self._medium_free_at if self._shared else port.free_at
-            if free_at - now > QUEUE_SECONDS:
+            if free_at - now > self._queue:
                 continue
             free_at = max(free_at, now) + len(frame) * self._seconds_per_byte
             if self._shared:
