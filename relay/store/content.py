@@ -36,6 +36,9 @@ class Content:
         self._partial = folder / "partial"
         self._lock_file = folder / "open.lock"
         self._lock: int | None = None
+        self._named: set[str] = set()
+        """The folders of objects whose names are on the disk, as far as this process knows. That such a folder is
+        there does not say so: another thread or process may have made it just now."""
 
     def prepare(self) -> bool:
         """Make the folders; whether no other process has the store open. Then what a crash left is removed, and others
@@ -218,9 +221,10 @@ class Content:
 
     def _place(self, path: Path, object_id: ObjectId) -> None:
         target = self.path(object_id)
-        if not target.parent.exists():
+        if target.parent.name not in self._named:
             target.parent.mkdir(exist_ok=True)
             sync_folder(self._objects)
+            self._named.add(target.parent.name)
         path.replace(target)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ import pytest
 from relay.errors import RelayError
 from relay.records.identifiers import ObjectId
 from relay.store import content, durable
+from tests.factory import make_node, make_statement
+from tests.fleet import Fleet
 from tests.powercuts.campaign import Campaign
 from tests.powercuts.cuts import LONGEST, Tally, cut, kill_at_random, start
 from tests.powercuts.losing_fs import Disk, File, why_not
 from tests.powercuts.visits import cut_visits
-from tests.powercuts.work import Intake, Violation, sync_tree
+from tests.powercuts.work import Intake, Violation, Work, check_statements, sync_tree
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +128,58 @@ def test_the_losing_disk_catches_a_store_that_does_not_sync(disk: Disk, work: In
     dice = random.Random(1)
     with pytest.raises(Violation):
         kill_at_random(work, disk.mount, 10, dice, Tally(), lose=lambda: disk.cut(dice.getrandbits(32)))
+
+
+class NewBoat(Work):
+    """A boat's store that is as new as the first statement in it."""
+
+    name = "new store"
+
+    def prepare(self, folder: Path) -> None:
+        (folder / "boat").mkdir(parents=True)
+
+    async def run(self, folder: Path, turn: int, tell: Any) -> None:
+        fleet = Fleet(folder)
+        ship = await fleet.carrier("boat")
+        statement = make_statement(fleet.election, make_node(fleet.election, "island"))
+        await ship.take(statement)
+        tell("statement", statement.id.hex())
+        await asyncio.Event().wait()
+
+    async def check(self, folder: Path, told: Sequence[list[str]]) -> None:
+        fleet = Fleet(folder)
+        try:
+            await check_statements((await fleet.carrier("boat")).store, [bytes.fromhex(one[1]) for one in told])
+        finally:
+            await fleet.close()
+
+
+class Nameless(NewBoat):
+    """The same by a store that does not sync the names in its folders."""
+
+    async def run(self, folder: Path, turn: int, tell: Any) -> None:
+        content.sync_folder = durable.sync_folder = lambda _folder: None  # type: ignore[attr-defined]
+        await super().run(folder, turn, tell)
+
+
+def cut_new_boats(work: Work, disk: Disk) -> None:
+    """A new store is cut, four times. Raises `Violation`."""
+    dice = random.Random(1)
+    for number in range(4):
+        folder = disk.mount / str(number)
+        work.prepare(folder)
+        sync_tree(folder)
+        kill_at_random(work, folder, 1, dice, Tally(), lose=lambda: disk.cut(dice.getrandbits(32)))
+
+
+def test_a_new_store_is_there_after_a_cut(disk: Disk) -> None:
+    """Where the names of its new folders are not on the disk, all that lies in them is gone."""
+    cut_new_boats(NewBoat(), disk)
+
+
+def test_the_losing_disk_catches_a_store_whose_names_are_not_synced(disk: Disk) -> None:
+    with pytest.raises(Violation, match="is lost"):
+        cut_new_boats(Nameless(), disk)
 
 
 @pytest.mark.timeout(300)
