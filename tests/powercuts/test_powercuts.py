@@ -158,7 +158,7 @@ class Nameless(NewBoat):
     """The same by a store that does not sync the names in its folders."""
 
     async def run(self, folder: Path, turn: int, tell: Any) -> None:
-        content.sync_folder = durable.sync_folder = lambda _folder: None  # type: ignore[attr-defined]
+        content.sync_folder = durable.sync_folder = lambda _folder: None  # type: ignore[assignment,attr-defined]
         await super().run(folder, turn, tell)
 
 
