@@ -107,12 +107,13 @@ CLAIM_SECONDS = 2.0
 """A claim without progress for so long is nobody's."""
 CLAIM_REST_SECONDS = 20.0
 """Who brought nothing claims anew after so long."""
+FIRST_RECORDS_PAGE = 32
 RECORDS_PAGE = 512
-"""Ids of records asked for at a time."""
+"""Records moved at a time: at first, and at most. The first ones are some eighty kilobytes of statements."""
 FIRST_STATEMENTS = 4
 LAST_STATEMENTS = 64
-"""Of the statements of a visit to a neighbour: so many come before any content at least, and so many at most while the
-first content is on its way already. The link does not wait while they are judged."""
+"""Of the statements of a visit to a neighbour: so many at least are judged before any content comes, and so many at
+most while the first content is on its way already. The link does not wait while they are judged."""
 INQUIRY_PAGE = 2_048
 MAX_INQUIRY_WAIT = 5.0
 MAX_NEWS_WAIT = 25.0

@@ -135,10 +135,11 @@ class Ship:
         name = visitor.node.identity.node.hex()
         return Host(self.custody, self.greeting, name, self.claims, self.clock, self.log)
 
-    async def visit(self, other: Ship | Link, watch: Watch | None = None) -> VisitReport:
+    async def visit(self, other: Ship | Link, watch: Watch | None = None, *, expecting: bool = False) -> VisitReport:
         """Visit another node, or whom a link leads to."""
         link = other if isinstance(other, Link) else Link(other.host(self))
-        return await Visit(self.custody, link, self.greeting(), self.claims, self.clock, watch).run()
+        visit = Visit(self.custody, link, self.greeting(), self.claims, self.clock, watch, expecting=expecting)
+        return await visit.run()
 
     async def submit(
         self, *contents: bytes, form: str = "form-1", tps: str = "tps-1", supersedes: StatementId | None = None
@@ -275,6 +276,9 @@ class Link:
         self.steps: list[str] = []
         """What crossed, in order: the kinds of records, and `CHUNK`."""
 
+    def prepare(self) -> None:
+        """There is nothing to make ready."""
+
     async def hello(self, mine: Greeting) -> Greeting:
         """Pass on."""
         return await self.host.hello(mine)
@@ -365,6 +369,33 @@ class Late(Link):
         super()._cross(way, object_id, index)
         if len(self.crossed) == self._chunks:
             self._crossed.set()
+
+
+class Busy(Link):
+    """A contact over which the first statements are not answered for until the last ones are on their way."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host)
+        self._calls = 0
+        self._second = asyncio.Event()
+
+    async def get_records(self, ids: Sequence[RecordId]) -> Given:
+        """Pass on; the first answer comes late."""
+        await self._wait()
+        return await super().get_records(ids)
+
+    async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> Taken:
+        """Pass on; the first answer comes late."""
+        if any(kind is Kind.STATEMENT for kind, _ in records):
+            await self._wait()
+        return await super().put_records(records)
+
+    async def _wait(self) -> None:
+        self._calls += 1
+        if self._calls > 1:
+            self._second.set()
+        async with asyncio.timeout(5):
+            await self._second.wait()
 
 
 class Cut(Link):

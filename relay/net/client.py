@@ -10,7 +10,7 @@ import asyncio
 import base64
 import json
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -61,8 +61,9 @@ class HttpPeer:
     def __init__(self, url: str, context: ssl.SSLContext) -> None:
         self.url = url.rstrip("/")
         self._connector = _OneNode(
-            ssl=context, limit=2 * STREAMS + 2, keepalive_timeout=30, socket_factory=client_socket
+            self._met, ssl=context, limit=2 * STREAMS + 2, keepalive_timeout=30, socket_factory=client_socket
         )
+        self._expects_content = False
         self._warming: asyncio.Task[None] | None = None
         self._made = asyncio.Condition()
         self._calls = 0
@@ -89,6 +90,10 @@ class HttpPeer:
             self._warming.cancel()
             await asyncio.gather(self._warming, return_exceptions=True)
         await self._session.close()
+
+    def prepare(self) -> None:
+        """See `Peer`. The connections for content are made as soon as the first one is there, beside the greeting."""
+        self._expects_content = True
 
     async def hello(self, mine: Greeting) -> Greeting:
         """See `Peer`."""
@@ -178,8 +183,13 @@ class HttpPeer:
         identity = self._connector.identity
         return identity is not None and identity.role is Role.RECEIVER
 
+    def _met(self) -> None:
+        """There is a connection, and the peer is known by it."""
+        if self._expects_content and not self._is_receiver():
+            self._warm_up()
+
     def _warm_up(self) -> None:
-        """Make the connections that content will need while records, which come before it, are on their way."""
+        """Make the connections that content will need while what comes before it is on its way."""
         if self._warming is None:
             self._warming = asyncio.create_task(self._connect(STREAMS))
 
@@ -254,6 +264,11 @@ class _OneNode(aiohttp.TCPConnector):
 
     identity: Identity | None = None
 
+    def __init__(self, met: Callable[[], None], **options: Any) -> None:
+        """`met` is called when there is a connection; `options` are aiohttp's."""
+        super().__init__(**options)
+        self._tell_met = met
+
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
     ) -> aiohttp.connector.Connection:
@@ -265,6 +280,7 @@ class _OneNode(aiohttp.TCPConnector):
             connection.close()
             raise Refused("other-node", "An address led to one node, and then to another")
         self.identity = identity
+        self._tell_met()
         return connection
 
 

@@ -331,6 +331,7 @@ class Contacts:
                 self._clock,
                 self._watch,
                 lambda hello: self._is_settled(neighbour, mine, hello),
+                expecting=neighbour.settled is None or neighbour.settled.here != (mine.news, mine.content),
             )
             report = await self._run(neighbour, visit)
             awaits = report is not None and await self._awaits(report)

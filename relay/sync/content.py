@@ -135,8 +135,10 @@ class Exchange:
             yield page
 
     async def _wanted_there(self) -> AsyncIterator[list[Chunk]]:
-        """What is wanted there and held here, in the order in which the peer wants it."""
+        """What is wanted there and held here, in the order in which the peer wants it. What it answered for before and
+        wants again comes last, and no more of that than of what is wrong: nobody draws the same content for ever."""
         tried: dict[ObjectId, None] = {}
+        again: list[Chunk] = []
         if not self._wants_there:
             await self._fetching.wait()  # the connection that is free is for chunks first
         while len(tried) < MAX_WANTS:
@@ -145,7 +147,7 @@ class Exchange:
             self._wants_there = []
             fresh = [want for want in wants if want.object not in tried]
             if not fresh and told:
-                return  # it wants no more, or says the same for ever
+                break  # it wants no more, or says the same for ever
             if not fresh:
                 await self._told.wait()
                 continue
@@ -156,8 +158,10 @@ class Exchange:
             page: list[Chunk] = []
             for want in fresh:
                 if holding := held.get(want.object):
-                    page.extend(chunks_of(want.object, holding.size, holding.offers(want.missing)))
+                    vain = self._custody.handed.in_vain(self._who.peer, want.object, want.missing)
+                    (again if vain else page).extend(chunks_of(want.object, holding.size, holding.offers(want.missing)))
             yield page
+        yield again[: MAX_WRONG_CHUNKS // 2]
 
     async def _lacked_there(self) -> AsyncIterator[list[Chunk]]:
         """What a receiver lacks of the packages that wait here: one after the other, their signers in turn, old

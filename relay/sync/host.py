@@ -57,6 +57,9 @@ class Host:
         self._clock = clock
         self._log = log
 
+    def prepare(self) -> None:
+        """There is nothing to make ready."""
+
     async def hello(self, mine: Greeting) -> Greeting:
         """Answer a greeting, and its message of reconciliation."""
         hello = self._greeting()

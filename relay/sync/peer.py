@@ -23,6 +23,9 @@ Frame = tuple[ObjectId, int, bytes]
 class Peer(Protocol):
     """A node within reach. Every call is stateless for the peer and can be repeated."""
 
+    def prepare(self) -> None:
+        """Content is likely to follow the greeting: what it takes is made ready beside it."""
+
     async def hello(self, mine: Greeting) -> Greeting:
         """Greet, with the first message of a reconciliation; the peer's greeting, with its reply."""
 

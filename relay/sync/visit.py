@@ -11,10 +11,11 @@ there only notices and checkpoints are reconciled, and the visitor asks after th
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from relay.errors import Refused
 from relay.limits import (
+    FIRST_RECORDS_PAGE,
     FIRST_STATEMENTS,
     INQUIRY_PAGE,
     LAST_STATEMENTS,
@@ -41,7 +42,8 @@ Watch = Callable[[Custody, Peer, Hello], Awaitable[None]]
 
 class Visit:
     """A visit to `peer`. `greeting` is what this node says of itself; `clock` is monotonic, in seconds; `settled` says
-    of a peer's greeting whether no content came or went on either side since the last visit left none to exchange."""
+    of a peer's greeting whether no content came or went on either side since the last visit left none to exchange, and
+    `expecting` says before it whether there is likely to be some."""
 
     _content: Exchange
 
@@ -54,6 +56,8 @@ class Visit:
         clock: Callable[[], float],
         watch: Watch | None = None,
         settled: Callable[[Hello], bool] = lambda _hello: False,
+        *,
+        expecting: bool = False,
     ) -> None:
         self._custody = custody
         self._store = custody.store
@@ -63,10 +67,13 @@ class Visit:
         self._clock = clock
         self._watch = watch
         self._settled = settled
+        self._expecting = expecting
 
     async def run(self, expected: Callable[[Hello], None] | None = None) -> VisitReport:
         """Visit. `expected` may refuse the peer by its greeting. Raises what the peer raises, and what it deserves."""
         initiator = Initiator(self._store.members)
+        if self._expecting:
+            self._peer.prepare()
         answer = await self._peer.hello(Greeting(self._greeting, initiator.start()))
         hello = self._checked(answer.hello, expected)
         report = VisitReport(hello)
@@ -98,21 +105,26 @@ class Visit:
         await self._await_receipts(report)
 
     async def _with_neighbour(self, initiator: Initiator, report: VisitReport) -> None:
-        """Records before content, but for the last statements: while they are on their way, and judged, the content of
-        the others begins."""
+        """Records before content, but for the last statements: while the first ones are judged the last ones are on
+        their way, and while those are judged the content of the first begins."""
         await self._exchange_ruling(initiator, report)
         # Receipts that came just now took statements out of the set: those need no carrying.
         need, last_need = _cut(await self._unknown(initiator.need))
         have, last_have = _cut(sorted(item for item in initiator.have if item[0] == Kind.STATEMENT))
-        await self._both_ways(need, have, report)
+        if not (need or have or report.moved) and self._settled(report.peer):
+            return
+
+        async def begin() -> None:
+            await self._both_ways(need, have, report)
+            await self._content.with_neighbour()
 
         async def tell_the_rest() -> None:
-            await self._content.begun()
+            if not self._expecting:
+                await self._content.begun()  # the connection that is there is for content first
             await self._both_ways(last_need, last_have, report)
             await self._content.all_told()
 
-        if last_need or last_have or report.moved or not self._settled(report.peer):
-            await together(self._content.with_neighbour(), tell_the_rest())
+        await together(begin(), tell_the_rest())
 
     # -- records
 
@@ -151,8 +163,10 @@ class Visit:
 
     async def _pull_records(self, items: Sequence[Item], report: VisitReport) -> None:
         waiting = deque(RecordId(record) for _, record in items)
-        while waiting:
-            page = [waiting.popleft() for _ in range(min(RECORDS_PAGE, len(waiting)))]
+        for size in _pages():
+            if not waiting:
+                return
+            page = [waiting.popleft() for _ in range(min(size, len(waiting)))]
             given = await self._peer.get_records(page)
             records = given.records
             self._content.held_there(given.holdings)
@@ -167,10 +181,12 @@ class Visit:
 
     async def _push_records(self, items: Sequence[Item], report: VisitReport) -> None:
         waiting = [RecordId(item[1]) for item in sorted(items) if item in self._store.members]
-        while waiting:
-            records = await self._store.read(waiting[:RECORDS_PAGE], RECORDS_BATCH)
+        for size in _pages():
+            if not waiting:
+                return
+            records = await self._store.read(waiting[:size], RECORDS_BATCH)
             if not records:
-                waiting = waiting[RECORDS_PAGE:]
+                waiting = waiting[size:]
                 continue
             taken = await self._peer.put_records([(kind, raw) for kind, _, raw in records])
             self._content.wanted_there(taken.wants)
@@ -209,6 +225,15 @@ class Visit:
     async def _collect(self, asked: Sequence[StatementId], ready: Sequence[StatementId], report: VisitReport) -> None:
         wanted = set(ready) & set(asked)
         await self._pull_records([(int(Kind.RECEIPT), receipt_id(one)) for one in sorted(wanted)], report)
+
+
+def _pages() -> Iterator[int]:
+    """How many records to move at a time: few at first, since of a batch nothing is kept where the link is cut in it,
+    and more and more while it holds."""
+    size = FIRST_RECORDS_PAGE
+    while True:
+        yield size
+        size = min(2 * size, RECORDS_PAGE)
 
 
 def _cut(statements: list[Item]) -> tuple[list[Item], list[Item]]:

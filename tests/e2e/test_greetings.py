@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from relay.errors import Refused
+from relay.limits import STREAMS
 from relay.net.client import HttpPeer
 from relay.net.server import SyncServer
 from relay.net.sockets import listen
@@ -25,6 +27,9 @@ from relay.trust.admission import Admission
 from relay.trust.roles import Role
 from tests.e2e.visitors import as_node
 from tests.e2e.world import World
+from tests.processes import eventually
+
+_ESTABLISHED = "01"
 
 
 @asynccontextmanager
@@ -46,6 +51,27 @@ async def greeting_as(home: Home, said: Hello) -> AsyncIterator[str]:
             yield f"https://127.0.0.1:{port}"
         finally:
             await server.stop()
+
+
+@pytest.mark.parametrize(("role", "made"), [("carrier", 1 + STREAMS), ("receiver", 1)])
+async def test_connections_for_content_are_made_beside_the_greeting(tmp_path: Path, role: str, made: int) -> None:
+    """Where content is expected. A receiver has many visitors, and is spared."""
+    with World(tmp_path) as world:
+        host, visitor = world.box("host", role), world.box("visitor", "carrier")
+        _, truth = as_node(host)
+        context, mine = as_node(visitor)
+        async with greeting_as(Home(host.home), truth) as url, HttpPeer(url, context) as peer:
+            peer.prepare()
+            await peer.hello(Greeting(mine))
+            await peer.news(-1, 0)  # one more call, over the connection that is there
+            await asyncio.to_thread(eventually, lambda: _connections_to(url) == made, 10, f"{made} connections")
+
+
+def _connections_to(url: str) -> int:
+    """How many connections to a port of this machine there are, as the kernel knows."""
+    port = f":{int(url.rpartition(':')[2]):04X}"
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(line[2].endswith(port) and line[3] == _ESTABLISHED for line in lines)
 
 
 @pytest.mark.parametrize("lie", [{"node": NodeId(bytes(32))}, {"name": "ferry"}, {"role": Role.RECEIVER}])

@@ -397,6 +397,9 @@ class AirPeer:
     async def close(self) -> None:
         """End the contact."""
 
+    def prepare(self) -> None:
+        """See `Peer`: connections cost nothing here."""
+
     async def hello(self, mine: Greeting) -> Greeting:
         """See `Peer`."""
         answer = Greeting.decode(await self.call("hello", mine.encode()))

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from relay.errors import Malformed, Refused, Unreachable
-from relay.limits import CONTENT_SECONDS, FIRST_STATEMENTS, LAST_STATEMENTS, MAX_FILES, MAX_WANTS, STREAMS
-from relay.records.identifiers import ObjectId, StatementId
-from relay.store.interface import Holding, State
+from relay.limits import (
+    CONTENT_SECONDS,
+    FIRST_RECORDS_PAGE,
+    FIRST_STATEMENTS,
+    LAST_STATEMENTS,
+    MAX_FILES,
+    MAX_WANTS,
+    STREAMS,
+)
+from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId
+from relay.store.interface import Holding, State, Want
 from relay.sync import content as exchange
 from relay.sync.host import Host
-from relay.sync.messages import Inquiry
+from relay.sync.messages import Given, Inquiry, Taken
 from tests.factory import make_file, make_statement, object_of
-from tests.fleet import CHUNK, Cut, CutCalls, Fleet, Late, Link, Ship
+from tests.fleet import CHUNK, Busy, Cut, CutCalls, Fleet, Late, Link, Ship
 
 SIZE = 12 * CHUNK + 5
 CHUNKS = 13
@@ -225,6 +234,64 @@ async def test_a_second_visit_costs_nothing(fleet: Fleet) -> None:
     assert (first.records_in, first.more) == (1, False)
     second = await boat.visit(island)
     assert (second.records_in, second.records_out, second.bytes_in, second.bytes_out) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("pull", [True, False], ids=["fetched", "brought"])
+async def test_where_content_is_expected_the_last_statements_come_while_the_first_are_judged(
+    fleet: Fleet, pull: bool
+) -> None:
+    """The link is not idle until the first chunk can be asked for."""
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    await (boat if pull else island).visit(island if pull else boat)  # they know the same notices then
+    for place in range(FIRST_STATEMENTS + 6):
+        await island.submit(fleet.content(4 * CHUNK), form=f"form-{place}")
+    await (boat if pull else island).visit(Busy(island.host(boat) if pull else boat.host(island)), expecting=True)
+    assert [one.state for one in await boat.store.bundles()] == [State.WAITING] * (FIRST_STATEMENTS + 6)
+
+
+async def test_of_many_records_few_come_at_first(fleet: Fleet) -> None:
+    """Of a batch nothing is kept where the link is cut in it: a slow link gets on all the same."""
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    for place in range(4 * FIRST_RECORDS_PAGE + LAST_STATEMENTS):
+        await island.submit(form=f"form-{place}")
+    asked: list[int] = []
+
+    class Counted(Link):
+        async def get_records(self, ids: Sequence[RecordId]) -> Given:
+            asked.append(len(ids))
+            return await super().get_records(ids)
+
+    await boat.visit(Counted(island.host(boat)))
+    first = [FIRST_RECORDS_PAGE, 2 * FIRST_RECORDS_PAGE, FIRST_RECORDS_PAGE]
+    assert asked[-len(first) - 2 :] == [*first, FIRST_RECORDS_PAGE, LAST_STATEMENTS - FIRST_RECORDS_PAGE]
+
+
+async def test_what_a_neighbour_answered_for_and_wants_again_comes_last_and_bounded(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who says for ever that it lacks what it took draws no more than that from each visit."""
+    monkeypatch.setattr(exchange, "MAX_WRONG_CHUNKS", CHUNKS)
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    old = fleet.content(SIZE)
+    await island.submit(old)
+    await island.visit(boat)
+    fresh = fleet.content(CHUNK)
+    await island.submit(fresh, form="form-2")
+
+    class Greedy(Link):
+        async def wants(self, skip: Sequence[ObjectId]) -> list[Want]:
+            return [want for want in self.wanted if want.object not in skip]
+
+        async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> Taken:
+            return replace(await super().put_records(records), wants=await self.wants(()))
+
+        wanted = tuple(Want(object_of(one), len(one), (1 << 1_000) - 1, len(one)) for one in (old, fresh))
+
+    link = Greedy(boat.host(island))
+    await island.visit(link)
+    objects = [object_id for _, object_id, _ in link.crossed]
+    assert object_of(fresh) in objects[:STREAMS]
+    assert objects.count(object_of(old)) == CHUNKS // 2
 
 
 async def test_a_visit_ends_for_its_time_and_says_that_more_is_left(fleet: Fleet) -> None:
