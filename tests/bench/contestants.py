@@ -2,7 +2,9 @@
 
 Each is given its best chance: the others know each other's addresses (relay finds its neighbour itself, unless told
 otherwise), try again every fifth of a second, and all bytes count that they would not have to send again. Syncthing
-is set to look for its neighbour every second instead of every minute. All from Debian's packages.
+is set to look for its neighbour every second instead of every minute, and to fetch by name; nncp's packets have a
+niceness by package and are tossed every fifth of a second: so both bring one package after the other, too. All from
+Debian's packages.
 """
 
 from __future__ import annotations
@@ -66,10 +68,8 @@ class Relay(Contestant):
         for statement, name in rows:
             file = store / "objects" / name.hex()[:2] / name.hex()
             moments[statement] = max(moments.get(statement, 0.0), file.stat().st_ctime)
-        # A tally is in its statement, and as useful there as in a file of its own, but for the blanks.
-        tallies = sum(
-            len("".join(one.tally.read_text().split())) for one in self.other(end).packages[: int(statements)]
-        )
+        # A tally is in its statement, with all that its file says, and as useful there.
+        tallies = sum(size_of(one.tally) for one in self.other(end).packages[: int(statements)])
         return held_of(int(size) - own + tallies, list(moments.values()), int(statements))
 
 
@@ -177,9 +177,14 @@ class Syncthing(Contestant):
             "fsWatcherEnabled": "true",
         }
         folder = ElementTree.SubElement(root, "folder", shared)
+        ElementTree.SubElement(folder, "order").text = "alphabetic"
         for one in (mine, theirs):
             ElementTree.SubElement(folder, "device", {"id": one})
         tree.write(file)
+
+
+_NICEST, _LEAST_NICE = 1, 255
+"""Of nncp's packets: what is nicer goes later."""
 
 
 class Nncp(Contestant):
@@ -203,11 +208,13 @@ class Nncp(Contestant):
             self._config(end).write_text(text)
         for end in self.ends:
             command = ("-cfg", str(self._config(end)), "-quiet")
-            for one in end.packages:
+            for place, one in enumerate(end.packages):
+                nice = str(min(_NICEST + place, _LEAST_NICE))
                 for file in sorted(one.folder.iterdir()):
-                    end.host.run(["nncp-file", *command, file, f"other:{one.folder.name}/{file.name}"])
+                    end.host.run(["nncp-file", *command, "-nice", nice, file, f"other:{one.folder.name}/{file.name}"])
             end.host.popen(["nncp-daemon", *command])
-            end.host.popen(["nncp-toss", *command, "-cycle", "1"])
+            toss = f"nncp-toss {' '.join(command)}"
+            end.host.popen(["sh", "-c", f"while :; do {toss}; sleep 0.2; done"], name="nncp-toss")
         caller = self.ends[1]
         call = f"nncp-call -cfg {self._config(caller)} -quiet -onlinedeadline 3 other"
         caller.host.popen(["sh", "-c", f"while :; do {call}; sleep 0.2; done"], name="nncp-call")

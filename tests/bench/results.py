@@ -24,7 +24,7 @@ class Result:
     contestant: str
     """A program, or `tcp` with a number of connections and a congestion control."""
     lower: str = ""
-    """The end with the lower node id, where the row tries both."""
+    """relay's end with the lower node id: both are tried, and the worse one counts."""
     useful: list[int] = field(default_factory=list)
     """Useful bytes of each contact."""
     whole: int = 0
@@ -94,11 +94,11 @@ class Row:
 
     def useful(self, name: str) -> float:
         """Median of the useful bytes of the first contact."""
-        return statistics.median(one.useful[0] for one in self._runs[name])
+        return min(statistics.median(one.useful[0] for one in runs) for runs in self._orders(name))
 
     def whole(self, name: str) -> float:
         """Median of the whole packages."""
-        return statistics.median(one.whole for one in self._runs[name])
+        return min(statistics.median(one.whole for one in runs) for runs in self._orders(name))
 
     def ratio(self, name: str) -> float | None:
         """Median of the useful bytes over TCP's."""
@@ -110,18 +110,19 @@ class Row:
 
     def second(self, name: str) -> float | None:
         """Median of the second contact's useful bytes over the first's."""
-        return _median(one.useful[1] / one.useful[0] for one in self._runs[name] if len(one.useful) > 1)
+        return _least(
+            [one.useful[1] / one.useful[0] for one in runs if len(one.useful) > 1] for runs in self._orders(name)
+        )
 
     def first_of(self, one: Result) -> float | None:
         """Seconds to one run's first whole package, beyond its bare time at the link's rate."""
         return None if one.first_whole is None else one.first_whole - self._bare_seconds
 
     def first(self, name: str) -> float | None:
-        """The same for all runs: the median, of the order of node ids that is worse. None where most runs had no whole
-        package."""
+        """The same for all runs: the median. None where most runs had no whole package."""
         worst = float("-inf")
-        for lower in {one.lower for one in self._runs[name]}:
-            late = [self.first_of(one) for one in self._runs[name] if one.lower == lower]
+        for runs in self._orders(name):
+            late = [self.first_of(one) for one in runs]
             worst = max(worst, statistics.median(float("inf") if one is None else one for one in late))
         return None if worst == float("inf") else worst
 
@@ -135,7 +136,14 @@ class Row:
 
     def starved(self, name: str) -> float | None:
         """Median of the lesser way's share of the greater one's bytes."""
-        return _median(min(one.each_way) / max(1, *one.each_way) for one in self._runs[name] if one.each_way)
+        return _least(
+            [min(one.each_way) / max(1, *one.each_way) for one in runs if one.each_way] for runs in self._orders(name)
+        )
+
+    def _orders(self, name: str) -> list[list[Result]]:
+        """The runs of a contestant by the order of node ids: of what is said of it, the worse one's counts."""
+        runs = self._runs[name]
+        return [[one for one in runs if one.lower == lower] for lower in sorted({one.lower for one in runs})]
 
 
 def table(row: Row) -> str:
@@ -236,9 +244,8 @@ def _first(crossed: dict[str, tuple[int, int]]) -> float:
     return float(next(iter(crossed.values()), (0, 0))[0])
 
 
-def _median(values: Iterable[float]) -> float | None:
-    found = list(values)
-    return statistics.median(found) if found else None
+def _least(groups: Iterable[Sequence[float]]) -> float | None:
+    return min((statistics.median(values) for values in groups if values), default=None)
 
 
 def _number(value: float | None, form: str) -> str:
