@@ -10,6 +10,7 @@ there only notices and checkpoints are reconciled, and the visitor asks after th
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
@@ -114,14 +115,18 @@ class Visit:
         if not (need or have or report.moved) and self._settled(report.peer):
             return
 
+        first_told = asyncio.Event()
+
         async def begin() -> None:
             await self._both_ways(need, have, report)
+            first_told.set()
             await self._content.with_neighbour()
 
         async def tell_the_rest() -> None:
             if not self._expecting:
                 await self._content.begun()  # the connection that is there is for content first
             await self._both_ways(last_need, last_have, report)
+            await first_told.wait()
             await self._content.all_told()
 
         await together(begin(), tell_the_rest())

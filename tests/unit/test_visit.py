@@ -249,6 +249,16 @@ async def test_where_content_is_expected_the_last_statements_come_while_the_firs
     assert [one.state for one in await boat.store.bundles()] == [State.WAITING] * (FIRST_STATEMENTS + 6)
 
 
+async def test_where_there_are_no_last_statements_the_first_ones_are_waited_for(fleet: Fleet) -> None:
+    """Else there would seem to be no content to fetch or to bring."""
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    contents = [fleet.content() for _ in range(2)]
+    statements = [await ship.submit(one) for ship, one in zip((island, await fleet.launch("x")), contents, strict=True)]
+    await boat.visit(fleet.ships[-1])
+    await boat.visit(island, expecting=True)
+    assert [await ship.state(one) for ship in (island, boat) for one in statements] == [State.WAITING] * 4
+
+
 async def test_of_many_records_few_come_at_first(fleet: Fleet) -> None:
     """Of a batch nothing is kept where the link is cut in it: a slow link gets on all the same."""
     island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
