@@ -86,7 +86,7 @@ class Admission:
         self._revoked: dict[NodeId, Revocation] = {}
         self._registered: tuple[dict[str, Station], tuple[str, ...]] | None = None
         self._receivers: dict[str, Receiver] = {}
-        self._witnesses: dict[str, NoteKey] = {}
+        self._cosigners: dict[str, NoteKey] | None = None
         self._identities: OrderedDict[bytes, Identity] = OrderedDict()
 
     # -- what is in force
@@ -210,7 +210,7 @@ class Admission:
                     self._notice_ids.discard(held.id)
                 self._notices[admitted.slot] = notice
                 self._notice_ids.add(notice.id)
-                self._apply(notice)
+                self._apply(notice, first=held is None)
                 return True
             case SignedCheckpoint() as checkpoint:
                 return self._install_checkpoint(checkpoint)
@@ -313,8 +313,20 @@ class Admission:
                 return notice.raw
         return b""
 
-    def _apply(self, notice: Notice) -> None:
-        """Bring what this notice speaks of up to date."""
+    @property
+    def _witnesses(self) -> dict[str, NoteKey]:
+        """The keys that cosign checkpoints, by name, put together when they are asked for: they come in parts, too."""
+        if self._cosigners is None:
+            bodies = self._bodies(Witnesses)
+            keys = [witness_key(self.election, name, public) for body in bodies for name, public in body.keys]
+            for vkey in [vkey for body in bodies for vkey in body.others]:
+                with suppress(Malformed):  # of a type that only a newer relay can check
+                    keys.append(NoteKey.parse(vkey))
+            self._cosigners = {key.name: key for key in keys}
+        return self._cosigners
+
+    def _apply(self, notice: Notice, *, first: bool) -> None:
+        """Bring what this notice, the `first` in its slot or not, speaks of up to date."""
         match notice.body:
             case Register():
                 self._registered = None
@@ -322,14 +334,11 @@ class Admission:
                 self._receivers = {one.name: one for body in self._bodies(Receivers) for one in body.receivers}
                 self._leave_checkpoints()
             case Witnesses():
-                named = [(name, public) for body in self._bodies(Witnesses) for name, public in body.keys]
-                keys = [witness_key(self.election, name, public) for name, public in named]
-                for vkey in [vkey for body in self._bodies(Witnesses) for vkey in body.others]:
-                    with suppress(Malformed):  # of a type that only a newer relay can check
-                        keys.append(NoteKey.parse(vkey))
-                self._witnesses = {key.name: key for key in keys}
-            case Revocations():
-                self._revoked = {one.node: one for body in self._bodies(Revocations) for one in body.revoked}
+                self._cosigners = None
+            case Revocations() as part:
+                # Others may be reading what was in force: it stays as it was.
+                before, parts = (self._revoked, [part]) if first else ({}, self._bodies(Revocations))
+                self._revoked = before | {one.node: one for body in parts for one in body.revoked}
                 self._leave_checkpoints()
 
     def _leave_checkpoints(self) -> None:

@@ -17,7 +17,7 @@ from relay.log.merkle import leaf_hash, node_hash, root_from_inclusion
 from relay.log.note import COSIGNATURE, ED25519, Note, NoteKey, Signature, parse_note, sign_note
 from relay.records.cose import header, sign1
 from relay.records.encoding import encode
-from relay.records.identifiers import Kind, StatementId, authority_uri, node_uri, sha256
+from relay.records.identifiers import Kind, NodeId, StatementId, authority_uri, node_uri, sha256
 from relay.records.notice import (
     Body,
     Receiver,
@@ -623,3 +623,37 @@ def test_promise_10_another_spelling_of_a_checkpoint_is_refused(bench: Bench, ch
     assert change(raw) != raw
     with pytest.raises((Malformed, Refused)):
         bench.admission.admit(Kind.CHECKPOINT, change(raw))
+
+
+def test_a_list_in_many_parts_is_gone_through_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A country's carriers and revocations come in a hundred parts; what was there is not looked at for each."""
+    parts, each = 6, 4
+    key = public_bytes(bench.carrier.identity.key)
+    names = [[f"boat-{part}-{place}" for place in range(each)] for part in range(parts)]
+    asked: list[str] = []
+
+    def counted(election: str, name: str, public: bytes) -> NoteKey:
+        asked.append(name)
+        return witness_key(election, name, public)
+
+    monkeypatch.setattr("relay.trust.admission.witness_key", counted)
+    for part, some in enumerate(names):
+        bench.install(Witnesses(tuple((name, key) for name in some)), 2, part)
+    bench.admission.admit(Kind.CHECKPOINT, bench.checkpoint(4))
+    assert sorted(asked) == sorted(name for some in names for name in some)
+
+
+def test_what_is_revoked_is_the_sum_of_all_parts_in_force(bench: Bench) -> None:
+    """A part that is replaced takes back what it said, and no more."""
+    nodes = [NodeId(sha256(name.encode())) for name in ("one", "two", "three")]
+
+    def revocations(*places: int) -> Revocations:
+        return Revocations(tuple(Revocation(nodes[place], f"node-{place}", "lost") for place in places))
+
+    bench.install(revocations(0), 1, 0)
+    bench.install(revocations(1, 2), 1, 1)
+    before = bench.admission.revoked
+    assert set(before) == set(nodes)
+    bench.install(revocations(2), 2, 1)
+    assert set(bench.admission.revoked) == {nodes[0], nodes[2]}
+    assert set(before) == set(nodes), "what was asked for stays as it was"
