@@ -366,7 +366,7 @@ async def test_another_map_or_certificate_changes_what_shows_them_only(election:
 async def test_strays_are_found_again_where_their_first_page_is_damaged(
     watched: PublicElection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.web.site.builder.SITE_NOTES", 1)
+    monkeypatch.setattr("relay.web.site.strays.SITE_NOTES", 1)
     for number in range(3):
         await watched.submit(f"b-{number}")
     await watched.publish()

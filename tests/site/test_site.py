@@ -459,7 +459,7 @@ async def test_what_the_register_does_not_know_is_not_hidden(small: PublicElecti
 async def test_many_that_the_register_does_not_know_have_pages(
     small: PublicElection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.web.site.builder.SITE_NOTES", 2)
+    monkeypatch.setattr("relay.web.site.strays.SITE_NOTES", 2)
     first = await small.submit("b-0")
     for number in range(1, 5):
         await small.submit(f"b-{number}")
@@ -477,7 +477,7 @@ async def test_many_that_the_register_does_not_know_have_pages(
 
 
 async def test_a_large_election_has_its_tables_by_district(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.web.site.builder.SITE_WHOLE_FORMS", 100)
+    monkeypatch.setattr("relay.web.site.register.SITE_WHOLE_FORMS", 100)
     election = PublicElection(tmp_path)
     try:
         await election.open()
@@ -497,7 +497,7 @@ async def test_a_large_election_has_its_tables_by_district(tmp_path: Path, monke
 
 
 async def test_a_map_of_many_islands_and_of_regions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.web.site.builder.SITE_MARKS", 2)
+    monkeypatch.setattr("relay.web.site.islands.SITE_MARKS", 2)
     election = PublicElection(tmp_path)
     try:
         await election.open(islands=False)

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping
 from relay.errors import StoreError
 from relay.limits import KIB, MAX_SITE_DOCUMENT, SITE_DOCUMENTS, SITE_DOCUMENTS_BYTES
 from relay.store.shelf import Shelf
+from relay.web.site.paths import region_path
 from relay.web.site.regions import Document
 
 logger = logging.getLogger(__name__)
@@ -99,6 +100,18 @@ class Documents:
         """A document that was loaded or put; empty where there is none."""
         self._held.move_to_end(path)
         return self._held[path]
+
+    def needed(self, path: str, having: str) -> Document:
+        """A loaded document that a site has from its beginning. Raises `DamagedSite` where it is not there, or not with
+        what it must have."""
+        document = self.at(path)
+        if having not in document:
+            raise DamagedSite(path)
+        return document
+
+    def region(self, key: str) -> Document:
+        """The loaded document of a region. Raises `DamagedSite`."""
+        return self.needed(region_path(key), "children")
 
     def put(self, path: str, document: Document) -> None:
         """Take in a new state."""

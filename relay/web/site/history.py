@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from relay.limits import SITE_FLAGS, SITE_HISTORY, SITE_STATEMENTS, SITE_STATEMENTS_BYTES
 from relay.receiver.results import Logged, Result, Standing
 from relay.web.site.documents import Documents
+from relay.web.site.paths import form_path
 from relay.web.site.regions import Document
 from relay.web.site.shortened import shorten
 
@@ -28,11 +29,6 @@ _OF_THE_FIRST = frozenset({"corrected-by-another-device"})
 """Flags that are told at the first statement that they name."""
 _LEFT_OUT = ("reason", "files", "standing")
 """What a line of the history lacks of a statement."""
-
-
-def form_path(tps: str, form: str) -> str:
-    """The document of a station and form."""
-    return f"tps/{tps}/{form}.json"
 
 
 class History:

@@ -72,7 +72,7 @@ class Look:
             "tps": result.tps,
             "form": result.form,
             "station": _station_map(station) if station else None,
-            "path": [{"key": one.key, "name": one.name, "level": one.level} for one in path],
+            "path": [one.to_map() for one in path],
             "state": _state(result),
             "entry": first.entry,
             "arrived": result.standing[-1].arrived,

@@ -37,6 +37,14 @@ class Region:
     name: str
     level: str
 
+    def to_map(self) -> Document:
+        """As the documents of those below it name it."""
+        return {"key": self.key, "name": self.name, "level": self.level}
+
+
+ALL = Region(WHOLE, "", "whole")
+"""The whole election."""
+
 
 @dataclass(frozen=True, slots=True)
 class Regions:
@@ -69,7 +77,11 @@ class Regions:
 
     def path(self, station: Station) -> tuple[Region, ...]:
         """The regions that a station lies in, from the whole election down to its village."""
-        return (Region(WHOLE, "", "whole"), *(self._region(level, station) for level in self.levels))
+        return (ALL, *(self._region(level, station) for level in self.levels))
+
+    def depth(self, region: Region) -> int:
+        """How many regions lie above this one."""
+        return ("whole", *self.levels).index(region.level)
 
     def _region(self, level: str, station: Station) -> Region:
         if self.by_code:
@@ -88,6 +100,16 @@ def fingerprint(stations: Mapping[str, Station], forms: Sequence[str]) -> str:
         if one.province or one.regency:
             whole.update(repr((one.province, one.regency)).encode())
     return whole.hexdigest()[:16]
+
+
+def blank_region(region: Region, above: Sequence[Region]) -> Document:
+    """The document of a region without anything in it."""
+    return {**region.to_map(), "path": [one.to_map() for one in above], "children": {}}
+
+
+def region_row(document: Mapping[str, Any]) -> Document:
+    """A region's row in the one above it."""
+    return {key: document[key] for key in ("name", "level", "sums", "notes")}
 
 
 def station_row(station: Station, forms: Sequence[str], results: Mapping[str, Document]) -> Document:

@@ -47,10 +47,11 @@ from relay.store.shelf import FOR_EVER, GuardedShelf
 from relay.sync.custody import Custody
 from relay.trust.admission import Admission
 from relay.trust.certificates import read_certificate
-from relay.web.site.builder import Register, Site
+from relay.web.site.builder import Site
 from relay.web.site.chart import Place, read_places
 from relay.web.site.documents import DamagedSite
 from relay.web.site.pages import Look
+from relay.web.site.register import Register
 
 logger = logging.getLogger(__name__)
 
