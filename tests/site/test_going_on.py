@@ -15,6 +15,7 @@ import pytest_asyncio
 from relay.cli.demo.election import FORMS, example_stations
 from relay.errors import StoreError
 from relay.limits import SITE_SETTLE_SECONDS, SITE_SETTLE_SECONDS_ELSEWHERE
+from relay.receiver.results import Flag, Result, judge
 from relay.records.notice import Register, Station
 from relay.store.shelf import FRESH, FolderShelf
 from relay.web.site.service import _Upkeep
@@ -242,6 +243,30 @@ async def test_other_pages_never_show_less_than_before(
     await watched.publish()
     assert witness(watched).less == []
     assert {f"tps/{LONG}/{BUPATI}.html", "en/region/1906022011.html"} <= set(witness(watched).written)
+
+
+async def test_what_was_judged_otherwise_is_judged_again_and_seen_meanwhile(
+    watched: PublicElection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await watched.submit(LONG)
+    await watched.publish()
+    await watched.site.settle()
+    monkeypatch.setattr("relay.web.site.builder.JUDGING", 0)
+
+    def stricter(*known: Any) -> Result:
+        found = judge(*known)
+        return replace(found, counted=False, flags=(*found.flags, Flag("found-later", (), {})))
+
+    monkeypatch.setattr("relay.web.site.batch.judge", stricter)
+    await watched.reopen()
+    assert (watched.result()["counted"], watched.flags(LONG)) == (True, [])
+    await watched.publish()
+    assert (watched.result()["counted"], watched.flags(LONG)) == (False, ["found-later"])
+    assert witness(watched).less == []
+    await watched.site.settle()
+    witness(watched).written.clear()
+    await watched.reopen()
+    assert [path for path in witness(watched).written if path.endswith(".html")] == [], "once is enough"
 
 
 async def test_what_arrives_does_not_wait_while_the_log_is_brought_again(

@@ -7,8 +7,8 @@ changes, `relay.web.site.layout` how all regions are written.
 is on the disk, and says what certainly is there. Whatever came later is brought again when the site is opened, and
 bringing an entry twice changes nothing.
 
-When the register, the pages or a damaged region ask for it, all regions are written again; then the log is brought
-`again` from its beginning, behind what arrives meanwhile, and each result is judged by what is in force now.
+When the register, the pages, the judging or a damaged region ask for it, all regions are written again; then the log is
+brought `again` from its beginning, behind what arrives meanwhile, and each result is judged by what is in force now.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from relay.web.site.pages import JSON, Look
 from relay.web.site.paths import GATHERED, region_path
 from relay.web.site.regions import ALL, Document, Region, Regions, fingerprint
 from relay.web.site.register import Register
-from relay.web.site.settled import Settled, read_settled
+from relay.web.site.settled import JUDGING, Settled, read_settled
 from relay.web.site.tables import tables_of, write_table
 
 
@@ -58,12 +58,12 @@ class Site(Layout):
         return bool(self._untold)
 
     async def open(self, register: Register, *, anew: bool = False) -> None:
-        """Go on where the site was settled. Where the register or the pages are others, all regions are written again;
-        `anew`, or where there is nothing to go on from, everything is, from nothing.
+        """Go on where the site was settled. Where the register, the pages or the judging are others, all regions are
+        written again; `anew`, or where there is nothing to go on from, everything is, from nothing.
 
         Raises `DamagedSite` when a region cannot be read back: see `mend`.
         """
-        self._print = f"{fingerprint(register.stations, register.forms)} {self._look.fingerprint}"
+        self._print = f"{fingerprint(register.stations, register.forms)} {self._look.fingerprint} {JUDGING}"
         self._regions = await asyncio.to_thread(Regions.of, register.stations.values())
         settled = None if anew else await read_settled(self._shelf)
         self._go_on(settled or Settled(generation=secrets.token_hex(8), revoked=frozenset(register.revoked)), register)
@@ -142,7 +142,7 @@ class Site(Layout):
         self.has_unsettled = True
 
     async def _note(self, fitting: str) -> None:
-        """Note durably where the site goes on when it is opened, and which register and pages all of it fits."""
+        """Note durably where the site goes on when it is opened, and what all of it fits."""
         self._settled = Settled(
             generation=self._documents.generation,
             print=fitting,

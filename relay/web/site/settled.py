@@ -16,6 +16,9 @@ logger = logging.getLogger(__name__)
 SETTLED = "settled.json"
 _FORMAT = 2
 """Of the documents. A site of another format is written from nothing."""
+JUDGING = 1
+"""Of what documents say: what results are, every flag, what is added up. What another one said is judged again from the
+log, and stays to be seen until then. It is raised when `tests/vectors/judged.json` would say something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class Settled:
 
     generation: str = ""
     print: str = ""
-    """Which register and pages all of it fits."""
+    """Which register, pages and judging all of it fits."""
     dress: str = ""
     """Which certificate and map the front page shows."""
     entries: int = 0
