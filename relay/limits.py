@@ -498,8 +498,10 @@ SITE_STATEMENTS_BYTES = 128 * KIB
 """Bytes of those as JSON; as a page for people about twice that."""
 SITE_HISTORY = 50
 """Statements of a form that one page of its history lists, a line for each."""
+SITE_LINKS = 100
+"""Statements of a device that one page lists. A device has a few; a flood of them has pages."""
 SITE_FLAGS = 50
-"""Flags that the page of a form with a history tells itself; all are in its history."""
+"""Flags that the page of a form with a history tells itself, or that of a device with pages; all are there."""
 SITE_NOTE_FLAGS = 6
 """Flags of one form that regions above it tell; of more they say how many, and lead to the form."""
 SITE_FLAG_STATEMENTS = 4

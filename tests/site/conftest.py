@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from tests.site.election import PublicElection
-from tests.site.story import serving, tell_story
+from tests.site.story import serving, tell_flood, tell_story
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = (
@@ -44,6 +44,13 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a site with a bit of everything: see `tell_story`."""
     with ThreadPoolExecutor(1) as aside:  # the browser's driver has a loop of its own in this thread
         return aside.submit(lambda: asyncio.run(tell_story(tmp_path_factory.mktemp("published")))).result()
+
+
+@pytest.fixture(scope="session")
+def flooded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a site with further pages of forms and devices: see `tell_flood`."""
+    with ThreadPoolExecutor(1) as aside:
+        return aside.submit(lambda: asyncio.run(tell_flood(tmp_path_factory.mktemp("flooded")))).result()
 
 
 @pytest.fixture(scope="session")

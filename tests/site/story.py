@@ -10,6 +10,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from relay.cli.demo.election import example_stations
+from relay.limits import SITE_LINKS
 from tests.site.election import BATUN, BUPATI, GUBERNUR, KETAPANG, LONG, PublicElection, picture, tally_of
 
 OLD_CHECKPOINT = "old-checkpoint"
@@ -40,6 +42,24 @@ async def tell_story(folder: Path, photographs: Sequence[bytes] = ()) -> Path:
                         await election.submit(tps, form)
         await election.publish()
         await election.site.write_tables()
+        await election.publish_notices()
+    finally:
+        await election.close()
+    return election.public
+
+
+async def tell_flood(folder: Path) -> Path:
+    """One device of Pulau Long signs more than a page can list, and more for each form than its page can show."""
+    stations = [one for one in example_stations() if one.tps in (LONG, BATUN)]
+    election = PublicElection(folder, stations)
+    try:
+        await election.open()
+        first = await election.submit(LONG, BUPATI)
+        for number in range(SITE_LINKS + 1):
+            tally = tally_of(LONG, BUPATI, election.stations, valid=number)
+            await election.submit(LONG, (GUBERNUR, BUPATI)[number % 2], tally)
+        await election.submit(LONG, GUBERNUR, seq=2 * SITE_LINKS, previous=first)
+        await election.publish()
         await election.publish_notices()
     finally:
         await election.close()

@@ -11,6 +11,7 @@ import pytest
 
 from relay.web.site.pages import LANGUAGES, texts
 from tests.site.election import BATUN, BUPATI, GUBERNUR, KETAPANG, LONG
+from tests.site.story import serving
 
 PAGES = (
     "index.html",
@@ -36,7 +37,7 @@ def kind_of(path: str) -> str:
 def ready(page: Any, address: str, path: str) -> None:
     """Open a page and let it check itself."""
     page.goto(address + path)
-    if "tps/" in path:
+    if page.locator("[data-verdict]").count():
         page.locator("[data-verdict][data-outcome]").last.wait_for()
         page.locator("#own-root").wait_for()  # shown when all is checked
 
@@ -59,6 +60,21 @@ def test_axe_finds_nothing_on_one_of_each_other_kind(page: Any, address: str, pu
     assert {kind for kind, _ in others} >= {"device"}
     for path in others.values():
         find_nothing(page, address, path)
+
+
+def test_axe_finds_nothing_on_the_pages_of_a_flood(page: Any, flooded: Path) -> None:
+    """One of each: the history of a form, its statements, a device with a long chain, and a page of that."""
+    device = next(one.name for one in (flooded / "device").iterdir() if one.is_dir())
+    form = f"tps/{LONG}/{BUPATI}"
+    with serving(flooded) as address:
+        for prefix in ("", "en/"):
+            for path in (
+                f"{form}/history-2.html",
+                f"{form}/2.html",
+                f"device/{device}.html",
+                f"device/{device}/2.html",
+            ):
+                find_nothing(page, address, prefix + path)
 
 
 def find_nothing(page: Any, address: str, path: str) -> None:

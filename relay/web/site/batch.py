@@ -11,14 +11,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from itertools import chain
 
 from relay.limits import SITE_NEWEST
 from relay.receiver.results import Logged, Result, judge
 from relay.records.identifiers import NodeId
 from relay.records.notice import Station
 from relay.store.shelf import Page
-from relay.web.site.devices import Devices, Form
+from relay.web.site.chain import Form
+from relay.web.site.devices import Devices
 from relay.web.site.documents import DamagedSite
 from relay.web.site.history import History
 from relay.web.site.islands import mark_island
@@ -88,14 +88,26 @@ class Batch:
     def render(self) -> Iterable[Page]:
         """The files of whatever is touched: what the parts say first, what gathers them after."""
         look, pages = self._press.look, self._press.pages
-        yield from chain.from_iterable(pages(form_path(*key), look.form_pages) for key in self._forms)
-        yield from chain.from_iterable(pages(device_path(node), look.device_pages) for node in self._devices.changed)
-        parts = [region for region in self._deepest_first() if region != ALL]
-        yield from chain.from_iterable(pages(region_path(region.key), look.region_pages) for region in parts)
-        further = [page for page in self._strays.changed if page > 1]
-        yield from chain.from_iterable(pages(strays_path(page), look.stray_pages) for page in further)
+        for key in self._forms:
+            yield from pages(form_path(*key), look.form_pages)
+        for node, further in self._devices.changed.items():
+            yield from self._device(node, further)
+        for region in self._deepest_first():
+            if region != ALL:
+                yield from pages(region_path(region.key), look.region_pages)
+        for page in self._strays.changed:
+            if page > 1:
+                yield from pages(strays_path(page), look.stray_pages)
         if self._within:
             yield from self._press.whole(self._gathered)
+
+    def _device(self, node: NodeId, further: Iterable[str]) -> Iterable[Page]:
+        """The files of a device: further pages of its chain first, which its own leads to."""
+        look, pages = self._press.look, self._press.pages
+        head = self._documents.at(device_path(node))
+        for path in further:
+            yield from pages(path, lambda links: look.chain_pages(links, head))
+        yield from pages(device_path(node), look.device_pages)
 
     def _deepest_first(self) -> list[Region]:
         return sorted(self._within, key=self._regions.depth, reverse=True)

@@ -117,8 +117,13 @@ class Look:
         return self._pages(path, template, document=document, head=head)
 
     def device_pages(self, document: Document) -> Iterable[Page]:
-        """The page of one device: everything that it signed."""
+        """The page of one device: everything that it signed, or where that is listed."""
         return self._pages(f"device/{document['node']}", "device.html", document=document)
+
+    def chain_pages(self, document: Document, head: Document) -> Iterable[Page]:
+        """A page of the chain of a device whose own document is `head`."""
+        path = f"device/{document['node']}/{document['page']}"
+        return self._pages(path, "chain.html", document=document, head=head)
 
     def region_pages(self, document: Document) -> Iterable[Page]:
         """The page of a region: of a village with its stations, of a larger one with its parts."""

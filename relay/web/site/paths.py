@@ -24,6 +24,11 @@ def device_path(node: NodeId) -> str:
     return f"device/{node.hex()}.json"
 
 
+def chain_path(node: NodeId, page: int) -> str:
+    """One page of a device's chain, where it has more than one."""
+    return f"device/{node.hex()}/{page}.json"
+
+
 def region_path(key: str) -> str:
     """The document of a region."""
     return f"region/{key}.json"
