@@ -73,10 +73,10 @@ MAX_RECONCILE_RANGES = 32_768
 MAX_RECONCILE_ROUNDS = 4_096
 MAX_RECONCILE_DRY_ROUNDS = 64
 """Round trips in a row that find no difference; an honest peer needs three or four."""
-MAX_RECONCILE_OPEN = 65_536
-"""Ranges that an initiator keeps to be asked about."""
-MAX_RECONCILE_FOUND = 262_144
-"""Differences that one reconciliation collects, some 40 MB; the next one goes on from there."""
+MAX_RECONCILE_OPEN = 16_384
+"""Ranges that an initiator keeps to be asked about, some 2 MB; what lies behind them is for the next time."""
+MAX_RECONCILE_FOUND = 8_192
+"""Differences that one reconciliation collects, some 1.5 MB; the next one goes on from there."""
 
 # Visit
 MAX_MESSAGE = 256 * KIB
@@ -135,6 +135,9 @@ COMMIT_SECONDS = 0.3
 """How often chunks are committed while more come."""
 WHOLE_SECONDS = 0.1
 """The same where an object has all its chunks: a package counts when it is whole."""
+RECORDS_SECONDS = 20.0
+"""A visit to a neighbour compares and exchanges records for so long; then content has its turn, and the next visit, at
+once, goes on from there."""
 CONTENT_SECONDS = 20.0
 """A visit exchanges content for so long, then ends: the next one, at once, begins with records again."""
 

@@ -32,6 +32,7 @@ from relay.node.schedule import Contact, next_visit
 from relay.node.uplink import UPLINK, read_uplink, tried
 from relay.records.identifiers import HASH_SIZE, Kind, NodeId
 from relay.store.interface import PeerNote
+from relay.store.recordset import END, FIRST
 from relay.sync.claims import Claims
 from relay.sync.custody import Custody
 from relay.sync.messages import Hello
@@ -71,6 +72,10 @@ class Neighbour:
     """Whether the other side answered in the visit that is under way, or in the last one."""
     hurried: float = float("-inf")
     settled: Settled | None = None
+    compared: bytes = FIRST
+    """Where the comparison of records goes on: beyond the first one, where the last visit did not come to the end."""
+    compared_at: int = 0
+    """The count of news when it began there."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
@@ -332,6 +337,7 @@ class Contacts:
                 self._watch,
                 lambda hello: self._is_settled(neighbour, mine, hello),
                 expecting=neighbour.settled is None or neighbour.settled.here != (mine.news, mine.content),
+                since=neighbour.compared,
             )
             report = await self._run(neighbour, visit)
             awaits = report is not None and await self._awaits(report)
@@ -358,6 +364,7 @@ class Contacts:
         contact.news = heard + report.rung if self._custody.news.count == heard + report.rung else heard
         contact.awaits = awaits
         self._settle(neighbour, mine, report)
+        self._note_compared(neighbour, heard, report)
         neighbour.trouble = ""
         await self._note_visit(neighbour, peer.url, report)
         return True
@@ -400,11 +407,21 @@ class Contacts:
         return (settled.here, settled.there) == ((mine.news, mine.content), (theirs.news, theirs.content))
 
     def _settle(self, neighbour: Neighbour, mine: Hello, report: VisitReport) -> None:
-        if report.moved or report.more or report.left:
+        whole = neighbour.compared == FIRST and report.compared == END
+        if report.moved or report.more or report.left or not whole:
             neighbour.settled = None
         elif not self._is_settled(neighbour, mine, report.peer):
             here, there = (mine.news, mine.content), (report.peer.news, report.peer.content)
             neighbour.settled = Settled(here, there, self._clock())
+
+    def _note_compared(self, neighbour: Neighbour, heard: int, report: VisitReport) -> None:
+        """Have the next visit go on where this one ended. What came here while visits went on so was perhaps passed
+        over: the neighbour has not heard of it."""
+        if neighbour.compared == FIRST:
+            neighbour.compared_at = heard
+        elif report.compared == END:
+            neighbour.contact.news = neighbour.compared_at
+        neighbour.compared = FIRST if report.compared == END else report.compared
 
     def _expect(self, neighbour: Neighbour, hello: Hello) -> None:
         """Refuse a greeting that is not of the neighbour that was to be visited, or that another task visits."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 
 from relay.errors import Malformed
@@ -27,7 +27,8 @@ from relay.limits import (
     MAX_RECONCILE_ROUNDS,
     MIN_RECONCILE_MESSAGE,
 )
-from relay.store.recordset import END, FIRST, Item, RecordSet, item_of, kind_end, one_kind
+from relay.records.identifiers import Kind
+from relay.store.recordset import END, FIRST, Item, RecordSet, item_of, key_of, kind_end, one_kind
 from relay.sync.ranges import VERSION, MessageWriter, Mode, Range, decode, version_of
 
 WIDEST_CUT = 64
@@ -123,10 +124,11 @@ class Initiator:
         pull(initiator.need); push(initiator.have)
 
     `have`: items that we hold and the peer lacks; `need`: items that the peer holds and we lack; both grow from round
-    to round, and no item enters twice. `complete` says at the end whether every range was settled; it stays False when
-    a bound was reached (`most` differences, round trips without a result): what was found is good, the rest is for the
-    next time. `below` leaves out that kind and those above. `records` may change between rounds; what changed may be
-    missed until then.
+    to round, and no item enters twice. Of more than `most` differences the first ones are found, in the order of keys:
+    what rules and what frees space is never left for statements. `reached` says at the end up to which bound every
+    range was settled: `END`, or less where one of the limits was met (`most`, ranges, round trips without a result).
+    What was found is good, the rest is for the next time, which may pass over the statements below `since`. `below`
+    leaves out that kind and those above. `records` may change between rounds; what changed may be missed until then.
     """
 
     def __init__(
@@ -135,17 +137,29 @@ class Initiator:
         limit: int = MAX_RECONCILE_MESSAGE,
         most: int = MAX_RECONCILE_FOUND,
         below: int | None = None,
+        since: bytes = FIRST,
     ) -> None:
         self.have: list[Item] = []
         self.need: list[Item] = []
-        self.complete = False
         self.rounds = 0
         self._records = records
         self._limit = _checked(limit)
         self._most = most
         self._dry = 0
-        self._open = [_Open(FIRST, END if below is None else bytes([below]), differs=False)]
+        self._open = _to_compare(END if below is None else bytes([below]), since)
         self._asked: list[_Open] = []
+        self._cut = END
+        """What lies from here on is for the next time."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every range was settled."""
+        return self.reached == END
+
+    @property
+    def reached(self) -> bytes:
+        """The bound below which every range was settled."""
+        return min((part.lower for part in (*self._asked, *self._open)), default=self._cut)
 
     def start(self) -> bytes:
         """The first message."""
@@ -155,26 +169,35 @@ class Initiator:
         """Take in the peer's reply; the next message, or None when there is nothing left to ask. Raises `Malformed`."""
         before = self._found()
         self.rounds += 1
+        asked, self._asked = self._asked, []
         unsettled: list[_Open] = []
-        for said, asked in _pair(decode(reply), self._asked):
-            unsettled += self._compare(said, asked)
-            if self._found() >= self._most:
-                return None
-        self._open[:0] = unsettled
-        if not self._open:
-            self.complete = True
-            return None
+        for said, about in _pair(decode(reply), asked):
+            unsettled += self._compare(said, about)
+            if self._found() > 2 * self._most:
+                self._keep_the_first()
         self._dry = self._dry + 1 if self._found() == before else 0
-        if (
-            self._dry > MAX_RECONCILE_DRY_ROUNDS
-            or self.rounds >= MAX_RECONCILE_ROUNDS
-            or len(self._open) > MAX_RECONCILE_OPEN
-        ):
+        self._open[:0] = unsettled
+        self._stay_within()
+        if not self._open or self._dry > MAX_RECONCILE_DRY_ROUNDS or self.rounds >= MAX_RECONCILE_ROUNDS:
             return None
         return self._ask()
 
     def _found(self) -> int:
         return len(self.have) + len(self.need)
+
+    def _stay_within(self) -> None:
+        """Leave what is too much for the next time, from the end: differences, and ranges to ask about."""
+        self._keep_the_first()
+        if len(self._open) > MAX_RECONCILE_OPEN:
+            self._cut = min(self._cut, self._open[MAX_RECONCILE_OPEN].lower)
+        self._open = [replace(one, upper=min(one.upper, self._cut)) for one in self._open if one.lower < self._cut]
+
+    def _keep_the_first(self) -> None:
+        if self._found() > self._most:
+            self._cut = min(self._cut, sorted(key_of(*item) for item in (*self.have, *self.need))[self._most])
+        if self._cut != END:
+            self.have = [item for item in self.have if key_of(*item) < self._cut]
+            self.need = [item for item in self.need if key_of(*item) < self._cut]
 
     def _compare(self, said: Range, asked: list[_Open]) -> list[_Open]:
         """Act on one statement of the peer about (parts of) the ranges `asked`; returns what stays open of them."""
@@ -200,15 +223,17 @@ class Initiator:
                 raise Malformed("The peer lists an id outside of the range it is listed for")
         elif theirs.difference(key[1:] for key in self._records.keys(said.lower, said.upper)):
             return [_Open(lower, upper, differs=False) for lower, upper in _by_kind(said.lower, said.upper)]
-        for key in self._records.keys(said.lower, said.upper):
+        end, mine = min(said.upper, self._cut), 0
+        for key in self._records.keys(said.lower, end):
             if key[1:] in theirs:
                 theirs.remove(key[1:])
-            elif self._found() < self._most:
+            elif mine < self._most:
                 self.have.append(item_of(key))
-            else:
-                return []
-        room = self._most - self._found()
-        self.need += [item_of(said.lower[:1] + record) for record in sorted(theirs)[:room]]
+                mine += 1
+            else:  # no list makes us hold more at once, however many we hold ourselves
+                end = self._cut = key
+                break
+        self.need += [item_of(key) for key in sorted(said.lower[:1] + record for record in theirs) if key < end]
         return []
 
     def _ask(self) -> bytes:
@@ -246,6 +271,14 @@ class Initiator:
             return writer.add_ids(part.lower, part.upper, ids)
         fingerprint = self._records.fingerprint(part.lower, part.upper)
         return writer.add_fingerprint(part.lower, part.upper, fingerprint)
+
+
+def _to_compare(end: bytes, since: bytes) -> list[_Open]:
+    """The ranges that a reconciliation begins with: all that rules, and the statements from `since` on."""
+    statements = bytes([Kind.STATEMENT])
+    if not statements < since < end:
+        return [_Open(FIRST, end, differs=False)]
+    return [_Open(FIRST, statements, differs=False), _Open(since, end, differs=False)]
 
 
 def _is_listed(part: _Open, count: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from relay.store.recordset import END
 from relay.sync.messages import Hello
 
 
@@ -11,8 +12,9 @@ from relay.sync.messages import Hello
 class VisitReport:
     """What a visit to `peer` brought and took, in records and bytes.
 
-    `more`: it ended for its time, with content left to exchange. `left`: some was left to the peer's own visit here,
-    which may stop short of it. `rung`: how often it rang for news, which the peer need not be told.
+    `more`: it ended for its time or for its size, with something left to exchange. `left`: some was left to the peer's
+    own visit here, which may stop short of it. `rung`: how often it rang for news, which the peer need not be told.
+    `compared`: the bound in the order of records below which nothing is left; the end, mostly.
     """
 
     peer: Hello
@@ -23,6 +25,7 @@ class VisitReport:
     more: bool = False
     left: bool = False
     rung: int = 0
+    compared: bytes = END
 
     @property
     def moved(self) -> bool:

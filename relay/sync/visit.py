@@ -4,7 +4,8 @@ The road is straight: `Visit.run` calls its steps in order, and each step leaves
 may end at any byte: whatever was checked stays, and the next visit, to anyone, goes on from there. Does not live here:
 how content moves (`content`).
 
-With a neighbour, whole sets are reconciled by ranges. A receiver's set is the whole election and a boat's a boatful:
+With a neighbour, whole sets are reconciled by ranges, as much of them as a visit has time and memory for: the report
+says how far it came, and the next visit goes on there. A receiver's set is the whole election and a boat's a boatful:
 there only notices and checkpoints are reconciled, and the visitor asks after the statements that it carries.
 """
 
@@ -20,13 +21,15 @@ from relay.limits import (
     FIRST_STATEMENTS,
     INQUIRY_PAGE,
     LAST_STATEMENTS,
+    MAX_RECONCILE_FOUND,
     RECEIPT_PATIENCE,
     RECORDS_BATCH,
     RECORDS_PAGE,
+    RECORDS_SECONDS,
 )
 from relay.records.identifiers import Kind, RecordId, StatementId, receipt_id
 from relay.store.interface import Outcome
-from relay.store.recordset import Item
+from relay.store.recordset import END, FIRST, Item, key_of
 from relay.sync.claims import Claims
 from relay.sync.content import Exchange
 from relay.sync.custody import Custody
@@ -44,7 +47,8 @@ Watch = Callable[[Custody, Peer, Hello], Awaitable[None]]
 class Visit:
     """A visit to `peer`. `greeting` is what this node says of itself; `clock` is monotonic, in seconds; `settled` says
     of a peer's greeting whether no content came or went on either side since the last visit left none to exchange, and
-    `expecting` says before it whether there is likely to be some."""
+    `expecting` says before it whether there is likely to be some. `since` is how far the last visit compared, if it did
+    not come to the end."""
 
     _content: Exchange
 
@@ -59,6 +63,7 @@ class Visit:
         settled: Callable[[Hello], bool] = lambda _hello: False,
         *,
         expecting: bool = False,
+        since: bytes = FIRST,
     ) -> None:
         self._custody = custody
         self._store = custody.store
@@ -69,10 +74,13 @@ class Visit:
         self._watch = watch
         self._settled = settled
         self._expecting = expecting
+        self._since = since
+        self._until = float("inf")
+        """When records have had their time."""
 
     async def run(self, expected: Callable[[Hello], None] | None = None) -> VisitReport:
         """Visit. `expected` may refuse the peer by its greeting. Raises what the peer raises, and what it deserves."""
-        initiator = Initiator(self._store.members)
+        initiator = Initiator(self._store.members, most=MAX_RECONCILE_FOUND, since=self._since)
         if self._expecting:
             self._peer.prepare()
         answer = await self._peer.hello(Greeting(self._greeting, initiator.start()))
@@ -82,8 +90,11 @@ class Visit:
         if hello.role is Role.RECEIVER:
             await self._to_receiver(report)
         else:
+            self._until = self._clock() + RECORDS_SECONDS
             await self._compare(initiator, answer.compare)
+            report.compared = initiator.reached
             await self._with_neighbour(initiator, report)
+            report.more |= report.compared != END and report.moved
         return report
 
     def _checked(self, hello: Hello, expected: Callable[[Hello], None] | None) -> Hello:
@@ -134,9 +145,9 @@ class Visit:
     # -- records
 
     async def _compare(self, initiator: Initiator, reply: bytes) -> None:
-        """Reconcile to the end, from the reply to the first message on."""
+        """Reconcile as far as there is time, from the reply to the first message on."""
         message = initiator.step(reply)
-        while message is not None:
+        while message is not None and not self._is_late():
             message = initiator.step(await self._peer.reconcile(message))
 
     async def _compare_rules(self) -> Initiator:
@@ -171,6 +182,9 @@ class Visit:
         for size in _pages():
             if not waiting:
                 return
+            if self._is_late():
+                self._leave(items, waiting[0], report)
+                return
             page = [waiting.popleft() for _ in range(min(size, len(waiting)))]
             given = await self._peer.get_records(page)
             records = given.records
@@ -189,6 +203,9 @@ class Visit:
         for size in _pages():
             if not waiting:
                 return
+            if self._is_late():
+                self._leave(items, waiting[0], report)
+                return
             records = await self._store.read(waiting[:size], RECORDS_BATCH)
             if not records:
                 waiting = waiting[size:]
@@ -201,6 +218,13 @@ class Visit:
             report.records_out += len(records)
             report.bytes_out += sum(len(raw) for _, _, raw in records)
             waiting = waiting[waiting.index(records[-1][1]) + 1 :]
+
+    def _is_late(self) -> bool:
+        return self._clock() > self._until
+
+    def _leave(self, items: Sequence[Item], first: RecordId, report: VisitReport) -> None:
+        """Leave what is from `first` on among `items` to the next visit."""
+        report.compared = min(report.compared, *(key_of(*item) for item in items if item[1] == first))
 
     # -- a receiver
 

@@ -19,11 +19,13 @@ from hypothesis import strategies as st
 from relay.errors import Malformed
 from relay.limits import (
     MAX_RECONCILE_DRY_ROUNDS,
+    MAX_RECONCILE_FOUND,
     MAX_RECONCILE_MESSAGE,
     MAX_RECONCILE_RANGES,
     MIN_RECONCILE_MESSAGE,
 )
-from relay.store.recordset import END, FIRST, RecordSet
+from relay.records.identifiers import Kind
+from relay.store.recordset import END, FIRST, RecordSet, key_of
 from relay.sync.ranges import MessageWriter, Mode, decode
 from relay.sync.reconcile import Initiator, respond
 
@@ -51,8 +53,9 @@ def reconcile(
     limit: int = MAX_RECONCILE_MESSAGE,
     their_limit: int = MAX_RECONCILE_MESSAGE,
     between: Callable[[], None] = lambda: None,
+    most: int = MAX_RECONCILE_FOUND,
 ) -> Outcome:
-    initiator = Initiator(ours, limit)
+    initiator = Initiator(ours, limit, most)
     message: bytes | None = initiator.start()
     size = 0
     while message is not None:
@@ -136,9 +139,81 @@ def test_what_is_found_at_a_limit_is_good_and_the_next_run_goes_on() -> None:
             assert ours.add(*item)
         if initiator.complete:
             break
-    assert runs == 10
+    assert runs == 9
     assert list(ours) == list(theirs)
     assert len(ours) == 1_000
+
+
+@given(two_sets(), st.integers(1, 40), limits)
+@settings(deadline=None)
+def test_of_too_many_differences_the_first_ones_are_found(
+    sets: tuple[set[Item], set[Item]], most: int, limit: int
+) -> None:
+    """In the order of kinds: a notice is never left for a statement, on whichever side it is."""
+    ours, theirs = sets
+    initiator = Initiator(RecordSet(ours), limit, most)
+    rounds_with(partial(respond, RecordSet(theirs)), initiator)
+    first = sorted(key_of(*item) for item in ours ^ theirs)
+    assert sorted(key_of(*item) for item in (*initiator.have, *initiator.need)) == first[:most]
+    assert initiator.reached == (first[most] if len(first) > most else END)
+
+
+def test_a_hundred_thousand_differences_are_settled_in_as_many_runs_as_it_takes() -> None:
+    """Each goes on where the last one ended, and what rules and frees space comes in the first one."""
+    ruling = {(kind, record(number)[1]) for number in range(900) for kind in (Kind.NOTICE, Kind.RECEIPT)}
+    statements = [(int(Kind.STATEMENT), record(number)[1]) for number in range(1_000, 101_000)]
+    ours, theirs = RecordSet(statements[:40_000]), RecordSet([*ruling, *statements[30_000:]])
+    runs, since = 0, FIRST
+    while since != END:
+        initiator = Initiator(ours, since=since)
+        rounds_with(partial(respond, theirs), initiator)
+        runs, since = runs + 1, initiator.reached
+        assert len(initiator.have) + len(initiator.need) <= MAX_RECONCILE_FOUND
+        if runs == 1:
+            assert ruling < set(initiator.need)
+        for item in initiator.have:
+            assert theirs.add(*item)
+        for item in initiator.need:
+            assert ours.add(*item)
+    assert runs == -(-(90_000 + len(ruling)) // MAX_RECONCILE_FOUND)
+    assert ours.fingerprint() == theirs.fingerprint()
+
+
+def test_what_stays_different_does_not_keep_the_next_run_from_what_lies_behind_it() -> None:
+    """Whoever refuses thousands of statements for good is told of the others all the same; of notices always."""
+    ours = RecordSet((int(Kind.STATEMENT), record(number)[1]) for number in range(1_000))
+    initiator = Initiator(ours, most=300)
+    rounds_with(partial(respond, RecordSet()), initiator)
+    theirs = RecordSet([(int(Kind.NOTICE), record(1)[1])])
+    again = Initiator(ours, most=10_000, since=initiator.reached)
+    rounds_with(partial(respond, theirs), again)
+    assert not set(initiator.have) & set(again.have)
+    assert sorted(initiator.have + again.have) == list(ours)
+    assert again.need == list(theirs)
+
+
+def test_who_cuts_a_set_into_ranges_without_end_has_few_of_them_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each range that a peer speaks about waits to be asked about: what lies behind the first ones is left."""
+    monkeypatch.setattr("relay.sync.reconcile.MAX_RECONCILE_OPEN", 500)
+
+    def cut(message: bytes) -> bytes:
+        writer = MessageWriter(MIN_RECONCILE_MESSAGE * 32)
+        for said in decode(message):
+            for place in range(1, 256):
+                upper = (said.lower + bytes([place]))[:33]
+                if said.lower < upper < said.upper and upper > writer.end:
+                    writer.add_fingerprint(writer.end, upper, bytes(16))
+        return bytes(writer)
+
+    initiator = Initiator(RecordSet(map(record, range(5_000))), MIN_RECONCILE_MESSAGE)
+    message: bytes | None = initiator.start()
+    most = 0
+    for _ in range(5):
+        assert message is not None
+        message = initiator.step(cut(message))
+        most = max(most, len(initiator._open))
+    assert 250 < most <= 500
+    assert initiator.reached < END
 
 
 @given(two_sets(), st.integers(1, 5))
@@ -190,7 +265,7 @@ def test_ten_new_among_ten_thousand() -> None:
 
 
 def test_an_empty_node_costs_little_more_than_the_ids() -> None:
-    outcome = reconcile(RecordSet(), RecordSet(map(record, range(20_000))))
+    outcome = reconcile(RecordSet(), RecordSet(map(record, range(20_000))), most=20_000)
     assert len(outcome.need) == 20_000
     assert (outcome.bytes - 20_000 * 32, outcome.rounds) == (494, 3)
 
@@ -370,7 +445,7 @@ def test_a_peer_that_invents_records_without_end_is_given_up() -> None:
         return bytes(writer)
 
     initiator = Initiator(RecordSet(), most=50)
-    assert rounds_with(invent, initiator) == 50
+    assert rounds_with(invent, initiator) == 51
     assert len(initiator.need) == 50
     assert not initiator.complete
 
