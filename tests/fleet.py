@@ -21,6 +21,7 @@ from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId
 from relay.records.notice import Body, Receiver, Receivers, Witnesses, sign_notice
 from relay.records.statement import chunk_size_for
 from relay.store.interface import Bundle, Holding, State, Want
+from relay.store.recordset import FIRST
 from relay.store.shelf import FolderShelf
 from relay.store.sqlite import SqliteStore
 from relay.sync.claims import Claims
@@ -135,10 +136,14 @@ class Ship:
         name = visitor.node.identity.node.hex()
         return Host(self.custody, self.greeting, name, self.claims, self.clock, self.log)
 
-    async def visit(self, other: Ship | Link, watch: Watch | None = None, *, expecting: bool = False) -> VisitReport:
+    async def visit(
+        self, other: Ship | Link, watch: Watch | None = None, *, expecting: bool = False, since: bytes = FIRST
+    ) -> VisitReport:
         """Visit another node, or whom a link leads to."""
         link = other if isinstance(other, Link) else Link(other.host(self))
-        visit = Visit(self.custody, link, self.greeting(), self.claims, self.clock, watch, expecting=expecting)
+        visit = Visit(
+            self.custody, link, self.greeting(), self.claims, self.clock, watch, expecting=expecting, since=since
+        )
         return await visit.run()
 
     async def submit(

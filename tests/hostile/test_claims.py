@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 
 import pytest
 
-from relay.limits import MAX_FILE, MAX_RECONCILE_FOUND
+from relay.limits import MAX_FILE, MAX_RESIDENT
 from relay.records.identifiers import Kind, ObjectId, RecordId, sha256
 from relay.store.interface import Holding, Want
 from relay.store.recordset import RecordSet
@@ -16,7 +17,7 @@ from relay.sync.messages import Given, Greeting
 from relay.sync.peer import Frame, Span
 from relay.sync.reconcile import respond
 from tests.e2e.world import FORM, TPS, holds
-from tests.hostile.waters import Liar, Waters, free_port, posing
+from tests.hostile.waters import Liar, Waters, free_port, peak, posing
 from tests.processes import eventually
 
 
@@ -81,13 +82,20 @@ class Collector(Counted):
 
     async def reconcile(self, message: bytes) -> bytes:
         if not len(Collector.held):
-            Collector.held = RecordSet(
-                (Kind.STATEMENT, sha256(place.to_bytes(4))) for place in range(MAX_RECONCILE_FOUND + 1000)
-            )
+            Collector.held = RecordSet((Kind.STATEMENT, sha256(place.to_bytes(4))) for place in range(263_000))
         return respond(Collector.held, message)
 
     async def get_records(self, ids: Sequence[RecordId]) -> Given:
         type(self).asked += 1
+        return Given([])
+
+
+class Hoarder(Collector):
+    """The same, and keeps who asks for them waiting."""
+
+    async def get_records(self, ids: Sequence[RecordId]) -> Given:
+        type(self).asked += 1
+        await asyncio.Event().wait()
         return Given([])
 
 
@@ -112,3 +120,18 @@ async def test_a_neighbour_that_lies_keeps_nothing_from_coming_through(waters: W
     content = await asyncio.to_thread(boat.cat, bundles[0]["objects"][0]["sha256"])
     assert sha256(content).hex() == bundles[0]["objects"][0]["sha256"]
     assert len(content) == 3_000_000
+
+
+async def test_a_crowd_that_claims_hundreds_of_thousands_of_records_takes_no_memory(waters: Waters) -> None:
+    """Each of them is visited, and each visit keeps what it is told of while it waits. See `assert_well`."""
+    hideouts = [free_port() for _ in range(12)]
+    crew = waters.crew(len(hideouts))
+    boat = waters.box("boat", "carrier", peers=hideouts)
+    Hoarder.asked = 0
+    async with AsyncExitStack() as stack:
+        for pirate, hideout in zip(crew, hideouts, strict=True):
+            await stack.enter_async_context(posing(pirate, hideout, Hoarder))
+        await asyncio.to_thread(boat.start)
+        everybody = len(hideouts)
+        await asyncio.to_thread(eventually, lambda: Hoarder.asked >= everybody, 60, "the boat believed all of them")
+        assert peak(boat) < MAX_RESIDENT

@@ -37,7 +37,7 @@ class Waters(World):
     """A world that looks, at its end, whether every daemon is well."""
 
     def crew(self, count: int) -> list[NodeBox]:
-        """So many enrolled carriers that only call on others: a key and a certificate each, made here."""
+        """So many enrolled carriers that only call on others, or pose: a key and a certificate each, made here."""
         office = self.election.folder
         root_key = load_pem_private_key((office / "root-key.pem").read_bytes(), PASSPHRASE.encode())
         assert isinstance(root_key, Ed25519PrivateKey)
@@ -52,6 +52,7 @@ class Waters(World):
             home = self.folder / f"crew-{number}"
             home.mkdir()
             (home / "certificate.pem").write_text(pem_block("CERTIFICATE", certificate))
+            (home / "root.pem").write_bytes((office / "root.pem").read_bytes())
             (home / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
             boxes.append(NodeBox(home))
         return boxes

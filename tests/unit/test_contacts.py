@@ -19,6 +19,7 @@ from relay.store.interface import Holding, PeerNote
 from relay.sync.host import Host
 from relay.sync.messages import Greeting
 from relay.sync.signal import Signal
+from tests.factory import make_statement
 from tests.fleet import Fleet, Link, Ship
 
 HERE, THERE = "[fe80::1%wlan0]:8470", "[fe80::1%wlan1]:8470"
@@ -109,6 +110,32 @@ async def test_a_visit_over_an_interface_that_went_ends_at_once(rig: Rig) -> Non
     assert len(rig.called) == 1, "another interface is another's affair"
     rig.contacts.link_changed({"wlan0"}, {"wlan0"})
     await rig.until(lambda: len(rig.called) > 1)
+
+
+async def test_what_a_visit_had_no_room_for_is_had_by_the_next_one_at_once(
+    rig: Rig, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what came here in between, and was passed over, by the one after those."""
+    monkeypatch.setattr("relay.sync.visit.MAX_RECONCILE_FOUND", 10)
+    island = await fleet.launch("pulau-long")
+    statements = sorted(
+        (make_statement(fleet.election, island.node, form=f"form-{place}") for place in range(36)),
+        key=lambda one: one.id,
+    )
+    late = statements.pop(0)
+    await rig.ship.take(*statements)
+
+    async def hello(_url: str) -> None:
+        if len(rig.called) == 2:
+            await rig.ship.take(late)
+
+    rig.on_hello = hello
+    begun = asyncio.get_running_loop().time()
+    rig.contacts.seen(rig.key, [HERE])
+    await rig.until(lambda: (Kind.STATEMENT, late.id) in rig.other.store.members)
+    assert asyncio.get_running_loop().time() - begun < IDLE_SECONDS / 2
+    assert set(rig.ship.store.members) == set(rig.other.store.members)
+    assert len(rig.called) == 5
 
 
 async def test_an_address_where_nobody_answers_gives_way_to_the_next(rig: Rig) -> None:

@@ -16,13 +16,15 @@ from relay.limits import (
     LAST_STATEMENTS,
     MAX_FILES,
     MAX_WANTS,
+    RECORDS_SECONDS,
     STREAMS,
 )
 from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId
 from relay.store.interface import Holding, State, Want
+from relay.store.recordset import END, FIRST, key_of
 from relay.sync import content as exchange
 from relay.sync.host import Host
-from relay.sync.messages import Given, Inquiry, Taken
+from relay.sync.messages import Given, Greeting, Inquiry, Taken
 from tests.factory import make_file, make_statement, object_of
 from tests.fleet import CHUNK, Busy, Cut, CutCalls, Fleet, Late, Link, Ship
 
@@ -69,6 +71,95 @@ async def test_content_does_not_wait_for_the_last_statements(fleet: Fleet, pull:
     assert kinds[:first] == ["STATEMENT"] * FIRST_STATEMENTS
     assert begun <= kinds[first:].index("STATEMENT") < 2 * begun, "little is begun until all is told"
     assert {await boat.state(one) for one in statements} == {State.WAITING}
+
+
+async def test_of_more_differences_than_a_visit_takes_those_that_rule_come_first(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And each visit goes on where the last one ended, until nothing is left; whole packages come all the way."""
+    monkeypatch.setattr("relay.sync.visit.MAX_RECONCILE_FOUND", 10)
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    receiver = await fleet.receiver()
+    delivered = [await island.submit(form=f"sent-{place}") for place in range(6)]
+    await island.take(*fleet.notices)
+    await island.visit(receiver)
+    waiting = [await island.submit(fleet.content(9), form=f"form-{place}") for place in range(25)]
+    since, reports, links = FIRST, [], []
+    while since != END:
+        links.append(Link(island.host(boat)))
+        reports.append(await boat.visit(links[-1], since=since))
+        since = reports[-1].compared
+        assert reports[-1].records_in <= 10
+        assert sum(step == "CHUNK" for step in links[-1].steps) == links[-1].steps.count("STATEMENT in")
+    steps = [step for link in links for step in link.steps if step != "CHUNK"]
+    ruling = [step for step in steps if step != "STATEMENT in"]
+    assert set(ruling) >= {"NOTICE in", "CHECKPOINT in", "RECEIPT in"}
+    assert steps == ruling + ["STATEMENT in"] * len(waiting), "not one statement before the last receipt"
+    assert [report.more for report in reports] == [True] * (len(reports) - 1) + [False]
+    assert await boat.store.receipted(delivered) == set(delivered)
+    assert {await boat.state(one) for one in waiting} == {State.WAITING}
+    assert len(reports) == -(-len(steps) // 10)
+
+
+class Trickle(Link):
+    """A contact over which each page of records takes more than half of the time that there is for records."""
+
+    def __init__(self, ship: Ship, visitor: Ship) -> None:
+        super().__init__(ship.host(visitor))
+        self._clock = ship.clock
+
+    async def get_records(self, ids: Sequence[RecordId]) -> Given:
+        self._clock.now += 0.6 * RECORDS_SECONDS
+        return await super().get_records(ids)
+
+    async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> Taken:
+        self._clock.now += 0.6 * RECORDS_SECONDS
+        return await super().put_records(records)
+
+
+@pytest.mark.parametrize("pull", [True, False], ids=["fetched", "brought"])
+async def test_records_have_their_time_and_then_content_has_its_turn(fleet: Fleet, pull: bool) -> None:
+    """The next visit goes on with the first one that was left."""
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    count = 8 * FIRST_RECORDS_PAGE
+    statements = [await island.submit(fleet.content(9), form=f"form-{place}") for place in range(count)]
+    visitor, visited = (boat, island) if pull else (island, boat)
+    report = await visitor.visit(Trickle(visited, visitor))
+    moved = report.records_in if pull else report.records_out
+    assert FIRST_RECORDS_PAGE <= moved < count - LAST_STATEMENTS
+    assert (report.more, report.compared) == (True, key_of(Kind.STATEMENT, sorted(statements)[moved]))
+    assert [await boat.state(one) for one in sorted(statements)[:moved]] == [State.WAITING] * moved
+    while report.more:
+        report = await visitor.visit(Trickle(visited, visitor), since=report.compared)
+    assert {await boat.state(one) for one in statements} == {State.WAITING}
+
+
+class Hesitant(Link):
+    """A contact over which nothing is ever the same, and each round takes its time."""
+
+    def __init__(self, ship: Ship, visitor: Ship, seconds: float) -> None:
+        super().__init__(ship.host(visitor))
+        self._clock, self._seconds = ship.clock, seconds
+        self.rounds = 0
+
+    async def hello(self, mine: Greeting) -> Greeting:
+        return Greeting((await super().hello(mine)).hello, await self.reconcile(mine.compare))
+
+    async def reconcile(self, message: bytes) -> bytes:
+        self.rounds += 1
+        self._clock.now += self._seconds
+        return bytes.fromhex("61000001") + bytes(16)
+
+
+async def test_who_compares_without_end_is_left_when_its_time_is_over(fleet: Fleet) -> None:
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    for place in range(40):
+        await boat.take(make_statement(fleet.election, island.node, form=f"form-{place}"))
+    slow, quick = Hesitant(island, boat, RECORDS_SECONDS), Hesitant(island, boat, 0.1)
+    await boat.visit(slow)
+    assert slow.rounds == 3
+    await boat.visit(quick)
+    assert quick.rounds > 30
 
 
 async def test_what_a_neighbour_lacks_costs_a_question_a_page(fleet: Fleet) -> None:
