@@ -45,8 +45,8 @@ class LogMemory:
     def check(self, state: LogState) -> None:
         """Raises `StoreError` for a store that has less than is remembered, or another log."""
         newest = self._newest
-        if newest is None:
-            return
+        if newest is None or not newest.size:
+            return  # an empty log is the beginning of any, also on a store where it is not signed yet
         if newest.size > state.size:
             raise StoreError(
                 f"This receiver knew a log of {newest.size} entries and the store has only {state.size}",

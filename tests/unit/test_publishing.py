@@ -31,6 +31,9 @@ from relay.receiver.remembering import NEWEST, LogMemory
 from relay.records.receipt import sign_receipt
 from relay.store.interface import LogBatch, LogState, Store
 from relay.store.shelf import FolderShelf
+from relay.store.sqlite import SqliteStore
+from relay.sync.custody import Custody
+from relay.trust.admission import Admission
 from relay.trust.witness import log_key
 from tests.factory import make_revocations
 from tests.fleet import Fleet, Ship
@@ -524,6 +527,24 @@ async def test_promise_6_an_older_store_is_refused_by_who_remembers_the_log_what
     for call in (again.start, again.stand_by):
         with pytest.raises(StoreError, match="4 entries and the store has only 2"):
             await call()
+
+
+async def test_who_signed_the_empty_log_starts_on_a_fresh_store(fleet: Fleet, tmp_path: Path) -> None:
+    """A receiver that is set up once more before the election: nothing was logged that could be contradicted."""
+    receiver = await fleet.receiver()
+    key, file = log_key(receiver.member.identity), tmp_path / NEWEST
+    started = []
+    for place in ("first", "second"):
+        fresh = await SqliteStore.open(
+            tmp_path / place, own=receiver.node.identity.node, quota_bytes=1, quota_statements=1, storage_limit=None
+        )
+        custody = Custody(Admission(fleet.election.root), fresh)
+        publisher = Publisher(FolderShelf(tmp_path / f"public-{place}"), key)
+        sequencer = sequencing.Sequencer(custody, receiver.member, publisher, LogMemory(key, file))
+        started.append((await sequencer.start()).size)
+        await fresh.close()
+    assert file.exists()
+    assert started == [0, 0]
 
 
 async def test_promise_6_another_log_of_the_same_size_is_not_what_was_remembered(fleet: Fleet) -> None:
