@@ -347,7 +347,7 @@ MAX_HEADS = 64
 PROOFS_PER_VISIT = 8
 """Heads about which a receiver is asked in one visit."""
 MAX_ALARMS = 8
-"""Alarms that are kept, each with its evidence."""
+"""Alarms about one log that are told and kept, each with its evidence."""
 
 # Plans and drills
 MAX_PLAN = 1 * MIB

@@ -135,7 +135,7 @@ def _newest(custody: Custody, origin: str, shown: Head | None) -> Head | None:
 
 async def _tell(custody: Custody, head: Head, newest: Head, why: str) -> None:
     what = f"The log {newest.tree.origin} is not what it was: {why}"
-    await raise_alarm(custody.store, what, [(head.kind, head.raw), (newest.kind, newest.raw)])
+    await raise_alarm(custody.store, newest.tree.origin, what, [(head.kind, head.raw), (newest.kind, newest.raw)])
 
 
 def _write(head: Head) -> str:

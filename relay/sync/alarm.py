@@ -21,18 +21,20 @@ logger = logging.getLogger(__name__)
 _NOTE = "alarm"
 
 
-async def raise_alarm(store: Store, what: str, evidence: Sequence[tuple[Kind, bytes]]) -> None:
-    """Tell it in the log, and keep it, once. `evidence` are the signed records that show it."""
-    logger.critical("%s. Tell the election office and the public; `relay status --json` has the evidence.", what)
+async def raise_alarm(store: Store, log: str, what: str, evidence: Sequence[tuple[Kind, bytes]]) -> None:
+    """Tell it in the log, and keep it, once. `log` is the origin of the log that it is about, `evidence` are the signed
+    records that show it. Of one log a few are enough: whoever has its key can sign more of them without end."""
     alarms = read_alarms(await store.notes())
-    if len(alarms) >= MAX_ALARMS or any(one["what"] == what for one in alarms):
+    known = [one["what"] for one in alarms if one.get("log") == log]
+    if what in known or len(known) >= MAX_ALARMS:
         return
+    logger.critical("%s. Tell the election office and the public; `relay status --json` has the evidence.", what)
     records = [{"kind": kind.name.lower(), "base64": base64.b64encode(raw).decode()} for kind, raw in evidence]
-    alarms.append({"what": what, "evidence": records})
+    alarms.append({"log": log, "what": what, "evidence": records})
     await store.set_note(_NOTE, json.dumps(alarms))
 
 
 def read_alarms(notes: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The alarms among a store's notes, oldest first: `what`, and `evidence` as `[{kind, base64}]`."""
+    """The alarms among a store's notes, oldest first: `log`, `what`, and `evidence` as `[{kind, base64}]`."""
     alarms: list[dict[str, Any]] = json.loads(notes.get(_NOTE, "[]"))
     return alarms

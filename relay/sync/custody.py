@@ -26,7 +26,7 @@ from relay.sync.alarm import raise_alarm
 from relay.sync.handover import Handed
 from relay.sync.signal import Signal
 from relay.trust.admission import Admission, Admitted
-from relay.trust.heads import Head, Heads, head_of, head_of_checkpoint
+from relay.trust.heads import Head, Heads, head_of, head_of_checkpoint, origin_of
 from relay.trust.witness import SPLIT_VIEW
 
 logger = logging.getLogger(__name__)
@@ -339,7 +339,7 @@ class Custody:
         if leaf_hash(statement) == receipt.leaf:
             return False
         what = f"{receipt.envelope.issuer} signed a receipt for a statement that it proves another entry with"
-        await raise_alarm(self.store, what, [(Kind.RECEIPT, receipt.raw)])
+        await raise_alarm(self.store, origin_of(receipt), what, [(Kind.RECEIPT, receipt.raw)])
         return True
 
     async def _recall_receipts(self) -> None:
@@ -356,7 +356,7 @@ class Custody:
         other = self.heads.hear(head)
         if other is not None:
             what = f"{head.tree.origin} signed two different logs of {head.tree.size} entries"
-            await raise_alarm(self.store, what, [(other.kind, other.raw), (head.kind, head.raw)])
+            await raise_alarm(self.store, head.tree.origin, what, [(other.kind, other.raw), (head.kind, head.raw)])
 
     def _remember_refused(self, kind: Kind, name: bytes) -> None:
         self.refused[kind, name] = None

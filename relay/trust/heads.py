@@ -69,6 +69,10 @@ def head_of(item: Admitted, raw: bytes) -> Head | None:
     if isinstance(item.body, Receipt):
         receipt, proof = item.body, item.body.inclusion
         root = root_from_inclusion(receipt.leaf, proof.index, proof.size, proof.path)
-        origin = f"{receipt.election}/{parse_uri(receipt.envelope.issuer)[2]}"
-        return Head(Checkpoint(origin, proof.size, root), Kind.RECEIPT, raw)
+        return Head(Checkpoint(origin_of(receipt), proof.size, root), Kind.RECEIPT, raw)
     return None
+
+
+def origin_of(receipt: Receipt) -> str:
+    """The origin of the log that a receipt is of."""
+    return f"{receipt.election}/{parse_uri(receipt.envelope.issuer)[2]}"

@@ -66,7 +66,9 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[NodeBox, 
 
 async def _alarmed(box: NodeBox) -> None:
     async with Home(box.home).custody() as custody:
-        await raise_alarm(custody.store, "e2e-2024/receiver signed two different logs of 7 entries", [])
+        await raise_alarm(
+            custody.store, "e2e-2024/receiver", "e2e-2024/receiver signed two different logs of 7 entries", []
+        )
 
 
 def enter(page: Page, url: str) -> Page:

@@ -10,7 +10,8 @@ from unittest.mock import patch
 import pytest
 
 from relay.errors import StoreError
-from relay.limits import REFRESH_SECONDS
+from relay.limits import MAX_ALARMS, REFRESH_SECONDS
+from relay.log.checkpoint import Checkpoint, sign_checkpoint
 from relay.node.config import Config
 from relay.node.contacts import Contacts
 from relay.node.daemon import Daemon
@@ -25,6 +26,7 @@ from relay.sync.alarm import read_alarms
 from relay.sync.custody import Custody
 from relay.trust.admission import Admission, Admitted
 from relay.trust.roles import Role
+from relay.trust.witness import log_key
 from tests.factory import ELECTION, make_node, make_receipt, make_revocations, make_statement
 from tests.fleet import Fleet, Ship
 
@@ -150,6 +152,33 @@ async def test_a_receipt_that_proves_another_entry_is_let_go_when_its_statement_
     assert (Kind.RECEIPT, receipt_id(StatementId(statement.id))) not in boat.store.members
     (alarm,) = read_alarms(await boat.store.notes())
     assert "another entry" in alarm["what"]
+
+
+async def test_alarms_are_told_once_and_one_log_leaves_room_for_those_of_others(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever has a receiver's key can sign two logs as often as they like, and the same ones again and again."""
+    thief, other, boat = await fleet.receiver(), await fleet.receiver("receiver-2"), await fleet.carrier("km-bahari")
+    entries = [Receiver(one.name, (), one.node.identity.certificate) for one in (thief, other)]
+    await boat.take(fleet.publish(Receivers(tuple(entries)), 2))
+
+    async def signs(ship: Ship, size: int) -> None:
+        key = log_key(ship.node.identity)
+        two = [sign_checkpoint(Checkpoint(key.name, size, bytes([it]) * 32), key, ship.node.key) for it in (1, 2)]
+        for raw in two:
+            await boat.custody.take([(Kind.CHECKPOINT, raw)])
+
+    for _ in range(3):
+        await signs(thief, 5)
+    assert len(read_alarms(await boat.store.notes())) == 1
+    assert [record.levelname for record in caplog.records].count("CRITICAL") == 1
+    for size in range(6, 6 + 2 * MAX_ALARMS):
+        await signs(thief, size)
+    await signs(other, 5)
+    alarms = read_alarms(await boat.store.notes())
+    assert len(alarms) == MAX_ALARMS + 1
+    assert (alarms[-1]["log"], len(alarms[-1]["evidence"])) == (f"{ELECTION}/receiver-2", 2)
+    assert [record.levelname for record in caplog.records].count("CRITICAL") == MAX_ALARMS + 1
 
 
 @pytest.mark.parametrize("step", ["add", "withhold"])
