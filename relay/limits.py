@@ -209,6 +209,8 @@ SETTLED_SECONDS = 300.0
 REFRESH_SECONDS = 0.5
 """How often the daemon looks whether a command changed the store."""
 RETENTION_SECONDS = 60.0
+JUMP_SECONDS = 3_600.0
+"""A clock that gains more than this between two looks was set."""
 DEAD_LINK_SECONDS = 3.0
 UNSENT = 128 * KIB
 """Bytes that the kernel holds of a connection beyond those on their way."""

@@ -1043,6 +1043,33 @@ class CarrierConformance(StoreConformance):
         assert await store.free([object_of(content)]) == len(content)
         assert [one for one in await store.wants(10) if one.remaining > 1] == [], "and it is not fetched again"
 
+    async def test_a_receipt_that_came_when_the_clock_told_no_time_counts_from_now_on(
+        self, opener: Opener, cast: Cast
+    ) -> None:
+        """Of what this node made; what others made is freed whenever it came."""
+        store = await opener(own=cast.island.identity.node)
+        own, other = cast.content(), cast.content()
+        mine, theirs = cast.statement(own), cast.statement(other, node=cast.other)
+        await store.add([mine], made_here=True)
+        await store.add([theirs])
+        for content in (own, other):
+            await stage_all(store, content)
+        await store.commit_chunks()
+        await store.add([cast.receipt(mine), cast.receipt(theirs, 1)])
+
+        async def freeable(own_before: int) -> list[RecordId]:
+            return [one[0] async for one in store.freeable(own_before)]
+
+        assert await freeable(1 << 40) == [mine.id, theirs.id]
+        await store.date_receipts(0, 1 << 40, 1 << 50)
+        assert await freeable(1 << 50) == [theirs.id]
+        assert await freeable((1 << 50) + 1) == [mine.id, theirs.id]
+        await store.date_receipts(0, (1 << 50) - 1, 7)
+        await store.date_receipts((1 << 50) + 1, 1 << 60, 7)
+        assert await freeable(1 << 50) == [theirs.id], "it came at another time"
+        await store.date_receipts(1 << 50, 1 << 50, 7)
+        assert await freeable(8) == [mine.id, theirs.id]
+
     async def test_freed_content_may_be_wanted_again(self, opener: Opener, cast: Cast) -> None:
         store = await opener()
         content = cast.content()

@@ -33,10 +33,10 @@ from relay.net.sockets import listen, parse_endpoint
 from relay.net.tls import client_context, server_context
 from relay.node.config import Config
 from relay.node.contacts import Contacts
-from relay.node.health import bytes_free, notify, watchdog_seconds
+from relay.node.health import bytes_free, notify, steady, watchdog_seconds
 from relay.node.home import Home, Member
 from relay.node.measures import Measures
-from relay.node.retention import free_delivered
+from relay.node.retention import Retention
 from relay.node.witness import Witness
 from relay.records.identifiers import sha256
 from relay.store.interface import PeerNote, Seen
@@ -45,7 +45,7 @@ from relay.sync.custody import Custody
 from relay.sync.host import Host, LogReader
 from relay.sync.messages import Hello
 from relay.sync.visit import Watch
-from relay.trust.certificates import Identity
+from relay.trust.certificates import Identity, issued_at
 from relay.trust.roles import Role
 
 logger = logging.getLogger(__name__)
@@ -175,13 +175,13 @@ class Daemon:
 
     async def free_space(self) -> None:
         """Free what was delivered, now and then, for ever. A receiver keeps everything."""
+        enrolled = issued_at(self.member.identity.certificate)
+        retention = Retention(self.custody.store, self.config.retention, enrolled, time.time, steady)
         while self.member.identity.role is not Role.RECEIVER:
             heard = self.custody.news.count
             try:
                 await self.custody.rule()  # what a revoked receiver signed frees nothing
-                self.custody.content += await free_delivered(
-                    self.custody.store, int(time.time()), self.config.retention
-                )
+                self.custody.content += await retention.free()
             except StoreError as error:
                 logger.error("%s", error)
             await self.custody.news.wait(heard, RETENTION_SECONDS)

@@ -310,6 +310,10 @@ class Store(Protocol):
         A bundle that this node made is left out unless its receipt came before `own_before` (seconds since 1970).
         """
 
+    async def date_receipts(self, first: int, last: int, now: int) -> None:
+        """Have receipts of what this node made that came from `first` to `last` count as having come `now`: the clock
+        told no time then. All are seconds since 1970."""
+
     # -- neighbours
     async def note_peer(self, note: PeerNote) -> None:
         """Remember a neighbour."""

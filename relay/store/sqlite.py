@@ -412,6 +412,10 @@ class SqliteStore:
         """See `Store`."""
         return self._upkeep.freeable(own_before)
 
+    async def date_receipts(self, first: int, last: int, now: int) -> None:
+        """See `Store`."""
+        await self._upkeep.date_receipts(first, last, now)
+
     # -- neighbours
 
     async def note_peer(self, note: PeerNote) -> None:

@@ -118,6 +118,13 @@ class Upkeep:
             if held:
                 yield StatementId(statement), tuple(ObjectId(row[0]) for row in held), sum(row[1] for row in held)
 
+    async def date_receipts(self, first: int, last: int, now: int) -> None:
+        """See `Store.date_receipts`."""
+        dated = "own <> 0 AND entry IS NOT NULL AND receipt_at BETWEEN ? AND ?"
+        if await self._database.rows(f"SELECT 1 FROM bundles WHERE {dated} LIMIT 1", (first, last)):
+            async with self._database.transaction() as db:
+                await db.execute(f"UPDATE bundles SET receipt_at = ? WHERE {dated}", (now, first, last))
+
     async def drop_partials(self, db: Connection, object_id: ObjectId) -> dict[bytes, int]:
         """Say that nothing is held of an object by chunks; its layouts with the bytes that were."""
         async with db.execute(

@@ -72,6 +72,11 @@ class Request:
     key: Ed25519PublicKey
 
 
+def issued_at(certificate: bytes) -> int:
+    """When a certificate (DER) that was read before was issued, by the office's clock: seconds since 1970."""
+    return int(x509.load_der_x509_certificate(certificate).not_valid_before_utc.timestamp())
+
+
 def node_id(key: Ed25519PublicKey) -> NodeId:
     """The id of a node: SHA-256 of its public key's DER SubjectPublicKeyInfo."""
     return NodeId(sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from relay.errors import StoreError
-from relay.node.retention import free_delivered
+from relay.limits import JUMP_SECONDS
+from relay.node.retention import Retention, free_delivered
 from relay.records.identifiers import Kind, StatementId
 from relay.records.notice import Receiver, Receivers
 from relay.store.interface import State
 from relay.sync.custody import Custody
 from relay.trust.admission import Admission
+from relay.trust.certificates import issued_at
 from relay.trust.roles import Role
 from tests.factory import (
     make_election,
@@ -24,6 +28,8 @@ from tests.factory import (
 from tests.fleet import Fleet, Ship
 
 RETENTION = 1_000
+NOW = 1_732_600_000.0
+"""After the nodes were enrolled."""
 
 
 async def free(ship: Ship) -> int:
@@ -173,6 +179,89 @@ async def test_receipts_of_a_receiver_that_was_replaced_stay_good(fleet: Fleet) 
     assert await newcomer.take(receipt) == ["new"], "it was handed the notices in the order in which they came"
     assert await boat.take(receipt) == ["new"]
     assert await boat.state(StatementId(statement.id)) is State.DELIVERED
+
+
+def keeping(ship: Ship, steady: Callable[[], float]) -> Retention:
+    """What a daemon that starts now keeps."""
+    return Retention(ship.store, RETENTION, issued_at(ship.node.identity.certificate), ship.clock, steady)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_box_that_starts_in_1970_keeps_its_own_for_its_time_once_the_clock_is_set(
+    fleet: Fleet, restarted: bool
+) -> None:
+    """Its receipt comes in 1970, then NTP tells what time it is."""
+    fleet.clock.now = 60.0
+    receiver, island = await fleet.receiver(), await fleet.launch("pulau-long")
+    content = fleet.content()
+    await island.submit(content)
+    running = [0.0]
+    retention = keeping(island, lambda: running[0])
+    await island.visit(receiver)
+    assert await retention.free() == 0
+    fleet.clock.now += 200 * RETENTION
+    running[0] += 200 * RETENTION
+    assert await retention.free() == 0, "a clock that shows a time before the node was enrolled tells none"
+    running[0] += 1
+    fleet.clock.now = NOW
+    if restarted:
+        retention = keeping(island, lambda: running[0])
+    assert await retention.free() == 0
+    fleet.clock.now += RETENTION
+    running[0] += RETENTION
+    assert await retention.free() == 0
+    assert await island.read(content) == content
+    fleet.clock.now += 1
+    running[0] += 1
+    assert await retention.free() == len(content)
+
+
+@pytest.mark.parametrize("jump", [JUMP_SECONDS + 2, 11 * 86_400.0, 13 * 365 * 86_400.0])
+async def test_a_clock_that_is_set_forward_frees_nothing_that_came_before(fleet: Fleet, jump: float) -> None:
+    """Whatever it showed meanwhile; and what the packages of others take is freed all the same."""
+    fleet.clock.now = NOW
+    receiver, island, boat = await fleet.receiver(), await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    own, carried = fleet.content(), fleet.content()
+    steady = [5.0]
+    ships = [(ship, keeping(ship, lambda: steady[0])) for ship in (island, boat)]
+    await island.submit(own)
+    await island.visit(receiver)
+    await boat.take(statement := make_statement(fleet.election, island.node, make_file(carried)))
+    await boat.stage(carried, range(4))
+    await boat.visit(receiver)
+    assert await boat.state(StatementId(statement.id)) is State.DELIVERED
+    freed = []
+    for forward in (-jump, jump + RETENTION + 100, 50):
+        steady[0] += 50
+        fleet.clock.now += forward
+        freed += [await retention.free() for _, retention in ships]
+    assert freed == [0, len(carried), 0, 0, 0, 0]
+    assert await island.read(own) == own
+    steady[0] += RETENTION
+    fleet.clock.now += RETENTION
+    assert await ships[0][1].free() == len(own), "it is kept for its time, and no longer"
+
+
+async def test_a_jump_is_not_forgotten_where_the_disk_was_full_as_it_was_seen(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.clock.now = NOW
+    receiver, island = await fleet.receiver(), await fleet.launch("pulau-long")
+    content = fleet.content()
+    await island.submit(content)
+    await island.visit(receiver)
+    retention = keeping(island, lambda: 0.0)
+    fleet.clock.now += JUMP_SECONDS + 2 * RETENTION
+
+    async def full(*_times: int) -> None:
+        raise StoreError("The disk is full", "Free some space.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(island.store, "date_receipts", full)
+        with pytest.raises(StoreError):
+            await retention.free()
+    assert await retention.free() == 0
+    assert await island.read(content) == content
 
 
 async def test_at_a_receiver_only_the_receipts_of_its_own_log_count(fleet: Fleet) -> None:

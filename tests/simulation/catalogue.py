@@ -107,6 +107,9 @@ class Row:
     completed: int | None = None
     entry: int | None = None
     receipt_at: int = 0
+    received: float = 0.0
+    """When its receipt came in truth (virtual seconds), and `dated_in` which run of the node dated it."""
+    dated_in: int = 0
     withheld: bool = False
     superseded: bool = False
     remaining: int = 0

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from relay.limits import JUMP_SECONDS
 from relay.log.checkpoint import parse_checkpoint
 from relay.log.merkle import leaf_hash
 from relay.log.note import parse_note
@@ -25,7 +26,7 @@ from relay.records.statement import FileEntry, read_statement
 from relay.store.interface import State
 from tests.factory import ELECTION
 from tests.naive_tree import root as naive_root
-from tests.simulation.catalogue import Layout, Object
+from tests.simulation.catalogue import Layout, Object, Row
 from tests.simulation.company import Company
 from tests.simulation.store import hashed, hashed_whole
 
@@ -146,13 +147,13 @@ class Ledger:
 
     @contextmanager
     def looking_on(self, ship: Ship) -> Iterator[None]:
-        """Look on while a node frees what was delivered: what it made stays for its retention time (4). What went
-        against receipts is not looked for any more, whatever becomes of those."""
-        catalogue, kept_from = ship.disk.catalogue, int(ship.wall()) - ship.traits.retention
+        """Look on while a node frees what was delivered: what it made stays for its retention time (4), in truth and
+        not only by its clock. What went against receipts is not looked for any more, whatever becomes of those."""
+        catalogue, skew = ship.disk.catalogue, ship.skew
         kept = {
             object_id: row.id
             for row in catalogue.rows.values()
-            if row.node == ship.member.identity.node and row.entry is not None and row.receipt_at >= kept_from
+            if row.node == ship.member.identity.node and row.entry is not None and self._is_to_be_kept(ship, row)
             for object_id in row.objects
             if catalogue.objects[object_id].whole is not None
         }
@@ -164,9 +165,20 @@ class Ledger:
                     held = _holds(catalogue.objects[object_id], self.company.files.get(object_id), index)
                     if not held and all(one in catalogue.receipts for one in needed):
                         del chunks[object_id, index]
-        for object_id, statement in kept.items():
+        for object_id, statement in kept.items() if abs(ship.skew - skew) < 1 else ():
             if catalogue.objects[object_id].whole is None:
                 self.broken(f"[4] {ship.name} freed its own {_short(object_id)} of {_short(statement)} too early")
+        ship.skew_seen = skew
+
+    def _is_to_be_kept(self, ship: Ship, row: Row) -> bool:
+        """Whether a delivered package of its own has not been kept for its time, and the node could know it: by its
+        clock it may be over where that showed a likely time when the receipt came, and was set forward while the node
+        was off, or by little."""
+        now, kept_for = ship.sea.loop.time(), ship.traits.retention
+        over = row.receipt_at < int(ship.wall()) - kept_for and row.receipt_at >= ship.enrolled
+        set_forward = ship.skew - ship.skew_seen > JUMP_SECONDS
+        could_know = not over or (row.dated_in == ship.runs and set_forward)
+        return could_know and now - row.received < kept_for - 2
 
     # -- one node
 

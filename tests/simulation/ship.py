@@ -21,7 +21,7 @@ from relay.node.config import Config
 from relay.node.contacts import Contacts
 from relay.node.daemon import Daemon
 from relay.node.home import Home, Member
-from relay.node.retention import free_delivered
+from relay.node.retention import Retention
 from relay.node.witness import Witness
 from relay.receiver.service import receiver_service
 from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId
@@ -32,6 +32,7 @@ from relay.sync.host import Host, LogReader
 from relay.sync.messages import FRAME_HEAD, Hello, Taken
 from relay.sync.peer import Frame, Span
 from relay.trust.admission import Admission, Admitted
+from relay.trust.certificates import issued_at
 from relay.trust.roles import Role
 from tests.simulation.air import Answer, Stream
 from tests.simulation.catalogue import Rules
@@ -145,6 +146,11 @@ class Ship:
         self.up = False
         self.lost = False
         self._runs = False
+        self.runs = 0
+        """How often it was started."""
+        self.skew_seen = 0.0
+        """How wrong its clock was when it looked at it last."""
+        self.enrolled = issued_at(member.identity.certificate)
         self.log: LogReader | None = None
         self.work: list[Callable[[], Coroutine[None, None, None]]] = []
         self.watch = Witness(member, self.wall)
@@ -157,6 +163,7 @@ class Ship:
         self._within_reach: dict[str, None] = {}
         """The receivers that its network leads to now."""
         self.custody: Custody
+        self._retention: Retention
         self.home: Quarters
         self.contacts: Contacts
         self._claims: Claims
@@ -174,6 +181,11 @@ class Ship:
     def wall(self) -> float:
         """What its clock shows."""
         return max(0.0, EPOCH + self.sea.loop.time() + self.traits.skew)
+
+    @property
+    def skew(self) -> float:
+        """By how much that is wrong."""
+        return self.wall() - EPOCH - self.sea.loop.time()
 
     # -- life
 
@@ -214,7 +226,11 @@ class Ship:
             self._leave_work()
 
     async def _started(self, notices: Sequence[Admitted]) -> bool:
+        self.runs += 1
         store = MemoryStore.open(self.disk, self._rules, self.traits.storage_limit, self.wall)
+        store.truth = lambda: (self.sea.loop.time(), self.runs)
+        self.skew_seen = self.skew
+        self._retention = Retention(store, self.traits.retention, self.enrolled, self.wall, self.sea.loop.time)
         log = self.member.identity.node if self.is_receiver else None
         self.custody = Custody(Admission(self.member.root), store, log=log)
         self.home = Quarters()
@@ -251,7 +267,7 @@ class Ship:
             heard = self.custody.news.count
             with suppress(StoreError), self.sea.ledger.looking_on(self):
                 await self.custody.rule()
-                await free_delivered(self.custody.store, int(self.wall()), self.traits.retention)
+                await self._retention.free()
             await self.custody.news.wait(heard, 60)
             await asyncio.sleep(5)
 

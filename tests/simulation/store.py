@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from relay.errors import Malformed
 from relay.limits import MAX_FILE, MAX_PEERS, STATEMENTS_MARGIN
 from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, receipt_id, sha256
+from relay.records.receipt import Receipt
 from relay.records.statement import chunk_size_for
 from relay.store.arriving import SharedCommits
 from relay.store.interface import (
@@ -35,7 +36,7 @@ from relay.store.interface import (
 from relay.store.recordset import END, FIRST, RecordSet
 from relay.sync.reconcile import respond
 from relay.trust.admission import Admitted
-from tests.simulation.catalogue import Catalogue, Layout, Object, Rules
+from tests.simulation.catalogue import Catalogue, Layout, Object, Row, Rules
 from tests.simulation.disk import Disk, DiskShelf, Handle
 
 Chunks = dict[int, bytes]
@@ -102,6 +103,8 @@ class MemoryStore:
         self._coming = 0
         """Bytes of chunks that are being staged."""
         self._clock = clock
+        self.truth: Callable[[], tuple[float, int]] = lambda: (0.0, 0)
+        """What the time is in truth (virtual seconds), and which run of the node this is."""
         self._exports = exports
         self._members = Members()
         self._followed = 0
@@ -414,6 +417,21 @@ class MemoryStore:
                 if held:
                     yield row.id, tuple(held), sum(held.values())
 
+    async def date_receipts(self, first: int, last: int, now: int) -> None:
+        """See `Store`."""
+        await self.handle.give_way()
+
+        def dated(catalogue: Catalogue) -> list[Row]:
+            rows = [row for row in catalogue.rows.values() if row.own and row.entry is not None]
+            return [row for row in rows if first <= row.receipt_at <= last]
+
+        def date(catalogue: Catalogue) -> None:
+            for row in dated(catalogue):
+                row.receipt_at, row.dated_in = now, self.truth()[1]
+
+        if dated(self._catalogue):
+            await self._commit(date)
+
     # -- neighbours
 
     async def note_peer(self, note: PeerNote) -> None:
@@ -497,7 +515,11 @@ class MemoryStore:
         stranger = item.kind is Kind.STATEMENT and item.signer != rules.own and not rules.keeps_all
         if stranger and limit is not None and catalogue.bytes_held >= limit + STATEMENTS_MARGIN:
             return Outcome.KNOWN if item.id in catalogue.rows else Outcome.OVER_QUOTA
-        return catalogue.add(item, rules, int(self._clock()))
+        outcome = catalogue.add(item, rules, int(self._clock()))
+        row = catalogue.rows.get(item.body.statement) if isinstance(item.body, Receipt) else None
+        if row is not None and outcome is Outcome.NEW:
+            row.received, row.dated_in = self.truth()
+        return outcome
 
     async def _commit_staged(self) -> list[StatementId]:
         staged, self._staged = self._staged, {}  # whatever happens now: what failed once is not believed later

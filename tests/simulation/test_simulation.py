@@ -22,6 +22,7 @@ from relay.errors import RelayError
 from relay.limits import IDLE_SECONDS, REFRESH_SECONDS, STALL_SECONDS
 from relay.node.capture import Captured, Submission, capture
 from relay.node.home import Home, Member
+from relay.node.retention import Retention
 from relay.records.identifiers import NodeId, ObjectId, StatementId
 from relay.store.interface import LogBatch, Outcome
 from relay.sync.custody import Custody
@@ -36,7 +37,7 @@ from tests.simulation.company import Company
 from tests.simulation.disk import Disk
 from tests.simulation.runs import company, outcome
 from tests.simulation.sea import Sea
-from tests.simulation.ship import Answers, Ship, Traits
+from tests.simulation.ship import EPOCH, Answers, Ship, Traits
 from tests.simulation.store import MemoryStore
 from tests.simulation.voyage import run, simulated
 
@@ -349,6 +350,22 @@ def test_a_device_that_frees_its_own_before_its_time_is_found() -> None:
 
     with patch.object(MemoryStore, "freeable", hasty):
         assert broken(4)
+
+
+@pytest.mark.parametrize("skew", [-EPOCH, -1e6], ids=["1970", "days"])
+def test_a_device_that_believes_a_clock_that_was_set_is_found(skew: float) -> None:
+    def late(sea: Sea) -> None:
+        for ship in sea.ships:
+            if ship.name.startswith("island"):
+                ship.traits.retention, ship.traits.skew = 3_600, skew
+                sea.loop.call_at(400, setattr, ship.traits, "skew", 0.0)
+
+    async def believing(retention: Retention) -> int:
+        return int(retention._wall())
+
+    assert not broken(4, fit=late)
+    with patch.object(Retention, "_look_at_clock", believing):
+        assert broken(4, fit=late)
 
 
 def test_a_device_that_forgets_its_chain_is_found() -> None:

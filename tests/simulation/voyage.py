@@ -35,7 +35,7 @@ from tests.simulation.company import FORMS, Company
 from tests.simulation.disk import Temper
 from tests.simulation.pirates import Pirate
 from tests.simulation.sea import Sea
-from tests.simulation.ship import Ship, Traits
+from tests.simulation.ship import EPOCH, Ship, Traits
 
 PATIENCE = 900.0
 """Virtual seconds of calm after which everything has to be settled."""
@@ -65,6 +65,8 @@ class Weather:
     fine: int = 0
     """Of how few records a comparison speaks one by one, where that is less than it really is: the sets of a run are
     small, and would never be cut into ranges."""
+    unset: int = 0
+    """How many clocks start in 1970, and are set in the course of the run."""
 
     @staticmethod
     def draw(chance: Random, fate: Random) -> Weather:
@@ -84,6 +86,7 @@ class Weather:
             besieged=chance.random() < 0.5,
             succession=fate.random() < 0.15,
             fine=fate.choice((2, 4, 8, 40)) if fate.random() < 0.3 else 0,
+            unset=fate.choice((0, 2, 6)),
         )
 
 
@@ -114,6 +117,8 @@ class Voyage:
 
     sea: Sea
     weather: Weather
+    fate: Random
+    """What was thought of later is drawn from it."""
     chaos: list[asyncio.Task[None]] = field(default_factory=list)
     dawn: float = 0.0
     revoked: list[Member] = field(default_factory=list)
@@ -125,11 +130,14 @@ class Voyage:
     async def sail(self) -> None:
         """From the first package to the last receipt."""
         sea, weather = self.sea, self.weather
+        unset = self.fate.sample([one for one in sea.ships if not one.is_receiver], weather.unset)
+        for ship in unset:
+            ship.traits.skew = -EPOCH
         for ship in sea.ships:
             ship.start(sea.company.notices)
         await asyncio.sleep(1)
         self.dawn = sea.loop.time() + weather.seconds
-        for work in self._misfortunes():
+        for work in (*self._misfortunes(), *(self._set_clock(ship) for ship in unset)):
             self.chaos.append(asyncio.create_task(work))
         await asyncio.sleep(weather.seconds)
         await self._calm()
@@ -247,6 +255,11 @@ class Voyage:
     async def _turn_clock(self, ship: Ship, when: float) -> None:
         await asyncio.sleep(when)
         ship.traits.skew = _skew(self.sea.chance)
+
+    async def _set_clock(self, ship: Ship) -> None:
+        """A box without a battery hears what time it is."""
+        await asyncio.sleep(self.fate.uniform(0, self.weather.seconds))
+        ship.traits.skew = 0.0
 
     async def _revoke(self, when: float) -> None:
         """The office revokes nodes, and tells two of the others."""
@@ -390,8 +403,9 @@ def run(seed: int, company: Company, fit: Fit | None = None, *, tell: bool = Fal
     loop = VirtualLoop()
     sea = Sea(loop, Random(seed), company)
     sea.tell = tell
-    weather = Weather.draw(sea.chance, Random(f"fate of {seed}"))
-    voyage = Voyage(sea, weather)
+    fate = Random(f"fate of {seed}")
+    weather = Weather.draw(sea.chance, fate)
+    voyage = Voyage(sea, weather, fate)
 
     async def whole() -> None:
         sea.ledger.notices.update(one.id for one in company.notices)

@@ -352,6 +352,9 @@ class ClusterStore:
         for one in nothing:
             yield one
 
+    async def date_receipts(self, first: int, last: int, now: int) -> None:
+        """See `Store`. A receiver keeps everything."""
+
     # -- neighbours
 
     async def note_peer(self, note: PeerNote) -> None:
