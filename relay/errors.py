@@ -100,6 +100,10 @@ class DiskFull(StoreError):
     """There is no room for what was to be written; nothing of it was kept."""
 
 
+class Unreadable(StoreError):
+    """The disk does not give one file's content: trouble of that file alone, as far as anybody can tell."""
+
+
 class Outgrown(StoreError):
     """A newer version of the program has the store: this one does nothing with it any more."""
 

@@ -397,6 +397,8 @@ MAX_HANDED = 4_096
 MAX_HANDOVERS = 256
 """Packages that neighbours took, remembered for the pages."""
 HANDOVER_SECONDS = 2.0
+REREAD_SECONDS = 600.0
+"""Between two tries to read what could not be read: a disk that fails takes seconds to say so, again and again."""
 PACKAGE_BYTES = 6 * MIB
 """A package as people have to reckon with: two photographs of a form."""
 

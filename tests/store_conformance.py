@@ -917,7 +917,76 @@ class StoreConformance:
 
 
 class CarrierConformance(StoreConformance):
-    """And what a node has to do that does not keep everything: quotas, a limit, freeing against receipts."""
+    """And what a node has to do that does not keep everything: quotas, a limit, freeing against receipts, living on a
+    card that fails."""
+
+    def spoil(self, store: Any, object_id: ObjectId) -> None:
+        """Have a whole object not be given by the disk any more, until it is written anew."""
+        raise NotImplementedError
+
+    async def test_an_object_that_cannot_be_read_is_not_held_and_all_else_is(self, opener: Opener, cast: Cast) -> None:
+        store = await opener()
+        lost, kept = cast.content(), cast.content()
+        statements = [cast.statement(lost), cast.statement(kept)]
+        await store.add(statements)
+        for content in (lost, kept):
+            await stage_all(store, content)
+        await store.commit_chunks()
+        self.spoil(store, object_of(lost))
+        assert await store.read_chunk(object_of(lost), 0) is None
+        assert store.unreadable == {object_of(lost)}
+        assert await store.read_chunk(object_of(lost), 1) is None
+        assert await store.read_chunk(object_of(kept), 0) == kept[:CHUNK]
+        assert [one.object for one in await store.holdings([object_of(lost), object_of(kept)])] == [object_of(kept)]
+        assert await store.object_path(object_of(lost)) is None
+        assert sorted(await store.offered([one.id for one in statements])) == sorted(one.id for one in statements)
+        assert await store.reread() == 0
+        assert store.unreadable == {object_of(lost)}
+
+    async def test_an_object_that_cannot_be_read_is_wanted_until_it_is_delivered(
+        self, opener: Opener, cast: Cast
+    ) -> None:
+        store = await opener()
+        content, other = cast.content(), cast.content()
+        statement, more = cast.statement(content), cast.statement(other)
+        await store.add([statement, more])
+        await stage_all(store, content)
+        await store.commit_chunks()
+        self.spoil(store, object_of(content))
+        await store.read_chunk(object_of(content), 0)
+        assert [one.object for one in await store.wants(10)] == [object_of(other), object_of(content)]
+        assert [one.object for one in await store.wants(1)] == [object_of(other)]
+        assert [one.object for one in await store.wants(10, frozenset([object_of(content)]))] == [object_of(other)]
+        await stage_all(store, content, [2])
+        assert await store.commit_chunks() == []
+        assert await store.missing(object_of(content)) == 0b1011
+        await stage_all(store, content, [0, 1, 3])
+        assert await store.commit_chunks() == [statement.id], "it can be delivered again"
+        assert store.unreadable == frozenset()
+        assert await store.read_chunk(object_of(content), 1) == content[CHUNK : 2 * CHUNK]
+        assert [one.object for one in await store.wants(10)] == [object_of(other)]
+        self.spoil(store, object_of(content))
+        await store.read_chunk(object_of(content), 0)
+        await store.add([cast.receipt(statement)])
+        assert [one.object for one in await store.wants(10)] == [object_of(other)]
+        await store.free([object_of(content)])
+        assert store.unreadable == frozenset()
+
+    async def test_an_object_that_cannot_be_read_is_handed_in_again(
+        self, opener: Opener, cast: Cast, tmp_path: Path
+    ) -> None:
+        store = await opener()
+        content = cast.content()
+        await store.add([cast.statement(content)])
+        await stage_all(store, content)
+        await store.commit_chunks()
+        self.spoil(store, object_of(content))
+        await store.read_chunk(object_of(content), 0)
+        file = tmp_path / "photo.jpg"
+        file.write_bytes(content)
+        assert await store.adopt(object_of(content), file)
+        assert await store.read_chunk(object_of(content), 0) == content[:CHUNK]
+        assert not await store.adopt(object_of(content), file)
 
     async def test_a_delivered_statement_is_not_carried_again(self, opener: Opener, cast: Cast) -> None:
         store = await opener()

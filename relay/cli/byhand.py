@@ -10,6 +10,7 @@ import click
 
 from relay.cli.language import told, told_in_parts
 from relay.cli.options import home_option, json_option, message, print_json
+from relay.cli.status import FAILING_DISK_ADVICE
 from relay.cli.terminal import moving
 from relay.errors import BadInput
 from relay.limits import MAX_ENROLMENT
@@ -29,11 +30,16 @@ _BEGINNING = 256
 @home_option
 @click.argument("folder", type=_PATH, metavar="DIR")
 @json_option
-def export(home: Home, folder: Path, as_json: bool) -> None:
+def export(home: Home, folder: Path, as_json: bool) -> int:
     """Write bundles, receipts and notices to DIR. Run it again to go on after an interruption."""
     exporting = _with_custody(home, lambda custody, progress: export_to(custody, folder, progress), reading=True)
     moved = asyncio.run(exporting)
     _report(moved, as_json, f"wrote {moved.records} records and {moved.objects} objects, {moved.bytes} bytes")
+    for left_out in together(moved.refused):
+        message(f"left out: {told_in_parts(left_out)}")
+    if moved.unreadable:
+        message(f"{moved.unreadable} objects cannot be read here, and are not on the stick. {FAILING_DISK_ADVICE}")
+    return 1 if moved.refused else 0
 
 
 @click.command(name="import")
@@ -54,6 +60,10 @@ def import_(home: Home, path: Path, as_json: bool) -> int:
         message(f"refused: {told_in_parts(refusal)}")
     if moved.refused and moved.foreign == len(moved.refused):
         message("All of this is of another election than this node's: take it to a node of its own.")
+    if moved.unreadable:
+        message(
+            f"{moved.unreadable} files of the stick cannot be read; the rest is here. Export again, to another stick."
+        )
     return 1 if moved.refused else 0
 
 

@@ -16,7 +16,15 @@ import click
 
 from relay.cli.language import told, told_in_parts
 from relay.cli.options import home_option, json_option, print_json
-from relay.cli.status import OVER_QUOTA, OVER_QUOTA_ADVICE, bring_on, revoked_advice, still_here
+from relay.cli.status import (
+    FAILING_DISK_ADVICE,
+    OVER_QUOTA,
+    OVER_QUOTA_ADVICE,
+    bring_on,
+    cannot_be_read,
+    revoked_advice,
+    still_here,
+)
 from relay.cli.terminal import paint
 from relay.errors import RelayError, Unreachable
 from relay.limits import GIB, MIB
@@ -29,6 +37,7 @@ from relay.node.health import bytes_free
 from relay.node.home import Home, Member
 from relay.node.overquota import is_over_quota
 from relay.node.restoring import check_may_sign
+from relay.node.unreadable import count_unreadable
 from relay.receiver.moving import check_place
 from relay.sync.alarm import read_alarms
 from relay.sync.messages import Greeting, Hello
@@ -226,6 +235,8 @@ async def _membership(home: Home, config: Config, member: Member) -> AsyncIterat
                     "wrong", ALARM, alarm["what"], "Tell the election office; status --json has the evidence."
                 )
             yield Finding("ok", "store", f"{len(custody.store.members)} records")
+            if unreadable := count_unreadable(custody.store, notes):
+                yield Finding("wrong", "disk", cannot_be_read(unreadable), FAILING_DISK_ADVICE)
             if is_over_quota(notes):
                 yield Finding("warning", "quota", OVER_QUOTA, OVER_QUOTA_ADVICE)
             try:

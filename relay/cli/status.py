@@ -27,6 +27,10 @@ OVER_QUOTA = "packages of a signer were not taken: over quota_bytes or quota_sta
 OVER_QUOTA_ADVICE = (
     "Deliver what waits here, or raise them in config.toml and start the daemon again; a stolen device may be flooding."
 )
+FAILING_DISK_ADVICE = (
+    "Bring everything else away (a contact, or `relay export`), then replace the card or disk. Delete nothing: these "
+    "packages go on from any other node that took them."
+)
 REVOKED_CARRIER_ADVICE = (
     "Nobody takes anything from it any more. Delete nothing, and ask the election office for another node."
 )
@@ -104,6 +108,9 @@ def lines_of(report: dict[str, Any]) -> list[str]:
         lines.append(_line("restored", told("This node was restored from a backup, and signs nothing yet"), "yellow"))
     if report["over_quota"]:
         lines += [_line("quota", told(OVER_QUOTA), "yellow"), _line("", told(OVER_QUOTA_ADVICE), "yellow")]
+    if report["unreadable"]:
+        lines.append(_line("disk", told(cannot_be_read(report["unreadable"])), "red"))
+        lines.append(_line("", told(FAILING_DISK_ADVICE), "red"))
     counts = report["counts"]
     running = ("running", "green") if report["running"] else ("not running: start it with `relay run`", "red")
     bundles = f"{counts['waiting']} waiting, {counts['partial']} partial, {counts['delivered']} delivered"
@@ -126,6 +133,11 @@ def revoked_advice(role: str) -> str:
 def still_here(left: int) -> str:
     """That a revoked node still has what others signed: nobody fetches it there."""
     return f"{left} packages of others are still here, and nobody fetches them from a revoked node"
+
+
+def cannot_be_read(objects: int) -> str:
+    """That a disk is dying: what is on it is there no more, as far as it goes."""
+    return f"{objects} objects cannot be read: the card or disk of this node is failing"
 
 
 def bring_on(home: object) -> str:

@@ -4,7 +4,8 @@
     DIR/checkpoints/<id>.txt    DIR/receipts/<statement id>.cose
 
 Every file is whole or not there (temporary name, fsync, rename), so a stick pulled out half-way holds nothing
-half-believed, and exporting again goes on where it stopped. What comes in passes the same custody as on a visit, and
+half-believed, and exporting again goes on where it stopped. A file that cannot be read, here or on the stick, is named,
+and all else goes on. What comes in passes the same custody as on a visit, and
 objects are taken only when a statement that is held wants them, and gives them that size (promise 2). `sha256sum
 objects/*` checks them. A stick may have been prepared: nothing is written through a link that lies on it.
 """
@@ -19,11 +20,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from relay.errors import BadInput, Malformed, Refused, RelayError, StoreError
+from relay.errors import BadInput, Malformed, Refused, RelayError, StoreError, Unreadable
 from relay.limits import MAX_RECORD, RECORDS_PAGE, WANTS_PAGE
 from relay.records.identifiers import Kind, ObjectId, RecordId, receipt_id, sha256, statement_id
 from relay.records.receipt import read_receipt
-from relay.store.durable import copy_durably, explained, make_folder, write_durably
+from relay.store.durable import copy_durably, explained, make_folder, reading, write_durably
+from relay.store.interface import BundleFile, Store
 from relay.sync.custody import Custody
 
 FOLDERS: dict[Kind, tuple[str, str]] = {
@@ -44,7 +46,7 @@ Progress = Callable[[str, int], None]
 
 @dataclass(slots=True)
 class Moved:
-    """What an export wrote or an import took, and what was refused, with why."""
+    """What an export wrote or an import took, and what an export left out or an import refused, with why."""
 
     records: int = 0
     objects: int = 0
@@ -52,11 +54,13 @@ class Moved:
     refused: list[str] = field(default_factory=list)
     foreign: int = 0
     """How many of those are of another election."""
+    unreadable: int = 0
+    """How many of those are files that the disk, or the stick, does not give."""
 
 
 async def export_to(custody: Custody, folder: Path, progress: Progress = lambda _what, _size: None) -> Moved:
-    """Write everything that this node holds to `folder`. Raises `StoreError` when the stick is full or gone, `BadInput`
-    where it leads elsewhere."""
+    """Write everything that this node holds to `folder`; what cannot be read here is left out, and listed. Raises
+    `StoreError` when the stick is full or gone, `BadInput` where it leads elsewhere."""
     if any((folder / name).is_symlink() for name in (OBJECTS, *(name for name, _ in FOLDERS.values()))):
         # A disk that somebody prepared could have files written anywhere.
         raise BadInput(f"{folder} has links to other folders in it", "Choose a new folder.")
@@ -64,20 +68,41 @@ async def export_to(custody: Custody, folder: Path, progress: Progress = lambda 
     store = custody.store
     async for kind, raw in _small_records(custody):
         _write_record(folder, kind, raw, moved, progress)
+    left_out: set[ObjectId] = set()
     for bundle in await store.bundles():
-        for entry in bundle.files:
-            source = await store.object_path(entry.sha256)
-            target = folder / OBJECTS / entry.sha256.hex()
-            if source is None or _is_there(target, source.stat().st_size, entry.sha256):
-                continue
-            _make(target.parent)
-            copy_durably(source, target)
-            moved.objects += 1
-            moved.bytes += entry.size
-            progress("objects", entry.size)
-        for kind, _, raw in await store.read([bundle.id], MAX_RECORD):
+        for kind, _, raw in await store.read([bundle.id], MAX_RECORD):  # first: what its objects are is worth more
             _write_record(folder, kind, raw, moved, progress)
+        for entry in bundle.files:
+            if entry.sha256 in left_out:
+                continue
+            try:
+                written = await _write_object(folder, store, entry)
+            except Unreadable as error:
+                left_out.add(entry.sha256)
+                _refuse_unreadable(folder / OBJECTS / entry.sha256.hex(), error, moved)
+                continue
+            if written:
+                moved.objects += 1
+                moved.bytes += entry.size
+                progress("objects", entry.size)
     return moved
+
+
+async def _write_object(folder: Path, store: Store, entry: BundleFile) -> bool:
+    """Write an object, where it is held and not there already. Raises `Unreadable`, and `StoreError` of the stick."""
+    target = folder / OBJECTS / entry.sha256.hex()
+    source = await store.object_path(entry.sha256)
+    if source is None:
+        if entry.sha256 in store.unreadable:
+            raise Unreadable("It cannot be read here", "Export it from another node.")
+        return False
+    with reading(source):
+        size = source.stat().st_size
+    if _is_there(target, size, entry.sha256):
+        return False
+    _make(target.parent)
+    copy_durably(source, target)
+    return True
 
 
 async def import_from(custody: Custody, folder: Path, progress: Progress = lambda _what, _size: None) -> Moved:
@@ -165,8 +190,8 @@ async def _take_records(custody: Custody, kind: Kind, files: list[Path], moved: 
         try:
             records.append((kind, read_plain(file, MAX_RECORD)))
             names.append(f"{file.parent.name}/{file.name}")
-        except RelayError as error:
-            moved.refused.append(f"{file.parent.name}/{file.name}: {error.what}")
+        except Unreadable as error:
+            _refuse_unreadable(file, error, moved)
     for name, verdict, (_, raw) in zip(names, await custody.take(records), records, strict=True):
         if verdict.refusal is not None:
             moved.refused.append(f"{name}: {verdict.refusal.what}")
@@ -190,10 +215,14 @@ async def _take_objects(custody: Custody, folder: Path, moved: Moved, progress: 
         for want in wants:
             tried.add(want.object)
             file = folder / OBJECTS / want.object.hex()
-            if not file.is_file() or file.is_symlink():
+            try:
+                with reading(file):
+                    if not file.is_file() or file.is_symlink():
+                        continue
+                    size = file.stat().st_size
+            except Unreadable as error:
+                _refuse_unreadable(file, error, moved)
                 continue
-            with explained(file):
-                size = file.stat().st_size
             if size != want.size:  # statements may differ about it: another one may give this size
                 claimed = await _claimed(custody) if claimed is None else claimed
                 if (want.object, size) not in claimed:
@@ -206,11 +235,25 @@ async def _take_objects(custody: Custody, folder: Path, moved: Moved, progress: 
             except Malformed as error:
                 moved.refused.append(f"{OBJECTS}/{file.name}: {error.what}")
                 continue
+            except Unreadable as error:
+                _refuse_unreadable(file, error, moved)
+                continue
             if taken:
                 moved.objects += 1
                 moved.bytes += size
                 custody.news.ring()
             progress("objects", size)
+
+
+def _refuse_unreadable(file: Path, error: Unreadable, moved: Moved) -> None:
+    moved.refused.append(f"{file.parent.name}/{file.name}: {_trouble(error)}")
+    moved.unreadable += 1
+
+
+def _trouble(error: Unreadable) -> str:
+    """What is wrong with a file that is named beside it."""
+    cause = error.__cause__
+    return f"It cannot be read ({cause.strerror})" if isinstance(cause, OSError) else error.what
 
 
 async def _claimed(custody: Custody) -> set[tuple[ObjectId, int]]:
@@ -222,7 +265,7 @@ def _record_files(folder: Path, kind: Kind) -> Iterator[Path]:
     name, suffix = FOLDERS[kind]
     if not (folder / name).is_dir():
         return
-    with os.scandir(folder / name) as entries:
+    with explained(folder / name), os.scandir(folder / name) as entries:
         for entry in entries:
             if entry.name.endswith(suffix) and not entry.name.startswith("."):
                 yield Path(entry.path)
@@ -235,7 +278,7 @@ def read_plain(file: Path, limit: int) -> bytes:
         with os.fdopen(descriptor, "rb") as content:
             return content.read(limit + 1)
     except OSError as error:
-        raise StoreError(f"It cannot be read ({error.strerror})", "Try another port, stick or card.") from error
+        raise Unreadable(f"It cannot be read ({error.strerror})", "Try another port, stick or card.") from error
 
 
 def _pages(items: Iterator[T], size: int) -> Iterator[list[T]]:

@@ -37,6 +37,7 @@ from relay.node.health import bytes_free, notify, steady, watchdog_seconds
 from relay.node.home import Home, Member
 from relay.node.measures import Measures
 from relay.node.retention import Retention
+from relay.node.unreadable import keep_unreadable
 from relay.node.witness import Witness
 from relay.records.identifiers import sha256
 from relay.store.interface import PeerNote, Seen
@@ -240,6 +241,7 @@ async def _work(daemon: Daemon, contacts: Contacts, stop: asyncio.Event) -> None
         *(begin() for begin in daemon.work),
         daemon.take_in_changes(contacts),
         daemon.free_space(),
+        keep_unreadable(daemon.custody),
         daemon.show_life(),
     ]
     if daemon.config.discovery:

@@ -93,6 +93,7 @@ def _of_node(home: Home, node: Mapping[str, Any], custody: Custody) -> Iterator[
     yield _gauge("relay_alarms", "Alarms in force: proofs that a receiver misbehaves.", len(node["alarms"]))
     yield _gauge("relay_store_bytes_held", "Bytes of objects held.", node["bytes_held"])
     yield _gauge("relay_store_bytes_free", "Bytes free on the store's disk.", node["bytes_free"])
+    yield _gauge("relay_store_unreadable_objects", "Objects that the disk does not give.", node["unreadable"])
     yield _gauge("relay_store_disk_bytes", "Bytes of the store's disk.", disk_size(home.path))
     yield _gauge("relay_revoked_nodes", "Nodes whose keys are not believed.", len(node["revoked"]))
     taken = CounterMetricFamily(

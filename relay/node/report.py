@@ -12,6 +12,7 @@ from relay.node.health import bytes_free
 from relay.node.home import Home, Member
 from relay.node.overquota import is_over_quota
 from relay.node.restoring import RESTORED
+from relay.node.unreadable import count_unreadable
 from relay.node.uplink import read_uplink
 from relay.store.interface import Bundle, PeerNote
 from relay.sync.alarm import read_alarms
@@ -54,6 +55,7 @@ async def describe_node(home: Home, member: Member, custody: Custody) -> dict[st
         "bytes_free": bytes_free(home.path),
         "revocation": own_revocation(member, custody),
         "over_quota": is_over_quota(notes),
+        "unreadable": count_unreadable(custody.store, notes),
         "restored": bool(notes.get(RESTORED)),
         "revoked": sorted(one.name for one in custody.admission.revoked.values()),
     }

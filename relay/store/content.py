@@ -19,10 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from relay.errors import Malformed, StoreError
+from relay.errors import Malformed, Unreadable
 from relay.limits import MIB
 from relay.records.identifiers import HASH_SIZE, ObjectId
-from relay.store.durable import TEMPORARY, disk_error, explained, make_folder, sync_folder, write_all
+from relay.store.durable import TEMPORARY, explained, make_folder, reading, sync_folder, write_all
 from relay.store.layouts import chunk_count, span
 
 _SYNCED_AT_ONCE = 8
@@ -129,16 +129,18 @@ class Content:
             sync_folder(self._partial)
 
     def is_whole(self, object_id: ObjectId, layout: bytes) -> bool:
-        """Whether a partial file's content is the object."""
+        """Whether a partial file's content is the object. Raises `Unreadable`."""
         path = self.partial_path(object_id, layout)
-        with explained(path):
+        with reading(path):
             return _hash(path) == object_id
 
     def right_chunks(self, object_id: ObjectId, layout: bytes, size: int, hashes: bytes) -> int:
-        """The bit set of the chunks of a partial file that have their hashes."""
+        """The bit set of the chunks of a partial file that can be read and have their hashes."""
         bits = 0
         for index in range(chunk_count(size)):
-            data = self.read_chunk(object_id, layout, *span(size, index))
+            data = None
+            with suppress(Unreadable):
+                data = self.read_chunk(object_id, layout, *span(size, index))
             expected = hashes[index * HASH_SIZE : (index + 1) * HASH_SIZE]
             bits |= (data is not None and hashlib.sha256(data).digest() == expected) << index
         return bits
@@ -168,10 +170,10 @@ class Content:
     def copy_in(self, object_id: ObjectId, source: Path, limit: int) -> tuple[Path, int]:
         """Copy a file beside the objects, synced: the copy, for `place_copy` or `unlink`, and its size.
 
-        Raises `Malformed` if its content has another hash.
+        Raises `Malformed` if its content has another hash, `Unreadable` where `source` is not to be had.
         """
         temporary = self._objects / f".{object_id.hex()}.{secrets.token_hex(4)}{TEMPORARY}"
-        with explained(source):
+        with reading(source):
             content = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not hold us up
         try:
             if not stat.S_ISREG(os.fstat(content).st_mode):
@@ -192,21 +194,25 @@ class Content:
         self.sync_places([object_id])
 
     def read_chunk(self, object_id: ObjectId, layout: bytes | None, offset: int, length: int) -> bytes | None:
-        """A chunk of a whole object, or of a layout's partial file; None where the file is gone."""
+        """A chunk of a whole object, or of a layout's partial file; None where the file is gone. Raises
+        `Unreadable`."""
         path = self.path(object_id) if layout is None else self.partial_path(object_id, layout)
-        try:
-            with path.open("rb", buffering=0) as file:
-                data = os.pread(file.fileno(), length, offset)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise StoreError(f"{path} cannot be read ({error.strerror})", "Check the disk or card.") from error
+        with reading(path):
+            try:
+                with path.open("rb", buffering=0) as file:
+                    data = os.pread(file.fileno(), length, offset)
+            except FileNotFoundError:
+                return None
         return data if len(data) == length else None
 
     def holds(self, object_id: ObjectId, size: int) -> bool:
-        """Whether an object lies there, whole: its size, then its hash."""
+        """Whether an object lies there, whole: its size, then its hash. What cannot be read does not."""
         path = self.path(object_id)
-        return path.is_file() and path.stat().st_size == size and _hash(path) == object_id
+        try:
+            with reading(path):
+                return path.is_file() and path.stat().st_size == size and _hash(path) == object_id
+        except Unreadable:
+            return False
 
     def remove(self, object_id: ObjectId) -> None:
         """Delete a whole object's file."""
@@ -251,10 +257,8 @@ def _copy(content: int, temporary: Path, object_id: ObjectId, limit: int, source
 
 
 def _read_block(content: int, source: Path) -> bytes:
-    try:
+    with reading(source):
         return os.read(content, MIB)
-    except OSError as error:
-        raise disk_error(error, source) from error
 
 
 def _hash(path: Path) -> bytes:

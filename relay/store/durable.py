@@ -23,17 +23,19 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from relay.errors import DiskFull, StoreError
+from relay.errors import DiskFull, StoreError, Unreadable
 from relay.limits import MIB
 
 TEMPORARY = ".tmp"
 """How the names of files end that are not whole yet; they begin with a dot."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_OF_THE_PROCESS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""What keeps a file from being read that has nothing to do with the file."""
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
 """What file systems say that keep no folders to sync (some FUSE mounts of sticks)."""
 
@@ -45,19 +47,18 @@ def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
 
 def copy_durably(source: Path, target: Path, mode: int = 0o644) -> bytes:
     """Copy a file, as `write_durably` does; the SHA-256 of what was copied. Raises `StoreError`; then `target` is as it
-    was."""
+    was. It is `Unreadable` where the trouble is with `source`."""
     digest = hashlib.sha256()
 
     def blocks(file: BinaryIO) -> Iterator[bytes]:
-        while block := file.read(MIB):
+        while block := _next_block(file, source):
             digest.update(block)
             yield block
 
-    try:
-        with source.open("rb") as file:
-            _replace(target, blocks(file), mode)
-    except OSError as error:
-        raise disk_error(error, source) from error
+    with ExitStack() as stack:
+        with reading(source):
+            file = stack.enter_context(source.open("rb"))
+        _replace(target, blocks(file), mode)
     return digest.digest()
 
 
@@ -107,6 +108,17 @@ def explained(path: Path) -> Iterator[None]:
         raise disk_error(error, path) from error
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Within it, trouble of the disk with reading `path` is `Unreadable`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _OF_THE_PROCESS:
+            raise disk_error(error, path) from error
+        raise Unreadable(f"{path} cannot be read ({error.strerror})", "Check the disk, card or stick.") from error
+
+
 def disk_error(error: OSError, path: Path) -> StoreError:
     """The `StoreError` that tells a user about a disk's trouble with `path`."""
     if error.errno in _FULL:
@@ -133,7 +145,14 @@ def _replace(path: Path, blocks: Iterable[bytes] | Iterator[bytes], mode: int) -
             os.close(descriptor)
         temporary.replace(path)
         sync_folder(path.parent)
-    except OSError as error:
+    except (OSError, Unreadable) as error:
         with suppress(OSError):
             temporary.unlink()
+        if isinstance(error, Unreadable):  # what was to be written, and not where
+            raise
         raise disk_error(error, path) from error
+
+
+def _next_block(file: BinaryIO, source: Path) -> bytes:
+    with reading(source):
+        return file.read(MIB)

@@ -193,6 +193,14 @@ class Store(Protocol):
     def troubles(self) -> Mapping[str, int]:
         """How often each service that the store needs failed, since it was opened."""
 
+    @property
+    def unreadable(self) -> frozenset[ObjectId]:
+        """Objects whose content could not be read since the store was opened: they count as not held, and are wanted
+        while a bundle without receipt needs them. Nothing else is kept up by them."""
+
+    async def reread(self) -> int:
+        """Try to read those again; how many can be read now, and are held again."""
+
     async def leads(self) -> bool:
         """Whether this process is the one that sequences: one at a time, decided by the store, soon another one when
         it ends. What keeps the log one all the same is `append`."""
@@ -276,10 +284,10 @@ class Store(Protocol):
         """The bit set of the chunks of one object that nobody brought yet; 0 when it is not wanted. Cheap."""
 
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
-        """What is held of each of these objects; those of which nothing is held are left out."""
+        """What is held of each of these objects; those of which nothing is held, or can be read, are left out."""
 
     async def read_chunk(self, object_id: ObjectId, index: int) -> bytes | None:
-        """The content of one held chunk, or None."""
+        """The content of one held chunk, or None. An object that cannot be read is noted (`unreadable`)."""
 
     async def stage_chunk(self, object_id: ObjectId, index: int, data: bytes) -> int:
         """Write a chunk whose hash a wanted object's statement names; 0 when none does, or it is held already.
@@ -289,17 +297,21 @@ class Store(Protocol):
         """
 
     async def commit_chunks(self, since: int = 0) -> list[StatementId]:
-        """Sync staged chunks, complete objects whose hash is right, commit; bundles that became complete by it.
+        """Sync staged chunks, complete objects whose hash is right, commit; bundles that became complete by it. Of an
+        object that cannot be read back, chunks are asked for again, and all else is kept.
 
         Others' commits take whatever is staged, too. Who acknowledges chunks gives the least number that staging them
         returned as `since`: `StoreError` if any commit from that one on failed.
         """
 
     async def adopt(self, object_id: ObjectId, source: Path) -> bool:
-        """Take a whole file in as an object (a copy; hash checked as it is read); False when it is held already."""
+        """Take a whole file in as an object (a copy; hash checked as it is read); False when it is held already, and
+        not known to be unreadable. Raises `Malformed` for other content, and `Unreadable` where the file is not to be
+        had."""
 
     async def object_path(self, object_id: ObjectId) -> Path | None:
-        """The file of a complete object, for reading only; None where it is not complete here."""
+        """The file of a complete object, for reading only; None where it is not complete here, or known to be
+        unreadable. `Unreadable` where a bucket does not have it."""
 
     async def free(self, objects: Sequence[ObjectId]) -> int:
         """Delete the content of objects; bytes freed. Raises `StoreError` for one that an undelivered bundle needs."""

@@ -33,6 +33,7 @@ from relay.store.recordset import RecordSet
 from relay.store.schema import lost
 from relay.store.shelf import FolderShelf
 from relay.store.transfers import Transfers
+from relay.store.unreadable import UnreadableObjects
 from relay.store.upkeep import Upkeep
 from relay.trust.admission import Admitted
 
@@ -69,7 +70,8 @@ class SqliteStore:
         self._shelf = shelf
         self._reading = reading
         self._upkeep = Upkeep(database, content)
-        self._transfers = Transfers(database, content, keeps_all=rules.keeps_all)
+        self._unreadable = UnreadableObjects(self._packages_of)
+        self._transfers = Transfers(database, content, self._unreadable, keeps_all=rules.keeps_all)
         self._membership = Membership(database, rules.left_out)
         self._foreign_changes = -1
 
@@ -145,6 +147,15 @@ class SqliteStore:
     def troubles(self) -> Mapping[str, int]:
         """See `Store`. It needs none."""
         return {}
+
+    @property
+    def unreadable(self) -> frozenset[ObjectId]:
+        """See `Store`."""
+        return self._unreadable.objects
+
+    async def reread(self) -> int:
+        """See `Store`."""
+        return await self._transfers.reread()
 
     async def leads(self) -> bool:
         """See `Store`. There is one daemon on a folder, which its lock sees to."""
@@ -380,7 +391,7 @@ class SqliteStore:
     async def adopt(self, object_id: ObjectId, source: Path) -> bool:
         """See `Store`."""
         row = await self._database.row("SELECT state FROM objects WHERE id = ?", (object_id,))
-        if row is not None and row[0] == 1:
+        if row is not None and row[0] == 1 and object_id not in self._unreadable:
             return False
         copy, size = await asyncio.to_thread(self._content.copy_in, object_id, source, MAX_FILE)
         async with self._database.transaction() as db:
@@ -395,16 +406,21 @@ class SqliteStore:
         for layout in partials:
             await asyncio.to_thread(self._content.remove_partial, object_id, layout)
         self._transfers.forget()
+        self._unreadable.forget(object_id)
         return True
 
     async def object_path(self, object_id: ObjectId) -> Path | None:
         """See `Store`."""
+        if object_id in self._unreadable:
+            return None
         row = await self._database.row("SELECT 1 FROM objects WHERE id = ? AND state = 1", (object_id,))
         return self._content.path(object_id) if row else None
 
     async def free(self, objects: Sequence[ObjectId]) -> int:
         """See `Store`."""
         freed = await self._upkeep.free(objects)
+        for one in objects:
+            self._unreadable.forget(one)
         self._transfers.forget()
         return freed
 
@@ -503,6 +519,14 @@ class SqliteStore:
         return [row[0] for row in rows]
 
     # -- within
+
+    async def _packages_of(self, object_id: ObjectId) -> str:
+        """The packages that have an object, for people: the first few of them."""
+        rows = await self._database.rows(
+            "SELECT DISTINCT statement, tps, form FROM files JOIN bundles USING (statement) WHERE object = ? LIMIT 3",
+            (object_id,),
+        )
+        return ", ".join(f"{bytes(row[0]).hex()[:16]} ({row[1]}, {row[2]})" for row in rows) or "none"
 
     async def _bytes_held(self) -> int:
         row = await self._database.row("SELECT value FROM counters WHERE name = 'bytes_held'")

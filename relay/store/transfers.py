@@ -11,11 +11,12 @@ and the first whose whole content has the object's hash is the object (promise 3
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from relay.errors import Malformed
+from relay.errors import DiskFull, Malformed, StoreError, Unreadable
 from relay.records.identifiers import ObjectId, StatementId, sha256
 from relay.store import catalogue
 from relay.store.arriving import SharedCommits, gather_wants
@@ -24,6 +25,9 @@ from relay.store.database import Database
 from relay.store.interface import Holding, Want
 from relay.store.layoutcache import LayoutCache
 from relay.store.layouts import Layout, bytes_of, chunk_count, pack_bits, span, unpack_bits, want_of
+from relay.store.unreadable import LOST, UnreadableObjects
+
+logger = logging.getLogger(__name__)
 
 _MOST_CACHED = 1_024
 
@@ -73,9 +77,10 @@ class _Arrived:
 class Transfers:
     """The partial objects of a store. Safe for concurrent callers."""
 
-    def __init__(self, database: Database, content: Content, *, keeps_all: bool) -> None:
+    def __init__(self, database: Database, content: Content, unreadable: UnreadableObjects, *, keeps_all: bool) -> None:
         self._database = database
         self._content = content
+        self._unreadable = unreadable
         self._undelivered = "1" if keeps_all else "b.entry IS NULL"
         self._layouts = LayoutCache(self._ask_layouts, _MOST_CACHED)
         self._arrived: list[_Arrived] = []
@@ -114,7 +119,12 @@ class Transfers:
 
     async def wants(self, limit: int, skip: frozenset[ObjectId]) -> list[Want]:
         """See `Store.wants`; whether there is room is the caller's question."""
-        return await gather_wants(self._wanted, self._layouts.of, limit, skip)
+        wants = await gather_wants(self._wanted, self._layouts.of, limit, skip)
+        known = {one.object for one in wants}
+        for object_id in sorted(self._unreadable.objects - skip - known):
+            if len(wants) < limit and (want := want_of(await self._layouts.of(object_id))):
+                wants.append(want)
+        return wants
 
     async def missing(self, object_id: ObjectId) -> int:
         """See `Store.missing`."""
@@ -123,22 +133,52 @@ class Transfers:
 
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
         """See `Store.holdings`."""
-        found: list[Holding] = []
-        for object_id in objects:
-            row = await self._database.row("SELECT size FROM objects WHERE id = ? AND state = 1", (object_id,))
-            if row is not None:
-                found.append(Holding(object_id, row[0], (1 << chunk_count(row[0])) - 1, complete=True))
-                continue
-            row = await self._database.row(
-                f"SELECT size, held FROM layouts l WHERE object = ? AND held_bytes > 0 ORDER BY {_BEST}",
-                (object_id,),
-            )
-            if row is not None:
-                found.append(Holding(object_id, row[0], unpack_bits(row[1]), complete=False))
-        return found
+        found = [await self._holding(one) for one in objects if one not in self._unreadable]
+        return [one for one in found if one is not None]
+
+    async def _holding(self, object_id: ObjectId) -> Holding | None:
+        row = await self._database.row("SELECT size FROM objects WHERE id = ? AND state = 1", (object_id,))
+        if row is not None:
+            return Holding(object_id, row[0], (1 << chunk_count(row[0])) - 1, complete=True)
+        row = await self._database.row(
+            f"SELECT size, held FROM layouts l WHERE object = ? AND held_bytes > 0 ORDER BY {_BEST}", (object_id,)
+        )
+        return Holding(object_id, row[0], unpack_bits(row[1]), complete=False) if row is not None else None
 
     async def read(self, object_id: ObjectId, index: int) -> bytes | None:
         """See `Store.read_chunk`."""
+        if object_id in self._unreadable:
+            return None
+        try:
+            return await self._read(object_id, index)
+        except Unreadable as error:
+            await self._unreadable.note(object_id, error)
+            self._layouts.changed((object_id,))
+            return None
+
+    async def reread(self) -> int:
+        """See `Store.reread`."""
+        again = 0
+        for object_id in self._unreadable.objects:
+            try:
+                await self._read_through(object_id)
+            except Unreadable:
+                continue
+            self._unreadable.forget(object_id)
+            self._layouts.changed((object_id,))
+            logger.info("object %s can be read again", object_id.hex())
+            again += 1
+        return again
+
+    async def _read_through(self, object_id: ObjectId) -> None:
+        """Read all that is held of an object. Raises `Unreadable`."""
+        holding = await self._holding(object_id)
+        chunks = holding.chunks if holding is not None else 0
+        for index in range(chunks.bit_length()):
+            if chunks >> index & 1:
+                await self._read(object_id, index)
+
+    async def _read(self, object_id: ObjectId, index: int) -> bytes | None:
         row = await self._database.row("SELECT size FROM objects WHERE id = ? AND state = 1", (object_id,))
         layout: bytes | None = None
         if row is None:
@@ -155,7 +195,12 @@ class Transfers:
         data = await asyncio.to_thread(self._content.read_chunk, object_id, layout, *where)
         if data is None and layout is not None:  # it became whole since the catalogue was asked
             data = await asyncio.to_thread(self._content.read_chunk, object_id, None, *where)
+        if data is None and layout is None and await self._is_held(object_id):  # not freed since it was asked
+            raise Unreadable(LOST, "Check the disk or card.")
         return data
+
+    async def _is_held(self, object_id: ObjectId) -> bool:
+        return bool(await self._database.row("SELECT 1 FROM objects WHERE id = ? AND state = 1", (object_id,)))
 
     async def _write_arrived(self) -> None:
         """Hash and write what arrived, and what arrives meanwhile: one way to a thread and back for all of it, since
@@ -214,7 +259,10 @@ class Transfers:
         return [row[0] and ObjectId(row[0]) for row in rows]
 
     async def _ask_layouts(self, object_id: ObjectId) -> list[_Layout]:
-        rows = await self._database.rows(_LAYOUTS.format(self._undelivered), (object_id,))
+        if not self._unreadable.may_come_again(object_id):
+            return []
+        sql = _LAYOUTS_ANEW if object_id in self._unreadable else _LAYOUTS
+        rows = await self._database.rows(sql.format(self._undelivered), (object_id,))
         return [_Layout(object_id, row[0], row[1], row[2], unpack_bits(row[3])) for row in rows]
 
     async def _commit(self) -> list[StatementId]:
@@ -246,37 +294,60 @@ class Transfers:
             await asyncio.to_thread(self._content.sync_partials)
         batch = _Batch([one for one, is_there in zip(staged, there, strict=True) if is_there], [], [], [])
         full = [layout for layout, bits in batch.staged if layout.held | bits == layout.whole]
-        whole = await asyncio.gather(
-            *(asyncio.to_thread(self._content.is_whole, layout.object, layout.name) for layout in full)
-        )
+        whole = await asyncio.gather(*(self._is_whole(layout) for layout in full))
         for layout, is_whole in zip(full, whole, strict=True):
             if is_whole:
                 batch.completed.append(layout)
                 continue
             arguments = (layout.object, layout.name, layout.size, layout.hashes)
             right = await asyncio.to_thread(self._content.right_chunks, *arguments)
-            if right == layout.whole:
+            if right == layout.whole and is_whole is not None:
                 batch.refuted.append(layout)
+            elif right == layout.whole:  # it can be read this time: what was staged comes once more, and is judged anew
+                batch.damaged.append((layout, right & ~(layout.staged | layout.committing)))
             else:
                 batch.damaged.append((layout, right))  # the disk's fault and not the signer's
         return batch
+
+    async def _is_whole(self, layout: _Layout) -> bool | None:
+        """Whether a layout's file is the object; None where it cannot be read back: that concerns no other object."""
+        try:
+            return await asyncio.to_thread(self._content.is_whole, layout.object, layout.name)
+        except Unreadable as error:
+            await self._unreadable.note(layout.object, error)
+            return None
+
+    def _place(self, layout: _Layout, anew: frozenset[ObjectId]) -> bool:
+        """Move a whole object to its place; False where that holds something that is neither read nor replaced."""
+        try:
+            self._content.place(layout.object, layout.name)
+        except DiskFull:
+            raise
+        except StoreError:
+            if layout.object not in anew:
+                raise
+            return False
+        return True
 
     async def _record(self, batch: _Batch) -> tuple[list[StatementId], list[_Layout]]:
         """Commit what `_judge` found; the bundles that became complete, and the layouts that are done with."""
         placed: list[_Layout] = []
         useless = list(batch.refuted)
         stale: list[_Layout] = []
+        anew = self._unreadable.objects
 
         def record(db: sqlite3.Connection) -> list[StatementId]:
-            for layout, others in _hold(db, batch):
+            for layout, others in _hold(db, batch, anew):
                 (stale if others else useless).append(layout)
             for layout in batch.completed:
-                if layout not in useless and layout not in stale:
-                    useless.extend(_complete(db, layout))
-                    self._content.place(layout.object, layout.name)
-                    placed.append(layout)
+                if layout in useless or layout in stale:
+                    continue
+                useless.extend(_complete(db, layout))
+                (placed if self._place(layout, anew) else useless).append(layout)
             self._content.sync_places([layout.object for layout in placed])
-            return catalogue.settle(db, dict.fromkeys(layout.object for layout, _ in batch.staged))
+            settled = catalogue.settle(db, dict.fromkeys(layout.object for layout, _ in batch.staged))
+            again = _complete_again(db, [layout.object for layout in placed if layout.object in anew])
+            return list(dict.fromkeys((*settled, *again)))
 
         try:
             settled = await self._database.write(record)
@@ -284,6 +355,11 @@ class Transfers:
             for layout in placed:
                 await asyncio.to_thread(self._content.take_back, layout.object, layout.name)
             raise
+        for layout in batch.completed:
+            if layout in placed:
+                self._unreadable.forget(layout.object)
+            elif layout in useless and layout.object in anew:
+                self._unreadable.give_up(layout.object)
         for layout in useless:
             await asyncio.to_thread(self._content.remove_partial, layout.object, layout.name)
         return settled, [*batch.completed, *useless, *stale]
@@ -325,9 +401,21 @@ _LAYOUTS = """
 """
 
 
-def _hold(db: sqlite3.Connection, batch: _Batch) -> list[tuple[_Layout, bool]]:
+# The same for what is whole, and cannot be read.
+_LAYOUTS_ANEW = """
+    SELECT l.layout, l.size, l.hashes, l.held FROM layouts l JOIN objects o ON o.id = l.object
+    WHERE l.object = ? AND NOT l.refuted AND EXISTS (
+        SELECT 1 FROM files f CROSS JOIN bundles b USING (statement)
+        WHERE f.object = l.object AND f.size = l.size AND b.entry IS NULL AND b.withheld = 0
+        AND (o.state = 1 OR b.completed IS NULL) AND {})
+    ORDER BY l.number
+"""
+
+
+def _hold(db: sqlite3.Connection, batch: _Batch, anew: frozenset[ObjectId]) -> list[tuple[_Layout, bool]]:
     """Say which chunks are held. Not of layouts of objects that another process completed meanwhile, or that were
-    freed, and with them the file that these chunks were written to: those, and whether others brought new chunks."""
+    freed, and with them the file that these chunks were written to: those, and whether others brought new chunks. What
+    is whole and cannot be read comes `anew`."""
     left: list[tuple[_Layout, bool]] = []
     damaged = dict(batch.damaged)
     for layout, bits in batch.staged:
@@ -336,7 +424,7 @@ def _hold(db: sqlite3.Connection, batch: _Batch) -> list[tuple[_Layout, bool]]:
             (layout.object, layout.name),
         ).fetchone()
         held = 0 if row is None else unpack_bits(row[0])
-        if row is None or row[1] == 1 or layout.held & ~held:
+        if row is None or (row[1] == 1 and layout.object not in anew) or layout.held & ~held:
             left.append((layout, held != 0))
             continue
         held = damaged.get(layout, held | bits)
@@ -347,6 +435,15 @@ def _hold(db: sqlite3.Connection, batch: _Batch) -> list[tuple[_Layout, bool]]:
             (pack_bits(held), bytes_of(layout.size, held), layout in batch.refuted, layout.object, layout.name),
         )
     return left
+
+
+def _complete_again(db: sqlite3.Connection, objects: Sequence[ObjectId]) -> list[StatementId]:
+    """The complete bundles without receipt that had lost these objects: they can be delivered now."""
+    sql = (
+        "SELECT DISTINCT statement FROM files JOIN bundles USING (statement) "
+        "WHERE object = ? AND entry IS NULL AND completed IS NOT NULL"
+    )
+    return [StatementId(row[0]) for one in objects for row in db.execute(sql, (one,))]
 
 
 def _complete(db: sqlite3.Connection, layout: _Layout) -> list[_Layout]:

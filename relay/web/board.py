@@ -18,6 +18,7 @@ from relay.node.handover import Handover, read_handovers
 from relay.node.health import bytes_free
 from relay.node.overquota import is_over_quota
 from relay.node.report import in_contact, own_revocation
+from relay.node.unreadable import count_unreadable
 from relay.store.interface import Bundle, State
 from relay.sync.alarm import read_alarms
 from relay.trust.roles import Role
@@ -81,6 +82,7 @@ class Board:
             last=last_contact(read_handovers(notes)),
             alarms=read_alarms(notes),
             over_quota=is_over_quota(notes),
+            unreadable=count_unreadable(store, notes),
             revocation=own_revocation(self._daemon.member, self._daemon.custody),
             role=self._daemon.member.identity.role,
             home=self._daemon.home.path,

@@ -50,6 +50,8 @@ class Disk:
     """Synced chunks of partial objects, by object and layout. The catalogue says which of them count."""
     files: dict[str, bytes] = field(default_factory=dict)
     """What a receiver has published, by path."""
+    bad: set[ObjectId] = field(default_factory=set)
+    """Whole objects that cannot be read any more, until they are written anew."""
     full: bool = False
     crash_in: int | None = None
     """Steps until the node crashes."""

@@ -273,11 +273,16 @@ class Ship:
 
     async def _try_again(self) -> None:
         """See what room there is, and do what a disk that refused something kept from being done, as soon as the daemon
-        does, which looks for changes whether or not there was trouble."""
+        does, which looks for changes whether or not there was trouble; and say that what cannot be read is gone."""
+        unreadable = self.custody.store.unreadable
         while True:
             await self._troubled.wait()
             self._troubled.clear()
             await asyncio.sleep(REFRESH_SECONDS)
+            if self.custody.store.unreadable != unreadable:
+                unreadable = self.custody.store.unreadable
+                self.custody.content += 1
+                self.custody.news.ring()
             with suppress(StoreError):
                 await self.custody.store.refresh()
                 await self.custody.rule()

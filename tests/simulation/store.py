@@ -34,6 +34,7 @@ from relay.store.interface import (
     Want,
 )
 from relay.store.recordset import END, FIRST, RecordSet
+from relay.store.unreadable import UnreadableObjects
 from relay.sync.reconcile import respond
 from relay.trust.admission import Admitted
 from tests.simulation.catalogue import Catalogue, Layout, Object, Row, Rules
@@ -112,6 +113,7 @@ class MemoryStore:
         self._staged: dict[Layout, Chunks] = {}
         self._committing: dict[Layout, Chunks] = {}
         self._commits = SharedCommits(self._commit_staged)
+        self._unreadable = UnreadableObjects(self._packages_of)
 
     @classmethod
     def open(
@@ -145,6 +147,22 @@ class MemoryStore:
     def troubles(self) -> Mapping[str, int]:
         """See `Store`. It needs none."""
         return {}
+
+    @property
+    def unreadable(self) -> frozenset[ObjectId]:
+        """See `Store`."""
+        return self._unreadable.objects
+
+    async def reread(self) -> int:
+        """See `Store`."""
+        again = self.unreadable - self.handle.disk.bad
+        for one in again:
+            self._unreadable.forget(one)
+        return len(again)
+
+    async def _packages_of(self, object_id: ObjectId) -> str:
+        item = self._catalogue.objects.get(object_id)
+        return ", ".join(row.id.hex()[:16] for row in item.rows) if item is not None else ""
 
     async def leads(self) -> bool:
         """See `Store`."""
@@ -284,6 +302,9 @@ class MemoryStore:
                 wants[object_id] = want
                 if len(wants) == limit:
                     break
+        for object_id in sorted(self.unreadable - skip - wants.keys()) if room > 0 else ():
+            if len(wants) < limit and (want := self._want(object_id)):
+                wants[object_id] = want
         fitting: list[Want] = []
         for want in wants.values():
             if want.remaining <= room:
@@ -317,6 +338,8 @@ class MemoryStore:
         found: list[Holding] = []
         for object_id in objects:
             item = self._catalogue.objects.get(object_id)
+            if object_id in self._unreadable:
+                continue
             if item is not None and item.whole is not None:
                 found.append(Holding(object_id, item.size, (1 << len(item.whole)) - 1, complete=True))
             elif item is not None and (layout := _fullest(item)):
@@ -327,7 +350,11 @@ class MemoryStore:
         """See `Store`."""
         await self.handle.give_way()
         item = self._catalogue.objects.get(object_id)
-        if item is None or index < 0:
+        if item is None or index < 0 or object_id in self._unreadable:
+            return None
+        if object_id in self.handle.disk.bad:
+            await self._unreadable.note(object_id)
+            self.handle.disk.on_trouble()
             return None
         if item.whole is not None:
             return item.whole[index] if index < len(item.whole) else None
@@ -353,7 +380,7 @@ class MemoryStore:
     async def _stage(self, object_id: ObjectId, index: int, data: bytes) -> bool:
         """Keep a chunk in memory; whether it was wanted."""
         await self.handle.give_way()
-        layouts = self._catalogue.wanted(object_id, self._rules)
+        layouts = self._wanted(object_id)
         if not layouts:
             return False
         digest = hashed(data)
@@ -383,7 +410,7 @@ class MemoryStore:
         """See `Store`."""
         await self.handle.give_way()
         item = self._catalogue.objects.get(object_id)
-        if item is not None and item.whole is not None:
+        if item is not None and item.whole is not None and object_id not in self._unreadable:
             return False
         chunks = read_chunks(source)
         if hashed_whole(chunks) != object_id or sum(map(len, chunks)) > MAX_FILE:
@@ -395,7 +422,7 @@ class MemoryStore:
         """See `Store`."""
         await self.handle.give_way()
         item = self._catalogue.objects.get(object_id)
-        if item is None or item.whole is None or self._exports is None:
+        if item is None or item.whole is None or self._exports is None or object_id in self._unreadable:
             return None
         path = self._exports / object_id.hex()
         path.write_bytes(b"".join(item.whole))
@@ -404,6 +431,9 @@ class MemoryStore:
     async def free(self, objects: Sequence[ObjectId]) -> int:
         """See `Store`."""
         freed = await self._commit(lambda catalogue: catalogue.free(objects))
+        self.handle.disk.bad.difference_update(objects)
+        for one in objects:
+            self._unreadable.forget(one)
         self._drop_content(objects)
         return freed
 
@@ -539,10 +569,11 @@ class MemoryStore:
     def _hold(self, catalogue: Catalogue, staged: dict[Layout, Chunks]) -> list[StatementId]:
         """Say which chunks are held, and what of it is whole."""
         content = self.handle.disk.content
+        again: list[StatementId] = []
         for layout, chunks in staged.items():
             item = catalogue.objects[layout.object]
             pieces = content.get((layout.object, layout.name), {})
-            if item.whole is not None or not pieces.keys() >= chunks.keys():
+            if (item.whole is not None and layout.object not in self._unreadable) or not pieces.keys() >= chunks.keys():
                 continue  # it became whole, or was freed, since it was synced
             for index in chunks:
                 layout.held |= 1 << index
@@ -550,10 +581,11 @@ class MemoryStore:
                 continue
             whole = tuple(pieces[index] for index in range(len(layout.hashes)))
             if self._is(layout.object, whole):
+                again += [row.id for row in item.rows if row.entry is None and row.completed is not None]
                 self._place(catalogue, layout.object, whole)
             else:
                 layout.held, layout.refuted = 0, True
-        return catalogue.settle(layout.object for layout in staged)
+        return [*catalogue.settle(layout.object for layout in staged), *again]
 
     def _adopt(self, catalogue: Catalogue, object_id: ObjectId, chunks: tuple[bytes, ...]) -> None:
         self._place(catalogue, object_id, chunks)
@@ -566,6 +598,8 @@ class MemoryStore:
         size = sum(map(len, chunks))
         item = catalogue.objects.setdefault(object_id, Object(object_id, size))
         item.whole, item.size = chunks, size
+        self.handle.disk.bad.discard(object_id)
+        self._unreadable.forget(object_id)
         for layout in item.layouts:
             layout.held = 0
         self._drop_content([object_id])
@@ -576,8 +610,16 @@ class MemoryStore:
         for key in [key for key in content if key[0] in gone]:
             del content[key]
 
+    def _wanted(self, object_id: ObjectId) -> list[Layout]:
+        """The layouts by which an object may still come; or come again, since it cannot be read."""
+        item = self._catalogue.objects.get(object_id)
+        if item is None or item.whole is None or object_id not in self._unreadable:
+            return self._catalogue.wanted(object_id, self._rules)
+        sizes = {row.objects[object_id] for row in item.rows if row.entry is None and not row.withheld}
+        return [one for one in item.layouts if not one.refuted and one.size in sizes]
+
     def _want(self, object_id: ObjectId) -> Want | None:
-        layouts = self._catalogue.wanted(object_id, self._rules)
+        layouts = self._wanted(object_id)
         if not layouts:
             return None
         missing = 0

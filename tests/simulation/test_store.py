@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from relay.errors import StoreError
-from relay.records.identifiers import NodeId
+from relay.records.identifiers import NodeId, ObjectId
 from relay.store.interface import Outcome, Store
 from tests.factory import object_of
 from tests.simulation.catalogue import Rules
@@ -52,6 +52,10 @@ class TestMemoryStore(CarrierConformance):
     def fill_disk(self, store: Any, patch: pytest.MonkeyPatch) -> None:
         """See `StoreConformance`."""
         patch.setattr(store, "_sync", full)
+
+    def spoil(self, store: Any, object_id: ObjectId) -> None:
+        """See `CarrierConformance`."""
+        store.handle.disk.bad.add(object_id)
 
     @pytest.fixture
     def run_in_new_store(self) -> Callable[[Callable[[Store], Awaitable[None]]], None]:

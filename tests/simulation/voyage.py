@@ -62,6 +62,8 @@ class Weather:
     """Whether pirates stay to the end: honest nodes have to get everything through all the same."""
     succession: bool = False
     """Whether the receiver is revoked and another one named."""
+    bad_objects: int = 0
+    """How often a disk gives some object no more, for good."""
     fine: int = 0
     """Of how few records a comparison speaks one by one, where that is less than it really is: the sets of a run are
     small, and would never be cut into ranges."""
@@ -87,6 +89,7 @@ class Weather:
             succession=fate.random() < 0.15,
             fine=fate.choice((2, 4, 8, 40)) if fate.random() < 0.3 else 0,
             unset=fate.choice((0, 2, 6)),
+            bad_objects=fate.choice((0, 0, 1, 3, 8)),
         )
 
 
@@ -174,6 +177,8 @@ class Voyage:
             yield self._revoke(chance.uniform(0, weather.seconds))
         if weather.succession:
             yield self._succeed(chance.uniform(weather.seconds / 5, weather.seconds))
+        for _ in range(weather.bad_objects):
+            yield self._spoil(self.fate.uniform(0, weather.seconds))
 
     async def _meet(self, meeting: plan.Meeting) -> None:
         sea, chance = self.sea, self.sea.chance
@@ -251,6 +256,21 @@ class Voyage:
         ship.disk.full = True
         await asyncio.sleep(self.sea.chance.uniform(1, 200))
         ship.disk.full = False
+
+    async def _spoil(self, when: float) -> None:
+        """The disk of some node gives an object that it holds whole no more, for good."""
+        await asyncio.sleep(when)
+        laden = [
+            (ship, object_id)
+            for ship in self.sea.ships
+            if ship.honest and not ship.is_receiver
+            for object_id, item in ship.disk.catalogue.objects.items()
+            if item.whole is not None and any(row.entry is None for row in item.rows)
+        ]
+        if laden:
+            ship, object_id = self.fate.choice(laden)
+            self.sea.note("bad", ship.name, object_id.hex())
+            ship.disk.bad.add(object_id)
 
     async def _turn_clock(self, ship: Ship, when: float) -> None:
         await asyncio.sleep(when)

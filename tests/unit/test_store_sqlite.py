@@ -16,6 +16,7 @@ import pytest
 
 from relay.errors import DiskFull, StoreError
 from relay.records.identifiers import Kind, NodeId, ObjectId, StatementId, receipt_id
+from relay.store import content as content_module
 from relay.store import sqlite as sqlite_module
 from relay.store.arriving import SharedCommits
 from relay.store.interface import LogBatch, LogState, Outcome, Seen, State, Store
@@ -104,6 +105,12 @@ class TestSqliteStore(CarrierConformance):
     def fill_disk(self, store: Any, patch: pytest.MonkeyPatch) -> None:
         """See `StoreConformance`."""
         patch.setattr(store._content, "sync_partial", full)
+
+    def spoil(self, store: Any, object_id: ObjectId) -> None:
+        """See `CarrierConformance`."""
+        path = store._content.path(object_id)
+        path.unlink()
+        path.symlink_to(path.name)  # whoever opens it goes round in circles
 
 
 @pytest.fixture
@@ -313,6 +320,129 @@ async def test_a_partial_file_that_was_damaged_is_no_proof_of_a_lie(folder: Path
     (want,) = await store.wants(10)
     await stage_all(store, content, [index for index in range(4) if want.missing >> index & 1])
     assert await store.commit_chunks() == [statement.id]
+    await store.close()
+
+
+async def test_what_cannot_be_read_back_when_it_is_judged_concerns_no_other_object(
+    folder: Path, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await open_store(folder)
+    contents = [cast.content() for _ in range(3)]
+    statements = [cast.statement(one) for one in contents]
+    bad = object_of(contents[1])
+    await store.add(statements)
+    await stage_all(store, contents[1], [0, 1])
+    await store.commit_chunks()
+    pread, real = os.pread, content_module._hash
+    failing = True
+
+    def hash_of(path: Path) -> bytes:
+        if failing and path.name.startswith(bad.hex()):
+            raise OSError(errno.EIO, "Input/output error")
+        return real(path)
+
+    def read(descriptor: int, length: int, offset: int) -> bytes:
+        if failing and offset == CHUNK and bad.hex() in str(Path(f"/proc/self/fd/{descriptor}").readlink()):
+            raise OSError(errno.EIO, "Input/output error")
+        return pread(descriptor, length, offset)
+
+    monkeypatch.setattr(content_module, "_hash", hash_of)
+    monkeypatch.setattr(os, "pread", read)
+    await stage_all(store, contents[0])
+    await stage_all(store, contents[1], [2, 3])
+    await stage_all(store, contents[2])
+    assert set(await store.commit_chunks()) == {statements[0].id, statements[2].id}
+    assert [(one.object, one.missing) for one in await store.wants(10)] == [(bad, 0b0010)]
+    assert store.unreadable == {bad}
+    await stage_all(store, contents[1], [1])
+    assert await store.commit_chunks() == []
+    failing = False  # the disk wrote it to another place
+    await stage_all(store, contents[1], [1])
+    assert await store.commit_chunks() == [statements[1].id]
+    assert store.unreadable == frozenset()
+    await store.close()
+
+
+async def test_what_could_not_be_read_once_is_no_proof_of_a_lie(
+    folder: Path, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await open_store(folder)
+    content = cast.content()
+    statement = cast.statement(content)
+    await store.add([statement])
+    with monkeypatch.context() as patched:
+        patched.setattr(content_module, "_hash", lambda _path: os.close(-1))
+        await stage_all(store, content)
+        assert await store.commit_chunks() == []
+    assert [one.missing for one in await store.wants(10)] == [0b1111]
+    await stage_all(store, content)
+    assert await store.commit_chunks() == [statement.id]
+    await store.close()
+
+
+async def test_an_object_that_is_gone_from_its_place_is_told_and_tried_again(
+    folder: Path, cast: Cast, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = await open_store(folder)
+    content = cast.content()
+    statement = cast.statement(content)
+    await store.add([statement])
+    await stage_all(store, content)
+    await store.commit_chunks()
+    path = await store.object_path(object_of(content))
+    assert path is not None
+    path.rename(folder / "away")
+    for index in (0, 1):
+        assert await store.read_chunk(object_of(content), index) is None
+    (told,) = [one.getMessage() for one in caplog.records if one.levelname == "ERROR"]
+    assert object_of(content).hex() in told
+    assert f"{statement.id.hex()[:16]} (tps-1, form-1)" in told
+    assert "Replace it soon, and delete nothing" in told
+    (folder / "away").rename(path)
+    assert await store.reread() == 1
+    assert await store.read_chunk(object_of(content), 0) == content[:CHUNK]
+    assert (await store.holdings([object_of(content)]))[0].complete
+    await store.close()
+
+
+async def test_what_cannot_be_written_anew_either_is_given_up_alone(folder: Path, cast: Cast) -> None:
+    store = await open_store(folder)
+    bad, good = cast.content(), cast.content()
+    statements = [cast.statement(bad), cast.statement(good)]
+    await store.add(statements)
+    await stage_all(store, bad)
+    await store.commit_chunks()
+    path = await store.object_path(object_of(bad))
+    assert path is not None
+    path.unlink()
+    path.mkdir()
+    assert await store.read_chunk(object_of(bad), 0) is None
+    await stage_all(store, bad)
+    await stage_all(store, good)
+    assert await store.commit_chunks() == [statements[1].id]
+    assert await store.wants(10) == []
+    assert store.unreadable == {object_of(bad)}
+    await store.close()
+
+
+async def test_too_many_open_files_are_no_trouble_of_an_object(
+    folder: Path, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await open_store(folder)
+    content = cast.content()
+    await store.add([cast.statement(content)])
+    await stage_all(store, content)
+    await store.commit_chunks()
+
+    def none_left(*_: object) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pread", none_left)
+        with pytest.raises(StoreError):
+            await store.read_chunk(object_of(content), 0)
+    assert store.unreadable == frozenset()
+    assert await store.read_chunk(object_of(content), 0) == content[:CHUNK]
     await store.close()
 
 

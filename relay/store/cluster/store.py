@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from relay.errors import Malformed, StoreError
+from relay.errors import Malformed, StoreError, Unreadable
 from relay.limits import (
     CONNECT_SECONDS,
     COUNTED_AT_ONCE,
@@ -33,7 +33,7 @@ from relay.store.cluster.cache import Cache
 from relay.store.cluster.database import Database
 from relay.store.cluster.transfers import Transfers, object_path
 from relay.store.cluster.watch import Watch
-from relay.store.durable import explained
+from relay.store.durable import reading
 from relay.store.interface import (
     Bundle,
     Counts,
@@ -124,6 +124,15 @@ class ClusterStore:
     def troubles(self) -> Mapping[str, int]:
         """See `Store`."""
         return {"database": self._database.failures, "bucket": self._bucket.failures}
+
+    @property
+    def unreadable(self) -> frozenset[ObjectId]:
+        """See `Store`. A bucket is there or away as a whole, and what is away is the store's trouble."""
+        return frozenset()
+
+    async def reread(self) -> int:
+        """See `Store`."""
+        return 0
 
     async def leads(self) -> bool:
         """See `Store`."""
@@ -319,7 +328,7 @@ class ClusterStore:
 
     async def adopt(self, object_id: ObjectId, source: Path) -> bool:
         """See `Store`."""
-        with explained(source):
+        with reading(source):
             content = await asyncio.to_thread(_read, source)
         if len(content) > MAX_FILE:
             raise Malformed(f"{source} is larger than {MAX_FILE} bytes")
@@ -336,7 +345,7 @@ class ClusterStore:
             return None
         content = await self._bucket.get(object_path(object_id))
         if content is None or await asyncio.to_thread(sha256, content) != object_id:
-            raise StoreError(
+            raise Unreadable(
                 f"The bucket lost object {object_id.hex()}, or gives something else",
                 "Restore it: any node that carried it may still hold it.",
             )
