@@ -10,14 +10,15 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from relay.cli.status import lines_of
-from relay.limits import CONTACT_SECONDS, DISK_RESERVE, MAX_HANDED, PACKAGE_BYTES
-from relay.node import handover, overquota
+from relay.limits import CONTACT_SECONDS, DISK_RESERVE, MAX_HANDED, PACKAGE_BYTES, REREAD_SECONDS
+from relay.node import handover, overquota, unreadable
 from relay.node.config import Config
 from relay.node.daemon import Daemon
 from relay.node.handover import NOTE, Handover, holders, keep_handovers, new_handovers, read_handovers
 from relay.node.home import Home
 from relay.node.overquota import is_over_quota, keep_over_quota
 from relay.node.report import describe_node, in_contact
+from relay.node.unreadable import keep_unreadable
 from relay.records.identifiers import NodeId, ObjectId, RecordId, StatementId
 from relay.store.interface import Bundle, BundleFile, PeerNote, State
 from relay.store.quota import Quota
@@ -25,7 +26,7 @@ from relay.sync.handover import Handed
 from relay.trust.roles import Role
 from relay.web.board import Cargo, LastContact, cargo, last_contact, room
 from relay.web.console import board_application
-from tests.factory import make_revocations
+from tests.factory import make_revocations, object_of
 from tests.fleet import Fleet, Ship
 
 NOW = 1_732_700_000
@@ -174,6 +175,39 @@ async def test_packages_that_were_not_taken_for_quota_are_told(fleet: Fleet, mon
     await told(quota, True)
     await told(Quota(1 << 30, 2), False)
     assert "jatah" not in await board(boat)
+
+
+async def test_what_cannot_be_read_is_told_until_it_can_be(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unreadable, "HANDOVER_SECONDS", 0)
+    island = await fleet.launch("island")
+    content = fleet.content()
+    await island.submit(content)
+    path = await island.store.object_path(object_of(content))
+    assert path is not None
+    away = path.rename(island.folder / "away")
+    await island.store.set_note("unreadable", "7")  # of a run that ended
+    task = asyncio.create_task(keep_unreadable(island.custody, fleet.clock))
+
+    async def noted(count: str) -> None:
+        async with asyncio.timeout(5):
+            while (await island.store.notes()).get("unreadable") != count:  # noqa: ASYNC110 - nothing rings
+                await asyncio.sleep(0)
+
+    await noted("")
+    before = island.custody.content
+    await island.store.read_chunk(object_of(content), 0)
+    await noted("1")
+    assert island.custody.content > before, "neighbours ask anew"
+    assert "1 foto di kotak ini tidak dapat dibaca" in await board(island)
+    report = await describe_node(Home(island.folder), island.member, island.custody)
+    assert report["unreadable"] == 1
+    assert any("1 objects cannot be read" in line for line in lines_of(report))
+    away.rename(path)
+    fleet.clock.now += REREAD_SECONDS
+    await noted("")
+    task.cancel()
+    assert "tidak dapat dibaca" not in await board(island)
+    assert not any("cannot be read" in line for line in lines_of({**report, "unreadable": 0}))
 
 
 async def test_receipts_make_room_for_what_was_not_taken(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:

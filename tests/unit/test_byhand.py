@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
-from relay.errors import BadInput
+from relay.errors import BadInput, DiskFull
 from relay.limits import MAX_RECORD
+from relay.node import byhand
 from relay.node.byhand import export_to, import_from, import_notices
 from relay.records.identifiers import StatementId, receipt_id, sha256
 from relay.records.notice import Revocation, Revocations
+from relay.store import durable
 from relay.store.interface import State
 from tests.factory import make_election, make_file, make_node, make_statement, object_of
 from tests.fleet import Fleet, Ship
@@ -235,3 +239,111 @@ async def test_the_export_beside_the_folder_that_was_named_is_told(fleet: Fleet,
     with pytest.raises(BadInput) as refused:
         await import_from(island.custody, tmp_path)
     assert "`relay export` wrote" in refused.value.advice
+
+
+def spoil(path: Path) -> None:
+    """Have a file that cannot be read: whoever opens it goes round in circles."""
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+async def six_packages(fleet: Fleet) -> tuple[Ship, list[bytes], list[StatementId]]:
+    """A device, what it photographed, and its statements."""
+    island = await fleet.launch("pulau-long")
+    contents = [fleet.content() for _ in range(6)]
+    return island, contents, [await island.submit(one) for one in contents]
+
+
+async def test_what_cannot_be_read_is_left_out_of_an_export_and_all_else_is_in_it(fleet: Fleet, tmp_path: Path) -> None:
+    island, contents, statements = await six_packages(fleet)
+    for content in contents[:2]:
+        path = await island.store.object_path(object_of(content))
+        assert path is not None
+        spoil(path)
+    await island.store.read_chunk(object_of(contents[1]), 0)  # this one is known
+    out = await export_to(island.custody, tmp_path / "stick")
+    assert (out.objects, out.unreadable) == (4, 2)
+    assert sorted(out.refused) == sorted(
+        [
+            f"objects/{object_of(contents[0]).hex()}: It cannot be read (Too many levels of symbolic links)",
+            f"objects/{object_of(contents[1]).hex()}: It cannot be read here",
+        ]
+    )
+    boat = await fleet.carrier("km-bahari")
+    taken = await import_from(boat.custody, tmp_path / "stick")
+    assert (taken.objects, taken.refused) == (4, [])
+    assert [await boat.state(one) for one in statements] == [State.PARTIAL] * 2 + [State.WAITING] * 4
+
+
+async def test_a_bad_sector_in_the_middle_of_an_object_leaves_no_half_of_it_on_the_stick(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    island, contents, _ = await six_packages(fleet)
+    bad = object_of(contents[3]).hex()
+    real = durable._next_block
+
+    def read(file: BinaryIO, source: Path) -> bytes:
+        block = real(file, source)
+        if source.name == bad and not block:
+            with durable.reading(source):
+                raise OSError(errno.EIO, "Input/output error")
+        return block
+
+    monkeypatch.setattr(durable, "_next_block", read)
+    out = await export_to(island.custody, tmp_path / "stick")
+    assert (out.objects, out.refused) == (5, [f"objects/{bad}: It cannot be read (Input/output error)"])
+    on_stick = {path.name for path in (tmp_path / "stick" / "objects").iterdir()}
+    assert on_stick == {object_of(one).hex() for one in contents} - {bad}
+
+
+async def test_a_stick_that_is_full_still_ends_an_export(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    island, _, _ = await six_packages(fleet)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(durable, "write_all", full)
+    with pytest.raises(DiskFull):
+        await export_to(island.custody, tmp_path / "stick")
+
+
+async def test_a_statement_is_on_the_stick_before_its_objects(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    island, _, statements = await six_packages(fleet)
+    written: list[str] = []
+    monkeypatch.setattr(byhand, "copy_durably", lambda _source, target: written.append(target.parent.name))
+    monkeypatch.setattr(byhand, "write_durably", lambda target, _raw: written.append(target.parent.name))
+    await export_to(island.custody, tmp_path / "stick")
+    assert [one for one in written if one in ("statements", "objects")] == ["statements", "objects"] * len(statements)
+
+
+async def test_what_cannot_be_read_on_a_stick_is_named_and_all_else_is_taken(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    island, contents, statements = await six_packages(fleet)
+    stick = tmp_path / "stick"
+    await export_to(island.custody, stick)
+    boat = await fleet.carrier("km-bahari")
+    first = sorted(object_of(one).hex() for one in contents)[0]
+    last = f"{statements[5].hex()}.cose"
+    opened = os.open
+
+    def failing(path: Path, *how: int) -> int:
+        if Path(path).name in (first, last):
+            raise OSError(errno.EIO, "Input/output error")
+        return opened(path, *how)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", failing)
+        taken = await import_from(boat.custody, stick)
+    assert taken.unreadable == 2
+    assert sorted(taken.refused) == [
+        f"objects/{first}: It cannot be read (Input/output error)",
+        f"statements/{last}: It cannot be read (Input/output error)",
+    ]
+    again = await import_from(boat.custody, stick)
+    assert again.refused == []
+    assert [await boat.state(one) for one in statements] == [State.WAITING] * 6

@@ -24,7 +24,7 @@ from relay.node.measures import Measures
 from relay.node.metrics import OUTCOMES, metrics
 from relay.node.room import disk_size, memory_limit
 from relay.records.identifiers import Kind
-from tests.factory import ELECTION, make_file, make_statement
+from tests.factory import ELECTION, make_file, make_statement, object_of
 from tests.fleet import Fleet, Ship
 
 ROOT = Path(__file__).parents[2]
@@ -114,6 +114,17 @@ def test_the_limit_of_memory_is_the_least_of_the_units_and_the_machines(tmp_path
     assert limit() == machine
     proc.unlink()
     assert limit() == machine
+
+
+async def test_what_cannot_be_read_is_told(fleet: Fleet) -> None:
+    device, content = await fleet.launch("pulau"), fleet.content()
+    await device.submit(content)
+    assert (await told(device))["relay_store_unreadable_objects"] == 0
+    path = await device.store.object_path(object_of(content))
+    assert path is not None
+    path.unlink()
+    await device.store.read_chunk(object_of(content), 0)
+    assert (await told(device))["relay_store_unreadable_objects"] == 1
 
 
 async def test_the_disk_is_told_with_what_is_free_of_it(fleet: Fleet) -> None:

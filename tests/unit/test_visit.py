@@ -30,6 +30,8 @@ from tests.fleet import CHUNK, Busy, Cut, CutCalls, Fleet, Late, Link, Ship
 
 SIZE = 12 * CHUNK + 5
 CHUNKS = 13
+SIZE_OF = 3 * CHUNK + 5
+"""Of what a fleet makes."""
 
 
 async def test_receipts_and_notices_before_statements_before_content(fleet: Fleet) -> None:
@@ -496,3 +498,61 @@ async def test_a_batch_that_is_logged_while_a_receiver_is_asked_for_receipts_is_
     host = Host(receiver.custody, receiver.greeting, name, receiver.claims, receiver.clock, batches)
     reply = await host.inquire(Inquiry((statement,), wait=1.0))
     assert reply.ready == (statement,)
+
+
+def spoil(ship: Ship, content: bytes) -> None:
+    """Have a ship's disk give an object no more: whoever opens it goes round in circles."""
+    path = ship.store._content.path(object_of(content))
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+async def laden(fleet: Fleet) -> tuple[Ship, list[bytes], list[StatementId]]:
+    """A boat with the packages of six islands; and these, the one that goes first the first."""
+    boat = await fleet.carrier("km-bahari")
+    of: dict[StatementId, bytes] = {}
+    for place in range(6):
+        island = await fleet.launch(f"island-{place}")
+        content = fleet.content()
+        of[await island.submit(content)] = content
+        await boat.visit(island)
+    order = [one async for page in boat.store.to_deliver() for one in page]
+    return boat, [of[one] for one in order], order
+
+
+@pytest.mark.parametrize("place", [0, 3, 5])
+async def test_a_visit_brings_all_but_what_cannot_be_read(fleet: Fleet, place: int) -> None:
+    receiver = await fleet.receiver()
+    boat, contents, statements = await laden(fleet)
+    spoil(boat, contents[place])
+    await boat.visit(receiver)
+    states = [await receiver.state(one) for one in statements]
+    assert states == [State.PARTIAL if one == place else State.DELIVERED for one in range(6)]
+    assert [len(await receiver.read(one)) for one in contents] == [0 if n == place else SIZE_OF for n in range(6)]
+
+
+@pytest.mark.parametrize("visits", [True, False], ids=["it visits", "it is visited"])
+async def test_a_neighbour_gets_all_but_what_cannot_be_read(fleet: Fleet, visits: bool) -> None:
+    boat, contents, statements = await laden(fleet)
+    other = await fleet.carrier("km-sinar")
+    spoil(boat, contents[2])
+    await (boat.visit(other) if visits else other.visit(boat))
+    states = [await other.state(one) for one in statements]
+    assert states == [State.PARTIAL if one == 2 else State.WAITING for one in range(6)]
+    assert boat.store.unreadable == {object_of(contents[2])}
+
+
+@pytest.mark.parametrize("visits", [True, False], ids=["it visits", "it is visited"])
+async def test_a_boat_whose_copy_is_gone_takes_another_and_delivers_it(fleet: Fleet, visits: bool) -> None:
+    receiver = await fleet.receiver()
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    content = fleet.content()
+    statement = await island.submit(content)
+    await boat.visit(island)
+    spoil(boat, content)
+    await boat.visit(receiver)
+    assert await receiver.state(statement) is State.PARTIAL
+    await (boat.visit(island) if visits else island.visit(boat))
+    await boat.visit(receiver)
+    assert await receiver.state(statement) is State.DELIVERED
+    assert boat.store.unreadable == frozenset()
