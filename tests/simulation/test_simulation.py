@@ -18,13 +18,14 @@ from unittest.mock import patch
 
 import pytest
 
-from relay.errors import RelayError
+from relay.errors import RelayError, StoreError
 from relay.limits import IDLE_SECONDS, REFRESH_SECONDS, STALL_SECONDS
 from relay.node.capture import Captured, Submission, capture
 from relay.node.home import Home, Member
 from relay.node.retention import Retention
 from relay.records.identifiers import NodeId, ObjectId, StatementId
 from relay.store.interface import LogBatch, Outcome
+from relay.store.unreadable import UnreadableObjects
 from relay.sync.custody import Custody
 from relay.sync.host import Host
 from relay.sync.peer import Frame, Span
@@ -53,6 +54,7 @@ WITH_PIRATES = (2, 17)
 WITH_FLOODS = (3, 9)
 WITH_REVOCATIONS = (8, 25, 88)
 WITH_SUCCESSIONS = (75, 106)
+WITH_BAD_OBJECTS = (1, 62)
 
 
 @pytest.mark.parametrize("seed", EVERY_DAY)
@@ -408,6 +410,23 @@ def test_a_revoked_receiver_whose_receipts_still_count_is_found() -> None:
 
     with patch.object(Custody, "_take_back", nothing), patch.object(voyage, "PATIENCE", 60):
         assert broken(6, WITH_SUCCESSIONS)
+
+
+def test_a_node_whose_visits_all_end_at_one_bad_object_is_found() -> None:
+    async def fails(*_: object) -> None:
+        raise StoreError("The disk cannot be read (simulated)", "Look at its cable.")
+
+    assert not broken(6, WITH_BAD_OBJECTS)
+    with patch.object(UnreadableObjects, "note", fails), patch.object(voyage, "PATIENCE", 300):
+        assert broken(6, WITH_BAD_OBJECTS[:1])
+
+
+def test_a_node_that_takes_no_other_copy_of_what_its_disk_lost_is_found() -> None:
+    def content(store: MemoryStore, object_id: ObjectId) -> list[Layout]:
+        return store._catalogue.wanted(object_id, store._rules)
+
+    with patch.object(MemoryStore, "_wanted", content), patch.object(voyage, "PATIENCE", 300):
+        assert broken(6, WITH_BAD_OBJECTS[1:])
 
 
 def test_nodes_that_check_no_signature_are_found(tmp_path: Path) -> None:
