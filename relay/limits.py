@@ -280,6 +280,16 @@ MAX_LAYOUTS = 8
 """Lists of chunk hashes that are kept for one object: honest devices agree on one."""
 DISK_RESERVE = 64 * MIB
 """Free bytes that content of others leaves alone."""
+STATEMENTS_RESERVE = DISK_RESERVE // 2
+"""Free bytes that statements of others leave alone as well, and receipts for what is not here: a stolen key can sign
+many, each of `MAX_RECORD`."""
+BALLAST = 8 * MIB
+"""Bytes that a store gives up on a full disk, for what frees space or rules: twice what SQLite's write-ahead log takes
+before it is used anew."""
+BALLAST_CLEARANCE = 16 * MIB
+"""Free bytes beside which it is taken on: more than what a device's own packages leave alone."""
+LEAST_ROOM = MIB
+"""Free bytes that a catalogue needs to be opened."""
 STATEMENTS_MARGIN = 64 * MIB
 """How far beyond its limit a store goes on taking statements of others."""
 

@@ -198,6 +198,8 @@ async def _take_records(custody: Custody, kind: Kind, files: list[Path], moved: 
             moved.foreign += _is_foreign(verdict.refusal)
         elif verdict.word == "over-quota":
             moved.refused.append(f"{name}: its signer has too much under way on this node")
+        elif verdict.word == "no-room":
+            moved.refused.append(f"{name}: there is no room left on this node for what others made")
         elif verdict.word == "new":
             moved.records += 1
             moved.bytes += len(raw)

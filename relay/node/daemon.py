@@ -175,16 +175,21 @@ class Daemon:
             self.configure(contacts)
 
     async def free_space(self) -> None:
-        """Free what was delivered, now and then, for ever. A receiver keeps everything."""
+        """Free what was delivered, now and then, for ever. A receiver keeps everything. What keeps it from that is said
+        once while it lasts."""
         enrolled = issued_at(self.member.identity.certificate)
         retention = Retention(self.custody.store, self.config.retention, enrolled, time.time, steady)
+        said = ""
         while self.member.identity.role is not Role.RECEIVER:
             heard = self.custody.news.count
             try:
                 await self.custody.rule()  # what a revoked receiver signed frees nothing
                 self.custody.content += await retention.free()
+                said = ""
             except StoreError as error:
-                logger.error("%s", error)
+                if str(error) != said:
+                    logger.error("%s", error)
+                said = str(error)
             await self.custody.news.wait(heard, RETENTION_SECONDS)
             await asyncio.sleep(REFRESH_SECONDS)
 

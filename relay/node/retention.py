@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from relay.errors import StoreError
+from relay.errors import DiskFull, StoreError
 from relay.limits import JUMP_SECONDS
 from relay.store.interface import Store
 
@@ -61,11 +61,13 @@ class Retention:
 
 async def free_delivered(store: Store, now: int, retention: int) -> int:
     """Free delivered content; bytes freed. `now` and `retention` are seconds. A wrong clock frees too early or too
-    late, and never the only copy: a receipt is needed in any case."""
+    late, and never the only copy: a receipt is needed in any case. Raises `DiskFull` where not even that is written."""
     freed = 0
     async for statement, objects, size in store.freeable(now - retention):
         try:
             freed += await store.free(objects)
+        except DiskFull:
+            raise
         except StoreError as error:
             logger.info("kept the content of %s: %s", statement.hex(), error.what)
             continue

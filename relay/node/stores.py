@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from relay.errors import BadInput
+from relay.limits import BALLAST
 from relay.node.config import Config
 from relay.store.interface import Store
 from relay.store.sqlite import SqliteStore
@@ -47,6 +48,7 @@ async def open_store(
         known=known,
         reading=reading,
         looking=looking,
+        ballast=BALLAST,
     )
 
 

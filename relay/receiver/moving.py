@@ -70,7 +70,7 @@ class Move:
     async def _add(self, records: Sequence[Admitted]) -> None:
         """Have the target keep records: nothing that this store took is left out because of a quota over there."""
         outcomes = await self._target.add(records)
-        if Outcome.OVER_QUOTA in outcomes:
+        if Outcome.OVER_QUOTA in outcomes or Outcome.NO_ROOM in outcomes:
             raise StoreError(
                 "The other store does not keep all that this one has: its quota is too small",
                 "Move with `relay receiver move`, which has none. Nothing is lost: this store is as it was.",

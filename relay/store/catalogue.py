@@ -48,6 +48,8 @@ class Rules:
     keeps_all: bool
     made_here: bool = False
     """Whether this node made just now what it is to keep: that has no quota."""
+    has_room: bool = True
+    """Whether there is room for what others made."""
 
     @property
     def left_out(self) -> Kind | None:
@@ -231,6 +233,8 @@ def _add_statement(
     receipt = _one(db, "SELECT raw FROM records WHERE id = ?", receipt_id(statement.id))
     if receipt is not None and not own and not rules.keeps_all:
         return Outcome.KNOWN, []
+    if not rules.has_room and not rules.made_here:
+        return Outcome.NO_ROOM, []
     if receipt is None and not rules.made_here and _over_quota(db, item.signer, statement.size, rules):
         return Outcome.OVER_QUOTA, []
     _insert(db, item, None)

@@ -20,7 +20,8 @@ from typing import Any, TypeAlias, TypeVar
 import aiosqlite
 
 from relay.errors import DiskFull, StoreError
-from relay.limits import BUSY_SECONDS
+from relay.limits import BUSY_SECONDS, LEAST_ROOM
+from relay.store.durable import bytes_free
 from relay.store.schema import check_readable, prepare
 
 Row: TypeAlias = sqlite3.Row
@@ -266,7 +267,7 @@ def _told(error: sqlite3.Error, path: Path) -> StoreError:
                 "Wait until the other relay command has ended, then try again.",
             )
         case sqlite3.SQLITE_FULL:
-            return DiskFull(f"The disk is full ({path})", "Free some space; what was acknowledged is safe.")
+            return _full(path)
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return StoreError(
                 f"The store's catalogue is damaged ({path}: {error})",
@@ -276,7 +277,20 @@ def _told(error: sqlite3.Error, path: Path) -> StoreError:
             return StoreError(
                 f"The store cannot be opened ({path}: {error})", "Check the folder, its owner and its disk."
             )
+        case sqlite3.SQLITE_IOERR if _has_no_room(path):  # what it says of its index in shared memory, and of a sync
+            return _full(path)
         case sqlite3.SQLITE_IOERR:
             return StoreError(f"The disk fails ({path}: {error})", "Check the disk before you start this node again.")
         case _:
             return StoreError(f"The store cannot do this ({path}: {error})", "Run `relay doctor`, and report it.")
+
+
+def _full(path: Path) -> DiskFull:
+    return DiskFull(f"The disk is full ({path})", "Free some space; what was acknowledged is safe.")
+
+
+def _has_no_room(path: Path) -> bool:
+    try:
+        return bytes_free(path.parent) < LEAST_ROOM
+    except StoreError:
+        return False

@@ -34,7 +34,9 @@ class Outcome(StrEnum):
     """A notice or a checkpoint older than the one held."""
     OVER_QUOTA = "over-quota"
     """Its signer has as much under way as a node carries for one signer, or as much altogether as a receiver takes of
-    one; or the store's own limit is reached."""
+    one."""
+    NO_ROOM = "no-room"
+    """Now: the disk, or the store's own limit, leaves no room for what others made."""
 
 
 class State(StrEnum):
@@ -217,7 +219,7 @@ class Store(Protocol):
     # -- records
     async def add(self, records: Sequence[Admitted], *, made_here: bool = False) -> list[Outcome]:
         """Keep records, in one durable commit; the outcome of each, in order. What this node made just now has no
-        quota. What others bring in its name has: its key may have been copied."""
+        quota, and needs no room. What others bring in its name does: its key may have been copied."""
 
     async def read(self, ids: Sequence[RecordId], limit: int) -> list[tuple[Kind, RecordId, bytes]]:
         """The held ones among `ids`, in that order, until their bytes pass `limit` (at least one where any is held)."""

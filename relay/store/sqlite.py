@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from relay.limits import DISK_RESERVE, MAX_FILE, MAX_PEERS, STATEMENTS_MARGIN
+from relay.limits import DISK_RESERVE, MAX_FILE, MAX_PEERS, STATEMENTS_MARGIN, STATEMENTS_RESERVE
 from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, receipt_id
 from relay.store import catalogue, entries
+from relay.store.ballast import Ballast
 from relay.store.catalogue import Change, Rules
 from relay.store.content import Content
 from relay.store.database import Database
@@ -55,6 +56,7 @@ class SqliteStore:
         storage_limit: int | None,
         clock: Callable[[], float],
         shelf: FolderShelf,
+        ballast: Ballast,
         *,
         reading: bool = False,
     ) -> None:
@@ -69,7 +71,8 @@ class SqliteStore:
         """Bytes of chunks that are being staged."""
         self._shelf = shelf
         self._reading = reading
-        self._upkeep = Upkeep(database, content)
+        self._ballast = ballast
+        self._upkeep = Upkeep(database, content, ballast)
         self._unreadable = UnreadableObjects(self._packages_of)
         self._transfers = Transfers(database, content, self._unreadable, keeps_all=rules.keeps_all)
         self._membership = Membership(database, rules.left_out)
@@ -89,6 +92,7 @@ class SqliteStore:
         known: bool = False,
         reading: bool = False,
         looking: bool = False,
+        ballast: int = 0,
     ) -> SqliteStore:
         """Open the store in `folder`, making it where there is none, and mend what a crash left. Raises `StoreError`.
 
@@ -96,15 +100,19 @@ class SqliteStore:
         1970) only marks when receipts came and files were left behind. Where the store is `known` to have been made, or
         objects lie in it, a catalogue that is gone is an error: an empty one would begin a second history. With
         `reading` nothing is written: for a disk that can only be read. With `looking` the set of all members is left
-        unread, and `members` has only what comes later: for who shows what is held and compares it with nobody.
+        unread, and `members` has only what comes later: for who shows what is held and compares it with nobody. Of
+        `ballast` so many bytes are taken on where there is room; what is there is given up on a full disk.
         """
         content = Content(folder)
+        spare = Ballast(folder, 0 if reading or looking else ballast)
         catalogue_file = folder / "catalogue.db"
         known = known or await asyncio.to_thread(content.holds_any)
         if known and not _has_content(catalogue_file):
             raise lost(catalogue_file)
         try:
             alone = not reading and await asyncio.to_thread(content.prepare)
+            if not reading:
+                await spare.make_way()
             database = await Database.open(catalogue_file, known=known, reading=reading, large=keeps_all)
             rules = Rules(own, quota_bytes, quota_statements, keeps_all)
             store = SqliteStore(
@@ -115,12 +123,14 @@ class SqliteStore:
                 storage_limit,
                 clock,
                 FolderShelf(public or folder.with_name("public")),
+                spare,
                 reading=reading,
             )
             try:
                 if alone and not looking:
                     await asyncio.to_thread(content.sync_names)
                     await store._upkeep.mend()
+                    await spare.renew()
                 content.share()
                 store._foreign_changes = await database.foreign_changes()
                 await store._membership.load(empty=looking)
@@ -163,6 +173,7 @@ class SqliteStore:
 
     async def refresh(self) -> Seen:
         """See `Store`."""
+        await self._ballast.renew()
         if self._room <= 0:
             await self._measure_room()  # a receiver is asked what it misses, and for nothing that would measure it
         changes = await self._database.foreign_changes()
@@ -192,29 +203,23 @@ class SqliteStore:
         """See `Store`."""
         outcomes: list[Outcome] = []
         changes: list[Change] = []
-        limit = self._storage_limit
-        # Content stops at the limit (`wants`); statements are small, and go on travelling for a while.
-        full = limit is not None and await self._bytes_held() >= limit + STATEMENTS_MARGIN
-        rules = replace(self._rules, made_here=made_here)
+        rules = replace(self._rules, made_here=made_here, has_room=await self._has_room())
         now = int(self._clock())
-        left: dict[RecordId, Outcome] = {}
-        for item in records:
-            if full and item.kind is Kind.STATEMENT and item.signer != rules.own and not rules.keeps_all:
-                known = (Kind.STATEMENT, item.id) in self._membership.members
-                left[item.id] = Outcome.KNOWN if known else Outcome.OVER_QUOTA
 
         def keep(db: sqlite3.Connection) -> int:
+            outcomes.clear()
+            changes.clear()
             for item in records:
-                if item.id in left:
-                    outcomes.append(left[item.id])
-                    continue
                 outcome, changed = catalogue.add(db, item, rules, now)
                 outcomes.append(outcome)
                 changes.extend(changed)
             return catalogue.journal(db, changes, rules)
 
         with self._membership.adding(records):
-            serial = await self._database.write(keep)
+            if all(item.kind is Kind.STATEMENT for item in records):
+                serial = await self._database.write(keep)
+            else:  # they rule, and free space
+                serial = await self._ballast.afloat(lambda: self._database.write(keep))
             self._transfers.named(objects_named(records))
             if any(item.kind is Kind.RECEIPT for item in records):
                 self._transfers.forget()  # delivered content is wanted no more
@@ -298,19 +303,21 @@ class SqliteStore:
         return int(row[0]) if row else 0
 
     async def _withhold(self, revoked: set[NodeId]) -> None:
-        async with self._database.transaction() as db:
-            changes = await db.run(catalogue.withhold, revoked)
-            await db.run(catalogue.journal, changes, self._rules)
-        if changes:
-            await self._membership.follow()
-            self._transfers.forget()
+        await self._change(lambda db: catalogue.withhold(db, revoked))
 
     async def take_back(self, records: Sequence[RecordId]) -> None:
         """See `Store`."""
-        async with self._database.transaction() as db:
-            changes = await db.run(catalogue.take_back, records)
-            await db.run(catalogue.journal, changes, self._rules)
-        if changes:
+        await self._change(lambda db: catalogue.take_back(db, records))
+
+    async def _change(self, work: Callable[[sqlite3.Connection], list[Change]]) -> None:
+        """Do what rules demand, also on a full disk."""
+
+        def do(db: sqlite3.Connection) -> bool:
+            changes = work(db)
+            catalogue.journal(db, changes, self._rules)
+            return bool(changes)
+
+        if await self._ballast.afloat(lambda: self._database.write(do)):
             await self._membership.follow()
             self._transfers.forget()
 
@@ -464,8 +471,8 @@ class SqliteStore:
         """See `Store`."""
         if self._reading:
             return  # an alarm that was raised while looking: it is in the log, and is raised again
-        async with self._database.transaction() as db:
-            await db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (key, value))
+        sql = "INSERT OR REPLACE INTO notes VALUES (?, ?)"  # alarms, and whose receipts count: as good as a rule
+        await self._ballast.afloat(lambda: self._database.write(lambda db: db.execute(sql, (key, value)).close()))
 
     async def notes(self) -> dict[str, str]:
         """See `Store`."""
@@ -527,6 +534,14 @@ class SqliteStore:
             (object_id,),
         )
         return ", ".join(f"{bytes(row[0]).hex()[:16]} ({row[1]}, {row[2]})" for row in rows) or "none"
+
+    async def _has_room(self) -> bool:
+        """Whether others' statements are taken. Content stops earlier (`wants`): they are small, and go on travelling
+        for a while."""
+        if bytes_free(self._folder) < STATEMENTS_RESERVE:
+            return False
+        limit = self._storage_limit
+        return limit is None or self._rules.keeps_all or await self._bytes_held() < limit + STATEMENTS_MARGIN
 
     async def _bytes_held(self) -> int:
         row = await self._database.row("SELECT value FROM counters WHERE name = 'bytes_held'")

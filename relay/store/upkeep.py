@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from relay.errors import StoreError
 from relay.records.identifiers import ObjectId, StatementId
 from relay.store import catalogue
+from relay.store.ballast import Ballast
 from relay.store.content import Content
 from relay.store.database import Connection, Database
 
@@ -23,15 +24,15 @@ _AWAITED = "(b.entry IS NULL AND NOT (o.state = 1 AND f.size <> o.size))"
 class Upkeep:
     """Of one store's catalogue and files."""
 
-    def __init__(self, database: Database, content: Content) -> None:
+    def __init__(self, database: Database, content: Content, ballast: Ballast) -> None:
         self._database = database
         self._content = content
+        self._ballast = ballast
 
     async def mend(self) -> None:
         """Bring catalogue and files into step after a crash, and let go of what nothing needs."""
-        await self._remove_freed()
-        await self._mend_partials()
-        await self._remove_orphans()
+        for step in (self._remove_freed, self._mend_partials, self._remove_orphans):
+            await self._ballast.afloat(step)
 
     async def _mend_partials(self) -> None:
         """A partial file that is gone was completed or freed just before a crash; one without a row is left over."""
@@ -75,7 +76,13 @@ class Upkeep:
             await db.execute("UPDATE objects SET state = 0 WHERE state = 2")
 
     async def free(self, objects: Sequence[ObjectId]) -> int:
-        """See `Store.free`."""
+        """See `Store.free`. Also on a disk that is full: what frees it has to be written first."""
+        freed = await self._ballast.afloat(lambda: self._mark(objects))
+        await self._ballast.afloat(self._remove_freed)
+        return freed
+
+    async def _mark(self, objects: Sequence[ObjectId]) -> int:
+        """Say that these objects are to be deleted, and delete what is partial of them; how many bytes that is."""
         freed = 0
         async with self._database.transaction() as db:
             for object_id in objects:
@@ -96,7 +103,6 @@ class Upkeep:
                     await asyncio.to_thread(self._content.remove_partial, object_id, layout)
                     freed += size
             await db.run(catalogue.settle, objects)
-        await self._remove_freed()
         return freed
 
     async def freeable(self, own_before: int) -> AsyncIterator[tuple[StatementId, tuple[ObjectId, ...], int]]:

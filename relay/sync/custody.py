@@ -70,6 +70,8 @@ class Custody:
         """The receivers that notices named: in force now, or known to this node before."""
         self._over_quota: set[NodeId] = set()
         """Signers of whom was told that they are over their quota."""
+        self._crowded = False
+        """Whether it was told that there is no room, since something was kept last."""
         self.news = Signal(first)
         """Rings whenever something new was taken, or a bundle became complete."""
         self.content = first
@@ -177,6 +179,7 @@ class Custody:
             if outcome in (Outcome.STALE, Outcome.OVER_QUOTA):
                 self._remember_refused(item.kind, name)
             verdicts[place] = Verdict(item.kind, item.id, outcome, None, name)
+        self._tell_no_room(outcomes)
         if Outcome.NEW in outcomes:
             if any(item.kind is Kind.RECEIPT for _, item in admitted):
                 self.refused.clear()  # receipts make room in the quotas
@@ -261,6 +264,13 @@ class Custody:
         if item.signer not in self._over_quota and isinstance(item.body, Statement):
             self._over_quota.add(item.signer)
             logger.warning("%s signed more than this node takes of one signer", item.body.envelope.issuer)
+
+    def _tell_no_room(self, outcomes: Sequence[Outcome]) -> None:
+        """Once while it lasts. It is no refusal that is remembered: what came is taken as soon as there is room."""
+        crowded = Outcome.NO_ROOM in outcomes
+        if crowded and not self._crowded:
+            logger.warning("there is no room left for what others made: free some space, or raise storage_limit")
+        self._crowded = crowded or (self._crowded and Outcome.NEW not in outcomes)
 
     def _know_receivers(self) -> None:
         self._receivers |= self.admission.receiver_nodes

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 
 from relay.errors import Refused
 from relay.limits import (
@@ -158,9 +158,9 @@ class Visit:
 
     async def _exchange_ruling(self, initiator: Initiator, report: VisitReport) -> None:
         """Both ways at once: what rules, and what frees space."""
-        ruling = [item for item in initiator.need if item[0] != Kind.STATEMENT]
-        given = [item for item in initiator.have if item[0] != Kind.STATEMENT]
-        await self._both_ways(self._chosen(ruling), given, report)
+        taken = _ruling(self._chosen(initiator.need), awaited_by=initiator.have)
+        given = _ruling(initiator.have, awaited_by=initiator.need)
+        await self._both_ways(taken, given, report)
 
     async def _both_ways(self, taken: Sequence[Item], given: Sequence[Item], report: VisitReport) -> None:
         if taken or given:
@@ -183,7 +183,7 @@ class Visit:
             if not waiting:
                 return
             if self._is_late():
-                self._leave(items, waiting[0], report)
+                self._leave(items, waiting, report)
                 return
             page = [waiting.popleft() for _ in range(min(size, len(waiting)))]
             given = await self._peer.get_records(page)
@@ -193,18 +193,20 @@ class Visit:
             report.records_in += len(records)
             report.bytes_in += sum(len(raw) for _, raw in records)
             report.rung += any(verdict.outcome is Outcome.NEW for verdict in verdicts)
+            if any(verdict.outcome is Outcome.NO_ROOM for verdict in verdicts):
+                return  # nor is there for the rest: those that count all the same came first
             got = {verdict.asked for verdict in verdicts}
             rest = [one for one in page if one not in got]
             if len(rest) < len(page):  # else the peer holds none of the rest, or sends something else for ever
                 waiting.extendleft(reversed(rest))
 
     async def _push_records(self, items: Sequence[Item], report: VisitReport) -> None:
-        waiting = [RecordId(item[1]) for item in sorted(items) if item in self._store.members]
+        waiting = [RecordId(item[1]) for item in items if item in self._store.members]
         for size in _pages():
             if not waiting:
                 return
             if self._is_late():
-                self._leave(items, waiting[0], report)
+                self._leave(items, waiting, report)
                 return
             records = await self._store.read(waiting[:size], RECORDS_BATCH)
             if not records:
@@ -217,14 +219,17 @@ class Visit:
                     self._custody.handed.told(report.peer.node.hex(), record)
             report.records_out += len(records)
             report.bytes_out += sum(len(raw) for _, _, raw in records)
+            if Outcome.NO_ROOM in taken.outcomes:
+                return
             waiting = waiting[waiting.index(records[-1][1]) + 1 :]
 
     def _is_late(self) -> bool:
         return self._clock() > self._until
 
-    def _leave(self, items: Sequence[Item], first: RecordId, report: VisitReport) -> None:
-        """Leave what is from `first` on among `items` to the next visit."""
-        report.compared = min(report.compared, *(key_of(*item) for item in items if item[1] == first))
+    def _leave(self, items: Sequence[Item], waiting: Collection[RecordId], report: VisitReport) -> None:
+        """Leave those of the items that still wait to the next visit."""
+        left = set(waiting)
+        report.compared = min(report.compared, *(key_of(*item) for item in items if item[1] in left))
 
     # -- a receiver
 
@@ -237,7 +242,7 @@ class Visit:
             reply = await self._peer.inquire(Inquiry(tuple(ids)))
             await self._collect(ids, reply.ready, report)
             unknown += [(int(Kind.STATEMENT), one) for one in reply.unknown if one in set(ids)]
-        await self._push_records(unknown, report)
+        await self._push_records(sorted(unknown), report)
 
     async def _await_receipts(self, report: VisitReport) -> None:
         """Wait a little for receipts of what was just handed over."""
@@ -263,6 +268,15 @@ def _pages() -> Iterator[int]:
     while True:
         yield size
         size = min(2 * size, RECORDS_PAGE)
+
+
+def _ruling(items: Iterable[Item], awaited_by: Iterable[Item]) -> list[Item]:
+    """What rules, in the order of kinds: of receipts first those that somebody waits for, whose statement one of both
+    still carries."""
+    awaited = {receipt_id(StatementId(RecordId(one))) for kind, one in awaited_by if kind == Kind.STATEMENT}
+    return sorted(
+        (item for item in items if item[0] != Kind.STATEMENT), key=lambda one: (one[0], one[1] not in awaited, one[1])
+    )
 
 
 def _cut(statements: list[Item]) -> tuple[list[Item], list[Item]]:

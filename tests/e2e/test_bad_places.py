@@ -334,6 +334,7 @@ def test_a_revocation_of_another_election_or_damaged_changes_nothing(
 def on_small_disk(box: NodeBox, size: str, place: Path, copied: Path, *command: str | Path) -> Process:
     """Start a command that finds, at `place`, a copy of a folder on a disk of this size: only it sees that disk."""
     place.mkdir()
+    (copied / "store" / "ballast").unlink(missing_ok=True)  # which there is no room for
     prefix: list[str | Path] = ["unshare", "--mount", "sh", "-c", ON_SMALL_DISK, "sh", size, place, copied]
     return box.host.popen([*prefix, *command], env=box._environment(), name="on-small-disk")
 

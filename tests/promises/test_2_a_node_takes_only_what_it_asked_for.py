@@ -3,15 +3,20 @@ can make others carry."""
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from relay.errors import Malformed
-from relay.records.identifiers import Kind, ObjectId, sha256
+from relay.limits import MAX_RECORD, MIB, RECORDS_BATCH, STATEMENTS_RESERVE
+from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId, sha256
 from relay.records.notice import Register
+from relay.records.statement import Package, sign_statement
 from relay.store.interface import State
-from tests.factory import make_file, make_statement, object_of
+from tests.disks import fill, left, needs_mounts, small_disk
+from tests.factory import ELECTION, Node, make_file, make_node, make_statement, object_of
 from tests.fleet import CHUNK, Fleet, Link, each
 from tests.promises.adversaries import Babbler, Braggart, Glutton, Pusher, Smuggler
 
@@ -230,3 +235,60 @@ async def test_a_receiver_takes_no_form_that_the_register_does_not_list(fleet: F
     await receiver.take(fleet.publish(Register(("form-1", "form-2"), ())))
     more = [make_statement(fleet.election, island.node, form=form) for form in ("form-2", "form-9")]
     assert await receiver.take(*more) == ["new", "unknown-form"]
+
+
+def flood(thief: Node, count: int) -> list[tuple[Kind, bytes]]:
+    """The largest statements that a stolen key can sign, each a record of its own."""
+    records: list[tuple[Kind, bytes]] = []
+    dice, previous = random.Random(thief.identity.name), None
+    for seq in range(1, count + 1):
+        rubbish = dice.randbytes(MAX_RECORD - 2_000)
+        package = Package(ELECTION, "tps-1", "form-1", seq, previous, 0, (), sealed_tally=rubbish, sealed=True)
+        raw = sign_statement(package, thief.identity.uri, thief.identity.certificate, thief.key)
+        records.append((Kind.STATEMENT, raw))
+        previous = StatementId(RecordId(sha256(raw)))
+    return records
+
+
+@needs_mounts
+async def test_statements_of_stolen_keys_fill_no_disk(tmp_path: Path) -> None:
+    """Each is within its quota. What this node makes still finds room."""
+    with small_disk(tmp_path / "disk", STATEMENTS_RESERVE + 16 * MIB) as disk:
+        fleet = Fleet(disk)
+        boat = await fleet.launch("km-bahari")
+        thieves = [make_node(fleet.election, f"thief-{number}") for number in range(2)]
+        records = [record for thief in thieves for record in flood(thief, 200)]
+        assert sum(len(raw) for _, raw in records) > 20 * MIB
+        said: list[str] = []
+        for at in range(0, len(records), 16):
+            said += [one.word for one in await boat.custody.take(records[at : at + 16])]
+        assert set(said) == {"new", "no-room"}
+        assert said[0] == "new"
+        assert said[-1] == "no-room"
+        assert left(disk) > STATEMENTS_RESERVE - 8 * MIB, "so much may the write-ahead log take besides"
+        assert [one.word for one in await boat.custody.take(records[:1])] == ["known"]
+        assert await boat.state(await boat.submit()) is State.WAITING
+        await boat.store.close()
+
+
+@needs_mounts
+async def test_what_found_no_room_is_taken_when_there_is_some_and_costs_little_until_then(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", STATEMENTS_RESERVE + 24 * MIB) as disk:
+        fleet, others = Fleet(disk), Fleet(tmp_path / "elsewhere")
+        others.election = fleet.election
+        boat = await fleet.carrier("km-bahari")
+        island = await others.launch("pulau-long", quota_statements=10)
+        thief = make_node(fleet.election, "thief")
+        await island.custody.take(flood(thief, 100), made_here=True)
+        syslog = fill(disk, leave=STATEMENTS_RESERVE - MIB)
+        for visits in (1, 2):
+            report = await boat.visit(island)
+            assert report.bytes_in < 2 * RECORDS_BATCH, visits
+            assert not report.rung
+            assert (await island.visit(boat)).bytes_out < 2 * RECORDS_BATCH, visits
+        assert not await boat.store.bundles()
+        syslog.unlink()
+        await boat.visit(island)
+        assert len(await boat.store.bundles()) == 100
+        for ship in (boat, island):
+            await ship.store.close()

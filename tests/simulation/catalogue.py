@@ -30,6 +30,7 @@ class Rules:
     quota_statements: int = 1_000
     keeps_all: bool = False
     made_here: bool = False
+    has_room: bool = True
 
 
 @dataclass
@@ -241,6 +242,8 @@ class Catalogue:
         entry = self.receipts.get(statement.id)
         if entry is not None and not own and not rules.keeps_all:
             return Outcome.KNOWN
+        if not rules.has_room and not rules.made_here:
+            return Outcome.NO_ROOM
         if entry is None and not rules.made_here and self._is_over_quota(item.signer, statement.size, rules):
             return Outcome.OVER_QUOTA
         sizes = {file.sha256: file.size for file in statement.package.files}

@@ -542,10 +542,8 @@ class MemoryStore:
 
     def _add(self, catalogue: Catalogue, item: Admitted, rules: Rules) -> Outcome:
         limit = self._storage_limit
-        stranger = item.kind is Kind.STATEMENT and item.signer != rules.own and not rules.keeps_all
-        if stranger and limit is not None and catalogue.bytes_held >= limit + STATEMENTS_MARGIN:
-            return Outcome.KNOWN if item.id in catalogue.rows else Outcome.OVER_QUOTA
-        outcome = catalogue.add(item, rules, int(self._clock()))
+        has_room = limit is None or rules.keeps_all or catalogue.bytes_held < limit + STATEMENTS_MARGIN
+        outcome = catalogue.add(item, replace(rules, has_room=has_room), int(self._clock()))
         row = catalogue.rows.get(item.body.statement) if isinstance(item.body, Receipt) else None
         if row is not None and outcome is Outcome.NEW:
             row.received, row.dated_in = self.truth()

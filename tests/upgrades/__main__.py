@@ -19,7 +19,7 @@ from relay.store.schema import VERSION
 from tests.e2e.world import World, holds
 from tests.upgrades import DELIVERED, PICTURE, TPS, VOTERS, WAITING, kept
 
-_LEFT_OUT = ("config.toml", ".lock", "-wal", "-shm")
+_LEFT_OUT = ("config.toml", "/ballast", ".lock", "-wal", "-shm")
 
 
 def main() -> None:
