@@ -283,6 +283,9 @@ DISK_RESERVE = 64 * MIB
 STATEMENTS_RESERVE = DISK_RESERVE // 2
 """Free bytes that statements of others leave alone as well, and receipts for what is not here: a stolen key can sign
 many, each of `MAX_RECORD`."""
+DRAFTS_RESERVE = 12 * MIB
+"""Free bytes that a device's own drafts leave alone: what signing takes, which copies their pictures. Less than what
+others leave alone, who keep nobody from handing his own packages in."""
 BALLAST = 8 * MIB
 """Bytes that a store gives up on a full disk, for what frees space or rules: twice what SQLite's write-ahead log takes
 before it is used anew."""

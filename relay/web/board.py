@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from relay.limits import DISK_RESERVE, PACKAGE_BYTES
+from relay.limits import DISK_RESERVE, DRAFTS_RESERVE, PACKAGE_BYTES
 from relay.node.daemon import Daemon
 from relay.node.handover import Handover, read_handovers
 from relay.node.health import bytes_free
@@ -87,12 +87,17 @@ class Board:
             role=self._daemon.member.identity.role,
             home=self._daemon.home.path,
             free=bytes_free(self._daemon.home.path),
-            room=room(bytes_free(self._daemon.home.path), counts.bytes_held, self._daemon.config.storage_limit),
+            room=self._room(bytes_free(self._daemon.home.path), counts.bytes_held),
             size=size,
             now=now,
         )
         response.headers["Refresh"] = str(REFRESH)
         return response
+
+    def _room(self, free: int, held: int) -> int:
+        if self._daemon.member.identity.role is Role.OPERATOR:
+            return own_room(free)
+        return room(free, held, self._daemon.config.storage_limit)
 
 
 def cargo(bundles: Sequence[Bundle], now: int) -> Cargo:
@@ -104,9 +109,14 @@ def cargo(bundles: Sequence[Bundle], now: int) -> Cargo:
 
 
 def room(free: int, held: int, limit: int | None) -> int:
-    """For how many packages more there is room: on the disk, and within `storage_limit`."""
+    """For how many packages of others there is room: on the disk, and within `storage_limit`."""
     left = free - DISK_RESERVE if limit is None else min(free - DISK_RESERVE, limit - held)
     return max(0, left) // PACKAGE_BYTES
+
+
+def own_room(free: int) -> int:
+    """For how many packages that are made on this device there is room: others leave some of the disk to them."""
+    return max(0, free - DRAFTS_RESERVE) // PACKAGE_BYTES
 
 
 def last_contact(handovers: Iterable[Handover]) -> LastContact | None:

@@ -10,7 +10,14 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from relay.cli.status import lines_of
-from relay.limits import CONTACT_SECONDS, DISK_RESERVE, MAX_HANDED, PACKAGE_BYTES, REREAD_SECONDS
+from relay.limits import (
+    CONTACT_SECONDS,
+    DISK_RESERVE,
+    DRAFTS_RESERVE,
+    MAX_HANDED,
+    PACKAGE_BYTES,
+    REREAD_SECONDS,
+)
 from relay.node import handover, overquota, unreadable
 from relay.node.config import Config
 from relay.node.daemon import Daemon
@@ -24,7 +31,7 @@ from relay.store.interface import Bundle, BundleFile, PeerNote, State
 from relay.store.quota import Quota
 from relay.sync.handover import Handed
 from relay.trust.roles import Role
-from relay.web.board import Cargo, LastContact, cargo, last_contact, room
+from relay.web.board import Cargo, LastContact, cargo, last_contact, own_room, room
 from relay.web.console import board_application
 from tests.factory import make_revocations, object_of
 from tests.fleet import Fleet, Ship
@@ -76,6 +83,13 @@ def test_the_room_that_is_left() -> None:
     assert room(DISK_RESERVE + 10 * PACKAGE_BYTES, 0, None) == 10
     assert room(DISK_RESERVE - 1, 0, None) == room(DISK_RESERVE * 9, 5, 4) == 0
     assert room(DISK_RESERVE * 1_000, PACKAGE_BYTES, 4 * PACKAGE_BYTES) == 3
+
+
+def test_the_room_that_is_left_to_an_operator() -> None:
+    """For what is made there: neither others, who stop earlier, nor `storage_limit` is in its way."""
+    assert own_room(DISK_RESERVE) == (DISK_RESERVE - DRAFTS_RESERVE) // PACKAGE_BYTES > 4
+    assert own_room(DRAFTS_RESERVE + PACKAGE_BYTES) == 1
+    assert own_room(DRAFTS_RESERVE + PACKAGE_BYTES - 1) == own_room(0) == 0
 
 
 def test_who_is_near() -> None:

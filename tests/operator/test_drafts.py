@@ -12,8 +12,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from relay.errors import BadInput, NotHeld, RelayError, StoreError
-from relay.limits import MAX_PICTURE, MAX_PICTURES
+from relay.errors import BadInput, DiskFull, NotHeld, RelayError, StoreError
+from relay.limits import (
+    BALLAST_CLEARANCE,
+    DISK_RESERVE,
+    DRAFTS_RESERVE,
+    MAX_PICTURE,
+    MAX_PICTURES,
+    MIB,
+    STATEMENTS_RESERVE,
+)
 from relay.node.capture import Captured, Submission, capture
 from relay.node.drafts import (
     OPEN,
@@ -32,6 +40,8 @@ from relay.records.identifiers import sha256
 from relay.records.notice import Register, Station
 from relay.records.pictures import HEAD, is_cut_off, picture_kind
 from relay.records.tally import Tally
+from relay.store.interface import State
+from tests.disks import fill, left, needs_mounts, small_disk
 from tests.fleet import Fleet, Ship
 
 JPEG = b"\xff\xd8\xff\xda" + bytes(range(256)) * 8 + b"\xff\xd9"
@@ -51,8 +61,8 @@ class Desk:
         await self.drafts.load()
         return self.drafts
 
-    async def with_picture(self, content: bytes = JPEG) -> Draft:
-        draft = await self.drafts.begin("tps-1", "form-1")
+    async def with_picture(self, content: bytes = JPEG, form: str = "form-1") -> Draft:
+        draft = await self.drafts.begin("tps-1", form)
         await self.drafts.append(draft.id, "00" * 8, len(content), 0, content)
         await self.drafts.finish(draft.id, "00" * 8, sha256(content))
         return self.drafts.get(draft.id)
@@ -189,6 +199,37 @@ async def test_pictures_are_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(shelf, "bytes_free", lambda _path: 1000)
     with pytest.raises(StoreError, match="full"):
         await desk.drafts.append(draft.id, f"{1:016x}", 5, 1, b"x")
+
+
+@needs_mounts
+async def test_what_others_brought_keeps_nobody_from_handing_in_his_own(tmp_path: Path) -> None:
+    """Content of others stops first, then their statements; a device's own pictures where signing needs the rest."""
+    assert DISK_RESERVE > STATEMENTS_RESERVE > BALLAST_CLEARANCE > DRAFTS_RESERVE
+    with small_disk(tmp_path / "disk", DISK_RESERVE + 6 * MIB) as disk:
+        fleet, others = Fleet(disk), Fleet(tmp_path / "elsewhere")
+        others.election = fleet.election
+        forms = ("form-1", "form-2", "form-3", "form-4")
+        fleet.publish(Register(forms, (Station("tps-1", 1, "Mentawak", "Manggar", "Pulau Long", 500, signal=False),)))
+        box, neighbour = await fleet.launch("pulau-long"), await others.launch("pulau-batun")
+        for _ in range(8):
+            await neighbour.submit(fleet.content(MIB), form="form-5")
+        await box.visit(neighbour)
+        assert left(disk) < DISK_RESERVE + MIB, "others fill it as far as they may"
+        desk = Desk(Home(box.folder), box, Drafts(Home(box.folder), box.member, box.custody))
+        photographs = [JPEG[:-2] + fleet.content(3 * MIB) + JPEG[-2:] for _ in forms]
+        for leave, form, photograph in zip(
+            (left(disk), STATEMENTS_RESERVE, DRAFTS_RESERVE + 4 * MIB), forms, photographs, strict=False
+        ):
+            syslog = fill(disk, leave=leave)
+            draft = await desk.with_picture(photograph, form)
+            assert await box.state(await desk.drafts.send(draft.id, NOW)) is State.WAITING
+        fill(disk, leave=DRAFTS_RESERVE + MIB)
+        with pytest.raises(DiskFull):
+            await desk.with_picture(photographs[-1], forms[-1])
+        syslog.unlink()
+        await desk.with_picture(photographs[-1], forms[-1])
+        for ship in (box, neighbour):
+            await ship.store.close()
 
 
 async def test_a_draft_becomes_one_statement(desk: Desk) -> None:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from relay.errors import DiskFull, StoreError
-from relay.limits import DISK_RESERVE
+from relay.limits import DRAFTS_RESERVE
 from relay.node.drafts.draft import SENT, Draft, Picture, from_json, to_json
 from relay.records.identifiers import sha256
 from relay.records.pictures import HEAD, is_cut_off, picture_kind
@@ -68,7 +68,7 @@ class Shelf:
     def append(self, draft: Draft, picture: Picture, offset: int, data: bytes) -> None:
         """Add bytes to a picture that is arriving. Raises `StoreError`."""
         part = self._part(draft, picture)
-        if bytes_free(self._folder) - len(data) < DISK_RESERVE:
+        if bytes_free(self._folder) - len(data) < DRAFTS_RESERVE:
             raise DiskFull("The disk of this node is full", "Free some space; what was sent is safe.")
         with explained(part):
             made = not part.exists()
