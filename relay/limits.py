@@ -283,6 +283,9 @@ DISK_RESERVE = 64 * MIB
 STATEMENTS_RESERVE = DISK_RESERVE // 2
 """Free bytes that statements of others leave alone as well, and receipts for what is not here: a stolen key can sign
 many, each of `MAX_RECORD`."""
+UNCLAIMED_RECEIPTS = 32_768
+"""Receipts of one receiver that a node keeps for statements that it does not hold: for two forms of all the stations of
+a region, which a boat carries home. With proofs of the greatest length they take `STATEMENTS_MARGIN`."""
 DRAFTS_RESERVE = 12 * MIB
 """Free bytes that a device's own drafts leave alone: what signing takes, which copies their pictures. Less than what
 others leave alone, who keep nobody from handing his own packages in."""

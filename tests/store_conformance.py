@@ -1037,6 +1037,36 @@ class CarrierConformance(StoreConformance):
         store = await opener(quota_bytes=size + 1)
         assert await store.add([first, second]) == [Outcome.NEW, Outcome.OVER_QUOTA]
 
+    async def test_receipts_for_what_is_not_here_are_bounded_and_those_for_what_is_always_count(
+        self, opener: Opener, cast: Cast, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of each receiver so many: whose key was stolen keeps nobody else's out."""
+        for catalogue in ("relay.store.catalogue", "tests.simulation.catalogue"):
+            monkeypatch.setattr(f"{catalogue}.UNCLAIMED_RECEIPTS", 3)
+        store = await opener(own=cast.other.identity.node)
+        mine, held = cast.statement(cast.content(9), node=cast.other), cast.statement(cast.content(9))
+        await store.add([held])
+        nobodys = [cast.receipt(cast.statement(cast.content(9)), entry) for entry in range(5)]
+        claimed = cast.receipt(held, 9)
+        words = await store.add([cast.receipt(mine, 10), *nobodys, claimed, nobodys[0]])
+        assert words == [*[Outcome.NEW] * 3, *[Outcome.NO_ROOM] * 3, Outcome.NEW, Outcome.KNOWN]
+        assert (await only_bundle(store, held))[0] is State.DELIVERED
+        assert len(await store.offered([one.id for one in nobodys])) == 2
+        successor = make_node(cast.election, "successor", Role.RECEIVER)
+        other = make_receipt(cast.election, successor, cast.statement(cast.content(9)), 1)
+        assert await store.add([other]) == [Outcome.NEW]
+        await store.add([mine])  # whose receipt is claimed then
+        await store.take_back([nobodys[0].id])
+        assert await store.add(nobodys) == [Outcome.NEW, Outcome.KNOWN, Outcome.NEW, Outcome.NO_ROOM, Outcome.NO_ROOM]
+
+    async def test_a_receiver_keeps_every_receipt_of_its_log(
+        self, opener: Opener, cast: Cast, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for catalogue in ("relay.store.catalogue", "tests.simulation.catalogue"):
+            monkeypatch.setattr(f"{catalogue}.UNCLAIMED_RECEIPTS", 0)
+        store = await opener(keeps_all=True)
+        assert await store.add([cast.receipt(cast.statement(cast.content(9)))]) == [Outcome.NEW]
+
     async def test_delivered_content_is_wanted_by_a_receiver_only(self, opener: Opener, cast: Cast) -> None:
         carrier = await opener()
         content = cast.content()

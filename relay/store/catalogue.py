@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from relay.limits import MAX_LAYOUTS
+from relay.limits import MAX_LAYOUTS, UNCLAIMED_RECEIPTS
 from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, parse_uri, receipt_id
 from relay.records.receipt import Receipt, read_receipt
 from relay.records.statement import FileEntry, Statement, read_statement
@@ -49,7 +49,7 @@ class Rules:
     made_here: bool = False
     """Whether this node made just now what it is to keep: that has no quota."""
     has_room: bool = True
-    """Whether there is room for what others made."""
+    """Whether there is room for what others made, and for receipts of what is not here."""
 
     @property
     def left_out(self) -> Kind | None:
@@ -66,7 +66,7 @@ def add(db: sqlite3.Connection, item: Admitted, rules: Rules, now: int) -> tuple
         case Statement() as statement:
             return _add_statement(db, item, statement, rules)
         case Receipt() as receipt:
-            return _add_receipt(db, item, receipt, now)
+            return _add_receipt(db, item, receipt, rules, now)
         case _:
             return _add_to_slot(db, item)
 
@@ -140,6 +140,7 @@ def take_back(db: sqlite3.Connection, records: Sequence[RecordId]) -> list[Chang
         db.execute("DELETE FROM records WHERE id = ?", (record,))
         changes.append((held[0], record, False))
         if held[0] == Kind.RECEIPT:
+            db.execute("DELETE FROM unclaimed WHERE receipt = ?", (record,))
             statement = read_receipt(held[1]).statement
             updated = db.execute(
                 "UPDATE bundles SET entry = NULL, receipt_at = NULL, "
@@ -213,7 +214,13 @@ def _add_to_slot(db: sqlite3.Connection, item: Admitted) -> tuple[Outcome, list[
     return Outcome.NEW, changes
 
 
-def _add_receipt(db: sqlite3.Connection, item: Admitted, receipt: Receipt, now: int) -> tuple[Outcome, list[Change]]:
+def _add_receipt(
+    db: sqlite3.Connection, item: Admitted, receipt: Receipt, rules: Rules, now: int
+) -> tuple[Outcome, list[Change]]:
+    if not rules.keeps_all and not _one(db, "SELECT 1 FROM bundles WHERE statement = ?", receipt.statement):
+        if not rules.has_room or _unclaimed(db, item.signer) >= UNCLAIMED_RECEIPTS:
+            return Outcome.NO_ROOM, []
+        db.execute("INSERT INTO unclaimed VALUES (?, ?)", (item.id, item.signer))
     _insert(db, item, None)
     changes: list[Change] = [(int(Kind.RECEIPT), item.id, True)]
     updated = db.execute(
@@ -224,6 +231,12 @@ def _add_receipt(db: sqlite3.Connection, item: Admitted, receipt: Receipt, now: 
         changes.append((int(Kind.STATEMENT), receipt.statement, False))
         db.execute(_SUPERSEDED_ANEW, (receipt.statement,))  # its signer may have been hidden
     return Outcome.NEW, changes
+
+
+def _unclaimed(db: sqlite3.Connection, signer: NodeId) -> int:
+    """Receipts of a receiver for statements that are not held: it may have invented them."""
+    row = _one(db, "SELECT receipts FROM unclaimed_counts WHERE node = ?", signer)
+    return int(row[0]) if row else 0
 
 
 def _add_statement(
@@ -238,6 +251,8 @@ def _add_statement(
     if receipt is None and not rules.made_here and _over_quota(db, item.signer, statement.size, rules):
         return Outcome.OVER_QUOTA, []
     _insert(db, item, None)
+    if receipt is not None:
+        db.execute("DELETE FROM unclaimed WHERE receipt = ?", (receipt_id(statement.id),))
     package = statement.package
     sizes = {entry.sha256: entry.size for entry in package.files}
     db.execute(

@@ -36,7 +36,8 @@ class Outcome(StrEnum):
     """Its signer has as much under way as a node carries for one signer, or as much altogether as a receiver takes of
     one."""
     NO_ROOM = "no-room"
-    """Now: the disk, or the store's own limit, leaves no room for what others made."""
+    """Now: the disk, or the store's own limit, leaves no room for what others made; or there are as many receipts of a
+    receiver for statements that are not held as a node keeps."""
 
 
 class State(StrEnum):

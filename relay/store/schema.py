@@ -122,7 +122,21 @@ ALTER TABLE entries RENAME TO log;
 CREATE INDEX bundles_to_log ON bundles (completed) WHERE completed IS NOT NULL AND entry IS NULL AND withheld = 0;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND)
+_THIRD = """
+-- Receipts whose statement is not held, by who signed them, and how many of each there are. Those that came before this
+-- are counted for nobody.
+CREATE TABLE unclaimed (receipt BLOB PRIMARY KEY, node BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE unclaimed_counts (node BLOB PRIMARY KEY, receipts INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TRIGGER unclaimed_comes AFTER INSERT ON unclaimed BEGIN
+    INSERT OR IGNORE INTO unclaimed_counts VALUES (NEW.node, 0);
+    UPDATE unclaimed_counts SET receipts = receipts + 1 WHERE node = NEW.node;
+END;
+CREATE TRIGGER unclaimed_goes AFTER DELETE ON unclaimed BEGIN
+    UPDATE unclaimed_counts SET receipts = receipts - 1 WHERE node = OLD.node;
+END;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD)
 """Script `i` leads from version `i` to `i + 1`. What was released is never edited."""
 
 VERSION = len(MIGRATIONS)

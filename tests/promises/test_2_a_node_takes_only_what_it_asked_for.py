@@ -16,7 +16,7 @@ from relay.records.notice import Register
 from relay.records.statement import Package, sign_statement
 from relay.store.interface import State
 from tests.disks import fill, left, needs_mounts, small_disk
-from tests.factory import ELECTION, Node, make_file, make_node, make_statement, object_of
+from tests.factory import ELECTION, Node, make_file, make_node, make_receipt, make_statement, object_of
 from tests.fleet import CHUNK, Fleet, Link, each
 from tests.promises.adversaries import Babbler, Braggart, Glutton, Pusher, Smuggler
 
@@ -292,3 +292,30 @@ async def test_what_found_no_room_is_taken_when_there_is_some_and_costs_little_u
         assert len(await boat.store.bundles()) == 100
         for ship in (boat, island):
             await ship.store.close()
+
+
+async def test_receipts_that_a_receiver_invents_grow_no_store_without_bound(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor do they cost every visit their bytes, or keep those back that somebody waits for."""
+    monkeypatch.setattr("relay.store.catalogue.UNCLAIMED_RECEIPTS", 700)
+    receiver = await fleet.receiver()
+    liar, island = await fleet.carrier("liar"), await fleet.launch("pulau-long")
+    boats = [await fleet.carrier("km-bahari"), await fleet.carrier("km-sinar")]
+    waiting = [await island.submit(b"a"), await island.submit(b"b")]
+    for other in (island, receiver):
+        await liar.visit(other)
+    nobody = make_node(fleet.election, "nobody")
+    statements = [make_statement(fleet.election, nobody) for _ in range(2_000)]
+    invented = [make_receipt(fleet.election, receiver.node, one, 9 + entry) for entry, one in enumerate(statements)]
+    words = await liar.take(*invented)
+    assert (words.count("new"), words.count("no-room")) == (700, 1_300)
+    monkeypatch.setattr("relay.store.catalogue.UNCLAIMED_RECEIPTS", 100)
+    for boat in boats:
+        await boat.visit(island)
+        kept = len(boat.store.members)
+        for visits in (1, 2):
+            brought = (await boat.visit(liar)).records_in if boat is boats[0] else (await liar.visit(boat)).records_out
+            assert brought <= 512 + 8, visits
+        assert len(boat.store.members) - kept <= 100 + 2
+        assert [await boat.state(one) for one in waiting] == [State.DELIVERED] * 2

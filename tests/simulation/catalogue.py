@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from itertools import repeat
 
 from relay.errors import StoreError
-from relay.limits import MAX_LAYOUTS
-from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, parse_uri
+from relay.limits import MAX_LAYOUTS, UNCLAIMED_RECEIPTS
+from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, parse_uri, receipt_id
 from relay.records.receipt import Receipt, read_receipt
 from relay.records.statement import FileEntry, Statement, chunk_size_for
 from relay.store.interface import Bundle, BundleFile, LogBatch, LogState, Outcome, PeerNote, State
@@ -133,6 +133,8 @@ class Catalogue:
         self.records: dict[RecordId, Record] = {}
         self.slots: dict[str, RecordId] = {}
         self.receipts: dict[StatementId, int] = {}
+        self.unclaimed: dict[NodeId, set[RecordId]] = {}
+        """Receipts for statements that are not here, by who signed them."""
         self.rows: dict[StatementId, Row] = {}
         self.objects: dict[ObjectId, Object] = {}
         self.open: dict[StatementId, Row] = {}
@@ -156,7 +158,7 @@ class Catalogue:
             case Statement() as statement:
                 return self._add_statement(item, statement, rules)
             case Receipt() as receipt:
-                return self._add_receipt(item, receipt, now)
+                return self._add_receipt(item, receipt, rules, now)
             case _:
                 return self._add_to_slot(item)
 
@@ -191,6 +193,7 @@ class Catalogue:
             self.slots.pop(record.slot, None)
             self.journal.append((record.kind, one, False))
             if record.kind is Kind.RECEIPT:
+                self._claim(one)
                 self._undeliver(read_receipt(record.raw).statement)
 
     def _undeliver(self, statement: StatementId) -> None:
@@ -225,7 +228,12 @@ class Catalogue:
         self.journal.append((item.kind, item.id, True))
         return Outcome.NEW
 
-    def _add_receipt(self, item: Admitted, receipt: Receipt, now: int) -> Outcome:
+    def _add_receipt(self, item: Admitted, receipt: Receipt, rules: Rules, now: int) -> Outcome:
+        if not rules.keeps_all and receipt.statement not in self.rows:
+            unclaimed = self.unclaimed.setdefault(item.signer, set())
+            if not rules.has_room or len(unclaimed) >= UNCLAIMED_RECEIPTS:
+                return Outcome.NO_ROOM
+            unclaimed.add(item.id)
         self.records[item.id] = Record(item.kind, item.raw, "", 0)
         self.receipts[receipt.statement] = receipt.entry
         self.journal.append((Kind.RECEIPT, item.id, True))
@@ -246,6 +254,7 @@ class Catalogue:
             return Outcome.NO_ROOM
         if entry is None and not rules.made_here and self._is_over_quota(item.signer, statement.size, rules):
             return Outcome.OVER_QUOTA
+        self._claim(receipt_id(statement.id))
         sizes = {file.sha256: file.size for file in statement.package.files}
         row = Row(statement, item.signer, own, own and rules.made_here, statement.size, sizes, entry=entry)
         self.records[item.id] = Record(item.kind, item.raw, "", 0)
@@ -257,6 +266,10 @@ class Catalogue:
         if entry is None:
             self.journal.append((Kind.STATEMENT, item.id, True))
         return Outcome.NEW
+
+    def _claim(self, receipt: RecordId) -> None:
+        for unclaimed in self.unclaimed.values():
+            unclaimed.discard(receipt)
 
     def _is_over_quota(self, signer: NodeId, size: int, rules: Rules) -> bool:
         rows = [row for row in self.rows.values() if row.node == signer and (rules.keeps_all or row.entry is None)]

@@ -181,6 +181,8 @@ async def test_a_store_of_the_first_schema_keeps_its_log_and_its_receipts(folder
     with sqlite3.connect(folder / "catalogue.db") as connection:
         for command in (
             "CREATE TABLE receipts (statement BLOB PRIMARY KEY, entry INTEGER NOT NULL) WITHOUT ROWID",
+            "DROP TABLE unclaimed",
+            "DROP TABLE unclaimed_counts",
             "DROP TABLE log",
             "DROP INDEX bundles_to_log",
             "CREATE TABLE log (entry INTEGER PRIMARY KEY, statement BLOB NOT NULL UNIQUE)",

@@ -21,6 +21,8 @@ DELIVERED, WAITING = "C-HASIL-KWK-BUPATI", "C-HASIL-KWK-GUBERNUR"
 VOTERS = "101"
 """What was typed into the draft."""
 PICTURE = b"\xff\xd8\xff" + bytes(range(256)) * 8
+"""Of the draft; where the store has a schema from the third on, with the end that pictures have to have."""
+WHOLE_PICTURE = PICTURE + b"\xff\xd9"
 
 
 def kept(schema: int) -> Path:
@@ -61,7 +63,7 @@ async def check_left(folder: Path) -> None:
             VOTERS,
             bundles[DELIVERED].id.hex(),
         )
-        assert drafts.picture(draft.id, "00112233aabbccdd")[1].read_bytes() == PICTURE
+        assert drafts.picture(draft.id, "00112233aabbccdd")[1].read_bytes() in (PICTURE, WHOLE_PICTURE)
 
 
 async def _check_chain(store: Store, statement: bytes) -> None:

@@ -17,7 +17,7 @@ from relay.node.home import Home
 from relay.node.pairing import Pairing
 from relay.store.schema import VERSION
 from tests.e2e.world import World, holds
-from tests.upgrades import DELIVERED, PICTURE, TPS, VOTERS, WAITING, kept
+from tests.upgrades import DELIVERED, TPS, VOTERS, WAITING, WHOLE_PICTURE, kept
 
 _LEFT_OUT = ("config.toml", "/ballast", ".lock", "-wal", "-shm")
 
@@ -53,7 +53,7 @@ async def _begin(home: Home, statement: str) -> None:
         await drafts.load()
         draft = await drafts.correct(statement)
         await drafts.save(draft.id, {"voters": VOTERS})
-        await drafts.append(draft.id, "00112233aabbccdd", len(PICTURE), 0, PICTURE)
+        await drafts.append(draft.id, "00112233aabbccdd", len(WHOLE_PICTURE), 0, WHOLE_PICTURE)
         await drafts.finish(draft.id, "00112233aabbccdd")
 
 
