@@ -2,7 +2,8 @@
 
 Everything that is durable lies here: the catalogue, synced content, a receiver's published files. Whoever holds a
 `Handle` writes in steps; before and after each one the node may crash, and from then on the handle is dead: what it
-had not brought here is lost. A full disk refuses steps; a slow one takes its time.
+had not brought here is lost. A full disk refuses steps, but for some that free space or rule (its
+ballast), and for as many as what was freed makes room for; a slow one takes its time.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from pathlib import Path
 from random import Random
 from typing import TypeVar
 
-from relay.errors import StoreError
+from relay.errors import DiskFull, StoreError
 from relay.records.identifiers import ObjectId
 from relay.store.shelf import FRESH
 from tests.simulation.catalogue import Catalogue
 
 T = TypeVar("T")
+BALLAST = 8
 
 
 class Dead(asyncio.CancelledError):
@@ -53,6 +55,10 @@ class Disk:
     bad: set[ObjectId] = field(default_factory=set)
     """Whole objects that cannot be read any more, until they are written anew."""
     full: bool = False
+    ballast: int = BALLAST
+    """Steps that it takes although it is full, of those that free space or rule."""
+    freed: int = 0
+    """Steps that it takes although it is full, since something was freed meanwhile."""
     crash_in: int | None = None
     """Steps until the node crashes."""
     crash_after: bool = False
@@ -67,6 +73,18 @@ class Disk:
         self.handles = 0
         self.crash_in = None
         self.on_crash()
+
+    def takes(self, *, urgent: bool) -> bool:
+        """Whether it takes a step now."""
+        if not self.full:
+            self.ballast, self.freed = BALLAST, 0
+        elif self.freed:
+            self.freed -= 1
+        elif urgent and self.ballast:
+            self.ballast -= 1
+        else:
+            return self.chance is not None and self.chance.random() >= 0.9
+        return True
 
     def mount(self) -> Handle:
         """Open it. Whoever mounts it while nobody else has it is alone."""
@@ -98,15 +116,16 @@ class Handle:
             disk.on_trouble()
             raise StoreError("The disk cannot be read (simulated)", "Look at its cable.")
 
-    async def step(self, act: Callable[[], T]) -> T:
-        """One durable step: all of `act` or nothing. Raises `StoreError` when the disk is full, `Dead` at a crash."""
+    async def step(self, act: Callable[[], T], *, urgent: bool = False) -> T:
+        """One durable step: all of `act` or nothing. Raises `DiskFull`, for what is `urgent` only where the ballast is
+        used up as well, and `Dead` at a crash."""
         self.check()
         disk = self.disk
         await asyncio.sleep(disk.temper.slow * disk.chance.random() if disk.chance is not None else 0)
         self.check()
-        return self.step_now(act)
+        return self.step_now(act, urgent=urgent)
 
-    def step_now(self, act: Callable[[], T]) -> T:
+    def step_now(self, act: Callable[[], T], *, urgent: bool = False) -> T:
         """`step`, for what runs in a thread of its own."""
         self.check()
         disk = self.disk
@@ -118,9 +137,9 @@ class Handle:
         if due and not disk.crash_after:
             disk.crash()
             raise Dead
-        if disk.full and (disk.chance is None or disk.chance.random() < 0.9):
+        if not disk.takes(urgent=urgent):
             disk.on_trouble()
-            raise StoreError("The disk is full (simulated)", "Free some space; what was acknowledged is safe.")
+            raise DiskFull("The disk is full (simulated)", "Free some space; what was acknowledged is safe.")
         done = act()
         if due:
             disk.crash()

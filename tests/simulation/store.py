@@ -190,7 +190,10 @@ class MemoryStore:
     async def add(self, records: Sequence[Admitted], *, made_here: bool = False) -> list[Outcome]:
         """See `Store`."""
         rules = replace(self._rules, made_here=made_here)
-        return await self._commit(lambda catalogue: [self._add(catalogue, item, rules) for item in records])
+        urgent = any(item.kind is not Kind.STATEMENT for item in records)
+        return await self._commit(
+            lambda catalogue: [self._add(catalogue, item, rules) for item in records], urgent=urgent
+        )
 
     async def read(self, ids: Sequence[RecordId], limit: int) -> list[tuple[Kind, RecordId, bytes]]:
         """See `Store`."""
@@ -247,12 +250,12 @@ class MemoryStore:
         nodes = set(revoked)
         rows = self._catalogue.rows.values()
         if any(row.entry is None and row.withheld != (row.node in nodes) for row in rows):
-            await self._commit(lambda catalogue: catalogue.withhold(nodes))
+            await self._commit(lambda catalogue: catalogue.withhold(nodes), urgent=True)
         return sum(row.withheld for row in self._catalogue.rows.values())
 
     async def take_back(self, records: Sequence[RecordId]) -> None:
         """See `Store`."""
-        await self._commit(lambda catalogue: catalogue.take_back(records))
+        await self._commit(lambda catalogue: catalogue.take_back(records), urgent=True)
 
     # -- bundles
 
@@ -430,11 +433,13 @@ class MemoryStore:
 
     async def free(self, objects: Sequence[ObjectId]) -> int:
         """See `Store`."""
-        freed = await self._commit(lambda catalogue: catalogue.free(objects))
+        freed = await self._commit(lambda catalogue: catalogue.free(objects), urgent=True)
         self.handle.disk.bad.difference_update(objects)
         for one in objects:
             self._unreadable.forget(one)
         self._drop_content(objects)
+        if freed and self.handle.disk.full:
+            self.handle.disk.freed += len(objects)
         return freed
 
     async def freeable(self, own_before: int) -> AsyncIterator[tuple[StatementId, tuple[ObjectId, ...], int]]:
@@ -475,7 +480,7 @@ class MemoryStore:
 
     async def set_note(self, key: str, value: str) -> None:
         """See `Store`."""
-        await self._commit(lambda catalogue: catalogue.notes.update({key: value}))
+        await self._commit(lambda catalogue: catalogue.notes.update({key: value}), urgent=True)
 
     async def notes(self) -> dict[str, str]:
         """See `Store`."""
@@ -528,9 +533,9 @@ class MemoryStore:
     def _catalogue(self) -> Catalogue:
         return self.handle.disk.catalogue
 
-    async def _commit(self, change: Callable[[Catalogue], T]) -> T:
-        """Change the catalogue in one durable step."""
-        done = await self.handle.step(lambda: self._change(change))
+    async def _commit(self, change: Callable[[Catalogue], T], *, urgent: bool = False) -> T:
+        """Change the catalogue in one durable step; what frees space or rules is `urgent`."""
+        done = await self.handle.step(lambda: self._change(change), urgent=urgent)
         self._follow()
         return done
 

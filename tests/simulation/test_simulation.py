@@ -215,6 +215,7 @@ def test_what_a_full_disk_kept_from_being_done_is_done_soon_after() -> None:
         await boat.take((statement.kind, statement.raw))
         row = boat.disk.catalogue.rows[StatementId(statement.id)]
         chance, boat.disk.chance, boat.disk.full = boat.disk.chance, None, True
+        boat.disk.ballast = 0
         await boat.take((revocation.kind, revocation.raw))
         while_full = row.withheld
         boat.disk.chance, boat.disk.full = chance, False

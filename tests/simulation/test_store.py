@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from relay.errors import StoreError
+from relay.errors import DiskFull, StoreError
 from relay.records.identifiers import NodeId, ObjectId
 from relay.store.interface import Outcome, Store
 from tests.factory import object_of
@@ -124,6 +124,28 @@ async def test_a_full_disk_changes_nothing(opener: Opener, disk: Disk) -> None:
     disk.full = False
     assert len(await store.bundles()) == 1
     assert (await store.wants(1))[0].missing == 0b1111
+
+
+async def test_a_full_disk_is_freed_of_what_was_delivered_and_takes_as_much_again(opener: Opener, disk: Disk) -> None:
+    cast = Cast()
+    content, store = cast.content(), await opener()
+    statement = cast.statement(content)
+    await store.add([statement])
+    await stage_all(store, content)
+    await store.commit_chunks()
+    disk.full = True
+    assert await store.add([cast.receipt(statement)]) == [Outcome.NEW]
+    assert await store.free([object_of(content)]) == len(content)
+    assert await store.add([cast.statement()]) == [Outcome.NEW]
+    with pytest.raises(DiskFull):
+        await store.add([cast.statement()])
+    for number in range(disk.ballast):
+        await store.set_note("alarms", str(number))
+    with pytest.raises(DiskFull):
+        await store.set_note("alarms", "no more")
+    disk.full = False
+    await store.set_note("alarms", "again")
+    assert disk.ballast
 
 
 async def test_a_disk_that_was_full_takes_content_again_once_somebody_has_looked(opener: Opener, disk: Disk) -> None:
