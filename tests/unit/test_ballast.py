@@ -33,8 +33,9 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def small_reserve(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Content is taken on such a small disk."""
+    """Content and statements are taken on such a small disk."""
     monkeypatch.setattr("relay.store.sqlite.DISK_RESERVE", MIB)
+    monkeypatch.setattr("relay.store.sqlite.STATEMENTS_RESERVE", 0)
 
 
 _opened: list[SqliteStore] = []
