@@ -54,7 +54,7 @@ WITH_PIRATES = (0, 2, 17)
 WITH_FLOODS = (3, 9)
 WITH_REVOCATIONS = (8, 25, 88)
 WITH_SUCCESSIONS = (75, 106)
-WITH_BAD_OBJECTS = (1, 62)
+WITH_BAD_OBJECTS = (4, 49)
 
 
 @pytest.mark.parametrize("seed", EVERY_DAY)
