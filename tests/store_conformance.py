@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -526,7 +525,8 @@ class StoreConformance:
         contents = [cast.content(9), cast.content(9)]
         await store.add([cast.statement(*contents)])
         custody, claims = Custody(Admission(cast.election.root), store), Claims()
-        mine, theirs = (Arrival(custody, claims, Way(name, fetched=False), time.monotonic) for name in ("a", "b"))
+        # Time stands still: nothing is committed because it is time to.
+        mine, theirs = (Arrival(custody, claims, Way(name, fetched=False), lambda: 0.0) for name in ("a", "b"))
         await mine.take(object_of(contents[0]), 0, contents[0])
         await theirs.take(object_of(contents[1]), 0, contents[1])
         with monkeypatch.context() as patch:

@@ -69,7 +69,7 @@ def altered(package: Path, name: str, version: str, change: Callable[[Path], Non
     control.write_text(re.sub(r"(?m)^(?:Version: )(.*)$", f"Version: {version}", control.read_text()))
     change(tree)
     target = package.with_name(f"{name}.deb")
-    subprocess.run(["dpkg-deb", "--root-owner-group", "-Zgzip", "-b", tree, target], check=True, capture_output=True)
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-Znone", "-b", tree, target], check=True, capture_output=True)
     shutil.rmtree(tree)
     return target
 
@@ -144,12 +144,12 @@ def test_installed_used_upgraded_removed_and_purged(root: Root) -> None:
     assert "relay" not in root.users()
 
 
-@pytest.mark.parametrize("version", range(1, schema.VERSION + 1))
-def test_an_upgrade_brings_a_store_of_an_older_schema_along(root: Root, version: int, tmp_path: Path) -> None:
-    """Of a device as an earlier version left it: packages, receipt, key, draft, phone; and the daemon answers."""
+def test_an_upgrade_brings_a_store_of_the_oldest_schema_along(root: Root, tmp_path: Path) -> None:
+    """Of a device as the first version left it: packages, receipt, key, draft, phone; and the daemon answers. From each
+    later schema a store goes on in `tests/unit/test_upgrades.py`."""
     root.run("dpkg", "-i", "/tmp/older.deb")
     assert root.run("dpkg-query", "-W", "-f", "${Version}", "relay-daemon") == "0.0.1"
-    unpack(version, root.path(ISLAND))
+    unpack(1, root.path(ISLAND))
     port = free_port()
     settings = f'listen = "127.0.0.1:{free_port()}"\nconsole = "127.0.0.1:{port}"\ndiscovery = false\n'
     root.path(f"{ISLAND}/config.toml").write_text(settings)
@@ -179,7 +179,7 @@ def test_an_upgrade_brings_a_store_of_an_older_schema_along(root: Root, version:
 
     packages = {one["form"]: one for one in json.loads(root.relay("list", ISLAND, "--json"))}
     assert packages[DELIVERED]["entry"] == 0
-    again = root.relay("export", ISLAND, "/tmp/way-out-" + str(version))
+    again = root.relay("export", ISLAND, "/tmp/way-out")
     assert "2" in again
     root.path("/tmp/form.jpg").write_bytes(PHOTO)
     root.relay("submit", ISLAND, "--tps", TPS, "--form", WAITING, "--anyway", "/tmp/form.jpg")
