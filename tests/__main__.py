@@ -14,7 +14,7 @@ STEPS = (
     ("ruff", "check", "."),
     ("ruff", "format", "--check", "."),
     ("mypy",),
-    ("pytest", "-n", "3", "--dist", "loadfile"),
+    ("pytest", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"),
     ("tests.simulation", "--random", "--minutes", "3" if os.environ.get("CI") else "0.33"),
 )
 

@@ -50,7 +50,8 @@ class Lookout:
         self._process = host.popen(argv, env={"PYTHONPATH": ROOT}, name="lookout")
 
     def told(self, since: float = 0.0) -> list[Event]:
-        lines = self._process.output.split("\n")[:-1]
+        # What it logs comes between the events.
+        lines = [line for line in self._process.output.split("\n")[:-1] if line.startswith("{")]
         return [event for event in map(json.loads, lines) if event["at"] > since]
 
     def usable(self, since: float = 0.0) -> float:

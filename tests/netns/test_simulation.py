@@ -34,6 +34,7 @@ RECEIVER = "receiver"
 MBIT = 125_000
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_real_daemons_keep_the_timetable_that_was_simulated(lab: Lab, tmp_path: Path) -> None:
     plan = drawn(parse_plan(PLAN.read_bytes()), random.Random(SEED))
