@@ -179,12 +179,7 @@ class Visit:
 
     async def _pull_records(self, items: Sequence[Item], report: VisitReport) -> None:
         waiting = deque(RecordId(record) for _, record in items)
-        for size in _pages():
-            if not waiting:
-                return
-            if self._is_late():
-                self._leave(items, waiting, report)
-                return
+        for size in self._pages(items, waiting, report):
             page = [waiting.popleft() for _ in range(min(size, len(waiting)))]
             given = await self._peer.get_records(page)
             records = given.records
@@ -202,15 +197,10 @@ class Visit:
 
     async def _push_records(self, items: Sequence[Item], report: VisitReport) -> None:
         waiting = [RecordId(item[1]) for item in items if item in self._store.members]
-        for size in _pages():
-            if not waiting:
-                return
-            if self._is_late():
-                self._leave(items, waiting, report)
-                return
+        for size in self._pages(items, waiting, report):
             records = await self._store.read(waiting[:size], RECORDS_BATCH)
             if not records:
-                waiting = waiting[size:]
+                del waiting[:size]
                 continue
             taken = await self._peer.put_records([(kind, raw) for kind, _, raw in records])
             self._content.wanted_there(taken.wants)
@@ -221,15 +211,21 @@ class Visit:
             report.bytes_out += sum(len(raw) for _, _, raw in records)
             if Outcome.NO_ROOM in taken.outcomes:
                 return
-            waiting = waiting[waiting.index(records[-1][1]) + 1 :]
+            del waiting[: waiting.index(records[-1][1]) + 1]
 
     def _is_late(self) -> bool:
         return self._clock() > self._until
 
-    def _leave(self, items: Sequence[Item], waiting: Collection[RecordId], report: VisitReport) -> None:
-        """Leave those of the items that still wait to the next visit."""
+    def _pages(self, items: Sequence[Item], waiting: Collection[RecordId], report: VisitReport) -> Iterator[int]:
+        """How many records to move at a time, while some of the items wait and there is time; then those that still
+        wait are left to the next visit. Few at first, since of a batch nothing is kept where the link is cut in it, and
+        more and more while it holds."""
+        size = FIRST_RECORDS_PAGE
+        while waiting and not self._is_late():
+            yield size
+            size = min(2 * size, RECORDS_PAGE)
         left = set(waiting)
-        report.compared = min(report.compared, *(key_of(*item) for item in items if item[1] in left))
+        report.compared = min([report.compared, *(key_of(*item) for item in items if item[1] in left)])
 
     # -- a receiver
 
@@ -259,15 +255,6 @@ class Visit:
     async def _collect(self, asked: Sequence[StatementId], ready: Sequence[StatementId], report: VisitReport) -> None:
         wanted = set(ready) & set(asked)
         await self._pull_records([(int(Kind.RECEIPT), receipt_id(one)) for one in sorted(wanted)], report)
-
-
-def _pages() -> Iterator[int]:
-    """How many records to move at a time: few at first, since of a batch nothing is kept where the link is cut in it,
-    and more and more while it holds."""
-    size = FIRST_RECORDS_PAGE
-    while True:
-        yield size
-        size = min(2 * size, RECORDS_PAGE)
 
 
 def _ruling(items: Iterable[Item], awaited_by: Iterable[Item]) -> list[Item]:
