@@ -12,45 +12,22 @@ from hypothesis import strategies as st
 from relay.cli.demo.election import example_tally
 from relay.receiver.chains import Fork, Gap
 from relay.receiver.results import Logged, LoggedFile, Standing, judge
-from relay.records.identifiers import NodeId, ObjectId, RecordId, StatementId, sha256
+from relay.records.identifiers import ObjectId, sha256
 from relay.records.notice import Station
 from relay.records.statement import read_statement
 from relay.records.tally import IMPOSSIBLE, Tally, read_tally
 from tests.factory import make_election, make_file, make_node, make_statement
+from tests.vectors import judged
+from tests.vectors.judged import FORM, ISLAND, OTHER, name
 
 STATION = Station("1906022011006", 6, "Limbongan", "Gantung", "Pulau Long", 148, signal=False)
-FORM = "C-HASIL-KWK-BUPATI"
 FORMS = frozenset({FORM})
 GOOD = read_tally(example_tally(STATION.tps, FORM, 148))
-ISLAND, OTHER = NodeId(sha256(b"island")), NodeId(sha256(b"other"))
 
 
 def statement(entry: int = 0, tally: Tally | None = GOOD, **changes: Any) -> Logged:
     """A logged statement; its id follows from its entry."""
-    made = Logged(
-        id=name(entry),
-        entry=entry,
-        arrived=1_700_000_000 + entry,
-        tps=STATION.tps,
-        form=FORM,
-        device="pulau-long",
-        node=ISLAND,
-        seq=entry + 1,
-        previous=name(entry - 1) if entry else None,
-        supersedes=None,
-        reason="",
-        captured_at=1,
-        sealed=False,
-        tally=tally,
-        flags=(),
-        files=(),
-    )
-    return replace(made, **changes)
-
-
-def name(entry: int) -> StatementId:
-    """The id of the statement at an entry."""
-    return StatementId(RecordId(sha256(entry.to_bytes(4))))
+    return replace(judged.statement(entry, tps=STATION.tps), tally=tally, **changes)
 
 
 def tally(**changes: Any) -> Tally:
