@@ -7,14 +7,17 @@ names it (promise 4).
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 
-from relay.errors import StoreError
+from relay.errors import DiskFull, StoreError
 from relay.records.identifiers import ObjectId, StatementId
 from relay.store import catalogue
 from relay.store.ballast import Ballast
 from relay.store.content import Content
 from relay.store.database import Connection, Database
+
+logger = logging.getLogger(__name__)
 
 # Of bundles b with files f that name objects o: who keeps content from being freed. Not who gives a whole object
 # another size, since that bundle never becomes complete.
@@ -28,6 +31,8 @@ class Upkeep:
         self._database = database
         self._content = content
         self._ballast = ballast
+        self._stuck: set[ObjectId] = set()
+        """Objects of which people were told that the disk does not let go of them."""
 
     async def mend(self) -> None:
         """Bring catalogue and files into step after a crash, and let go of what nothing needs."""
@@ -64,16 +69,29 @@ class Upkeep:
             await self._remove_freed()
 
     async def _remove_freed(self) -> None:
-        """Delete the files of objects marked for it: the mark is committed before the file goes."""
+        """Delete the files of objects marked for it: the mark is committed before the file goes. A file that the disk
+        does not let go of stays marked, keeps no other from going, and is tried again with the next."""
         if not await self._database.rows("SELECT 1 FROM objects WHERE state = 2 LIMIT 1"):
             return
         async with self._database.transaction() as db:
             # Asked again under the write lock: another process may have brought one of them back.
             async with db.execute("SELECT id FROM objects WHERE state = 2") as cursor:
                 objects = [ObjectId(row[0]) async for row in cursor]
-            for object_id in objects:
-                await asyncio.to_thread(self._content.remove, object_id)
-            await db.execute("UPDATE objects SET state = 0 WHERE state = 2")
+            gone = [object_id for object_id in objects if await self._remove(object_id)]
+            await db.executemany("UPDATE objects SET state = 0 WHERE id = ?", [(object_id,) for object_id in gone])
+
+    async def _remove(self, object_id: ObjectId) -> bool:
+        try:
+            await asyncio.to_thread(self._content.remove, object_id)
+        except DiskFull:
+            raise  # some file systems need room to remove a file: whoever has ballast gives it up for that
+        except StoreError as error:
+            if object_id not in self._stuck:
+                self._stuck.add(object_id)
+                logger.warning("%s. It is not needed any more, and stays until it can be deleted", error.what)
+            return False
+        self._stuck.discard(object_id)
+        return True
 
     async def free(self, objects: Sequence[ObjectId]) -> int:
         """See `Store.free`. Also on a disk that is full: what frees it has to be written first."""

@@ -427,6 +427,36 @@ async def test_what_cannot_be_written_anew_either_is_given_up_alone(folder: Path
     await store.close()
 
 
+async def test_one_file_that_the_disk_does_not_let_go_of_keeps_no_other_from_being_freed(
+    folder: Path, cast: Cast, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = await open_store(folder)
+    contents = [cast.content() for _ in range(3)]
+    paths = []
+    for place, content in enumerate(contents):
+        statement = cast.statement(content)
+        await store.add([statement])
+        await stage_all(store, content)
+        await store.commit_chunks()
+        await store.add([cast.receipt(statement, place)])
+        path = await store.object_path(object_of(content))
+        assert path is not None
+        paths.append(path)
+    stuck = min(paths, key=lambda path: path.name)
+    stuck.unlink()
+    (stuck / "in the way").mkdir(parents=True)
+    await store.free([object_of(content) for content in contents])
+    assert [path for path in paths if path.exists()] == [stuck]
+    (told,) = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert str(stuck) in told
+    (stuck / "in the way").rmdir()
+    stuck.rmdir()
+    stuck.touch()
+    await store.close()
+    await (await open_store(folder)).close()
+    assert not stuck.exists()
+
+
 async def test_too_many_open_files_are_no_trouble_of_an_object(
     folder: Path, cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
