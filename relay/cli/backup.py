@@ -11,6 +11,7 @@ import click
 
 from relay.cli.language import told
 from relay.cli.options import home_option, message
+from relay.cli.status import FAILING_DISK_ADVICE
 from relay.cli.terminal import shares
 from relay.errors import BadInput
 from relay.net.source import open_source
@@ -29,7 +30,7 @@ _RECEIVERS = "Use `relay receiver restore`: it compares the log with what is pub
 @home_option
 @click.argument("folder", type=_FOLDER, metavar="DIR")
 @click.option("--check", is_flag=True, help="Read again all that lies in DIR already, not only some of it.")
-def backup(home: Home, folder: Path, check: bool) -> None:
+def backup(home: Home, folder: Path, check: bool) -> int:
     """Copy this node to DIR, also while the daemon runs: key, packages, drafts, log. Run it again to renew the copy.
 
     Whoever has the copy has the node's key, and can sign as this node: keep it locked away.
@@ -42,6 +43,11 @@ def backup(home: Home, folder: Path, check: bool) -> None:
     said = f"{made.node}: {made.objects} objects, {made.bytes} bytes, and {len(made.files)} files"
     click.echo(f"{folder}: {told(said)}")
     message("It holds the node's key: keep it locked away, and never run it beside this node.")
+    for name in made.left_out:
+        message(f"left out: object {name}: this disk does not give it as it was")
+    if made.left_out:
+        message(FAILING_DISK_ADVICE)
+    return 1 if made.left_out else 0
 
 
 @click.command()

@@ -19,6 +19,7 @@ import click
 
 from relay.cli.language import told
 from relay.cli.options import home_option, json_option, message, print_json
+from relay.cli.status import FAILING_DISK_ADVICE
 from relay.cli.terminal import paint, shares, working
 from relay.errors import BadInput, on_one_line
 from relay.node.home import Home, Member
@@ -69,16 +70,22 @@ def report(home: Home, as_json: bool, as_csv: bool) -> None:
 @home_option
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
 @json_option
-def export(home: Home, folder: Path, as_json: bool) -> None:
+def export(home: Home, folder: Path, as_json: bool) -> int:
     """Write everything to DIR as a BagIt bag: log, receipts, photographs, notices. Run it again to go on."""
     bagged = asyncio.run(_export(home, folder))
+    status = 1 if bagged.unreadable else 0
     if as_json:
         print_json({name: getattr(bagged, name) for name in Bagged.__slots__})
-        return
+        return status
     said = f"{bagged.entries} entries, {bagged.files} files, {bagged.bytes} bytes, every one read back"
     click.echo(f"{folder}: {told(said)}")
     if bagged.incomplete:
         message(f"{bagged.incomplete} photographs are not complete here yet, and are not in the bag.")
+    for name in bagged.unreadable:
+        message(f"left out: object {name}: this disk does not give it as it was")
+    if bagged.unreadable:
+        message(FAILING_DISK_ADVICE)
+    return status
 
 
 async def _status(home: Home) -> dict[str, Any]:

@@ -8,22 +8,24 @@ Drafts are copied before the catalogue, and objects after it: what is signed mea
 draft, and a draft that was signed is found to be so; what is freed meanwhile is looked for in a newer copy of it. A
 backup made again into the same folder brings only what is new, and until its last step the one before stays good. What
 lies there already is known by its name and size; some of it is read again each time, so that a disk that goes bad is
-noticed while the node still has what it holds. `relay.node.restoring` is the way back.
+noticed while the node still has what it holds. An object that the node's own disk does not give is left out, and named:
+a disk that fails is what backups are for. `relay.node.restoring` is the way back.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from relay.errors import BadInput, DiskFull, StoreError
+from relay.errors import BadInput, DiskFull, StoreError, Unreadable
 from relay.limits import BACKUP_REREAD, MAX_BACKUP_LIST
 from relay.node.home import Home
 from relay.store.copying import copy_catalogue, whole_objects
@@ -56,6 +58,8 @@ class Backup:
     objects: int
     bytes: int
     format: int = _FORMAT
+    left_out: list[str] = field(default_factory=list)
+    """The names of objects that the catalogue has and the node's disk did not give."""
 
 
 def back_up(
@@ -81,16 +85,29 @@ def back_up(
     try:
         files = dict(_copy_files(home.path, target / copy))
         look_again = _Reading(target, progress, mended, every=check)
-        objects = _copy_store(home.store_folder, target, copy, progress, look_again)
+        objects, left_out = _copy_store(home.store_folder, target, copy, progress, look_again)
         files[CATALOGUE] = _digest(target / copy / CATALOGUE)
     except BaseException as error:
         shutil.rmtree(target / copy, ignore_errors=True)
         if isinstance(error, DiskFull):
             raise DiskFull(error.what, "Use a larger disk; an earlier backup in that folder is as it was.") from error
         raise
-    size = sum(objects.values())
-    backup = Backup(identity.name, node_id, str(identity.role), identity.election, now, copy, files, len(objects), size)
-    write_durably(target / MANIFEST, json.dumps(asdict(backup), indent=1).encode(), mode=0o600)
+    backup = Backup(
+        identity.name,
+        node_id,
+        str(identity.role),
+        identity.election,
+        now,
+        copy,
+        files,
+        len(objects),
+        sum(objects.values()),
+        left_out=left_out,
+    )
+    told = asdict(backup)
+    if not left_out:
+        del told["left_out"]  # what says nothing new is read by an older relay, too
+    write_durably(target / MANIFEST, json.dumps(told, indent=1).encode(), mode=0o600)
     _tidy(target, copy, set(objects))
     return backup
 
@@ -189,19 +206,30 @@ class _Reading:
         return whole
 
 
-def _copy_store(store: Path, target: Path, copy: str, progress: Progress, look_again: _Reading) -> dict[str, int]:
-    """Copy the catalogue, and the objects that it says are whole: name and size of each."""
+def _copy_store(
+    store: Path, target: Path, copy: str, progress: Progress, look_again: _Reading
+) -> tuple[dict[str, int], list[str]]:
+    """Copy the catalogue, and the objects that it says are whole: name and size of each, and the names of those that
+    cannot be read."""
+    gone: set[str] = set()
     for _ in range(_TRIES):
         (target / copy / CATALOGUE).unlink(missing_ok=True)
         _copy_catalogue(store / CATALOGUE, target / copy / CATALOGUE)
         objects = {object_id.hex(): size for object_id, size in whole_objects(target / copy / CATALOGUE)}
         look_again.look(objects)
-        gone = False
+        left_out, missing = [], set()
         for done, (name, size) in enumerate(objects.items(), 1):
-            gone |= not _copy_object(store / "objects" / name[:2] / name, object_file(target, name), name, size)
+            source = store / "objects" / name[:2] / name
+            try:
+                _copy_object(source, object_file(target, name), name, size)
+            except Unreadable:
+                left_out.append(name)
+                if not os.path.lexists(source):
+                    missing.add(name)
             progress("objects", done, len(objects))
-        if not gone:
-            return objects
+        if missing <= gone:  # a newer copy of the catalogue says that they are whole: they were not freed, but lost
+            return {name: size for name, size in objects.items() if name not in set(left_out)}, left_out
+        gone = missing
     raise StoreError("Objects of this node go faster than they are copied", "Try again when it is less busy.")
 
 
@@ -217,31 +245,27 @@ def _copy_catalogue(source: Path, target: Path) -> None:
         raise
 
 
-def _copy_object(source: Path, target: Path, name: str, size: int) -> bool:
-    """Copy an object, unless it is there; whether it is. False where it was freed meanwhile."""
+def _copy_object(source: Path, target: Path, name: str, size: int) -> None:
+    """Copy an object, unless it is there. Raises `Unreadable` where it was freed meanwhile, or cannot be read as it
+    was, and `StoreError` for the other disk."""
     if target.exists() and target.stat().st_size == size:
-        return True
+        return
     with explained(target):
         make_folder(target.parent, mode=0o700)
-    try:
-        digest = copy_durably(source, target, mode=0o600)
-    except StoreError:
-        if source.exists():
-            raise
-        return False
+    digest = copy_durably(source, target, mode=0o600)
     if digest.hex() != name:
         target.unlink()
-        raise StoreError(f"Object {name} is damaged on this disk", "Replace the disk; the backup before is as it was.")
-    return True
+        raise Unreadable(f"Object {name} is damaged on this disk", "Check the disk, card or stick.")
 
 
 def _has_types(backup: Backup) -> bool:
     """Whether each field is what it is to be: a stick may say anything."""
     numbers = (backup.made_at, backup.objects, backup.bytes)
-    if not isinstance(backup.files, dict) or not all(isinstance(one, int) for one in numbers):
+    held = ((backup.files, dict), (backup.left_out, list))
+    if not all(isinstance(one, kind) for one, kind in held) or not all(isinstance(one, int) for one in numbers):
         return False
     texts = (backup.node, backup.node_id, backup.role, backup.election, backup.copy, *backup.files.values())
-    return all(isinstance(one, str) for one in texts)
+    return all(isinstance(one, str) for one in (*texts, *backup.left_out))
 
 
 def _is_within(path: str) -> bool:

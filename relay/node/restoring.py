@@ -39,7 +39,8 @@ def restore(source: Path, home: Home, now: int, progress: Progress) -> Backup:
     """Make the node of a backup in the folder of `home`, which is new or empty, or where that was cut off; it bears the
     mark.
 
-    Every file is checked by its hash. Raises `BadInput` and `StoreError`; then the folder is empty again.
+    Every file is checked by its hash. What the backup left out is missing here too, and is taken again from any node
+    that has it. Raises `BadInput` and `StoreError`; then the folder is empty again.
     """
     backup = read_backup(source)
     made = _check_target(home, backup)
@@ -119,10 +120,13 @@ class _Bringing:
         objects = whole_objects(catalogue)
         with explained(self._home.path):
             make_folder(self._home.store_folder / "objects")
+        left_out = set(self._backup.left_out)
         for done, (object_id, _) in enumerate(objects, 1):
             name = object_id.hex()
+            source = object_file(self._source, name)
             target = self._home.store_folder / "objects" / name[:2] / name
-            self._bring(object_file(self._source, name), target, name, mode=0o644)
+            if name not in left_out or source.exists():  # somebody may have put a copy there since
+                self._bring(source, target, name, mode=0o644)
             self._progress("objects", done, len(objects))
 
     def _file(self, name: str, target: Path) -> None:

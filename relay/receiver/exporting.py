@@ -8,7 +8,7 @@
 
 `relay audit file:///…/data` checks it, and so does any BagIt tool. An export that was interrupted is begun again: what
 is whole stays, and every file is read back and hashed before the manifest names it. Until then there is no manifest,
-so that half a bag cannot pass for one.
+so that half a bag cannot pass for one. An object that the receiver's own disk does not give is left out, and named.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from relay.errors import BadInput, StoreError
+from relay.errors import BadInput, StoreError, Unreadable
 from relay.limits import LOG_BATCH, MAX_RECORD, MIB
 from relay.log.tiles import WIDTH
 from relay.node.home import Member
 from relay.receiver.publishing import Publisher
-from relay.records.identifiers import Kind, RecordId, StatementId, receipt_id, statement_id
+from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId, receipt_id, statement_id
 from relay.records.statement import FileEntry, read_statement
 from relay.store.durable import copy_durably, explained, make_folder, write_durably
 from relay.store.interface import LogState
@@ -45,12 +45,14 @@ _LOG = "External-Identifier: "
 
 @dataclass(frozen=True, slots=True)
 class Bagged:
-    """What a bag holds: entries of the log, files and their bytes, and objects that never became complete here."""
+    """What a bag holds: entries of the log, files and their bytes. And what it does not hold: objects that never became
+    complete here, and the names of those that the disk does not give as they were."""
 
     entries: int
     files: int
     bytes: int
     incomplete: int
+    unreadable: tuple[str, ...]
 
 
 class Exporter:
@@ -63,6 +65,7 @@ class Exporter:
         self._data = folder / "data"
         self._progress = progress
         self._incomplete = 0
+        self._unreadable: set[ObjectId] = set()
 
     async def export(self) -> Bagged:
         """Write the bag, or go on with it. Raises `BadInput` for another log's folder, `StoreError` for a full disk."""
@@ -73,7 +76,8 @@ class Exporter:
         await self._write_entries(state)
         await self._write_under_way()
         files, size = await asyncio.to_thread(self._seal, origin)
-        return Bagged(state.size, files, size, self._incomplete)
+        unreadable = tuple(sorted(one.hex() for one in self._unreadable))
+        return Bagged(state.size, files, size, self._incomplete, unreadable)
 
     # -- what is written
     async def _write_trust(self, state: LogState) -> None:
@@ -121,7 +125,7 @@ class Exporter:
     async def _write_objects(self, files: tuple[FileEntry, ...]) -> None:
         for entry in files:
             target = self._path(f"object/{entry.sha256.hex()}")
-            if target.is_file() and target.stat().st_size == entry.size:
+            if entry.sha256 in self._unreadable or (target.is_file() and target.stat().st_size == entry.size):
                 continue
             source = await self._custody.store.object_path(entry.sha256)
             if source is None:
@@ -129,7 +133,14 @@ class Exporter:
                 continue
             with explained(target.parent):
                 make_folder(target.parent)
-            await asyncio.to_thread(copy_durably, source, target)
+            try:
+                digest = await asyncio.to_thread(copy_durably, source, target)
+            except Unreadable:
+                self._unreadable.add(entry.sha256)
+                continue
+            if digest != entry.sha256:
+                target.unlink()
+                self._unreadable.add(entry.sha256)
 
     # -- the bag
     def _open(self, origin: str) -> None:

@@ -230,7 +230,7 @@ def main() -> int:
         print(reason, file=sys.stderr)
         return 1
     for kind in ALL if options.runs else ():
-        if kind.name in chosen and shutil.which(kind.needs) is None:
+        if kind.name in chosen and not all(map(shutil.which, kind.needs)):
             print(f"{kind.name} is missing: apt-get install {kind.package}", file=sys.stderr)
             return 1
     kept = results.load(options.json) if options.json else []

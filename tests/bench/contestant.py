@@ -62,10 +62,10 @@ class Contestant:
     """A program on both ends. It is loaded and started before the link comes up, and only looked at afterwards."""
 
     name: ClassVar[str]
-    needs: ClassVar[str]
-    """A command that has to be there."""
+    needs: ClassVar[tuple[str, ...]]
+    """Commands that have to be there: a contestant of which one is missing would only lose."""
     package: ClassVar[str]
-    """The Debian package that brings it."""
+    """The Debian packages that bring them."""
 
     def __init__(self, ends: tuple[End, End]) -> None:
         self.ends = ends

@@ -25,6 +25,7 @@ from tests.processes import Process
 REGISTER = Path(__file__).parents[2] / "relay" / "cli" / "demo" / "data" / "register.csv"
 TPS = "1906022011006", "1906012001001"
 FORM = "C-HASIL-KWK-BUPATI"
+SSHD = "/usr/sbin/sshd"
 
 
 class Relay(Contestant):
@@ -32,7 +33,7 @@ class Relay(Contestant):
     visits the other; None leaves it to chance."""
 
     name = "relay"
-    needs = sys.executable
+    needs = (sys.executable,)
     package = "python3"
 
     def __init__(self, ends: tuple[End, End], lower: End | None = None, command: Sequence[str] = RELAY) -> None:
@@ -87,7 +88,7 @@ class Rsync(Contestant):
     """Over SSH, pulled in a loop by the end that is to have the packages; parts of files are kept."""
 
     name = "rsync"
-    needs = "rsync"
+    needs = ("rsync", "ssh", "ssh-keygen", SSHD)
     package = "rsync openssh-server"
 
     def start(self) -> None:
@@ -102,7 +103,7 @@ class Rsync(Contestant):
             if end.packages:
                 options = ["-o", f"HostKey={end.folder / 'host'}", "-o", "PermitRootLogin=yes", "-o", "StrictModes=no"]
                 options += ["-o", f"AuthorizedKeysFile={other.folder / 'client.pub'}", "-o", "UsePAM=no", "-p", "2222"]
-                end.host.popen(["/usr/sbin/sshd", "-D", "-f", "/dev/null", *options], name="sshd")
+                end.host.popen([SSHD, "-D", "-f", "/dev/null", *options], name="sshd")
             if other.packages:
                 ssh = f"ssh -p 2222 -i {end.folder / 'client'} -o BatchMode=yes -o StrictHostKeyChecking=no"
                 ssh += " -o UserKnownHostsFile=/dev/null -o ConnectTimeout=1"
@@ -119,7 +120,7 @@ class Syncthing(Contestant):
     """One folder, shared by both ends, scanned before the link comes up."""
 
     name = "syncthing"
-    needs = "syncthing"
+    needs = ("syncthing",)
     package = "syncthing"
 
     def start(self) -> None:
@@ -191,7 +192,7 @@ class Nncp(Contestant):
     """Packets for the other end in the spool; a daemon on each end, and one calls in a loop."""
 
     name = "nncp"
-    needs = "nncp-call"
+    needs = ("nncp-call",)
     package = "nncp"
 
     def start(self) -> None:

@@ -67,6 +67,23 @@ def test_a_bag_that_is_valid_goes_on_and_passes_its_audit(world: World, tmp_path
         assert (audited["size"], audited["checked"]["receipts"], audited["checked"]["objects"]) == (2, 2, 2)
 
 
+def test_a_photograph_that_the_disk_does_not_give_is_left_out_and_named(world: World, tmp_path: Path) -> None:
+    with world:
+        receiver, bag = delivered(world), tmp_path / "bag"
+        whole, damaged = sorted((receiver.home / "store" / "objects").glob("??/*"))
+        damaged.write_bytes(bytes(damaged.stat().st_size))
+        export = administer(receiver, "export", bag, check=False)
+        assert export.status == 1
+        assert f"left out: object {damaged.name}: this disk does not give it as it was" in export.stderr
+        assert [one.name for one in (bag / "data" / "object").iterdir()] == [whole.name]
+        check(bag)
+        again = administer(receiver, "export", bag, "--json", check=False)
+        assert (again.status, again.json()["unreadable"]) == (1, [damaged.name])
+        backup = administer(receiver, "backup", tmp_path / "backup", check=False)
+        assert backup.status == 1
+        assert f"left out: object {damaged.name}" in backup.stderr
+
+
 def test_folders_that_are_no_place_for_a_bag(world: World, tmp_path: Path) -> None:
     with world:
         receiver = world.box("receiver", "receiver")

@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from relay.node import backup, restoring
 from relay.node.backup import back_up, read_backup
 from relay.node.home import Home
 from relay.node.restoring import RESTORED, check_may_sign, check_newest, restore, take_mark_off
+from relay.records.identifiers import ObjectId
 from relay.store.durable import copy_durably
 from tests.upgrades import check_left, unpack
 
@@ -90,23 +92,73 @@ def test_what_is_freed_while_it_is_copied_is_left_out(home: Home, tmp_path: Path
     restore(tmp_path / "backup", Home(tmp_path / "again"), NOW, silent)
 
 
-def test_objects_that_are_gone_for_good_are_no_backup(home: Home, tmp_path: Path) -> None:
+def test_what_goes_faster_than_it_is_copied_makes_no_backup(home: Home, tmp_path: Path) -> None:
     back_up(home, tmp_path / "backup", NOW, silent)
-    objects(home.store_folder)[0].unlink()
-    objects(tmp_path / "backup")[0].unlink()
-    with pytest.raises(StoreError):
+    (tmp_path / "backup" / "copy-0").mkdir()
+    others = iter(["aa" * 32, "bb" * 32, "cc" * 32, "dd" * 32, "ee" * 32])
+
+    def gone_now(file: Path) -> list[tuple[ObjectId, int]]:
+        return [(ObjectId(bytes.fromhex(next(others))), 1)]
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(StoreError, match="faster than they are copied"):
+        patch.setattr(backup, "whole_objects", gone_now)
         back_up(home, tmp_path / "backup", NOW + 9, silent)
     assert backup.read_backup(tmp_path / "backup").made_at == NOW
-    assert len(list((tmp_path / "backup").glob("copy-*"))) == 1
+    restore(tmp_path / "backup", Home(tmp_path / "again"), NOW, silent)
 
 
-def test_a_disk_that_lies_is_noticed(home: Home, tmp_path: Path) -> None:
-    back_up(home, tmp_path / "earlier", NOW, silent)
-    one = objects(home.store_folder)[0]
-    one.write_bytes(bytes([one.read_bytes()[0] ^ 1]) + one.read_bytes()[1:])
-    with pytest.raises(StoreError, match="damaged on this disk"):
-        back_up(home, tmp_path / "backup", NOW, silent)
-    assert not (tmp_path / "backup" / "backup.json").exists()
+def lose(path: Path) -> None:
+    path.unlink()
+
+
+def damage(path: Path) -> None:
+    path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
+
+
+def make_unreadable(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.name)  # whoever opens it goes round in circles
+
+
+@pytest.mark.parametrize("fail", [lose, damage, make_unreadable])
+def test_one_object_that_the_disk_does_not_give_is_left_out_and_named(
+    home: Home, tmp_path: Path, fail: Callable[[Path], None]
+) -> None:
+    whole, bad = objects(home.store_folder)
+    content = bad.read_bytes()
+    fail(bad)
+    made = back_up(home, tmp_path / "backup", NOW, silent)
+    assert (made.objects, made.left_out) == (1, [bad.name])
+    assert read_backup(tmp_path / "backup") == made
+    assert [one.name for one in objects(tmp_path / "backup")] == [whole.name]
+    restore(tmp_path / "backup", Home(tmp_path / "without"), NOW, silent)
+    assert [one.name for one in objects(tmp_path / "without" / "store")] == [whole.name]
+
+    async def what_is_missing(home: Home) -> frozenset[ObjectId]:
+        async with home.custody() as custody:
+            await custody.store.read_chunk(ObjectId(bytes.fromhex(bad.name)), 0)
+            return custody.store.unreadable
+
+    assert asyncio.run(what_is_missing(Home(tmp_path / "without"))) == {bytes.fromhex(bad.name)}
+    mended = tmp_path / "backup" / "objects" / bad.name[:2] / bad.name
+    mended.parent.mkdir(exist_ok=True)
+    mended.write_bytes(content)
+    restore(tmp_path / "backup", Home(tmp_path / "with"), NOW, silent)
+    assert not asyncio.run(what_is_missing(Home(tmp_path / "with")))
+
+
+def test_what_the_disk_lost_since_the_last_backup_stays_in_it(home: Home, tmp_path: Path) -> None:
+    back_up(home, tmp_path / "backup", NOW, silent)
+    lose(objects(home.store_folder)[0])
+    assert back_up(home, tmp_path / "backup", NOW + 9, silent).left_out == []
+    restore(tmp_path / "backup", Home(tmp_path / "again"), NOW, silent)
+
+
+def test_a_backup_that_leaves_nothing_out_is_read_by_a_relay_that_knows_of_no_such_thing(
+    home: Home, tmp_path: Path
+) -> None:
+    back_up(home, tmp_path / "backup", NOW, silent)
+    assert "left_out" not in json.loads((tmp_path / "backup" / "backup.json").read_text())
 
 
 def test_a_draft_that_is_sent_meanwhile_does_no_harm(
