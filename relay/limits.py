@@ -193,6 +193,12 @@ RECEIPT_SECONDS = 2.0
 """How often a receiver is asked again while receipts are awaited."""
 HURRY_SECONDS = 10.0
 """A visit that nobody answered yet is begun anew for a change of the link, at most this often."""
+KNOCK_SECONDS = 0.25
+"""While a visit is not answered, the neighbour's other addresses are tried as well, each so long after the last."""
+MAX_KNOCKS = 16
+"""Such tries at once: anybody can announce hundreds of nodes at addresses that lead nowhere."""
+AWAY_SECONDS = 10.0
+"""Who was neither seen nor heard of for so long, and is seen, came back: what failed before may work now."""
 FIRST_RETRY_SECONDS = 0.5
 MAX_RETRY_SECONDS = 15.0
 MAX_RETRY_SECONDS_CONFIGURED = 1.0

@@ -40,7 +40,7 @@ from relay.net import routes
 from relay.net.frames import read_frames
 from relay.net.patience import acknowledged, while_moving
 from relay.net.sockets import client_socket
-from relay.records.identifiers import Kind, ObjectId, RecordId
+from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId
 from relay.records.statement import files_of
 from relay.store.interface import Holding, Want
 from relay.sync import messages
@@ -94,6 +94,13 @@ class HttpPeer:
     def prepare(self) -> None:
         """See `Peer`. The connections for content are made as soon as the first one is there, beside the greeting."""
         self._expects_content = True
+
+    async def meet(self) -> NodeId:
+        """Make a connection, and see whose node answers there. Raises what a call raises."""
+        await self._ask_nothing()
+        identity = self._connector.identity
+        assert identity is not None  # what has no certificate makes no connection
+        return identity.node
 
     async def hello(self, mine: Greeting) -> Greeting:
         """See `Peer`."""
@@ -199,8 +206,11 @@ class HttpPeer:
         async with self._made:
             self._made.notify_all()
 
-    async def _make(self) -> None:
+    async def _ask_nothing(self) -> None:
         await self._call(routes.NEWS, messages.encode_pair(-1, 0), MAX_NUMBER)
+
+    async def _make(self) -> None:
+        await self._ask_nothing()
         async with self._made:
             self._warm += 1
             self._made.notify_all()

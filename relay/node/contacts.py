@@ -12,15 +12,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ssl import SSLContext
 
 from relay.errors import MYSELF, Malformed, Refused, RelayError, StoreError, Unreachable
 from relay.limits import (
+    AWAY_SECONDS,
     CONTACT_SECONDS,
     HURRY_SECONDS,
+    KNOCK_SECONDS,
     MAX_ADDRESSES,
     MAX_ARRIVALS,
+    MAX_KNOCKS,
     MAX_NEIGHBOURS,
     MAX_NEWS_WAIT,
     MEMORY_FAILURES,
@@ -28,9 +31,10 @@ from relay.limits import (
     SETTLED_SECONDS,
 )
 from relay.net.client import HttpPeer
+from relay.node.neighbour import Neighbour, Reached, Settled
 from relay.node.schedule import Contact, next_visit
 from relay.node.uplink import UPLINK, read_uplink, tried
-from relay.records.identifiers import HASH_SIZE, Kind, NodeId
+from relay.records.identifiers import Kind, NodeId
 from relay.store.interface import PeerNote
 from relay.store.recordset import END, FIRST
 from relay.sync.claims import Claims
@@ -42,54 +46,6 @@ from relay.trust.certificates import Identity
 from relay.trust.roles import Role
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """The counts of news and content, here and there, with which a visit left nothing to exchange, and when it did."""
-
-    here: tuple[int, int]
-    there: tuple[int, int]
-    at: float
-
-
-@dataclass(slots=True)
-class Neighbour:
-    """Somebody to visit: `key` is a node id in hex or an address; `addresses` are tried in order."""
-
-    key: str
-    addresses: list[str]
-    contact: Contact
-    hello: Hello | None = None
-    remembered: bool = False
-    """Only a memory of an earlier contact, given up after a few failures."""
-    gone: bool = False
-    """Said to be gone: a visit that is under way ends by itself, no other follows."""
-    trouble: str = ""
-    visit: asyncio.Task[VisitReport] | None = None
-    """The visit under way."""
-    answered: bool = False
-    """Whether the other side answered in the visit that is under way, or in the last one."""
-    hurried: float = float("-inf")
-    settled: Settled | None = None
-    compared: bytes = FIRST
-    """Where the comparison of records goes on: beyond the first one, where the last visit did not come to the end."""
-    compared_at: int = 0
-    """The count of news when it began there."""
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[None] | None = None
-
-    @property
-    def node(self) -> NodeId:
-        """Who it is; no node's id as long as only an address is known."""
-        if self.hello is not None:
-            return self.hello.node
-        return NodeId(bytes.fromhex(self.key) if len(self.key) == 2 * HASH_SIZE else b"")
-
-    @property
-    def works(self) -> bool:
-        """Whether it answered, and did so the last time."""
-        return self.hello is not None and not self.contact.failures
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +82,7 @@ class Contacts:
         self._present: Counter[NodeId] = Counter()
         """Calls under way, of visits here."""
         self._notes: set[asyncio.Task[None]] = set()
+        self._knocks: set[asyncio.Task[None]] = set()
         custody.news.heard_by.append(self._wake)
 
     # -- who is there
@@ -135,21 +92,23 @@ class Contacts:
         mine = self._greeting().node.hex()
         if node == mine:
             return
+        now = self._clock()
         known = self._neighbours.get(node)
-        if known is not None:
-            fresh = [address for address in addresses if address not in known.addresses]
-            # Anybody can announce: an address that works is not pushed aside by one that is only claimed.
-            known.addresses = (known.addresses + fresh if known.works else fresh + known.addresses)[:MAX_ADDRESSES]
-            if known.contact.failures or known.gone:
-                known.contact.met = self._clock()
-            known.contact.failures = 0
-            known.gone = False
-            known.remembered &= remembered
-            known.changed.set()
-            self._hurry(known)
+        if known is None:
+            contact = Contact(met=now, visits_first=mine < node)
+            self._follow(Neighbour(node, list(addresses)[:MAX_ADDRESSES], contact, heard=now, remembered=remembered))
             return
-        contact = Contact(met=self._clock(), visits_first=mine < node)
-        self._follow(Neighbour(node, list(addresses)[:MAX_ADDRESSES], contact, remembered=remembered))
+        fresh = known.hear_of(addresses)
+        came = known.gone or now - known.heard >= AWAY_SECONDS
+        known.heard = now
+        if came or fresh or not known.at_odds:
+            if known.contact.failures or known.gone:
+                known.contact.met = now
+            known.contact.failures = 0
+        known.gone = False
+        known.remembered &= remembered
+        known.changed.set()
+        self._hurry(known)
 
     def configure(self, addresses: Iterable[str]) -> None:
         """Keep trying these addresses: those of config.toml and the receivers' URLs."""
@@ -242,32 +201,39 @@ class Contacts:
         return bool(silent)
 
     async def _visit_for_ever(self, neighbour: Neighbour) -> None:
-        peer: HttpPeer | None = None
-        judged: frozenset[NodeId] = frozenset()
+        at: Reached | None = None
         try:
             while True:
-                await self._wait_until_due(neighbour, peer)
+                await self._wait_until_due(neighbour, at.peer if at is not None else None)
                 if neighbour.gone:
                     await self._note_peer(neighbour, neighbour.addresses[0], None)
                     return
-                url = _url(neighbour.addresses[0])
-                revoked = frozenset(self._custody.admission.revoked)
-                # The other side was judged when the connection was made: a revocation since then makes it anew.
-                if peer is None or peer.url != url or judged != revoked:
-                    if peer is not None:
-                        await peer.close()
-                    peer, judged = HttpPeer(url, self._context), revoked
-                if not await self._try_visit(neighbour, peer):
-                    await peer.close()
-                    peer = None
+                address = neighbour.addresses[0]
+                at = await self._reach(neighbour, at, _url(address))
+                if not await self._try_visit(neighbour, at.peer, address):
+                    await at.peer.close()
+                    at = None
                     if not neighbour.answered:  # where it did answer it will answer first when it comes again
-                        neighbour.addresses.append(neighbour.addresses.pop(0))
+                        neighbour.put_last(address)
                     neighbour.gone |= neighbour.remembered and neighbour.contact.failures >= MEMORY_FAILURES
         finally:
             if self._neighbours.get(neighbour.key) is neighbour:
                 del self._neighbours[neighbour.key]
-            if peer is not None:
-                await peer.close()
+            for one in (at, neighbour.reached):
+                if one is not None:
+                    await one.peer.close()
+
+    async def _reach(self, neighbour: Neighbour, at: Reached | None, url: str) -> Reached:
+        """Whom to call at an address: the one that was called last, or was reached there, if it is still believed. The
+        other side was judged when the connection was made: a revocation since then makes it anew."""
+        revoked = frozenset(self._custody.admission.revoked)
+        there = [one for one in (neighbour.reached, at) if one is not None]
+        neighbour.reached = None
+        chosen = next((one for one in there if (one.peer.url, one.judged) == (url, revoked)), None)
+        for one in there:
+            if one is not chosen:
+                await one.peer.close()
+        return chosen or Reached(HttpPeer(url, self._context), revoked)
 
     def _hurry(self, neighbour: Neighbour) -> None:
         """Begin a visit anew that nobody answered yet: it may have begun before the link was there, and would wait a
@@ -320,10 +286,11 @@ class Contacts:
         except RelayError as error:
             neighbour.contact.failures += 1
             neighbour.contact.failed = self._clock()
+            neighbour.at_odds = not isinstance(error, Unreachable)
             await self._note_trouble(neighbour, error)
         neighbour.changed.set()
 
-    async def _try_visit(self, neighbour: Neighbour, peer: HttpPeer) -> bool:
+    async def _try_visit(self, neighbour: Neighbour, peer: HttpPeer, address: str) -> bool:
         contact = neighbour.contact
         mine = self._greeting()
         heard = mine.news
@@ -339,13 +306,14 @@ class Contacts:
                 expecting=neighbour.settled is None or neighbour.settled.here != (mine.news, mine.content),
                 since=neighbour.compared,
             )
-            report = await self._run(neighbour, visit)
+            report = await self._run(neighbour, visit, address)
             awaits = report is not None and await self._awaits(report)
         except RelayError as failure:
             error = _own_address() if isinstance(failure, Refused) and failure.reason == MYSELF else failure
             contact.failures += 1
             contact.failed = self._clock()
             contact.more = True  # nobody knows how far it came
+            neighbour.at_odds = not isinstance(error, Unreachable)
             contact.redundant = isinstance(error, Refused) and error.reason in ("known-node", MYSELF)
             await self._note_trouble(neighbour, error)
             if isinstance(error, Refused) and error.evidence:
@@ -366,6 +334,7 @@ class Contacts:
         self._settle(neighbour, mine, report)
         self._note_compared(neighbour, heard, report)
         neighbour.trouble = ""
+        neighbour.at_odds = False
         await self._note_visit(neighbour, peer.url, report)
         return True
 
@@ -375,22 +344,53 @@ class Contacts:
         with suppress(StoreError):  # it is told again
             await self._custody.take([(Kind.NOTICE, notice)])
 
-    async def _run(self, neighbour: Neighbour, visit: Visit) -> VisitReport | None:
-        """Run a visit; None when it was hurried, or its link went. Raises what it raises."""
+    async def _run(self, neighbour: Neighbour, visit: Visit, address: str) -> VisitReport | None:
+        """Run a visit at an address; None when it was hurried, its link went, or the neighbour answered elsewhere.
+        Raises what it raises."""
         neighbour.answered = False
-        running = asyncio.create_task(visit.run(lambda hello: self._expect(neighbour, hello)))
+        running = asyncio.create_task(visit.run(lambda hello: self._expect(neighbour, hello, address)))
         neighbour.visit = running
+        knocks: dict[str, asyncio.Task[None]] = {}
         try:
-            await asyncio.wait((running,))
+            while not running.done():
+                await asyncio.wait((running,), timeout=None if neighbour.answered else KNOCK_SECONDS)
+                if not (running.done() or neighbour.answered):
+                    self._knock_at_next(neighbour, address, knocks)
         finally:
             neighbour.visit = None
-            if not running.done():
-                running.cancel()
-                await asyncio.gather(running, return_exceptions=True)
+            left = [one for one in (running, *knocks.values()) if not one.done()]
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
         try:
             return None if running.cancelled() else running.result()
         finally:
-            del running  # else a visit that failed stays until garbage is collected: its error holds this frame
+            del running, left  # else a visit that failed stays until garbage is collected: its error holds this frame
+
+    def _knock_at_next(self, neighbour: Neighbour, tried: str, knocks: dict[str, asyncio.Task[None]]) -> None:
+        """While a visit is not answered, see whether the neighbour answers at another address: each some moments after
+        the last (as RFC 8305, section 5, has it), since addresses of earlier days, and false ones, lead nowhere."""
+        left = (one for one in neighbour.addresses if one != tried and one not in knocks)
+        if len(self._knocks) < MAX_KNOCKS and (address := next(left, None)) is not None:
+            knocks[address] = knock = asyncio.create_task(self._knock(neighbour, address))
+            self._knocks.add(knock)
+            knock.add_done_callback(self._knocks.discard)
+
+    async def _knock(self, neighbour: Neighbour, address: str) -> None:
+        """Have the visit begin anew at an address, if the neighbour answers there first."""
+        reached = Reached(HttpPeer(_url(address), self._context), frozenset(self._custody.admission.revoked))
+        try:
+            node = await reached.peer.meet()
+            visit = neighbour.visit if not neighbour.answered and neighbour.reached is None else None
+            if visit is not None and neighbour.node == node:
+                neighbour.put_first(address)
+                neighbour.reached = reached
+                visit.cancel()
+        except RelayError as error:
+            logger.debug("nobody to visit at %s: %s", address, error.what)
+        finally:
+            if neighbour.reached is not reached:
+                await reached.peer.close()
 
     async def _awaits(self, report: VisitReport) -> bool:
         """Whether the peer is to be visited again soon, for what it has not got ready yet. Raises `StoreError`."""
@@ -423,20 +423,19 @@ class Contacts:
             neighbour.contact.news = neighbour.compared_at
         neighbour.compared = FIRST if report.compared == END else report.compared
 
-    def _expect(self, neighbour: Neighbour, hello: Hello) -> None:
+    def _expect(self, neighbour: Neighbour, hello: Hello, address: str) -> None:
         """Refuse a greeting that is not of the neighbour that was to be visited, or that another task visits."""
         if hello.node == self._greeting().node:
             raise _own_address()
         name = hello.node.hex()
         if len(neighbour.key) == 64 and neighbour.key != name and not neighbour.contact.configured:
-            raise Refused(
-                "other-node", f"At {neighbour.addresses[0]} is {hello.name}, not the node that was seen there"
-            )
+            raise Refused("other-node", f"At {address} is {hello.name}, not the node that was seen there")
         other = self._neighbours.get(name)
         # Where it is only said to be, it may not answer: anybody can announce it, and so does who listens elsewhere.
         if other is not None and other is not neighbour and other.works:
             raise Refused("known-node", f"{hello.name} is visited under another address already")
         neighbour.hello = hello
+        neighbour.proven = address
         neighbour.answered = True  # from here on it takes as long as it takes
 
     async def _note_arrival(self, identity: Identity) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from relay.errors import Refused
+from relay.errors import Refused, Unreachable
 from relay.limits import STREAMS
 from relay.net.client import HttpPeer
 from relay.net.server import SyncServer
@@ -65,6 +65,21 @@ async def test_connections_for_content_are_made_beside_the_greeting(tmp_path: Pa
             await peer.hello(Greeting(mine))
             await peer.news(-1, 0)  # one more call, over the connection that is there
             await asyncio.to_thread(eventually, lambda: _connections_to(url) == made, 10, f"{made} connections")
+
+
+async def test_who_answers_at_an_address_is_known_before_anything_is_said_there(tmp_path: Path) -> None:
+    """And the greeting goes over the connection by which that was seen."""
+    with World(tmp_path) as world:
+        host, visitor = world.box("host", "carrier"), world.box("visitor", "carrier")
+        _, truth = as_node(host)
+        context, mine = as_node(visitor)
+        async with greeting_as(Home(host.home), truth) as url, HttpPeer(url, context) as peer:
+            assert await peer.meet() == truth.node
+            await peer.hello(Greeting(mine))
+            assert _connections_to(url) == 1
+        with pytest.raises(Unreachable):
+            async with HttpPeer(url, context) as peer:
+                await peer.meet()
 
 
 def _connections_to(url: str) -> int:

@@ -9,12 +9,21 @@ from typing import Any, cast
 
 import pytest
 
-from relay.errors import Unreachable
-from relay.limits import CONTACT_SECONDS, IDLE_SECONDS, SETTLED_SECONDS, SILENCE_SECONDS
+from relay.errors import Refused, Unreachable
+from relay.limits import (
+    AWAY_SECONDS,
+    CONTACT_SECONDS,
+    FIRST_RETRY_SECONDS,
+    IDLE_SECONDS,
+    MAX_ADDRESSES,
+    MEMORY_FAILURES,
+    SETTLED_SECONDS,
+    SILENCE_SECONDS,
+)
 from relay.node import contacts
 from relay.node.contacts import Contacts
 from relay.node.schedule import next_visit
-from relay.records.identifiers import Kind, ObjectId
+from relay.records.identifiers import Kind, NodeId, ObjectId
 from relay.store.interface import Holding, PeerNote
 from relay.sync.host import Host
 from relay.sync.messages import Greeting
@@ -38,6 +47,14 @@ class Way(Link):
         await self._rig.on_hello(self.url)
         return await super().hello(mine)
 
+    async def __aenter__(self) -> Way:
+        return self
+
+    async def meet(self) -> NodeId:
+        """Who answers there, if somebody does."""
+        self._rig.knocked.append(self.url)
+        return await self._rig.on_meet(self.url) or self._rig.other.node.identity.node
+
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
         self._rig.asked += 1
         await self._rig.on_holdings()
@@ -59,11 +76,13 @@ class Rig:
     def __init__(self, ship: Ship, other: Ship) -> None:
         self.ship, self.other = ship, other
         self.called: list[str] = []
+        self.knocked: list[str] = []
         self.asked = 0
         self.listening = False
         self.cries = False
         """Whether the other one says, whenever it is asked, that it has news."""
         self.on_hello: Callable[[str], Any] = self._nothing
+        self.on_meet: Callable[[str], Any] = self._nothing
         self.on_holdings: Callable[[], Any] = self._nothing
         self.contacts = Contacts(
             ship.custody, cast(Any, None), ship.greeting, ship.claims, asyncio.get_running_loop().time
@@ -136,6 +155,185 @@ async def test_what_a_visit_had_no_room_for_is_had_by_the_next_one_at_once(
     assert asyncio.get_running_loop().time() - begun < IDLE_SECONDS / 2
     assert set(rig.ship.store.members) == set(rig.other.store.members)
     assert len(rig.called) == 5
+
+
+@pytest.fixture
+def earlier() -> list[str]:
+    """Addresses of earlier days, at which whoever calls waits in vain."""
+    return [f"10.{day}.0.7:8470" for day in range(MAX_ADDRESSES - 1)]
+
+
+async def wait_for_ever(*_anything: object) -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.fixture
+def knocking_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contacts, "KNOCK_SECONDS", 0.001)
+
+
+@pytest.mark.usefixtures("knocking_at_once")
+async def test_addresses_of_earlier_days_hold_no_visit_up(rig: Rig, earlier: list[str]) -> None:
+    """Each of them alone would take three seconds."""
+
+    async def hello(url: str) -> None:
+        if HERE not in url:
+            await wait_for_ever()
+
+    rig.on_hello = rig.on_meet = hello
+    rig.contacts.seen(rig.key, [*earlier, HERE])
+    neighbour = rig.contacts._neighbours[rig.key]
+    await rig.until(lambda: neighbour.contact.visited is not None)
+    assert rig.called == [f"https://{earlier[0]}", f"https://{HERE}"]
+    assert rig.knocked == [f"https://{address}" for address in (*earlier[1:], HERE)], "one after the other"
+    assert neighbour.addresses[0] == HERE, "and it is the first the next time"
+
+
+@pytest.mark.usefixtures("knocking_at_once")
+async def test_an_address_that_is_heard_of_while_a_visit_waits_at_another_is_tried_at_once(rig: Rig) -> None:
+    async def hello(url: str) -> None:
+        if HERE not in url:
+            await wait_for_ever()
+
+    rig.on_hello = hello
+    rig.contacts.seen(rig.key, [THERE])
+    await rig.until(lambda: len(rig.called) == 1)
+    rig.contacts.link_changed({"wlan1"}, ())  # it is hurried once
+    await rig.until(lambda: len(rig.called) == 2)
+    rig.contacts.seen(rig.key, [HERE])
+    await rig.until(lambda: rig.called[-1] == f"https://{HERE}")
+    assert rig.called[:-1] == [f"https://{THERE}"] * 2
+
+
+@pytest.mark.usefixtures("knocking_at_once")
+async def test_where_another_node_answers_a_visit_does_not_go(rig: Rig) -> None:
+    rig.on_hello = wait_for_ever
+
+    async def another(_url: str) -> NodeId:
+        return rig.ship.node.identity.node
+
+    rig.on_meet = another
+    rig.contacts.seen(rig.key, [HERE, THERE])
+    await rig.until(lambda: len(rig.knocked) == 1)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert rig.called == [f"https://{HERE}"]
+
+
+@pytest.mark.usefixtures("knocking_at_once")
+async def test_how_many_addresses_are_tried_at_once_is_bounded(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody can announce hundreds of nodes at addresses that lead nowhere."""
+    monkeypatch.setattr(contacts, "MAX_KNOCKS", 3)
+    rig.on_hello = rig.on_meet = wait_for_ever
+    for place in range(9):
+        rig.contacts.seen(f"{place:f>64x}", [HERE, THERE])
+    await rig.until(lambda: len(rig.called) == 9 and len(rig.knocked) == 3)
+    for _ in range(100):
+        await asyncio.sleep(0.0001)
+    assert len(rig.knocked) == 3
+
+
+async def test_what_is_announced_pushes_out_neither_what_works_nor_what_worked_last(
+    rig: Rig, earlier: list[str]
+) -> None:
+    rig.contacts.seen(rig.key, [HERE])
+    neighbour = rig.contacts._neighbours[rig.key]
+    await rig.until(lambda: neighbour.contact.visited is not None)
+    rig.contacts.seen(rig.key, [*earlier, THERE])
+    assert neighbour.addresses == [HERE, *earlier], "it works"
+    neighbour.contact.failures = 1
+    rig.contacts.seen(rig.key, [THERE, *earlier])
+    assert neighbour.addresses[:2] == [THERE, HERE], "what is true now comes first, then what was true last"
+    assert len(neighbour.addresses) == MAX_ADDRESSES
+
+
+async def test_who_is_in_sight_and_refuses_is_not_visited_with_each_sign_of_life(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(rig.contacts, "_clock", lambda: now)
+
+    async def refuse(_url: str) -> None:
+        raise Refused("other-version", "It speaks another version", "Update it.")
+
+    rig.on_hello = refuse
+    rig.contacts.seen(rig.key, [HERE])
+    neighbour = rig.contacts._neighbours[rig.key]
+    for times in range(1, 5):
+        await rig.until(lambda times=times: len(rig.called) == times)  # type: ignore[misc]
+        for _ in range(50):
+            rig.contacts.seen(rig.key, [HERE])
+            await asyncio.sleep(0)
+        assert len(rig.called) == times == neighbour.contact.failures
+        now = next_visit(neighbour.contact, 0)
+        assert now - (neighbour.contact.failed or 0.0) == FIRST_RETRY_SECONDS * 2 ** (times - 1)
+        neighbour.changed.set()
+    now += AWAY_SECONDS
+    neighbour.contact.failed = now
+    rig.contacts.seen(rig.key, [HERE])
+    assert not neighbour.contact.failures, "it comes back: perhaps it was updated"
+
+
+async def test_who_is_in_sight_and_was_out_of_reach_is_tried_again_with_each_sign_of_life(rig: Rig) -> None:
+    async def lose(_url: str) -> None:
+        raise Unreachable("Nobody is there", "It is tried again.")
+
+    rig.on_hello = lose
+    rig.contacts.seen(rig.key, [HERE])
+    for times in range(1, 5):
+        await rig.until(lambda times=times: len(rig.called) == times)  # type: ignore[misc]
+        rig.contacts.seen(rig.key, [HERE])
+
+
+async def test_a_memory_of_an_earlier_contact_is_given_up_when_nobody_answers(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(rig.contacts, "_clock", lambda: now)
+
+    async def lose(_url: str) -> None:
+        raise Unreachable("Nobody is there", "It is tried again.")
+
+    rig.on_hello = lose
+    rig.contacts.seen(rig.key, [HERE], remembered=True)
+    neighbour = rig.contacts._neighbours[rig.key]
+    for times in range(1, MEMORY_FAILURES + 1):
+        await rig.until(lambda times=times: neighbour.contact.failures == times)  # type: ignore[misc]
+        now += 100
+        neighbour.changed.set()
+    await rig.until(lambda: not rig.contacts._neighbours)
+    assert len(rig.called) == MEMORY_FAILURES
+
+
+async def test_a_visit_that_nobody_answers_is_begun_anew_when_the_link_comes_but_not_again_and_again(rig: Rig) -> None:
+    rig.on_hello = wait_for_ever
+    rig.contacts.seen(rig.key, [HERE])
+    await rig.until(lambda: len(rig.called) == 1)
+    rig.contacts.link_changed({"wlan0"}, ())
+    await rig.until(lambda: len(rig.called) == 2)
+    for _ in range(20):
+        rig.contacts.link_changed({"wlan0"}, ())
+        await asyncio.sleep(0)
+    assert len(rig.called) == 2
+
+
+async def test_who_was_visited_just_now_leaves_the_next_visit_to_the_other(rig: Rig) -> None:
+    """Two visits at once would bring much twice."""
+    higher = Rig(rig.other, rig.ship)
+    now = 100.0
+    higher.contacts._clock = lambda: now
+    higher.contacts.seen(higher.key, [HERE])
+    neighbour = higher.contacts._neighbours[higher.key]
+    now += SILENCE_SECONDS - 0.1
+    with higher.contacts.presence(rig.ship.node.identity, visiting=True):
+        pass
+    assert next_visit(neighbour.contact, higher.ship.custody.news.count) == now + SILENCE_SECONDS
+    now += 0.1
+    neighbour.changed.set()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not higher.called
+    await higher.contacts.close()
 
 
 async def test_an_address_where_nobody_answers_gives_way_to_the_next(rig: Rig) -> None:
