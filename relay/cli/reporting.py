@@ -25,6 +25,7 @@ from relay.errors import BadInput, on_one_line
 from relay.node.home import Home, Member
 from relay.receiver.exporting import Bagged, Exporter
 from relay.receiver.reporting import Reporter, describe_receiver
+from relay.receiver.results import is_settled, label_of
 from relay.receiver.service import SEQUENCING
 from relay.records.identifiers import SHOWN_DIGITS
 from relay.trust.roles import Role
@@ -193,7 +194,7 @@ def _report_lines(document: dict[str, Any]) -> list[str]:
     ]
     lines += _part("conflicts", conflicts)
     lines += _part("chains", [told(_chain(one)) for one in document["chains"]])
-    lines += _part("flags", [_flag(one) for one in document["flags"]])
+    lines += _part("flags", [_flag(one) for one in sorted(document["flags"], key=is_settled)])
     lines += _part("missing", _missing(document))
     lines += _part("corrections", [f"{one['tps']} {one['form']}: {one['reason']}" for one in document["corrections"]])
     lines += _part("revocations", [_revocation(one) for one in document["revocations"]])
@@ -202,7 +203,7 @@ def _report_lines(document: dict[str, Any]) -> list[str]:
 
 def _flag(one: dict[str, Any]) -> str:
     about = ", ".join(statement[:SHOWN_DIGITS] for statement in one["statements"])
-    return f"{one['tps']} {one['form']}: {one['flag']} ({about})"
+    return f"{one['tps']} {one['form']}: {label_of(one)} ({about})"
 
 
 def _missing(document: dict[str, Any]) -> list[str]:

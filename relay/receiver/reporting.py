@@ -154,7 +154,7 @@ class Reporter:
                 "entry": told.entry if told else None,
                 "statement": told.statement if told else None,
                 "device": told.device if told else None,
-                "flags": sorted({flag.name for flag in told.flags}) if told else [],
+                "flags": sorted({flag.label for flag in told.flags}) if told else [],
             }
 
     def _chains(self, way: list[_UnderWay]) -> Iterator[Document]:

@@ -9,7 +9,8 @@ alone is the result. Several that stand are the result if they agree in every nu
 there is no result until one of the devices, or the election office, settles it with a correction. Of those without any
 numbers, sealed ones for example, neither is said.
 
-No flag is hidden and none is a judgement: each is a slug, the statements it is about, and the numbers behind it.
+No flag is hidden and none is a judgement: each is a slug, the statements it is about, and the numbers behind it. What
+did not add up before a correction is told as well, as what it is: it keeps nothing from being added up.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -166,15 +167,25 @@ class Logged:
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """One reason to look twice: a slug, the statements it is about, and what its explanation quotes."""
+    """One reason to look twice: a slug, the statements it is about, and what its explanation quotes.
+
+    `superseded`: it is about what a statement says that was corrected since.
+    """
 
     name: str
     statements: tuple[StatementId, ...]
     values: Mapping[str, int | str]
+    superseded: bool = False
+
+    @property
+    def label(self) -> str:
+        """What names it where there is room for a word only."""
+        return label_of(self.to_map())
 
     def to_map(self) -> dict[str, Any]:
         """As it is published in JSON."""
-        return {"flag": self.name, "statements": [one.hex() for one in self.statements], "values": dict(self.values)}
+        told = {"flag": self.name, "statements": [one.hex() for one in self.statements], "values": dict(self.values)}
+        return {**told, "superseded": True} if self.superseded else told
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +235,7 @@ def judge(
     agreed = None if conflict else tallies[0]
     registered = station.registered_voters if station else None
     own = [flag for one in standing for flag in _tally_flags(one, registered)]
+    before = [flag for one in statements if one.id in superseded for flag in _tally_flags(one, registered)]
     flags = [
         *own,
         *_agreement_flags(standing, conflict),
@@ -231,6 +243,7 @@ def judge(
         *_chain_flags(statements, chains),
         *_register_flags(statements[0], station, forms),
         *(Flag("device-revoked", (one.id,), {"device": one.device}) for one in statements if one.node in revoked),
+        *(replace(flag, superseded=True) for flag in before),
     ]
     head = Standing.CONFLICT if conflict else Standing.CURRENT
     impossible = any(flag.name in IMPOSSIBLE for flag in own)
@@ -242,6 +255,18 @@ def judge(
         counted=agreed is not None and bool(agreed.votes) and not impossible and station is not None,
         flags=tuple(flags),
     )
+
+
+def is_settled(told: Mapping[str, Any]) -> bool:
+    """Whether a flag, as it is published, is about what was corrected since."""
+    return bool(told.get("superseded", False))
+
+
+def label_of(told: Mapping[str, Any]) -> str:
+    """The name of a flag, as it is published, where there is room for a word only. That of what was corrected since is
+    told apart, by a character that no flag of a device's own has."""
+    name: str = told["flag"]
+    return f"superseded:{name}" if is_settled(told) else name
 
 
 def _objects(files: Sequence[FileEntry]) -> Iterator[LoggedFile]:

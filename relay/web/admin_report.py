@@ -11,6 +11,7 @@ from typing import Any
 from relay.limits import ADMIN_PATIENCE_SECONDS, ADMIN_REPORT_SECONDS, MAX_ADMIN_REPORT
 from relay.node.daemon import Daemon
 from relay.receiver.reporting import Reporter, describe_receiver
+from relay.receiver.results import is_settled, label_of
 
 Document = dict[str, Any]
 _HERE = ("arrived", "corrected", "conflict")
@@ -135,19 +136,23 @@ class Doubt:
 
 
 def doubts_of(report: Mapping[str, Any]) -> list[Doubt]:
-    """The flags of a report by station and form, each said once; without those that it tells in lists of their own."""
+    """The flags of a report by station and form, each said once; without those that it tells in lists of their own.
+
+    Forms that have none left since they were corrected come last: few fit the page.
+    """
     rows = {(row["tps"], row["form"]): row for row in report.get("forms", ())}
     found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for flag in report.get("flags", ()):
         said = found.setdefault((flag["tps"], flag["form"]), [])
-        same = any((one["flag"], one["values"]) == (flag["flag"], flag["values"]) for one in said)
+        same = any((label_of(one), one["values"]) == (label_of(flag), flag["values"]) for one in said)
         if not same and flag["flag"] not in _TOLD_APART:
             said.append(flag)
-    return [
+    doubts = [
         Doubt(tps, form, rows[tps, form]["number"], _place(rows[tps, form]), tuple(flags))
         for (tps, form), flags in found.items()
         if flags
     ]
+    return sorted(doubts, key=lambda one: all(map(is_settled, one.flags)))
 
 
 def _place(row: Mapping[str, Any]) -> str:

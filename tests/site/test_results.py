@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from relay.cli.demo.election import example_tally
 from relay.receiver.chains import Fork, Gap
 from relay.receiver.results import Logged, LoggedFile, Standing, judge
-from relay.records.identifiers import ObjectId, sha256
+from relay.records.identifiers import ObjectId, is_code, sha256
 from relay.records.notice import Station
 from relay.records.statement import read_statement
 from relay.records.tally import IMPOSSIBLE, Tally, read_tally
@@ -50,7 +50,31 @@ def test_a_correction_stands_and_what_it_corrects_is_kept() -> None:
     wrong, right = statement(0, tally(valid=999)), statement(1, supersedes=name(0), reason="typing error")
     result = judge([right, wrong], STATION, FORMS)
     assert result.statements == ((wrong, Standing.SUPERSEDED), (right, Standing.CURRENT))
-    assert (result.tally, result.counted, result.flags, result.corrected) == (GOOD, True, (), True)
+    assert (result.tally, result.counted, result.corrected) == (GOOD, True, True)
+
+
+def test_what_did_not_add_up_before_a_correction_is_told_and_keeps_nothing_from_being_added_up() -> None:
+    wrong = statement(0, tally(valid=999), flags=("hard-to-read",))
+    alone = judge([wrong], STATION, FORMS)
+    assert not alone.counted
+    result = judge([wrong, statement(1, supersedes=name(0))], STATION, FORMS)
+    assert result.counted
+    assert result.flags == tuple(replace(flag, superseded=True) for flag in alone.flags)
+    assert {flag.statements for flag in result.flags} == {(name(0),)}
+    assert all(flag.to_map()["superseded"] for flag in result.flags)
+    assert "superseded" not in alone.flags[0].to_map()
+
+
+def test_what_does_not_add_up_after_a_correction_comes_before_what_did_not_before() -> None:
+    result = judge([statement(0, tally(valid=999)), statement(1, tally(valid=998), supersedes=name(0))], STATION, FORMS)
+    said = [flag.values["said"] for flag in result.flags if flag.name == "valid-is-not-sum-of-votes"]
+    assert (said, result.counted) == ([998, 999], False)
+
+
+def test_a_flag_of_what_was_corrected_has_a_name_that_no_device_signs() -> None:
+    (flag,) = judge([statement(0, flags=("mine",)), statement(1, supersedes=name(0))], STATION, FORMS).flags
+    assert flag.label == "superseded:mine"
+    assert not is_code(flag.label)
 
 
 def test_a_correction_of_a_correction() -> None:

@@ -20,8 +20,10 @@ from relay.records.identifiers import StatementId
 from relay.records.notice import Register, Station
 from relay.records.statement import read_statement
 from relay.records.tally import Tally
+from relay.web.admin_report import doubts_of
 from tests.factory import make_file, make_revocations, make_statement
 from tests.fleet import Fleet, Ship
+from tests.vectors import judged
 
 REGISTER = Register(
     ("form-1", "form-2"),
@@ -109,6 +111,35 @@ async def test_corrections_and_conflicts(fleet: Fleet) -> None:
     (conflict,) = document["conflicts"]
     assert sorted(conflict["statements"]) == sorted([third.id.hex(), fourth.id.hex()])
     assert "two-statements-in-conflict" in {flag["flag"] for flag in document["flags"]}
+
+
+async def test_what_was_flagged_before_a_correction_is_reported_after_what_still_is(fleet: Fleet) -> None:
+    """On the terminal and on the administrator's page, where there is room for a few only; and told apart in a row."""
+    receiver = await fleet.receiver()
+    device = await fleet.launch("pulau", tps=("tps-1", "tps-2"))
+    first = make_statement(fleet.election, device.node, tally=Tally({}, {"1": 30}))
+    right = judged.read(judged.good(300))
+    second = make_statement(fleet.election, device.node, tally=right, supersedes=StatementId(first.id))
+    third = make_statement(fleet.election, device.node, tps="tps-2", tally=Tally({}, {"1": 30}))
+    await receiver.take(first, second, third)
+    await log_all(receiver)
+    document = await report_of(receiver)
+    rows = {row["tps"]: row["flags"] for row in document["forms"] if row["entry"] is not None}
+    assert rows == {"tps-1": ["superseded:incomplete"], "tps-2": ["incomplete"]}
+    doubts = doubts_of(document)
+    assert [(one.tps, [flag.get("superseded", False) for flag in one.flags]) for one in doubts] == [
+        ("tps-2", [False]),
+        ("tps-1", [True]),
+    ]
+    lines = [line for line in reporting._report_lines(document) if "incomplete" in line]
+    assert ["superseded:" in line for line in lines] == [False, True]
+
+
+def test_a_flag_that_a_correction_left_is_told_beside_the_one_from_before_it() -> None:
+    flag = {"tps": "tps-1", "form": "form-1", "flag": "incomplete", "values": {}}
+    row = {"tps": "tps-1", "form": "form-1", "number": 1, "village": "Desa", "island": "", "district": "Kecamatan"}
+    (doubt,) = doubts_of({"forms": [row], "flags": [flag, {**flag, "superseded": True}, dict(flag)]})
+    assert [one.get("superseded", False) for one in doubt.flags] == [False, True]
 
 
 async def test_gaps_and_forks_of_chains(fleet: Fleet) -> None:

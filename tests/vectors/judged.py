@@ -142,6 +142,22 @@ def _several() -> dict[str, Example]:
         "corrected by another": [statement(0, other), statement(1, supersedes=name(0), **elsewhere)],
         "corrects what is not here": [statement(0, supersedes=name(77))],
         "corrected, and does not add up": [statement(), statement(1, {**good(), "valid": 999}, supersedes=name(0))],
+        "corrected, and did not add up": [statement(0, {**good(), "valid": 999}), statement(1, supersedes=name(0))],
+        "corrected, and never added up": [
+            statement(0, {**good(), "valid": 999}),
+            statement(1, {**good(), "valid": 998}, supersedes=name(0)),
+            statement(2, {**good(), "invalid": 7}, supersedes=name(1)),
+        ],
+        "corrected in two ways, and one adds up": [
+            statement(0, {**good(), "valid": 999}),
+            statement(1, {**good(), "valid": 998}, supersedes=name(0)),
+            statement(2, supersedes=name(0)),
+        ],
+        "corrected, with flags of the device's own": [
+            statement(flags=("blurred", "incomplete")),
+            statement(1, supersedes=name(0)),
+        ],
+        "corrected photographs, and flags": [replace(bare, flags=("blurred",)), statement(1, supersedes=name(0))],
     }
     return {key: Example(one) for key, one in found.items()}
 

@@ -19,14 +19,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from relay.limits import SITE_FLAGS, SITE_HISTORY, SITE_STATEMENTS, SITE_STATEMENTS_BYTES
 from relay.receiver.results import Logged, Result, Standing
 from relay.web.site.documents import Documents
+from relay.web.site.found import by_statement
 from relay.web.site.paths import form_path
 from relay.web.site.regions import Document
 from relay.web.site.shortened import shorten
 
-_OF_ALL = frozenset({"two-statements-in-conflict", "two-statements-agree"})
-"""Flags of a form that are about everything that stands: they are not repeated at each line."""
-_OF_THE_FIRST = frozenset({"corrected-by-another-device"})
-"""Flags that are told at the first statement that they name."""
 _LEFT_OUT = ("reason", "files", "standing")
 """What a line of the history lacks of a statement."""
 
@@ -160,12 +157,7 @@ class History:
 
     def _judge_rows(self, result: Result) -> None:
         """Note at each line where its statement stands, and its flags."""
-        told: dict[str, list[Document]] = {}
-        for flag in result.flags:
-            if flag.name not in _OF_ALL:
-                about = flag.statements[:1] if flag.name in _OF_THE_FIRST else flag.statements
-                for one in about:
-                    told.setdefault(one.hex(), []).append({"flag": flag.name, "values": dict(flag.values)})
+        told = by_statement(flag.to_map() for flag in result.flags)
         for statement, standing in result.statements:
             key = statement.id.hex()
             stands = standing is not Standing.SUPERSEDED

@@ -19,7 +19,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoesca
 from markupsafe import Markup
 
 from relay.limits import SITE_MARKS
-from relay.receiver.results import Logged, Result, Standing
+from relay.receiver.results import Logged, Result, Standing, is_settled
 from relay.records.identifiers import is_drill, sha256
 from relay.records.notice import Station
 from relay.records.tally import COUNTS, is_pair
@@ -28,6 +28,7 @@ from relay.trust.enrolment import pem_block
 from relay.web.names import form_name
 from relay.web.site.chart import Place, draw
 from relay.web.site.downloads import feed
+from relay.web.site.found import by_statement
 from relay.web.site.regions import Document, Region
 
 LANGUAGES = ("id", "en")
@@ -75,7 +76,7 @@ class Look:
             "path": [one.to_map() for one in path],
             "state": _state(result),
             "entry": first.entry,
-            "arrived": result.standing[-1].arrived,
+            "arrived": first.arrived,
             "counted": result.counted,
             "corrected": result.corrected,
             "tally": result.tally.to_map() if result.tally else None,
@@ -108,7 +109,8 @@ class Look:
         standing = [one for one in statements if one["standing"] != Standing.SUPERSEDED]
         earlier = [one for one in statements if one["standing"] == Standing.SUPERSEDED]
         path = f"tps/{document['tps']}/{document['form']}"
-        return self._pages(path, "form.html", document=document, standing=standing, earlier=earlier)
+        found = by_statement(document["flags"]) if len(statements) > 1 and not document["pages"] else {}
+        return self._pages(path, "form.html", document=document, standing=standing, earlier=earlier, found=found)
 
     def history_pages(self, document: Document, head: Document) -> Iterable[Page]:
         """A page of the history of a station and form whose own document is `head`: of statements, or of lines."""
@@ -336,7 +338,8 @@ def reason(flag: Mapping[str, Any], language: str) -> str:
         for key, value in flag.get("values", {}).items()
     }
     sentence: str = reasons.get(flag["flag"], reasons["other"])
-    return sentence.format_map(_Known(values, slug=flag["flag"]))
+    sentence = sentence.format_map(_Known(values, slug=flag["flag"]))
+    return f"{texts(language)['before_correction']} {sentence}" if is_settled(flag) else sentence
 
 
 def _script_safe(document: str) -> Markup:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relay.limits import SITE_MARKS, SITE_NOTE_FLAGS, SITE_NOTES
+from relay.receiver.results import label_of
 from relay.records.notice import Station
 from relay.web.site.shortened import shorten
 
@@ -204,7 +205,7 @@ def _brief(result: Mapping[str, Any]) -> Document:
 
 def _form_row(result: Mapping[str, Any]) -> Document:
     keys = ("entry", "arrived", "state", "counted", "corrected", "tally", "more_flags")
-    return {**{key: result[key] for key in keys}, "flags": [flag["flag"] for flag in result["flags"]]}
+    return {**{key: result[key] for key in keys}, "flags": [label_of(flag) for flag in result["flags"]]}
 
 
 def _total(result: Mapping[str, Any]) -> Document:

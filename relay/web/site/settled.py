@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 SETTLED = "settled.json"
 _FORMAT = 2
 """Of the documents. A site of another format is written from nothing."""
-JUDGING = 1
+JUDGING = 2
 """Of what documents say: what results are, every flag, what is added up. What another one said is judged again from the
 log, and stays to be seen until then. It is raised when `tests/vectors/judged.json` would say something else."""
 

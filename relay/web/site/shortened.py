@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from relay.limits import SITE_FLAG_STATEMENTS
+from relay.receiver.results import is_settled, label_of
 from relay.records.tally import IMPOSSIBLE
 
 Told = dict[str, Any]
@@ -19,16 +20,16 @@ Told = dict[str, Any]
 def shorten(flags: Sequence[Told], more: int, most: int) -> tuple[list[Told], int]:
     """At most so many of these flags, and how many are left out beside `more`. What was shortened stays as it is.
 
-    Of each kind one comes first, and what the receiver found before what devices say of themselves: whoever raises a
-    thousand flags hides none of another kind.
+    Of each kind one comes first, what the receiver found before what devices say of themselves, and what stands before
+    what was corrected: whoever raises a thousand flags, and corrects them, hides none of another kind.
     """
     chosen = list(flags)
     if len(flags) > most:
         kinds: dict[str, Told] = {}
-        for flag in sorted(flags, key=_is_devices_own):
-            kinds.setdefault(flag["flag"], flag)
+        for flag in sorted(flags, key=lambda one: (_is_devices_own(one), is_settled(one))):
+            kinds.setdefault(label_of(flag), flag)
         firsts = list(kinds.values())[:most]
-        rest = [flag for flag in flags if flag is not kinds[flag["flag"]]]
+        rest = [flag for flag in flags if flag is not kinds[label_of(flag)]]
         chosen = [*firsts, *rest[: most - len(firsts)]]
     return [_few(flag) for flag in chosen], more + len(flags) - len(chosen)
 
