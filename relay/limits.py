@@ -482,8 +482,11 @@ AUDIT_REMARKS = 100
 # The public site
 SITE_MARKS = 600
 """Stations of one region whose marks are drawn one by one; of larger ones there are numbers only."""
+SITE_ISLANDS = 600
+"""Islands that the page of a region lists, or that of the whole; those of more are listed by its parts."""
 SITE_ISLAND_PARTS = 5_000
-"""Islands, each as far as one village goes, whose states are gathered; of more there are those of their regions."""
+"""Islands, each as far as one village goes, whose states are gathered for the map; of more the map shows those that the
+page of the whole lists."""
 SITE_NOTES = 500
 """Flagged forms that a region's page lists itself; larger ones lead to the pages of their parts."""
 SITE_NEWEST = 40

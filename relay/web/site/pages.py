@@ -18,7 +18,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from relay.limits import SITE_MARKS
+from relay.limits import SITE_ISLANDS
 from relay.receiver.results import Logged, Result, Standing, is_settled
 from relay.records.identifiers import is_drill, sha256
 from relay.records.notice import Station
@@ -29,6 +29,7 @@ from relay.web.names import form_name
 from relay.web.site.chart import Place, draw
 from relay.web.site.downloads import feed
 from relay.web.site.found import by_statement
+from relay.web.site.islands import Marks, marks_of, state_of
 from relay.web.site.regions import Document, Region
 
 LANGUAGES = ("id", "en")
@@ -129,15 +130,17 @@ class Look:
 
     def region_pages(self, document: Document) -> Iterable[Page]:
         """The page of a region: of a village with its stations, of a larger one with its parts."""
-        return self._pages(f"region/{document['key']}", "region.html", document=document)
+        groups = _groups(document["sums"]["islands"] or {})
+        return self._pages(f"region/{document['key']}", "region.html", document=document, groups=groups)
 
     def whole_pages(self, document: Document, newest: Document, strays: Document, islands: Document) -> Iterable[Page]:
         """The front page with its map, the flags and the feed."""
         items = newest["newest"]
-        groups = _islands(islands)
+        listed = document["sums"]["islands"]
+        marks = marks_of(islands) or listed or {}
         states = {key: _state_of(row["sums"]) for key, row in document["children"].items()}
         states |= {row["name"]: states[key] for key, row in document["children"].items()}
-        chart = draw(self._places, states | {name: str(one["state"]) for name, one in groups.items()})
+        chart = draw(self._places, states | {name: state_of(one) for name, one in marks.items()})
         yield from self._pages(
             "index",
             "index.html",
@@ -145,7 +148,8 @@ class Look:
             newest=items[:8],
             chart=chart,
             islands=islands["stations"],
-            groups=groups if not islands["stations"] and len(groups) <= SITE_MARKS else {},
+            groups={} if islands["stations"] else _groups(listed or {}),
+            lacks_states=not marks and listed is None,
         )
         yield from self._pages("flags", "flags.html", document=document, strays=strays)
         words = texts("id")
@@ -183,6 +187,7 @@ class Look:
                 other=f"{up}{'en/' if other == 'en' else ''}{path}.html",
                 other_lang=other,
                 counts=COUNTS,
+                most_islands=SITE_ISLANDS,
                 words=_script_words(language),
                 **values,
             )
@@ -296,13 +301,6 @@ def _runs(marks: str, columns: int = 24) -> dict[str, str]:
     return {mark: "".join(parts) for mark, parts in sorted(paths.items())}
 
 
-def _together(marks: str) -> str:
-    """The mark of several stations: flagged when one is, whole or nothing when all are, else in part."""
-    if "!" in marks:
-        return "!"
-    return marks[0] if len(set(marks)) == 1 else "1"
-
-
 def _state_of(sums: Mapping[str, int]) -> str:
     """The mark of a region."""
     if sums["flagged"]:
@@ -310,16 +308,11 @@ def _state_of(sums: Mapping[str, int]) -> str:
     return "2" if sums["complete"] == sums["stations"] else "1" if sums["begun"] else "0"
 
 
-def _islands(document: Document) -> dict[str, dict[str, str | int]]:
+def _groups(islands: Marks) -> dict[str, dict[str, str | int]]:
     """The islands that have stations: how many, how many of them are complete, and their state together."""
-    marks: dict[str, str] = {}
-    for one in document["stations"].values():
-        marks[one["island"]] = marks.get(one["island"], "") + one["mark"]
-    for one in document["parts"].values():
-        marks[one["island"]] = marks.get(one["island"], "") + one["marks"]
     return {
-        name: {"stations": len(each), "complete": each.count("2"), "state": _together(each)}
-        for name, each in sorted(marks.items())
+        name: {"stations": sum(marks.values()), "complete": marks.get("2", 0), "state": state_of(marks)}
+        for name, marks in islands.items()
     }
 
 

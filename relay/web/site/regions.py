@@ -11,11 +11,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from relay.limits import SITE_MARKS, SITE_NOTE_FLAGS, SITE_NOTES
+from relay.limits import SITE_ISLANDS, SITE_MARKS, SITE_NOTE_FLAGS, SITE_NOTES
 from relay.receiver.results import label_of
 from relay.records.notice import Station
 from relay.web.site.shortened import shorten
@@ -134,6 +134,7 @@ def station_row(station: Station, forms: Sequence[str], results: Mapping[str, Do
             "corrected": sum(one["corrected"] for one in results.values()),
             "flagged": flagged,
             "marks": mark,
+            "islands": {station.island: {mark: 1}} if station.island else {},
             "totals": {form: _total(one) for form, one in sorted(results.items()) if form in forms},
         },
         "notes": [
@@ -157,10 +158,11 @@ def results_of(row: Mapping[str, Any]) -> dict[str, Document]:
     return {form: {**one, "flags": flags.get(form, [])} for form, one in row["forms"].items()}
 
 
-def add_up(rows: Iterable[Mapping[str, Any]]) -> tuple[Document, list[Document]]:
+def add_up(rows: Collection[Mapping[str, Any]]) -> tuple[Document, list[Document]]:
     """The sums and the notes of a region from the rows of its parts.
 
-    Marks (one character a station) and notes go up as long as they stay few; further up there are numbers only.
+    Marks (one character a station), notes and islands go up as long as they stay few; further up there are numbers
+    only.
     """
     sums: Document = dict.fromkeys(("stations", "complete", "begun", "expected", "arrived", "corrected", "flagged"), 0)
     marks: list[str] = []
@@ -176,6 +178,7 @@ def add_up(rows: Iterable[Mapping[str, Any]]) -> tuple[Document, list[Document]]
             _add_total(totals.setdefault(form, _no_total()), total)
     every = "".join(marks)
     sums["marks"] = every if len(every) == sums["stations"] <= SITE_MARKS else ""
+    sums["islands"] = _islands(row["sums"]["islands"] for row in rows)
     sums["totals"] = dict(sorted(totals.items()))
     return sums, notes if len(notes) == sums["flagged"] <= SITE_NOTES else []
 
@@ -188,13 +191,32 @@ def lacking_notes(document: Document) -> list[str]:
 
 
 def sum_up(document: Document) -> None:
-    """Give a region its sums and notes. Notes that are too many for it to list are not kept in the rows of its parts
-    either: a country's would be megabytes, written again for every arrival."""
+    """Give a region its sums and notes. Notes and islands that are too many for it to list are not kept in the rows of
+    its parts either: a country's would be megabytes, written again for every arrival."""
     rows = document["children"].values()
     document["sums"], document["notes"] = add_up(rows)
-    if document["sums"]["flagged"] > SITE_NOTES and document["level"] != "village":
+    if document["level"] == "village":
+        return
+    if document["sums"]["flagged"] > SITE_NOTES:
         for row in rows:
             row["notes"] = []
+    if document["sums"]["islands"] is None:
+        for row in rows:
+            row["sums"] = {**row["sums"], "islands": None}  # the part's own document has them on
+
+
+def _islands(parts: Iterable[Mapping[str, Mapping[str, int]] | None]) -> Document | None:
+    """The islands of some parts, each with how many of its stations have which mark; None where these are too many, and
+    so they stay: a register's islands are all there before anything arrives."""
+    found: dict[str, dict[str, int]] = {}
+    for part in parts:
+        if part is None:
+            return None
+        for island, marks in part.items():
+            held = found.setdefault(island, {})
+            for mark, count in marks.items():
+                held[mark] = held.get(mark, 0) + count
+    return dict(sorted(found.items())) if len(found) <= SITE_ISLANDS else None
 
 
 def _brief(result: Mapping[str, Any]) -> Document:
