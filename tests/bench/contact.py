@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.bench import brief, raw, results
-from tests.bench.contestant import Contestant, End, Held, Package
+from tests.bench.contestant import TALLY, Contestant, End, Held, Package
 from tests.bench.contestants import ALL, Relay, Syncthing
 from tests.bench.cost import busy_seconds, cpu_seconds
 from tests.bench.results import Result
@@ -31,7 +31,7 @@ from tests.netns.harness import Lab, Radio, why_not
 from tests.processes import eventually
 
 PHOTO = 1_500_000
-TALLY = 2_000
+TALLY_BYTES = 2_000
 """Bytes of the file of a tally, filled up with blanks."""
 APART_SECONDS = 6.0
 """Between two contacts: both ends have noticed by then that the link is dead, and kept what they had."""
@@ -121,7 +121,7 @@ def make_packages(folder: Path, count: int) -> list[Package]:
         package.mkdir(parents=True)
         for photo in range(2):
             (package / f"{photo}.jpg").write_bytes(b"\xff\xd8\xff" + os.urandom(PHOTO - 3))
-        (package / "tally.json").write_text(json.dumps(_tally(), indent=8).ljust(TALLY))
+        (package / TALLY).write_text(json.dumps(_tally(), indent=8).ljust(TALLY_BYTES))
     return [Package(one) for one in sorted(folder.iterdir())]
 
 
@@ -139,7 +139,7 @@ def compete(kind: type[Contestant], row: Row, folder: Path, order: str | None = 
         if kind is Relay:
             contestant: Contestant = _prepared(Relay(ends, ends[ENDS.index(order)] if order else None), course, lab)
         else:
-            contestant = kind(ends)
+            contestant = kind(ends, small_first=row.news)
             contestant.start()
         if isinstance(contestant, Syncthing):
             eventually(contestant.ready, 60, "syncthing has scanned")

@@ -10,6 +10,9 @@ from typing import ClassVar
 
 from tests.netns.harness import Host
 
+TALLY = "0-tally.json"
+"""The file of a tally: whoever goes by names brings it before the photographs of its package."""
+
 
 @dataclass(frozen=True, slots=True)
 class Package:
@@ -25,7 +28,7 @@ class Package:
     @property
     def tally(self) -> Path:
         """Its tally."""
-        return self.folder / "tally.json"
+        return self.folder / TALLY
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +70,10 @@ class Contestant:
     package: ClassVar[str]
     """The Debian packages that bring them."""
 
-    def __init__(self, ends: tuple[End, End]) -> None:
+    def __init__(self, ends: tuple[End, End], *, small_first: bool = False) -> None:
+        """`small_first`: what is asked for is tallies, so whoever can be told to brings all of them first."""
         self.ends = ends
+        self.small_first = small_first
 
     def start(self) -> None:
         """Begin on both ends."""
@@ -95,9 +100,7 @@ class Contestant:
         packages = [folder / one.folder.name for one in self.other(end).packages]
         sizes = [{file.name: file.stat().st_size for file in one.folder.iterdir()} for one in self.other(end).packages]
         finished = [_finished(*pair) for pair in zip(packages, sizes, strict=True)]
-        small = sum(
-            size_of(one / "tally.json") == size["tally.json"] for one, size in zip(packages, sizes, strict=True)
-        )
+        small = sum(size_of(one / TALLY) == size[TALLY] for one, size in zip(packages, sizes, strict=True))
         return held_of(size, [when for when in finished if when is not None], small)
 
 

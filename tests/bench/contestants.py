@@ -3,8 +3,8 @@
 Each is given its best chance: the others know each other's addresses (relay finds its neighbour itself, unless told
 otherwise), try again every fifth of a second, and all bytes count that they would not have to send again. Syncthing
 is set to look for its neighbour every second instead of every minute, and to fetch by name; nncp's packets have a
-niceness by package and are tossed every fifth of a second: so both bring one package after the other, too. All from
-Debian's packages.
+niceness by package and are tossed every fifth of a second: so both bring one package after the other, too. Where what
+counts is tallies, all three bring those first. All from Debian's packages.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tests.bench.contestant import Contestant, End, Held, held_of, size_of
+from tests.bench.contestant import TALLY, Contestant, End, Held, held_of, size_of
 from tests.boxes import RELAY, Election, NodeBox
 from tests.processes import Process
 
@@ -110,7 +110,8 @@ class Rsync(Contestant):
                 ssh += " -o ServerAliveInterval=1 -o ServerAliveCountMax=3"
                 source = f"'root@[{end.other}]:{other.packages[0].folder.parent}/'"
                 pull = f"rsync -a --partial --append-verify --timeout=3 -e '{ssh}' {source} {end.folder / 'in'}/"
-                end.host.popen(["sh", "-c", f"until {pull}; do sleep 0.2; done"], name="rsync")
+                tallies = f"{pull} --include='*/' --include={TALLY} --exclude='*' && " if self.small_first else ""
+                end.host.popen(["sh", "-c", f"until {tallies}{pull}; do sleep 0.2; done"], name="rsync")
 
     def held(self, end: End) -> Held:
         return self._arrived(end, end.folder / "in", r"^\.")
@@ -178,7 +179,7 @@ class Syncthing(Contestant):
             "fsWatcherEnabled": "true",
         }
         folder = ElementTree.SubElement(root, "folder", shared)
-        ElementTree.SubElement(folder, "order").text = "alphabetic"
+        ElementTree.SubElement(folder, "order").text = "smallestFirst" if self.small_first else "alphabetic"
         for one in (mine, theirs):
             ElementTree.SubElement(folder, "device", {"id": one})
         tree.write(file)
@@ -210,8 +211,9 @@ class Nncp(Contestant):
         for end in self.ends:
             command = ("-cfg", str(self._config(end)), "-quiet")
             for place, one in enumerate(end.packages):
-                nice = str(min(_NICEST + place, _LEAST_NICE))
                 for file in sorted(one.folder.iterdir()):
+                    after = 0 if self.small_first and file == one.tally else place
+                    nice = str(min(_NICEST + after, _LEAST_NICE))
                     end.host.run(["nncp-file", *command, "-nice", nice, file, f"other:{one.folder.name}/{file.name}"])
             end.host.popen(["nncp-daemon", *command])
             toss = f"nncp-toss {' '.join(command)}"
