@@ -36,11 +36,16 @@ class Coast:
         self._photos = 0
 
     def box(
-        self, name: str, role: str = "carrier", tps: Sequence[str] = (), relay: Sequence[str] = RELAY
+        self,
+        name: str,
+        role: str = "carrier",
+        tps: Sequence[str] = (),
+        relay: Sequence[str] = RELAY,
+        below: NodeBox | None = None,
     ) -> tuple[NodeBox, Host]:
-        """A node, not started, and its host."""
+        """A node, not started, and its host. It visits the box that it is `below`."""
         host = self._lab.host(name)
-        return self._election.admit(NodeBox(self.folder / name, host, relay=relay), role, tps=tps), host
+        return self._election.admit(NodeBox(self.folder / name, host, relay=relay), role, tps=tps, below=below), host
 
     def submit(self, box: NodeBox, tps: str, size: int = 100_000) -> str:
         """Submit a photo on a box; the statement's id."""
@@ -105,9 +110,10 @@ def test_a_node_that_was_met_before_is_visited_again_when_its_link_returns(lab: 
 
 
 def test_a_photo_goes_on_where_the_link_was_lost_silently(lab: Lab, coast: Coast) -> None:
+    """Here the island visits and brings; what is fetched is `test_weather`'s."""
     size = 3_000_000
-    island, island_host = coast.box("island", "operator", STATIONS[:1], relay=TRACED)
     ferry, ferry_host = coast.box("ferry", relay=TRACED)
+    island, island_host = coast.box("island", "operator", STATIONS[:1], relay=TRACED, below=ferry)
     wifi = lab.link(island_host, ferry_host, rate_mbit=6)
     package = coast.submit(island, STATIONS[0], size)  # four seconds of this link
     for box in (island, ferry):
