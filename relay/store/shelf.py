@@ -48,7 +48,8 @@ class Shelf(Protocol):
         """What was written, or None."""
 
     async def copy(self, path: str, source: Path, content_type: str, cache: str) -> None:
-        """Put a large file that never changes there, unless it is there already."""
+        """Put a large file that never changes there, unless it is there already. `Unreadable` where the trouble is with
+        `source`."""
 
     async def holds(self, paths: Sequence[str]) -> bool:
         """Whether all of these are there still. A place that loses nothing it took may say so without looking."""
@@ -85,7 +86,7 @@ class FolderShelf:
 
     async def holds(self, paths: Sequence[str]) -> bool:
         """See `Shelf`. A folder may have lost anything: somebody tidied, or a copy of it was not complete."""
-        return await asyncio.to_thread(lambda: all(self.file(path).is_file() for path in paths))
+        return await asyncio.to_thread(lambda: all(_is_there(self.file(path)) for path in paths))
 
     async def settle(self) -> None:
         """See `Shelf`."""
@@ -183,10 +184,15 @@ def _write(target: Path, content: bytes) -> None:
                 temporary.unlink(missing_ok=True)
 
 
-def _copy(target: Path, source: Path) -> None:
-    if target.exists():
-        return
+def _is_there(target: Path) -> bool:
     with explained(target):
+        return target.is_file()
+
+
+def _copy(target: Path, source: Path) -> None:
+    with explained(target):
+        if target.exists():
+            return
         target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
             try:

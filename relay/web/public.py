@@ -27,7 +27,7 @@ from typing import BinaryIO
 
 from aiohttp import web
 
-from relay.errors import RelayError, StoreError
+from relay.errors import RelayError, StoreError, Unreadable
 from relay.limits import (
     MAX_CONNECTIONS_PER_ADDRESS,
     MAX_OBJECT_READS,
@@ -157,9 +157,12 @@ class PublicSite:
         digest = ObjectId(parse_hash(request.match_info["digest"], "object"))
         async with self._objects:  # it may come from a bucket, whole
             path = await self._store.object_path(digest)
+        try:
+            kind = await asyncio.to_thread(type_of_file, path) if path is not None else ""
+        except Unreadable:  # what the disk says is for the people here
+            path = None
         if path is None:
             raise web.HTTPNotFound(text="There is no such object here.")
-        kind = await asyncio.to_thread(type_of_file, path)
         headers = {**_OPEN, "Cache-Control": FOR_EVER, "Content-Security-Policy": HEADERS["Content-Security-Policy"]}
         return Part(path, headers={**headers, "Content-Type": kind})
 

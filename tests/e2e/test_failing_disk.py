@@ -96,3 +96,17 @@ def test_a_boat_takes_what_its_card_lost_from_the_island_again(world: World) -> 
     island.start()
     holds(receiver, ("delivered", 0))
     assert boat.status()["unreadable"] == 0
+
+
+def test_a_receiver_publishes_all_but_what_its_disk_does_not_give(world: World) -> None:
+    """At every start, too."""
+    receiver = world.box("receiver", "receiver")
+    receiver.import_(photographed(world))
+    bad = spoil_the_first(receiver)
+    published = receiver.home / "public" / "object"
+    for _ in range(2):
+        receiver.start()
+        eventually(lambda: len(list(published.glob("*"))) == 3, 20, "the others are published")
+        eventually(lambda: receiver.status()["unreadable"] == 1, 10, "people are told")
+        assert not (published / bad).exists()
+        receiver.stop()

@@ -135,3 +135,17 @@ async def test_a_photograph_that_cannot_be_linked_is_copied_onto_the_disk(
     await FolderShelf(tmp_path / "public").copy("object/1", tmp_path / "photo", "image/jpeg", FOR_EVER)
     assert (tmp_path / "public/object/1").read_bytes() == b"photo"
     assert synced
+
+
+@pytest.mark.parametrize("look", ["holds", "copy"])
+async def test_trouble_with_looking_at_a_published_file_is_a_store_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: str
+) -> None:
+    def fail(path: Path, **_: object) -> bool:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(Path, "is_file", fail)
+    monkeypatch.setattr(Path, "exists", fail)
+    shelf = FolderShelf(tmp_path)
+    with pytest.raises(StoreError, match="The disk fails"):
+        await (shelf.holds(["object/1"]) if look == "holds" else shelf.copy("a", tmp_path / "b", "", FOR_EVER))

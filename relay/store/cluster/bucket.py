@@ -23,6 +23,7 @@ from obstore.store import S3Store
 
 from relay.errors import StoreError
 from relay.limits import BUCKET_RETRY_SECONDS, BUCKET_SECONDS, CONNECT_SECONDS
+from relay.store.durable import reading
 from relay.store.shelf import FRESH
 
 PUBLIC = "public/"
@@ -176,7 +177,8 @@ class BucketShelf:
     async def copy(self, path: str, source: Path, content_type: str, cache: str) -> None:
         """See `relay.store.shelf.Shelf`."""
         if not await self._bucket.has(PUBLIC + path):
-            content = await asyncio.to_thread(source.read_bytes)
+            with reading(source):
+                content = await asyncio.to_thread(source.read_bytes)
             await self._bucket.put(PUBLIC + path, content, content_type, cache)
 
     async def holds(self, paths: Sequence[str]) -> bool:

@@ -22,6 +22,7 @@ from itertools import islice
 from relay.errors import StoreError
 from relay.receiver.auditing import STATE
 from relay.receiver.results import Logged
+from relay.records.identifiers import ObjectId
 from relay.store.shelf import FRESH, Shelf
 from relay.web.site.batch import Batch
 from relay.web.site.documents import encode
@@ -43,6 +44,8 @@ class Site(Layout):
         """Entries of the log, as far as the caller told."""
         self.again = range(0)
         """Entries that the site has taken in, and that are to be brought once more."""
+        self.lacking: dict[int, frozenset[ObjectId]] = {}
+        """Entries of which not all objects could be published, with these; with none where it is not known which."""
         self.has_unsettled = False
         """Whether anything was written since it was settled."""
         self._arrived: int | None = None
@@ -129,6 +132,7 @@ class Site(Layout):
         self._documents.open(settled.generation)
         self.entries, self._arrived = settled.entries, settled.arrived
         self.again, self._begun = settled.again, settled.begun
+        self.lacking = dict.fromkeys(settled.lacking, frozenset())
         self._register = replace(register, revoked=settled.revoked)
 
     def _count(self, arrivals: Sequence[Logged]) -> None:
@@ -152,6 +156,7 @@ class Site(Layout):
             again=self.again,
             begun=self._begun,
             revoked=frozenset(self._register.revoked),
+            lacking=tuple(sorted(self.lacking)),
         )
         await self._settled.note(self._shelf)
 

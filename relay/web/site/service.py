@@ -8,6 +8,9 @@ Of several receivers on one store the one that leads keeps the site. One that hu
 followed writes no more (`GuardedShelf`); what it had sent before may still arrive, and write over what its follower
 wrote. So the follower brings what it brought at first once more, when nothing can arrive any longer.
 
+A photograph that the disk does not give keeps nothing else from being published: it is tried again when the store could
+read it again.
+
 When regions were written again, of another register for instance, the log is brought again from its beginning, a batch
 at a time whenever the site is up to it: what arrives meanwhile does not wait.
 """
@@ -17,11 +20,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from itertools import islice
 from pathlib import Path
 
-from relay.errors import RelayError, StoreError
+from relay.errors import RelayError, StoreError, Unreadable
 from relay.limits import (
     LEAD_SECONDS,
     LOG_IDLE_SECONDS,
@@ -41,8 +45,10 @@ from relay.node.home import Home, Member
 from relay.receiver.results import Logged
 from relay.records.identifiers import RecordId, receipt_id
 from relay.records.pictures import HEAD, media_type
-from relay.records.statement import Statement, read_statement
+from relay.records.statement import FileEntry, Statement, read_statement
+from relay.store.durable import reading
 from relay.store.interface import Store
+from relay.store.layouts import chunk_count
 from relay.store.shelf import FOR_EVER, GuardedShelf
 from relay.sync.custody import Custody
 from relay.trust.admission import Admission
@@ -138,6 +144,7 @@ class SiteKeeper:
         self._site.size = state.size
         lag = state.size - first
         brought = await self._bring(first, min(lag, max(SITE_BATCH, min(lag // 8, SITE_LARGEST_BATCH))))
+        await self._publish_lacking()
         return brought + (await self._follow_again() if self._site.entries >= state.size else 0)
 
     async def _follow_again(self) -> int:
@@ -154,10 +161,11 @@ class SiteKeeper:
         if entries:
             times = await self._store.log_times(first, len(entries))
             statements = await asyncio.to_thread(lambda: [read_statement(raw) for raw in entries])
+            numbered = dict(enumerate(statements, first))
             if not published:
-                await self._publish(statements)
-            numbered = zip(range(first, first + count), statements, times, strict=False)
-            await self._site.add([_logged(one, entry, at) for entry, one, at in numbered])
+                await self._publish(numbered)
+            arrivals = zip(numbered.items(), times, strict=False)
+            await self._site.add([_logged(one, entry, at) for (entry, one), at in arrivals])
         return len(entries)
 
     async def _follow_notices(self) -> None:
@@ -173,25 +181,60 @@ class SiteKeeper:
         admission = self._admission
         return Register(admission.stations, admission.forms, frozenset(admission.revoked))
 
-    async def _publish(self, statements: Sequence[Statement]) -> None:
+    async def _publish(self, statements: Mapping[int, Statement]) -> None:
         """Put the entries' own files where the public finds them: the statements, their receipts, their objects."""
-        names = {receipt_id(one.id): one.id.hex() for one in statements}
+        names = {receipt_id(one.id): one.id.hex() for one in statements.values()}
         left: list[RecordId] = list(names)
         while found := await self._store.read(left, _RECEIPTS_AT_ONCE) if left else []:
             await asyncio.gather(
                 *(self._shelf.write(f"receipt/{names[one]}", raw, _COSE, FOR_EVER) for _, one, raw in found)
             )
             left = left[left.index(found[-1][1]) + 1 :]
-        await asyncio.gather(*map(self._publish_one, statements))
+        await asyncio.gather(*(self._publish_one(entry, one) for entry, one in statements.items()))
 
-    async def _publish_one(self, statement: Statement) -> None:
+    async def _publish_one(self, entry: int, statement: Statement) -> None:
         await self._shelf.write(f"statement/{statement.id.hex()}", statement.raw, _COSE, FOR_EVER)
-        for file in statement.package.files:
-            target = f"object/{file.sha256.hex()}"
-            path = None if await self._shelf.holds([target]) else await self._store.object_path(file.sha256)
-            if path is not None:
-                kind_of_file = "application/octet-stream" if statement.package.sealed else type_of_file(path)
-                await self._shelf.copy(target, path, kind_of_file, FOR_EVER)
+        await self._publish_objects(entry, statement)
+
+    async def _publish_lacking(self) -> None:
+        """Publish what could not be read and, as far as the store knows, can be read now; a few at a time."""
+        lacking, unreadable = self._site.lacking, self._store.unreadable
+        due = (entry for entry, objects in lacking.items() if not objects or not objects <= unreadable)
+        for entry in list(islice(due, SITE_BATCH)):
+            for raw in await self._store.log_statements(entry, 1):
+                await self._publish_objects(entry, await asyncio.to_thread(read_statement, raw))
+
+    async def _publish_objects(self, entry: int, statement: Statement) -> None:
+        """Publish an entry's objects, and keep in mind those that cannot be read."""
+        sealed = statement.package.sealed
+        files = {file.sha256: file for file in statement.package.files}
+        lost = frozenset([name for name, file in files.items() if not await self._publish_object(file, sealed=sealed)])
+        was_lacking = self._site.lacking.pop(entry, None) is not None
+        if lost:
+            self._site.lacking[entry] = lost  # behind the others, which have their turn first
+        self._site.has_unsettled |= was_lacking != bool(lost)
+
+    async def _publish_object(self, file: FileEntry, *, sealed: bool) -> bool:
+        """Publish an object; whether it is there now."""
+        target = f"object/{file.sha256.hex()}"
+        if await self._shelf.holds([target]):
+            return True
+        try:
+            path = await self._store.object_path(file.sha256)
+            if path is None:
+                return False
+            kind = "application/octet-stream" if sealed else await asyncio.to_thread(type_of_file, path)
+            await self._shelf.copy(target, path, kind, FOR_EVER)
+        except Unreadable:
+            await self._have_it_noted(file)
+            return False
+        return True
+
+    async def _have_it_noted(self, file: FileEntry) -> None:
+        """Have the store find out that it cannot read an object: it notes that, and tells people."""
+        for index in range(chunk_count(file.size)):
+            if await self._store.read_chunk(file.sha256, index) is None:
+                return
 
 
 def _logged(statement: Statement, entry: int, arrived: int) -> Logged:
@@ -200,8 +243,8 @@ def _logged(statement: Statement, entry: int, arrived: int) -> Logged:
 
 
 def type_of_file(path: Path) -> str:
-    """The media type of a file."""
-    with path.open("rb") as file:
+    """The media type of a file. `Unreadable` where it is gone, or the disk does not give it."""
+    with reading(path), path.open("rb") as file:
         return media_type(file.read(HEAD))
 
 
@@ -253,6 +296,10 @@ async def _keep_for_ever(daemon: Daemon, site: Site, keeper: SiteKeeper) -> None
         except StoreError as error:
             logger.error("the site stays behind: %s", error)
             opened = False
+        except Exception:
+            logger.exception("the site stays behind: a fault of the program. The intake goes on; report it")
+            opened = False
+            await asyncio.sleep(LOG_IDLE_SECONDS)
         if brought:
             await asyncio.sleep((keeper.worked - started) * (1 / SITE_SHARE - 1))
         else:

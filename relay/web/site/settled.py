@@ -39,6 +39,8 @@ class Settled:
     """Which times of writing all regions those that are current come from: of more than one after a cut."""
     revoked: frozenset[NodeId] = frozenset()
     """Signers that were not believed."""
+    lacking: tuple[int, ...] = ()
+    """Entries of which an object could not be published."""
 
     async def note(self, shelf: Shelf) -> None:
         """Note it durably."""
@@ -52,6 +54,7 @@ class Settled:
             "again": [self.again.start, self.again.stop],
             "begun": self.begun,
             "revoked": sorted(node.hex() for node in self.revoked),
+            "lacking": self.lacking,
         }
         await shelf.write(SETTLED, encode(document), JSON, FRESH, durable=True)
 
@@ -88,6 +91,7 @@ def _read(found: dict[str, Any]) -> Settled:
         again=range(_number(first), _number(end)),
         begun=tuple(map(_word, found["begun"])),
         revoked=frozenset(NodeId(bytes.fromhex(one)) for one in found["revoked"]),
+        lacking=tuple(map(_number, found.get("lacking", ()))),
     )
 
 
