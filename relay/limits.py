@@ -503,6 +503,8 @@ SITE_TABLES = 16
 """Districts of a large election whose tables are written at a time."""
 SITE_SHARE = 0.25
 """Of the time, what the site may take while much arrives: the intake comes first."""
+SITE_RETRY_SECONDS = 2.0
+"""After the place for the site's files, or the store, failed: until it is tried again."""
 SITE_WHOLE_FORMS = 20_000
 """Forms of an election that is offered as one file; a larger one is offered by district."""
 SITE_SETTLE_SECONDS = 60.0

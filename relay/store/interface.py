@@ -208,6 +208,10 @@ class Store(Protocol):
         """Whether this process is the one that sequences: one at a time, decided by the store, soon another one when
         it ends. What keeps the log one all the same is `append`."""
 
+    @property
+    def term(self) -> int:
+        """How often this process came to lead. What it knew when it led before, another one may have changed since."""
+
     async def refresh(self) -> Seen:
         """Take in what other processes committed since. Cheap when nothing did."""
 

@@ -171,6 +171,11 @@ class SqliteStore:
         """See `Store`. There is one daemon on a folder, which its lock sees to."""
         return True
 
+    @property
+    def term(self) -> int:
+        """See `Store`."""
+        return 1
+
     async def refresh(self) -> Seen:
         """See `Store`."""
         await self._ballast.renew()

@@ -168,6 +168,11 @@ class MemoryStore:
         """See `Store`."""
         return True
 
+    @property
+    def term(self) -> int:
+        """See `Store`."""
+        return 1
+
     async def refresh(self) -> Seen:
         """See `Store`."""
         await self.handle.give_way()

@@ -23,7 +23,7 @@ from relay.trust.witness import log_key
 from relay.web.site.builder import Site
 from relay.web.site.chart import Place, read_places
 from relay.web.site.pages import Look
-from relay.web.site.service import SiteKeeper
+from relay.web.site.service import SiteKeeper, _take_turn, _Upkeep
 from tests.factory import ELECTION, Node, make_file, make_node
 from tests.fleet import Fleet, Ship
 
@@ -176,6 +176,12 @@ class PublicElection:
     async def close(self) -> None:
         """Close the stores."""
         await self.fleet.close()
+
+
+async def turn(election: PublicElection) -> float | None:
+    """Have the site's keeper take one turn, as it does while its receiver runs; seconds that it rests then."""
+    upkeep = _Upkeep(election.site, election.keeper, election.fleet.clock)
+    return await _take_turn(election.receiver.store, election.keeper, upkeep)
 
 
 def island_places() -> tuple[Place, ...]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
 from relay.records.identifiers import ObjectId, sha256
 from relay.web.site import service
-from tests.site.election import BATUN, LONG, PublicElection, object_name, picture
+from tests.site.election import BATUN, LONG, PublicElection, object_name, picture, turn
 
 LOST, OTHER = picture("lost"), picture("other", 5)
 
@@ -90,23 +88,12 @@ async def test_what_cannot_be_read_is_not_tried_again_and_again(
 async def test_a_fault_of_the_program_ends_the_site_s_turn_and_not_the_receiver(
     election: PublicElection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    turns: list[str] = []
-
-    async def turn() -> int:
-        turns.append("")
-        raise ZeroDivisionError
-
-    async def news(_heard: int, _seconds: float) -> None:
-        if len(turns) == 2:
-            raise asyncio.CancelledError
-
-    async def rest(_seconds: float) -> None:
-        """Not here."""
-
-    daemon: Any = SimpleNamespace(custody=election.receiver.custody)
-    monkeypatch.setattr(election.keeper, "follow", turn)
-    monkeypatch.setattr(asyncio, "sleep", rest)
-    monkeypatch.setattr(election.receiver.custody.news, "wait", news)
-    with pytest.raises(asyncio.CancelledError):
-        await service._keep_for_ever(daemon, election.site, election.keeper)
-    assert caplog.text.count("a fault of the program") == 2
+    monkeypatch.setattr(election.site, "add", None)
+    await photographed(election)
+    assert election.receiver.log is not None
+    await election.receiver.log.sequencer.sequence()
+    assert await turn(election)
+    assert "a fault of the program" in caplog.text
+    monkeypatch.undo()
+    assert await turn(election) is not None
+    assert election.site.entries == 2

@@ -138,6 +138,11 @@ class ClusterStore:
         """See `Store`."""
         return await self._watch.leads()
 
+    @property
+    def term(self) -> int:
+        """See `Store`."""
+        return self._watch.term
+
     async def refresh(self) -> Seen:
         """See `Store`."""
         seen = self._watch.heard()

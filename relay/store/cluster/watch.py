@@ -25,6 +25,8 @@ class Watch:
     """One process's watch over the store of `url`. `clock` is seconds that only grow."""
 
     def __init__(self, url: str, clock: Callable[[], float]) -> None:
+        self.term = 0
+        """How often it came to lead."""
         self._url = url
         self._clock = clock
         self._connection: Any = None
@@ -71,6 +73,7 @@ class Watch:
                     milliseconds = int(LEADER_SILENT_SECONDS * 1_000)
                     await self._connection.execute(f"SET idle_session_timeout = {milliseconds}")
                     self._leads = self._listening
+                    self.term += 1
         return self._leads
 
     async def close(self) -> None:

@@ -7,6 +7,9 @@ changes, `relay.web.site.layout` how all regions are written.
 is on the disk, and says what certainly is there. Whatever came later is brought again when the site is opened, and
 bringing an entry twice changes nothing.
 
+What could not be written, since the place for it was away, is kept at hand and written first when it is tried again:
+the site does not have to be opened anew for that.
+
 When the register, the pages, the judging or a damaged region ask for it, all regions are written again; then the log is
 brought `again` from its beginning, behind what arrives meanwhile, and each result is judged by what is in force now.
 """
@@ -15,7 +18,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 
@@ -52,6 +56,10 @@ class Site(Layout):
         """When the last entry was logged."""
         self._print = ""
         self._settled = Settled()
+        self._unwritten: Batch | None = None
+        """What was taken in, and is not all written."""
+        self._found_damage = False
+        """Whether damage was found for which it is not noted, or not certain, that the log is brought again."""
         self._untold: dict[Region, None] = {}
         """Regions whose tables are not those of their documents."""
 
@@ -81,6 +89,7 @@ class Site(Layout):
     async def mend(self, register: Register) -> None:
         """Write all regions again, where one is damaged."""
         self._register = register
+        self._unwritten = None
         self._documents.open(self._documents.generation)
         await self._shelf.settle()
         await self._begin()
@@ -89,29 +98,38 @@ class Site(Layout):
         """Bring entries of the log to the site, in order. Their objects, statements and receipts must be there."""
         if not arrivals:
             return
-        before = self.entries, self._arrived, self.again
-        self._count(arrivals)
+        await self.write_left()
         batch = Batch(self._press, self._register, self._regions)
-        try:
+        with self._or_as_before():
+            self._count(arrivals)
             await batch.take(arrivals)
-            await self._write(batch)
-        except StoreError:
-            self.entries, self._arrived, self.again = before
-            raise
-        await self._tell_state()
-        self._documents.trim()
+            await self._prepare(batch)
+        self._unwritten = batch
+        await self.write_left()
 
     async def believe(self, register: Register) -> None:
         """Take in which signers are believed; what others signed is flagged."""
-        changed = register.revoked ^ self._register.revoked
-        self._register = register
+        await self.write_left()
         batch = Batch(self._press, register, self._regions)
-        if await batch.doubt(changed):
-            await self._write(batch)
+        with self._or_as_before():
+            changed, self._register = register.revoked ^ self._register.revoked, register
+            if await batch.doubt(changed):
+                await self._prepare(batch)
+                self._unwritten = batch
         self.has_unsettled |= bool(changed)
+        await self.write_left()
+
+    async def write_left(self) -> None:
+        """Write what was taken in and is not all written: the place for it may have been away."""
+        if self._unwritten is not None:
+            await self._press.write(self._unwritten.render())
+            await self._tell_state()
+            self._unwritten = None
+            self._documents.trim()
 
     async def settle(self) -> None:
         """Return when all this is on the disk, and what the site goes on from with it."""
+        await self.write_left()
         await self._shelf.settle()
         await self._note(self._print)
         self.has_unsettled = False
@@ -119,6 +137,7 @@ class Site(Layout):
     async def write_tables(self, most: int | None = None) -> bool:
         """Write tables that gather many stations, where anything in them changed, at most so many. Whether all are
         written now. They cost what the election is large: the caller decides how often."""
+        await self.write_left()
         for region in list(islice(self._untold, most)):
             await write_table(self._press, self._register, region)
             del self._untold[region]
@@ -129,6 +148,7 @@ class Site(Layout):
 
     def _go_on(self, settled: Settled, register: Register) -> None:
         self._settled = settled
+        self._unwritten = None
         self._documents.open(settled.generation)
         self.entries, self._arrived = settled.entries, settled.arrived
         self.again, self._begun = settled.again, settled.begun
@@ -166,13 +186,27 @@ class Site(Layout):
         self._settled = replace(self._settled, again=range(self._settled.entries))
         await self._settled.note(self._shelf)
 
-    async def _write(self, batch: Batch) -> None:
-        """Write what a batch changed."""
+    @contextmanager
+    def _or_as_before(self) -> Iterator[None]:
+        """Within it, nothing is written of what is taken in; on trouble of the store the site is as it was before."""
+        before = self.entries, self._arrived, self.again, self._register
+        try:
+            yield
+        except StoreError:
+            self.entries, self._arrived, again, self._register = before
+            self._found_damage |= self._documents.found_damage()
+            self.again = range(self.entries) if self._found_damage else again
+            self._documents.drop()
+            raise
+
+    async def _prepare(self, batch: Batch) -> None:
+        """Take in what a batch changes further up, so that it can be written."""
         self._untold |= batch.tables
-        if self._documents.found_damage():
+        self._found_damage |= self._documents.found_damage()
+        if self._found_damage:
             await self._note_damage()
         await batch.climb(self._log())
-        await self._press.write(batch.render())
+        self._found_damage = False
 
     def _log(self) -> Document:
         """How far the site is in the log, for people."""
@@ -196,6 +230,7 @@ class Site(Layout):
         await self._lay_out(self._log())
         await self.write_tables()
         self._documents.found_damage()  # all will be brought again
+        self._found_damage = False
         self._begun = self._begun[-1:]
         await self.settle()
 

@@ -66,10 +66,14 @@ class Documents:
     def open(self, generation: str) -> None:
         """Ask the shelf again, for documents of this generation."""
         self.generation = generation
-        self._held.clear()
-        self._sizes.clear()
+        self.drop()
         self._damaged.clear()
         self._known.clear()
+
+    def drop(self) -> None:
+        """Let go of all that is at hand: what the shelf has counts."""
+        self._held.clear()
+        self._sizes.clear()
 
     async def load(self, paths: Iterable[str]) -> None:
         """Bring these to hand."""

@@ -8,6 +8,9 @@ Of several receivers on one store the one that leads keeps the site. One that hu
 followed writes no more (`GuardedShelf`); what it had sent before may still arrive, and write over what its follower
 wrote. So the follower brings what it brought at first once more, when nothing can arrive any longer.
 
+When the place for its files is away for a moment, or a call to the store fails, it goes on with what it has as soon as
+that is there again. It is opened anew where its documents are damaged, or another receiver may have led meanwhile.
+
 A photograph that the disk does not give keeps nothing else from being published: it is tried again when the store could
 read it again.
 
@@ -35,6 +38,7 @@ from relay.limits import (
     SITE_BATCH,
     SITE_CALLS,
     SITE_LARGEST_BATCH,
+    SITE_RETRY_SECONDS,
     SITE_SETTLE_SECONDS,
     SITE_SETTLE_SECONDS_ELSEWHERE,
     SITE_SHARE,
@@ -88,13 +92,25 @@ class SiteKeeper:
         self._admission = admission
         self._clock = clock
         self._register = Register({}, ())
+        self._term: int | None = None
+        """The term of leading in which the site was opened; None while it is not open."""
         self._taken_over = 0
         """Where the site was when it was opened."""
         self._again_at: float | None = None
         """When what was brought since then is brought once more."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the site is open, and nobody else can have kept it since it was."""
+        return self._term == self._store.term
+
+    def let_go(self) -> None:
+        """The site is to be opened anew: it may be another than the one that is known here."""
+        self._term = None
+
     async def open(self, *, anew: bool = False) -> None:
         """Go on where the site is; where it cannot be read back, mend it."""
+        self._term, term = None, self._store.term
         self._register = self._in_force()
         self._site.size = (await self._store.log_state()).size
         try:
@@ -104,6 +120,7 @@ class SiteKeeper:
         if self.is_elsewhere:
             self._taken_over = self._site.entries
             self._again_at = self._clock() + SITE_AGAIN_SECONDS
+        self._term = term
 
     @property
     def is_elsewhere(self) -> bool:
@@ -133,13 +150,17 @@ class SiteKeeper:
 
     async def _mend(self, error: DamagedSite) -> None:
         logger.warning("the site's regions are written again: %s", error)
+        self._term, term = None, self._term
         await self._site.mend(self._in_force())
+        self._term = term
 
     async def _follow(self) -> int:
+        await self._site.write_left()
         await self._follow_notices()
         first = self._site.entries
         state = await self._store.log_state()
         if first > state.size:
+            self.let_go()
             raise StoreError(f"The site shows {first} entries and the log has {state.size}", "Write the site anew.")
         self._site.size = state.size
         lag = state.size - first
@@ -174,8 +195,8 @@ class SiteKeeper:
             await self._site.settle()  # it goes on from there
             await self.open()  # which looks whether anything in it changed
         elif now.revoked != held.revoked:
-            self._register = now
             await self._site.believe(now)
+            self._register = now
 
     def _in_force(self) -> Register:
         admission = self._admission
@@ -278,32 +299,36 @@ async def site_service(daemon: Daemon) -> AsyncIterator[None]:
 
 async def _keep_for_ever(daemon: Daemon, site: Site, keeper: SiteKeeper) -> None:
     upkeep = _Upkeep(site, keeper)
-    opened = False
     while True:
         heard = daemon.custody.news.count
-        started = keeper.worked
-        brought = 0
-        try:
-            if not await daemon.custody.store.leads():
-                opened = False  # another receiver keeps it
-                await asyncio.sleep(LEAD_SECONDS)
-                continue
-            if not opened:
-                await keeper.open()
-                opened = True
-            brought = await keeper.follow()
-            await upkeep.tend()
-        except StoreError as error:
-            logger.error("the site stays behind: %s", error)
-            opened = False
-        except Exception:
-            logger.exception("the site stays behind: a fault of the program. The intake goes on; report it")
-            opened = False
-            await asyncio.sleep(LOG_IDLE_SECONDS)
-        if brought:
-            await asyncio.sleep((keeper.worked - started) * (1 / SITE_SHARE - 1))
-        else:
+        rest = await _take_turn(daemon.custody.store, keeper, upkeep)
+        if rest is None:
             await daemon.custody.news.wait(heard, upkeep.patience)
+        else:
+            await asyncio.sleep(rest)
+
+
+async def _take_turn(store: Store, keeper: SiteKeeper, upkeep: _Upkeep) -> float | None:
+    """Do what there is to do, a batch at most; seconds to rest then. None where there was nothing."""
+    started = keeper.worked
+    try:
+        if not await store.leads():
+            keeper.let_go()  # another receiver keeps it
+            return LEAD_SECONDS
+        if not keeper.is_open:
+            await keeper.open()
+        brought = await keeper.follow()
+        await upkeep.tend()
+    except StoreError as error:
+        logger.error("the site stays behind: %s", error)
+        if isinstance(error, DamagedSite):  # mending it did not help
+            keeper.let_go()
+        return SITE_RETRY_SECONDS
+    except Exception:
+        logger.exception("the site stays behind: a fault of the program. The intake goes on; report it")
+        keeper.let_go()
+        return LOG_IDLE_SECONDS
+    return (keeper.worked - started) * (1 / SITE_SHARE - 1) if brought else None
 
 
 class _Upkeep:
