@@ -31,6 +31,7 @@ from relay.store.shelf import FRESH, Shelf
 from relay.web.site.batch import Batch
 from relay.web.site.documents import encode
 from relay.web.site.layout import Layout
+from relay.web.site.pace import Pace
 from relay.web.site.pages import JSON, Look
 from relay.web.site.paths import GATHERED, region_path
 from relay.web.site.regions import ALL, Document, Region, Regions, fingerprint
@@ -42,8 +43,8 @@ from relay.web.site.tables import tables_of, write_table
 class Site(Layout):
     """The published site of one election on a shelf. One at a time may write to it."""
 
-    def __init__(self, shelf: Shelf, look: Look) -> None:
-        super().__init__(shelf, look)
+    def __init__(self, shelf: Shelf, look: Look, pace: Pace | None = None) -> None:
+        super().__init__(shelf, look, pace)
         self.size = 0
         """Entries of the log, as far as the caller told."""
         self.again = range(0)
@@ -74,8 +75,10 @@ class Site(Layout):
 
         Raises `DamagedSite` when a region cannot be read back: see `mend`.
         """
-        self._print = f"{fingerprint(register.stations, register.forms)} {self._look.fingerprint} {JUDGING}"
-        self._regions = await asyncio.to_thread(Regions.of, register.stations.values())
+        stations, giving_way = register.stations.values(), self.pace.giving_way
+        named = await asyncio.to_thread(fingerprint, giving_way(stations), register.forms)
+        self._print = f"{named} {self._look.fingerprint} {JUDGING}"
+        self._regions = await asyncio.to_thread(Regions.of, giving_way(stations))
         settled = None if anew else await read_settled(self._shelf)
         self._go_on(settled or Settled(generation=secrets.token_hex(8), revoked=frozenset(register.revoked)), register)
         self._untold = dict.fromkeys(await asyncio.to_thread(self._tables))
@@ -165,8 +168,9 @@ class Site(Layout):
             self.again = range(min(end, self.again.stop), self.again.stop)
         self.has_unsettled = True
 
-    async def _note(self, fitting: str) -> None:
-        """Note durably where the site goes on when it is opened, and what all of it fits."""
+    async def _note(self, fitting: str, laid: str = "") -> None:
+        """Note durably where the site goes on when it is opened, and what all of it fits: nothing yet, while regions
+        are written, up to the one that is `laid`."""
         self._settled = Settled(
             generation=self._documents.generation,
             print=fitting,
@@ -177,6 +181,8 @@ class Site(Layout):
             begun=self._begun,
             revoked=frozenset(self._register.revoked),
             lacking=tuple(sorted(self.lacking)),
+            laying="" if fitting else self._print,
+            laid=laid,
         )
         await self._settled.note(self._shelf)
 
@@ -223,16 +229,24 @@ class Site(Layout):
         """Write all regions with what was published of their stations, if anything was; the log is brought again then,
         as far as it was before."""
         self.again = range(self.entries)
-        self._begun = (*self._begun, secrets.token_hex(4))
-        await self._note("")  # cut from here on, it is begun again
+        goes_on = self._begun and self._settled.laying == self._print
+        laid = self._settled.laid if goes_on else ""
+        if not goes_on:
+            self._begun = (*self._begun, secrets.token_hex(4))
+        await self._note("", laid)  # cut from here on, it goes on with what was written
         await self._tell_state()
         await self._press.write(self._look.files(by_district=self._register.is_large))
-        await self._lay_out(self._log())
-        await self.write_tables()
+        await self._lay_out(self._log(), laid)
+        while not await self.write_tables(1):
+            await self.pace.rest()
         self._documents.found_damage()  # all will be brought again
         self._found_damage = False
         self._begun = self._begun[-1:]
         await self.settle()
+
+    async def _note_laid(self, key: str) -> None:
+        await self._shelf.settle()
+        await self._note("", key)
 
     async def _dress(self) -> None:
         """Write what shows this receiver's own certificate and map."""
@@ -244,4 +258,5 @@ class Site(Layout):
 
     def _tables(self) -> list[Region]:
         """The regions that have a table."""
-        return tables_of(self._register, self._regions)
+        paths = map(self._regions.path, self.pace.giving_way(self._register.stations.values()))
+        return tables_of(self._register, paths)

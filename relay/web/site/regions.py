@@ -93,10 +93,10 @@ class Regions:
         return Region(district if level == "district" else f"{district}--{_slug(station.village)}", name, level)
 
 
-def fingerprint(stations: Mapping[str, Station], forms: Sequence[str]) -> str:
+def fingerprint(stations: Iterable[Station], forms: Sequence[str]) -> str:
     """A short name for a register: another one means other pages."""
     whole = hashlib.sha256(repr(tuple(forms)).encode())
-    for one in stations.values():
+    for one in stations:
         whole.update(repr((one.tps, one.number, one.village, one.district, one.island, one.registered_voters)).encode())
         if one.province or one.regency:
             whole.update(repr((one.province, one.regency)).encode())

@@ -60,6 +60,7 @@ from relay.trust.certificates import read_certificate
 from relay.web.site.builder import Site
 from relay.web.site.chart import Place, read_places
 from relay.web.site.documents import DamagedSite
+from relay.web.site.pace import Pace
 from relay.web.site.pages import Look
 from relay.web.site.register import Register
 
@@ -129,8 +130,8 @@ class SiteKeeper:
 
     @property
     def worked(self) -> float:
-        """Seconds that passed without those in which a service elsewhere was waited for."""
-        return self._clock() - self._shelf.waited
+        """Seconds that passed without those in which a service elsewhere was waited for, and without rests."""
+        return self._clock() - self._shelf.waited - self._site.pace.rested
 
     async def follow(self) -> int:
         """Bring one batch of entries, and what notices changed, to the site; how many entries."""
@@ -281,18 +282,19 @@ def read_map(home: Home) -> tuple[Place, ...]:
         return ()
 
 
-def site_of(home: Home, member: Member, custody: Custody) -> tuple[Site, SiteKeeper]:
-    """The site among a receiver's published files, and its keeper."""
+def site_of(home: Home, member: Member, custody: Custody, share: float = 1.0) -> tuple[Site, SiteKeeper]:
+    """The site among a receiver's published files, and its keeper; it may take this share of the time."""
     identity = member.identity
     shelf = GuardedShelf(custody.store.shelf, custody.store.leads, SITE_CALLS)
-    site = Site(shelf, Look(identity.election, member.root, identity.certificate, read_map(home)))
+    pace = Pace(share, lambda: time.monotonic() - shelf.waited)
+    site = Site(shelf, Look(identity.election, member.root, identity.certificate, read_map(home)), pace)
     return site, SiteKeeper(site, shelf, custody.store, custody.admission)
 
 
 @asynccontextmanager
 async def site_service(daemon: Daemon) -> AsyncIterator[None]:
     """Keep the site while the daemon runs. An extension of `relay.node.daemon`, after the receiver's own."""
-    site, keeper = site_of(daemon.home, daemon.member, daemon.custody)
+    site, keeper = site_of(daemon.home, daemon.member, daemon.custody, SITE_SHARE)
     daemon.work.append(lambda: _keep_for_ever(daemon, site, keeper))
     yield
 
@@ -301,16 +303,16 @@ async def _keep_for_ever(daemon: Daemon, site: Site, keeper: SiteKeeper) -> None
     upkeep = _Upkeep(site, keeper)
     while True:
         heard = daemon.custody.news.count
-        rest = await _take_turn(daemon.custody.store, keeper, upkeep)
+        rest = await _take_turn(daemon.custody.store, keeper, upkeep, site.pace)
         if rest is None:
             await daemon.custody.news.wait(heard, upkeep.patience)
         else:
             await asyncio.sleep(rest)
 
 
-async def _take_turn(store: Store, keeper: SiteKeeper, upkeep: _Upkeep) -> float | None:
+async def _take_turn(store: Store, keeper: SiteKeeper, upkeep: _Upkeep, pace: Pace) -> float | None:
     """Do what there is to do, a batch at most; seconds to rest then. None where there was nothing."""
-    started = keeper.worked
+    pace.begin()
     try:
         if not await store.leads():
             keeper.let_go()  # another receiver keeps it
@@ -328,7 +330,7 @@ async def _take_turn(store: Store, keeper: SiteKeeper, upkeep: _Upkeep) -> float
         logger.exception("the site stays behind: a fault of the program. The intake goes on; report it")
         keeper.let_go()
         return LOG_IDLE_SECONDS
-    return (keeper.worked - started) * (1 / SITE_SHARE - 1) if brought else None
+    return pace.due if brought else None
 
 
 class _Upkeep:

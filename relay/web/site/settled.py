@@ -41,6 +41,10 @@ class Settled:
     """Signers that were not believed."""
     lacking: tuple[int, ...] = ()
     """Entries of which an object could not be published."""
+    laying: str = ""
+    """What the regions fit that are being written, until all are."""
+    laid: str = ""
+    """The last one of these that is written; empty where none certainly is."""
 
     async def note(self, shelf: Shelf) -> None:
         """Note it durably."""
@@ -55,6 +59,8 @@ class Settled:
             "begun": self.begun,
             "revoked": sorted(node.hex() for node in self.revoked),
             "lacking": self.lacking,
+            "laying": self.laying,
+            "laid": self.laid,
         }
         await shelf.write(SETTLED, encode(document), JSON, FRESH, durable=True)
 
@@ -92,6 +98,8 @@ def _read(found: dict[str, Any]) -> Settled:
         begun=tuple(map(_word, found["begun"])),
         revoked=frozenset(NodeId(bytes.fromhex(one)) for one in found["revoked"]),
         lacking=tuple(map(_number, found.get("lacking", ()))),
+        laying=_word(found.get("laying", "")),
+        laid=_word(found.get("laid", "")),
     )
 
 

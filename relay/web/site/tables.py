@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from relay.web.site.documents import Documents
 from relay.web.site.downloads import table
 from relay.web.site.paths import region_path
 from relay.web.site.press import Press
-from relay.web.site.regions import ALL, Document, Region, Regions
+from relay.web.site.regions import ALL, Document, Region
 from relay.web.site.register import Register
 
 
@@ -18,9 +18,8 @@ def table_of(register: Register, path: Sequence[Region]) -> Region:
     return next(one for one in path if one.level == "district") if register.is_large else ALL
 
 
-def tables_of(register: Register, regions: Regions) -> list[Region]:
-    """The regions that have a table."""
-    paths = map(regions.path, register.stations.values())
+def tables_of(register: Register, paths: Iterable[Sequence[Region]]) -> list[Region]:
+    """The regions that have a table, from those that each station lies in."""
     return list(dict.fromkeys(table_of(register, path) for path in paths)) or [ALL]
 
 
