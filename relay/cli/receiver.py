@@ -102,6 +102,8 @@ async def _site(home: Home, anew: bool) -> None:
                 message(f"The site has {published.entries} entries.")
             await keeper.write_tables()
             await published.settle()
+            if published.lacking:
+                message(f"{len(published.lacking)} packages lack a photograph that cannot be read: see relay doctor.")
     click.echo(str(home.public_folder / "index.html"))
 
 
