@@ -95,7 +95,7 @@ def test_a_boat_takes_what_its_card_lost_from_the_island_again(world: World) -> 
     holds(receiver, ("partial", None))
     island.start()
     holds(receiver, ("delivered", 0))
-    assert boat.status()["unreadable"] == 0
+    eventually(lambda: boat.status()["unreadable"] == 0, 20, "the boat says that it is there again")
 
 
 def test_a_receiver_publishes_all_but_what_its_disk_does_not_give(world: World) -> None:
