@@ -139,6 +139,44 @@ def test_other_things_shown_that_were_not_signed(page: Any, address: str, old: b
 @pytest.mark.parametrize(
     ("old", "new"),
     [
+        (rb"<details class=\"photos\".*?</details>", b""),  # all of them, and their place
+        (rb"<figure .*?</figure>", b""),  # one of two
+        (rb"data-photos(?=>)", b"data-others"),  # where they are never opened as photographs
+        (rb'class="photos"', b"hidden"),
+        (rb'(?<=data-object=")\w{64}', b"ab" * 32),  # another one in its place
+        (rb'<img src="../../object.*?>', b""),  # its name, without the picture
+    ],
+)
+def test_photographs_that_are_not_in_the_page_do_not_hold_though_nobody_opens_any(
+    page: Any, address: str, old: bytes, new: bytes
+) -> None:
+    """Whether a statement has photographs is what was signed, and not what the page says of it."""
+
+    def change(content: bytes) -> bytes:
+        altered = re.sub(old, new, content, count=1, flags=re.DOTALL)
+        assert altered != content
+        return altered
+
+    alter(page, f"**/{FORM_PAGE}", change)
+    found = outcomes(page, address)
+    assert (found["signature"], found["shown"], found["verdict"]) == ("ok", "wrong", "bad")
+    assert "Foto" in page.locator(f"{CURRENT} >> [data-verdict] >> [role=status]").inner_text()
+
+
+def test_photographs_that_are_hidden_where_they_are_opened_do_not_hold(page: Any, address: str) -> None:
+    def hide(content: bytes) -> bytes:
+        altered = content.replace(b"<figure ", b"<figure hidden ", 1)
+        assert altered != content
+        return altered
+
+    alter(page, f"**/{FORM_PAGE}", hide)
+    found = outcomes(page, address, photographs=True)
+    assert (found["photographs"], found["verdict"]) == ("wrong", "bad")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
         (b"<tr><th", b"<tr hidden><th"),
         (rb'(?<=<td class="n">)(\d)(\d+)', rb"\1<i hidden>\2</i>"),
     ],

@@ -165,7 +165,7 @@ function checkNumbers(article, statement) {
   }
   table.append(element("caption", "", words.tally), body);
   tables[0].replaceWith(table);
-  if (table.checkVisibility?.({ opacityProperty: true, visibilityProperty: true }) === false) {
+  if (isHidden(table)) {
     throw new Fault("shown", { shown: "—", signed: words.tally });
   }
 }
@@ -175,6 +175,38 @@ function checkReason(article, statement) {
   const shown = lines(article.querySelector("[data-shown=reason]")?.textContent ?? "");
   const signed = lines(statement.content.get("reason") ?? "");
   if (shown !== signed) throw new Fault("shown", { shown, signed });
+}
+
+/** The objects that were signed, each once, with the first name that the statement gives it. */
+function signedFiles(statement) {
+  const files = statement?.content.get("files") ?? [];
+  return new Map([...files].reverse().map((file) => [hex(file.get("sha256")), file]));
+}
+
+function isHidden(one) {
+  return one.checkVisibility?.({ opacityProperty: true, visibilityProperty: true }) === false;
+}
+
+/** Every signed photograph has its place in the page, opened or not, and no other has: whether there are any says the
+ * statement, since a page can be made without them. */
+function checkPlaces(article, statement) {
+  const signed = signedFiles(statement);
+  const details = article.querySelector("[data-photos]");
+  const figures = [...article.querySelectorAll("[data-photos] [data-object]")];
+  const lacks = (figure) => {
+    const file = signed.get(figure.dataset.object);
+    const isPicture = file?.get("media_type").startsWith("image/") && !statement.content.get("sealed");
+    return !file || (isPicture && !figure.querySelector("img"));
+  };
+  const shown = new Set(figures.map((figure) => figure.dataset.object));
+  const all = figures.length === signed.size && shown.size === signed.size && !figures.some(lacks);
+  if (!all || (details && isHidden(details))) {
+    const names = (some) => `${some.length}${some.length ? ": " : ""}${some.map((one) => one.slice(0, 8)).join(", ")}`;
+    throw new Fault("shown", {
+      shown: `${words.steps.photographs} ${names(figures.map((figure) => figure.dataset.object))}`,
+      signed: names([...signed.keys()]),
+    });
+  }
 }
 
 /** Check one statement's article; the outcome of each step: "ok", or the Fault. */
@@ -206,6 +238,7 @@ async function check(article) {
   await step("shown", ["statement"], () => {
     checkNumbers(article, held.statement);
     checkReason(article, held.statement);
+    checkPlaces(article, held.statement);
     const station = document.querySelector("[data-shown=station]")?.textContent;
     if (station !== held.statement.tps) throw new Fault("shown", { shown: station, signed: held.statement.tps });
     const device = article.querySelector("[data-shown=device]").textContent;
@@ -282,7 +315,7 @@ function tell(article, { done, note, statement, photographs, remark }) {
   const faults = Object.entries(steps).filter(([, outcome]) => outcome instanceof Fault && outcome.key !== "earlier");
   const wrong = faults.filter(([, fault]) => fault.key !== "behind");
   const pending = faults.length > wrong.length;
-  const hasPhotographs = article.querySelector("[data-photos]") !== null;
+  const hasPhotographs = statement ? signedFiles(statement).size > 0 : article.querySelector("[data-photos]") !== null;
   verdict.className = `verdict ${wrong.length ? "bad" : pending ? "unable" : "ok"}`;
   verdict.dataset.outcome = wrong.length ? "bad" : pending ? "pending" : "ok";
   const good = photographs === "ok" ? words.good_all : words.good;
@@ -326,10 +359,10 @@ function tellUnable(article, why) {
 // -- photographs: what is shown is the very bytes that were hashed
 
 async function checkPhotographs(article, state) {
-  const files = state.statement?.content.get("files") ?? [];
-  const signed = new Map([...files].reverse().map((file) => [hex(file.get("sha256")), file])); // by its first name
+  const signed = signedFiles(state.statement);
   const figures = [...article.querySelectorAll("[data-object]")];
-  let outcome = figures.length === signed.size ? "ok" : new Fault("hash");
+  const isWhole = figures.length === signed.size && !figures.some((one) => isHidden(one.querySelector("img") ?? one));
+  let outcome = isWhole ? "ok" : new Fault("hash");
   for (const figure of figures) {
     const told = figure.querySelector("[data-outcome]");
     const image = figure.querySelector("img");
