@@ -476,6 +476,12 @@ AUDIT_PATIENCE_SECONDS = 12 * 3_600
 what the site of a country takes to catch up with its night."""
 AUDIT_SIGHTINGS = 512
 """Sizes of a log that an audit remembers with the time when it first saw them, while files are not published."""
+AUDIT_DOCUMENT = 1 * MIB
+"""How long the document of a form, or a page of its history, may be in an audit: an honest one has a quarter of it."""
+AUDIT_DOCUMENTS = 16
+"""Such documents that an audit of results reads at once."""
+AUDIT_STATIONS = 2_000_000
+"""Polling stations that an audit takes from a site, where it has no register."""
 AUDIT_REMARKS = 100
 """Gaps and forks that an audit tells of one by one."""
 

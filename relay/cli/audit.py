@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -34,6 +34,7 @@ from relay.receiver.ledger import Ledger
 from relay.receiver.memory import Memory
 from relay.trust.admission import Admission
 from relay.trust.enrolment import read_enrolment
+from relay.web.site.auditing import OTHER_JUDGING, Compared, ResultsAudit
 
 _PATH = click.Path(path_type=Path)
 _HOUR = 3_600
@@ -51,6 +52,7 @@ _OUTCOMES = {RIGHT: "right", WRONG: "wrong", UNUSABLE: "unusable", NOT_CHECKED: 
 @click.option("--notices", type=_PATH, help="The notices in force, where you have them from the election office.")
 @click.option("--objects/--no-objects", default=True, help="Fetch and hash every photograph.  [default: yes]")
 @click.option("--receipts/--no-receipts", default=True, help="Check the receipt of every entry.  [default: yes]")
+@click.option("--results", is_flag=True, help="Compare the results that the site shows with what its log says.")
 @click.option("--hashes-only", is_flag=True, help="Check the tree and its growth alone, no signatures of entries.")
 @click.option(
     "--patience",
@@ -69,6 +71,7 @@ def audit(
     notices: Path | None,
     objects: bool,
     receipts: bool,
+    results: bool,
     hashes_only: bool,
     patience: float,
     complete: bool,
@@ -89,9 +92,11 @@ def audit(
     try:
         if state is not None and no_state:
             raise BadInput("--state and --no-state exclude each other", "Give one of them.")
+        if results and hashes_only:
+            raise BadInput("--results and --hashes-only exclude each other", "Give one of them.")
         certificate = _read_root(root)
         places = None if no_state else Places(state, certificate)
-        report = asyncio.run(_audit(url, certificate, places, notices, scope, time.time))
+        report, compared = asyncio.run(_audit(url, certificate, places, notices, scope, results, time.time))
     except RelayError as error:
         status = _status(error)
         if as_json:
@@ -99,7 +104,7 @@ def audit(
         else:
             show_error(error)
         return status
-    document = _document(report, scope, time.monotonic() - began)
+    document = _document(report, scope, compared, time.monotonic() - began)
     if as_json:
         print_json(document)
     else:
@@ -109,7 +114,9 @@ def audit(
 
 def _status(error: RelayError) -> int:
     """How the command ends for this."""
-    if isinstance(error, Unreachable | StoreError) or (isinstance(error, Refused) and error.reason == OLD_COPY):
+    if isinstance(error, Unreachable | StoreError) or (
+        isinstance(error, Refused) and error.reason in (OLD_COPY, OTHER_JUDGING)
+    ):
         return NOT_CHECKED
     return UNUSABLE if isinstance(error, BadInput) else WRONG
 
@@ -133,8 +140,9 @@ async def _audit(
     places: Places | None,
     notices: Path | None,
     scope: Scope,
+    results: bool,
     clock: Callable[[], float],
-) -> Report:
+) -> tuple[Report, Compared | None]:
     admission = Admission(root)
     async with open_source(url) as source:
         with closing(Memory(places.memory(admission.election) if places else None, root)) as memory:
@@ -150,10 +158,14 @@ async def _audit(
         try:
             with shares() as progress:
                 report = await Audit(source, admission, signed, ledger, scope, progress, clock).run()
+                compared = None
+                if results:
+                    audited = ResultsAudit(source, admission, ledger, report.size, progress, clock)
+                    compared = await audited.run(scope.patience)
             report.older, report.before = older, before
             if places and before and scope.signatures:
                 report.missing = ledger.missing_of(places.known(before[-1]))
-            return report
+            return report, compared
         finally:
             ledger.close()
 
@@ -166,7 +178,7 @@ async def _notices(source: Source, file: Path | None) -> tuple[bytes, ...]:
     return read_enrolment(file.read_bytes()[: MAX_ENROLMENT + 1]).notices
 
 
-def _document(report: Report, scope: Scope, seconds: float) -> dict[str, Any]:
+def _document(report: Report, scope: Scope, compared: Compared | None, seconds: float) -> dict[str, Any]:
     return {
         "ok": True,
         "outcome": _OUTCOMES[RIGHT],
@@ -195,7 +207,24 @@ def _document(report: Report, scope: Scope, seconds: float) -> dict[str, Any]:
         "missized_objects": report.missized,
         "chain_findings": report.findings_total,
         "chains": [_finding(one) for one in report.findings],
+        "results": _results(compared) if compared else None,
         "seconds": round(seconds, 3),
+    }
+
+
+def _results(compared: Compared) -> dict[str, Any]:
+    return {
+        "forms": compared.forms,
+        "regions": compared.regions,
+        "tables": compared.tables,
+        "site_entries": compared.entries,
+        "register": compared.has_register,
+        "same_version": compared.same_pages,
+        "not_shown_from": compared.behind,
+        "newer": compared.newer,
+        "not_judged_again": compared.rewritten,
+        "without_entry": compared.unnamed,
+        "waiting_seconds": {what: round(seconds) for what, seconds in compared.waiting.items()},
     }
 
 
@@ -218,6 +247,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
     lines = [paint(right, "green"), f"  {now}"]
     if not checked["signatures"]:
         lines.append(_warning("signatures of entries, receipts and objects were not asked for"))
+    lines += _lines_of_results(document["results"], document["patience_seconds"] / _HOUR)
     if document["not_published_from"] is not None:
         first, hours = document["not_published_from"], document["patience_seconds"] / _HOUR
         lines.append(
@@ -245,6 +275,36 @@ def _lines(document: dict[str, Any]) -> list[str]:
         more = f"and {document['chain_findings'] - len(document['chains'])} more such gaps and forks"
         lines.append(f"  {told(more)}")
     return lines
+
+
+def _lines_of_results(found: dict[str, Any] | None, hours: float) -> Iterator[str]:
+    if found is None:
+        yield f"  {told('the results that the site shows were not compared with the log: --results does')}"
+        return
+    shown = (
+        f"results: {found['forms']} forms, {found['regions']} regions, {found['tables']} tables: all as the log says"
+    )
+    yield f"  {paint(told(shown), 'green')}"
+    if not found["register"]:
+        yield _warning(
+            "names and registered voters of polling stations were taken from the site: --notices FILE, with the "
+            "register, has them compared too"
+        )
+    if not found["same_version"]:
+        yield _warning("the site says that another version of relay wrote its pages")
+    if found["not_shown_from"] is not None:
+        yield _warning(f"the site is behind its log: entry {found['not_shown_from']} is not shown everywhere yet")
+        yield _warning(f"what is not shown {hours:g} hours after it was first missed will be a fault")
+    if found["newer"]:
+        yield _warning(
+            f"{found['newer']} documents are newer than the log that was checked: audit again to compare them"
+        )
+    if found["not_judged_again"]:
+        yield _warning(
+            f"{found['not_judged_again']} documents were not judged again yet: the site says that it is written again"
+        )
+    if found["without_entry"]:
+        yield _warning(f"{found['without_entry']} regions do not say how many entries they show")
 
 
 def _warning(text: str) -> str:

@@ -47,11 +47,11 @@ from relay.limits import (
 from relay.log.checkpoint import Checkpoint, parse_checkpoint
 from relay.log.merkle import HASH_SIZE, verify_consistency
 from relay.log.note import parse_note
-from relay.log.tiles import ENTRIES, WIDTH, TileId, decode_entries, encode_entries, tile_reader
+from relay.log.tiles import ENTRIES, WIDTH, TileId, tile_reader
 from relay.log.tree import consistency_proof
 from relay.net.source import Source
 from relay.receiver.attachments import Attachments, Progress, wrong
-from relay.receiver.bundles import Group, ReadAhead
+from relay.receiver.bundles import Group, ReadAhead, fetch_tile
 from relay.receiver.chains import Finding
 from relay.receiver.ledger import Ledger
 from relay.receiver.memory import Older
@@ -439,16 +439,7 @@ class Audit:
             raise wrong("wrong-tile", f"{tile.path} is not made of the tiles below it")
 
     async def _fetch(self, tile: TileId, limit: int = WIDTH * HASH_SIZE) -> bytes:
-        """A published tile or bundle. Where a partial one is gone, since the log has grown, the full one serves."""
-        try:
-            return await self._source.read(tile.path, limit)
-        except NotHeld:
-            if tile.width == WIDTH:
-                raise
-        whole = await self._source.read(TileId(tile.level, tile.index).path, limit)
-        if tile.level == ENTRIES:
-            return encode_entries(decode_entries(whole)[: tile.width])
-        return whole[: tile.width * HASH_SIZE]
+        return await fetch_tile(self._source, tile, limit)
 
     # -- remarks
     def _remark(self, report: Report) -> None:

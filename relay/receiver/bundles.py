@@ -11,9 +11,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from relay.errors import Malformed, RelayError
+from relay.errors import Malformed, NotHeld, RelayError
 from relay.limits import AUDIT_GROUP_BYTES, AUDIT_READ_AHEAD, AUDIT_USUAL_BUNDLE, MAX_RECORD
-from relay.log.tiles import WIDTH
+from relay.log.merkle import HASH_SIZE
+from relay.log.tiles import ENTRIES, WIDTH, TileId, decode_entries, encode_entries
+from relay.net.source import Source
 from relay.together import Room, in_order
 
 MAX_BUNDLE = WIDTH * (MAX_RECORD + 2)
@@ -24,6 +26,19 @@ Content = tuple[bytes, bytes]
 """A bundle, and the tile of its hashes."""
 Read = Callable[[int, int, int], Awaitable[Content]]
 """Reads what belongs to a span; the bundle has a length at most. Raises `Malformed` where it has more."""
+
+
+async def fetch_tile(source: Source, tile: TileId, limit: int = WIDTH * HASH_SIZE) -> bytes:
+    """A published tile or bundle. Where a partial one is gone, since the log has grown, the full one serves."""
+    try:
+        return await source.read(tile.path, limit)
+    except NotHeld:
+        if tile.width == WIDTH:
+            raise
+    whole = await source.read(TileId(tile.level, tile.index).path, limit)
+    if tile.level == ENTRIES:
+        return encode_entries(decode_entries(whole)[: tile.width])
+    return whole[: tile.width * HASH_SIZE]
 
 
 @dataclass(slots=True)

@@ -28,6 +28,15 @@ from relay.receiver.statefile import StateFile
 from relay.records.identifiers import NodeId, ObjectId, RecordId, StatementId
 from relay.trust.auditing import Entry
 
+_RESULTS = """
+-- What entries say of results, where they were compared: it takes about as much room again as all else here.
+CREATE TABLE IF NOT EXISTS results (
+    entry INTEGER PRIMARY KEY, tps TEXT NOT NULL, form TEXT NOT NULL, said BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS results_by_form ON results (tps, form);
+CREATE INDEX IF NOT EXISTS entries_by_node ON entries (node);
+"""
+
 
 class Ledger(StateFile):
     """The state of one audit. `path` None keeps it in memory."""
@@ -177,6 +186,60 @@ class Ledger(StateFile):
                 return int(self._database.execute(query).fetchone()[0])
             finally:
                 self._database.execute("DETACH other")
+
+    # -- what entries say of results
+    def open_results(self) -> int:
+        """Make room for what entries say of results, where there is none yet; the first entry of which nothing is kept
+        for good. Those after it are forgotten: their bundle was not full."""
+        with self._explained():
+            self._database.executescript(_RESULTS)
+        first = int(self._fact("results taken") or b"0")
+        with self.step():
+            self._database.execute("DELETE FROM results WHERE entry >= ?", (first,))
+        return first
+
+    def note_results(self, rows: Iterable[tuple[int, str, str, bytes]], taken: int) -> None:
+        """Remember what entries say: number, polling station, form, all of it; `taken` entries are kept for good."""
+        self._database.executemany("INSERT INTO results VALUES (?, ?, ?, ?)", rows)
+        self._set("results taken", b"%d" % taken)
+
+    def result_entries(self, tps: str) -> dict[str, list[int]]:
+        """The entries of each form of a polling station, in order."""
+        found: dict[str, list[int]] = {}
+        for form, entry in self._all("SELECT form, entry FROM results WHERE tps = ? ORDER BY entry", tps):
+            found.setdefault(form, []).append(entry)
+        return found
+
+    def said(self, tps: str, form: str, before: int) -> list[bytes]:
+        """What the entries before number `before` say of a form, in order."""
+        query = "SELECT said FROM results WHERE tps = ? AND form = ? AND entry < ? ORDER BY entry"
+        return [bytes(said) for (said,) in self._all(query, tps, form, before)]
+
+    def stations_said(self, after: str, limit: int) -> list[str]:
+        """Polling stations of which entries say anything, in order, beyond `after`."""
+        query = "SELECT DISTINCT tps FROM results WHERE tps > ? ORDER BY tps LIMIT ?"
+        return [tps for (tps,) in self._all(query, after, limit)]
+
+    def links_of(self, node: NodeId, before: int) -> list[Link]:
+        """The chain of a device, as the entries before number `before` have it."""
+        query = "SELECT seq, id, previous FROM entries WHERE node = ? AND entry < ?"
+        return [Link(node, *row) for row in self._all(query, self._nodes.get(node, -1), before)]
+
+    def around(self, node: NodeId, entry: int) -> tuple[int | None, int | None]:
+        """The last entry of a device before this number, and the first from it on."""
+        number = self._nodes.get(node, -1)
+        last = self._one("SELECT max(entry) FROM entries WHERE node = ? AND entry < ?", number, entry)
+        following = self._one("SELECT min(entry) FROM entries WHERE node = ? AND entry >= ?", number, entry)
+        return last[0] if last else None, following[0] if following else None
+
+    def lacking_since(self, what: str, entry: int | None, now: float) -> float:
+        """Since when audits find this entry, or one before it, lacking in `what`: since now, where they did not. None
+        for an entry is for nothing that is lacking. Remembers it."""
+        known = json.loads(self._fact(f"lacking {what}") or b"null")
+        since = min(known[1], now) if known and entry is not None and entry <= known[0] else now
+        with self.step():
+            self._set(f"lacking {what}", json.dumps(None if entry is None else [entry, since]).encode())
+        return since
 
     def chain_findings(self) -> Iterator[Finding]:
         """Gaps and forks in the chains of the devices, one device after the other."""

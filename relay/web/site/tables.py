@@ -26,7 +26,7 @@ def tables_of(register: Register, paths: Iterable[Sequence[Region]]) -> list[Reg
 async def write_table(press: Press, register: Register, region: Region) -> None:
     """Write the table of a region. It costs what the region is large."""
     villages = await _villages(press.documents, region.key)
-    rows = await asyncio.to_thread(lambda: [row for one in villages for row in _rows(register, one)])
+    rows = await asyncio.to_thread(lambda: [row for one in villages for row in rows_of(register, one)])
     name = "results" if region == ALL else f"region/{region.key}-results"
     await press.write(await asyncio.to_thread(table, name, rows))
 
@@ -41,7 +41,7 @@ async def _villages(documents: Documents, key: str) -> list[Document]:
     return [village for below in document["children"] for village in await _villages(documents, below)]
 
 
-def _rows(register: Register, village: Document) -> Iterator[Document]:
+def rows_of(register: Register, village: Document) -> Iterator[Document]:
     """One row for each station and form of a village, arrived or not."""
     district = village["path"][-1]["name"]
     for tps, station in sorted(village["children"].items()):

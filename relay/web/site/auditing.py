@@ -1,0 +1,618 @@
+"""The audit of results: what the site shows of them, held against what its log says (promise 8).
+
+Comes after the audit of the log (`relay.receiver.auditing`), whose ledger has each entry's hash. Each bundle is read
+once more for what its entries say, which the ledger keeps; what is shown may change at any time, and is read anew by
+every audit, one document after the other: region by region, and in each village the documents of its stations.
+
+A document is right when it says what the log said at one of its entries: pages are written after entries, and each
+while others still are as they were. A region's document names the entry, and is compared there; a form's shows it by
+the newest statement that it has. What came in the log after that is not shown yet: it is told, and is a fault when it
+stays so longer than the auditor's patience. What is newer than the log that was audited, the next audit compares. While
+the site is written again (of another register, for instance), results that were not judged again yet may be judged as
+they were; their statements are compared all the same.
+
+The register is the office's, where the auditor has it. Else names and numbers of registered voters are taken from the
+site itself, and everything is held against those: that is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+from relay.errors import BadInput, Malformed, NotHeld, Refused, Unreachable
+from relay.limits import AUDIT_DOCUMENT, AUDIT_DOCUMENTS, AUDIT_STATIONS, MAX_SITE_DOCUMENT
+from relay.log.merkle import leaf_hash
+from relay.log.tiles import ENTRIES, WIDTH, TileId, decode_entries
+from relay.net.source import Source
+from relay.receiver.attachments import Progress, wrong
+from relay.receiver.auditing import STATE, read_checkpoint
+from relay.receiver.bundles import MAX_BUNDLE, fetch_tile
+from relay.receiver.ledger import Ledger
+from relay.receiver.results import Logged
+from relay.records.identifiers import NodeId
+from relay.records.notice import Station
+from relay.records.statement import read_statement
+from relay.together import in_order
+from relay.trust.admission import Admission
+from relay.trust.certificates import read_certificate
+from relay.web.site.audited import NOTHING, OF_CHAINS, Difference, difference, number_of, rows_in
+from relay.web.site.documents import DamagedSite, parse
+from relay.web.site.pages import Look
+from relay.web.site.paths import form_path, region_path
+from relay.web.site.regions import WHOLE, Document
+from relay.web.site.settled import JUDGING, SETTLED
+from relay.web.site.truth import FormTruth, Place, RegionTruth, Truth, pack, places_of
+
+OTHER_JUDGING = "other-judging"
+"""The reason of a refusal because the site is another version's, and no fault."""
+_TRIES = 3
+"""A document that is not right may have been read while others of it were written, or the site began again."""
+_STEPS = 16
+"""Places in the log at which a form may have been written, that are tried."""
+_KEY = re.compile(r"[a-z0-9-]{1,200}")
+_LEVELS = ("whole", "province", "regency", "district", "village")
+_AHEAD = 4
+"""Bundles that are read ahead."""
+
+Shown = bytes | NotHeld | Malformed
+
+
+@dataclass(slots=True)
+class Compared:
+    """What was compared, and what could not be."""
+
+    size: int
+    """Entries of the log that it was held against."""
+    entries: int = 0
+    """Entries that the site said it shows."""
+    forms: int = 0
+    regions: int = 0
+    tables: int = 0
+    has_register: bool = True
+    """Whether the register was the office's, and not the site's own."""
+    same_pages: bool = True
+    """Whether the site is of this version of the program, as far as it says so."""
+    newer: int = 0
+    """Documents that show more of the log than was audited: they were not compared."""
+    rewritten: int = 0
+    """Documents with results that were not judged again yet."""
+    unnamed: int = 0
+    """Regions that do not say how far they are: they were compared with the whole log."""
+    behind: int | None = None
+    """The first entry that is not shown yet where it belongs."""
+    waiting: dict[str, float] = field(default_factory=dict)
+    """What is not as it should be in the end, and for how many seconds audits have found it so."""
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """How far the site says it is, and which entries it brings again."""
+
+    entries: int
+    again: range
+
+
+class ResultsAudit:
+    """One audit of the results in `source`, of whose log the first `size` entries were found right: `ledger`."""
+
+    def __init__(
+        self,
+        source: Source,
+        admission: Admission,
+        ledger: Ledger,
+        size: int,
+        progress: Progress,
+        clock: Callable[[], float],
+    ) -> None:
+        self._source = source
+        self._admission = admission
+        self._ledger = ledger
+        self._size = size
+        self._newest = size
+        self._progress = progress
+        self._clock = clock
+        self._state = _State(0, range(0))
+        self._stations: dict[str, Station] = {}
+        self._forms: tuple[str, ...] = ()
+        self._report = Compared(size)
+        self._truth: Truth
+
+    async def run(self, patience: float) -> Compared:
+        """Compare everything. Raises what is wrong first."""
+        self._state = await self._read_state()
+        self._report.entries = self._state.entries
+        await self._check_version()
+        await take_in(self._source, self._ledger, self._size, self._progress)
+        await self._open_register()
+        revoked = frozenset(self._admission.revoked)
+        look = self._look()
+        self._truth = Truth(self._ledger, look, self._size, self._stations, self._forms, revoked)
+        await self._check_region(places_of(self._stations, self._truth.regions))
+        await self._check_strays()
+        self._wait(patience)
+        return self._report
+
+    def _look(self) -> Look:
+        return Look(self._admission.election, self._admission.root.certificate, b"")
+
+    # -- how far the site is
+
+    async def _read_state(self) -> _State:
+        try:
+            document = _parse(STATE, await self._source.read(STATE, MAX_SITE_DOCUMENT))
+        except NotHeld as error:
+            raise BadInput(
+                "No site is published there, so there are no results to be compared",
+                "Give the receiver's public address; an exported log is audited without --results.",
+            ) from error
+        match document:
+            case {"entries": int(entries), "again": None, "election": self._admission.election}:
+                return _State(entries, range(0))
+            case {"entries": int(entries), "again": [int(first), int(end)], "election": self._admission.election}:
+                return _State(entries, range(first, end))
+        raise _refused(STATE, Difference((), document, None))
+
+    async def _check_version(self) -> None:
+        """Ask the site which version wrote it: another one may judge otherwise. Raises `Refused`."""
+        try:
+            settled = _parse(SETTLED, await self._source.read(SETTLED, MAX_SITE_DOCUMENT))
+        except NotHeld:
+            return
+        words = str(settled.get("print", "")).split()
+        if len(words) == 3:
+            self._report.same_pages = words[1] == self._look().fingerprint
+            if words[2] != str(JUDGING):
+                raise Refused(
+                    OTHER_JUDGING,
+                    "The site was written by another version of relay, which judges results otherwise",
+                    "Audit it with the version that the receiver has: its administrator knows which.",
+                )
+
+    async def _reach(self, entries: int) -> None:
+        """See that the log has so many entries by now, as something is shown of them. Raises `Unreachable`."""
+        if entries > self._newest:
+            signed = await read_checkpoint(self._source, self._admission)
+            self._newest = max(self._newest, signed.checkpoint.size)
+        if entries > self._newest:
+            raise Unreachable(
+                f"The site shows {entries} entries of a log that has {self._newest}",
+                "A cache may have an old copy of the log's head: ask again in a few minutes. If it stays so, tell the "
+                "election office and the public.",
+            )
+
+    def _lag(self, entry: int) -> None:
+        """Note an entry that is not shown yet."""
+        if self._report.behind is None or entry < self._report.behind:
+            self._report.behind = entry
+
+    def _wait(self, patience: float) -> None:
+        """Tell since when something is not as it should be in the end. Raises `Refused` after so long."""
+        now = self._clock()
+        behind = self._report.behind
+        again = self._state.again.start if self._report.rewritten else None
+        for what, entry in (("behind", behind), ("again", again)):
+            waited = now - self._ledger.lacking_since(f"results {what}", entry, now)
+            if entry is None:
+                continue
+            self._report.waiting[what] = waited
+            if waited >= patience:
+                late = f"Entry {entry} is in the log, and the site does not show it where it belongs"
+                old = f"The site says that it is written again from entry {entry} on, and does not come to an end"
+                raise Refused(
+                    "not-shown",
+                    late if what == "behind" else old,
+                    "Ask the receiver's administrator why; if it stays so, tell the election office and the public.",
+                )
+
+    # -- the register
+
+    async def _open_register(self) -> None:
+        if self._admission.stations:
+            self._stations, self._forms = self._admission.stations, self._admission.forms
+            return
+        self._report.has_register = False
+        whole = await self._read_region(WHOLE)
+        async for tps, station in self._stations_below(whole, 0):
+            self._stations[tps] = station
+            if len(self._stations) > AUDIT_STATIONS:
+                raise wrong("wrong-result", f"The site lists more than {AUDIT_STATIONS} polling stations")
+        self._forms = _forms_of(whole)
+
+    async def _stations_below(self, document: Document, level: int) -> AsyncIterator[tuple[str, Station]]:
+        """The stations of a region, as the site has them."""
+        try:
+            if document["level"] == "village":
+                for tps, row in document["children"].items():
+                    yield tps, _station_of(tps, row, document)
+                return
+            keys = list(document["children"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise _refused("region/…", Difference((), document, None)) from error
+        for key in keys:
+            below = await self._read_region(key)
+            at = _LEVELS.index(below["level"]) if below.get("level") in _LEVELS else 0
+            if at <= level:
+                raise _refused(region_path(key), Difference((), below, None))
+            async for one in self._stations_below(below, at):
+                yield one
+
+    # -- regions
+
+    async def _read_region(self, key: str) -> Document:
+        if _KEY.fullmatch(key) is None:
+            raise _refused("region/…", Difference((), key, None))
+        path = region_path(key)
+        try:
+            return _parse(path, await self._source.read(path, MAX_SITE_DOCUMENT))
+        except NotHeld as error:
+            raise wrong("wrong-result", f"{path} is missing, which the site has from its beginning") from error
+
+    async def _check_region(self, place: Place) -> RegionTruth:
+        """Compare a region, and all below it."""
+        known: dict[str, RegionTruth] = {}
+        shown = await self._read_region(place.region.key)
+        for key, below in place.below.items():
+            known[key] = await self._check_region(below)
+        if place.stations:
+            await self._check_forms(place.stations)
+        for attempt in range(_TRIES):
+            truth, found = await self._compare_region(place, shown, known)
+            if found is None:
+                break
+            if self._is_again(place):
+                self._report.rewritten += 1
+                break
+            if attempt + 1 == _TRIES:
+                raise _refused(region_path(place.region.key), found)
+            self._state = await self._read_state()
+            shown = await self._read_region(place.region.key)
+        self._report.regions += 1
+        if place.region.level == ("district" if self._truth.is_large else "whole"):
+            await self._check_tables(place)
+        return truth
+
+    async def _compare_region(
+        self, place: Place, shown: Document, known: dict[str, RegionTruth]
+    ) -> tuple[RegionTruth, Difference | None]:
+        named = number_of(shown)
+        self._report.unnamed += named is None
+        end = self._size if named is None else named
+        truth = await self._truth.region(place, min(end, self._size), known)
+        found = difference(truth.document, shown)
+        if found is not None and end > self._size:
+            await self._reach(end)
+            self._report.newer += 1
+            return truth, None
+        if found is None and truth.span.until < self._size:
+            self._lag(truth.span.until)
+        return truth, found
+
+    def _is_again(self, place: Place) -> bool:
+        """Whether a result in this region may not be judged again yet."""
+        again = self._state.again
+        if not again:
+            return False
+        stations = [place.stations, *(below.stations for below in _all_below(place))]
+        entries = (self._ledger.result_entries(tps) for each in stations for tps in each)
+        return any(one[0] in again for each in entries for one in each.values())
+
+    # -- forms
+
+    async def _check_forms(self, stations: Iterable[str]) -> None:
+        """Compare the documents of these stations: also where the log has nothing of a form there should be nothing."""
+        asked = [(tps, form, said) for tps in stations for form, said in self._said(tps)]
+        for at in range(0, len(asked), AUDIT_DOCUMENTS):
+            part = asked[at : at + AUDIT_DOCUMENTS]
+            found = await self._source.read_all([form_path(tps, form) for tps, form, _ in part], AUDIT_DOCUMENT)
+            for (tps, form, entries), shown in zip(part, found, strict=True):
+                await self._check_form(tps, form, entries, shown)
+            self._report.forms += sum(bool(entries) for _, _, entries in part)
+            self._progress("results", self._report.forms, self._report.forms)
+
+    def _said(self, tps: str) -> Iterator[tuple[str, list[int]]]:
+        """The forms of a station, those of the register and others, each with its entries."""
+        entries = self._ledger.result_entries(tps)
+        for form in dict.fromkeys((*self._forms, *entries)):
+            if not form.startswith("?"):
+                yield form, entries.get(form, [])
+
+    async def _check_form(self, tps: str, form: str, entries: list[int], shown: Shown) -> None:
+        path = form_path(tps, form)
+        for attempt in range(_TRIES):
+            found = await self._compare_form(tps, form, entries, shown)
+            if found is None:
+                return
+            if attempt + 1 == _TRIES:
+                raise _refused(path, found)
+            self._state = await self._read_state()
+            (shown,) = await self._source.read_all([path], AUDIT_DOCUMENT)
+
+    async def _compare_form(self, tps: str, form: str, entries: list[int], shown: Shown) -> Difference | None:
+        if isinstance(shown, NotHeld):
+            if entries:
+                self._lag(entries[0])
+            return None
+        try:
+            page = await self._read_page(tps, form, shown, len(entries))
+        except (DamagedSite, NotHeld, Malformed, KeyError, TypeError, AttributeError, ValueError):
+            return Difference((), None, None)
+        self._take_names(tps, page.head)
+        if page.newest >= self._size:
+            return await self._compare_newer(tps, form, entries, page)
+        if not entries:
+            return Difference(("state",), page.head.get("state"), "nothing")
+        return await self._compare_page(tps, form, entries, page)
+
+    async def _compare_newer(self, tps: str, form: str, entries: list[int], page: _Page) -> Difference | None:
+        """Compare what is shown with more of the log than was audited: it has what was, and what is made of all of it
+        the next audit compares."""
+        await self._reach(page.newest + 1)
+        if entries:
+            truth = await self._truth.form(tps, form, self._size)
+            found = page.lacks_statements_of(truth, self._size)
+            if found is not None:
+                return found
+        self._report.newer += 1
+        return None
+
+    async def _compare_page(self, tps: str, form: str, entries: list[int], page: _Page) -> Difference | None:
+        """Compare what is shown with what the log said when it was written: as late as it may be first."""
+        last = self._truth.span_of(entries, page.newest + 1).until
+        first: Difference | None = None
+        end = last
+        for _ in range(_STEPS):
+            truth = await self._truth.form(tps, form, max(end, entries[0] + 1))
+            found = page.differs_from(truth)
+            if found is None:
+                if truth.span.until < self._size:
+                    self._lag(truth.span.until)
+                return None
+            first = first or found
+            end = page.newest + 1 if end == last else truth.span.until + 1
+            if end >= last:
+                break
+        if page.lacks_statements_of(truth, page.newest + 1) is None:
+            if entries[0] in self._state.again:
+                self._report.rewritten += 1
+                return None
+            if self._state.entries > self._size and page.differs_from(truth, OF_CHAINS) is None:
+                await self._reach(self._state.entries)
+                self._report.newer += 1
+                return None
+        return first
+
+    def _take_names(self, tps: str, head: Document) -> None:
+        """Without a register, the names of a station's village and district are those that its documents have."""
+        station, told = self._stations.get(tps), head.get("station")
+        if self._report.has_register or station is None or not isinstance(told, dict):
+            return
+        names = {key: str(told.get(key, "")) for key in ("village", "district")}
+        if any(getattr(station, key) != name for key, name in names.items()):
+            self._stations[tps] = replace(station, village=names["village"], district=names["district"])
+            self._truth.rename(tps)
+
+    async def _read_page(self, tps: str, form: str, shown: bytes | Malformed, entries: int) -> _Page:
+        """A form's document, and the pages of its history where it has any. Raises for what is none."""
+        if isinstance(shown, Malformed):
+            raise shown
+        path = form_path(tps, form)
+        head = parse(path, shown)
+        page = _Page(head)
+        if head["pages"] is None:
+            page.newest = _newest(head["statements"])
+            return page
+        folder = path.removesuffix(".json")
+        for kind, number in (("history-", head["pages"]["history"]), ("", head["pages"]["statements"])):
+            if number > entries + 1:
+                raise ValueError
+            for at in range(1, number + 1):
+                name = f"{folder}/{kind}{at}.json"
+                found = parse(name, await self._source.read(name, AUDIT_DOCUMENT))
+                page.rows |= found.get("rows", {})
+                page.statements += found.get("statements", ())
+        _newest(page.statements)
+        page.newest = _newest(page.rows.values())
+        return page
+
+    # -- tables
+
+    async def _check_tables(self, place: Place) -> None:
+        """Compare the tables of a region. They follow with a rest and do not say how far they are: a row is right when
+        it says what the log said at any of its entries."""
+        name = "results" if place.region.key == WHOLE else f"region/{place.region.key}-results"
+        for path in (f"{name}.csv", f"{name}.json"):
+            stations = [tps for each in (place, *_all_below(place)) for tps in each.stations]
+            try:
+                rows = rows_in(path, await self._source.read(path, MAX_SITE_DOCUMENT))
+            except NotHeld:  # it is written after all else
+                for entries in (one for tps in stations for one in self._ledger.result_entries(tps).values()):
+                    self._lag(entries[0])
+                continue
+            except (KeyError, TypeError, AttributeError, ValueError) as error:
+                raise _refused(path, Difference((), None, None)) from error
+            for tps in stations:
+                await self._check_rows(path, tps, rows)
+            if rows and not any(form.startswith("?") for form in self._forms):
+                more = " ".join(next(iter(rows)))
+                raise _refused(path, Difference(("children", more), rows, NOTHING))
+            self._report.tables += 1
+
+    async def _check_rows(self, path: str, tps: str, rows: dict[tuple[str, str], Document]) -> None:
+        """Compare the rows of a station, and take them out of `rows`."""
+        for form, entries in self._said(tps):
+            row = rows.pop((tps, form), None)
+            if row is None:
+                raise _refused(path, Difference(("children", f"{tps} {form}"), NOTHING, None))
+            found = await self._compare_row(path, tps, form, entries, row)
+            if found is None:
+                continue
+            if entries and entries[0] in self._state.again:
+                self._report.rewritten += 1
+            else:
+                raise _refused(f"{path} ({tps} {form})", found)
+
+    async def _compare_row(
+        self, path: str, tps: str, form: str, entries: list[int], row: Document
+    ) -> Difference | None:
+        """Compare a row with what it should be now, and where it is not that, with what it was since its entry."""
+        entry = str(row.get("entry") or "")
+        start = int(entry) + 1 if entry.isdecimal() else entries[0] if entries else self._size
+        first: Difference | None = None
+        end = self._size
+        for _ in range(_STEPS):
+            pages, span = await self._truth.table(tps, end)
+            said = next(rows_in(one.path, one.content) for one in pages if one.path[-4:] == path[-4:])
+            found = difference(said.get((tps, form), {}), row)
+            if found is None:
+                if span.until < self._size:
+                    self._lag(span.until)
+                return None
+            first = first or found
+            end = min(start, self._size) if end == self._size else span.until + 1
+            if end >= self._size:
+                break
+        return first
+
+    async def _check_strays(self) -> None:
+        """Compare what the register does not know."""
+        after = ""
+        while stations := self._ledger.stations_said(after, 256):
+            after = stations[-1]
+            await self._check_forms(tps for tps in stations if tps not in self._stations)
+
+
+@dataclass(slots=True)
+class _Page:
+    """What is shown of a form: its document, and what the pages of its history have together."""
+
+    head: Document
+    rows: Document = field(default_factory=dict)
+    statements: list[Document] = field(default_factory=list)
+    newest: int = 0
+
+    def differs_from(self, truth: FormTruth, besides: AbstractSet[str] = frozenset()) -> Difference | None:
+        """The first difference, besides some flags."""
+        pages = {"rows": self.rows, "statements": self.statements}
+        said = {"rows": truth.rows, "statements": truth.statements}
+        return difference(said, pages, besides) or difference(truth.head, self.head, besides)
+
+    def lacks_statements_of(self, truth: FormTruth, end: int) -> Difference | None:
+        """The first difference in the statements before an entry, wherever each stands."""
+        mine = [one for one in self.statements or self.head["statements"] if one["entry"] < end]
+        said = [one for one in truth.statements or truth.head["statements"] if one["entry"] < end]
+        return difference({"statements": _bare(said)}, {"statements": _bare(mine)})
+
+
+def _bare(statements: Iterable[Document]) -> list[Document]:
+    return [{key: one for key, one in each.items() if key != "standing"} for each in statements]
+
+
+def _newest(statements: Iterable[Document]) -> int:
+    """The last entry that is shown. Raises `TypeError` or `ValueError` where that is no number, or there is none."""
+    entries: list[int] = [one["entry"] for one in statements]
+    if not all(type(one) is int for one in entries):
+        raise TypeError
+    return max(entries)
+
+
+def _all_below(place: Place) -> Iterator[Place]:
+    for below in place.below.values():
+        yield below
+        yield from _all_below(below)
+
+
+def _parse(path: str, content: bytes) -> Document:
+    try:
+        return parse(path, content)
+    except DamagedSite as error:
+        raise _refused(path, Difference((), None, None)) from error
+
+
+def _refused(path: str, found: Difference) -> Refused:
+    return Refused(
+        "wrong-result",
+        found.told(path),
+        "Keep a copy of that file and its page, and tell the election office and the public: the site shows something "
+        "else than its own signed log.",
+    )
+
+
+# -- the register as the site has it
+
+
+def _forms_of(whole: Document) -> tuple[str, ...]:
+    """The forms that each station returns, as the overview has them; those of which nothing arrived have no name."""
+    try:
+        sums = whole["sums"]
+        named = sorted(map(str, sums["totals"]))
+        count = sums["expected"] // sums["stations"] if sums["stations"] else 0
+        return (*named, *(f"?{number}" for number in range(len(named), min(count, 64))))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _refused(region_path(WHOLE), Difference((), None, None)) from error
+
+
+def _station_of(tps: str, row: Any, village: Document) -> Station:
+    """A station from its village's document."""
+    names = {one["level"]: str(one["name"]) for one in village["path"]}
+    match row:
+        case {"number": int(number), "island": str(island), "registered_voters": int(voters)}:
+            return Station(
+                tps,
+                number,
+                str(village["name"]),
+                names.get("district", ""),
+                island,
+                voters,
+                signal=False,
+                province=names.get("province", ""),
+                regency=names.get("regency", ""),
+            )
+    raise _refused(region_path(str(village["key"])), Difference(("children", tps), row, None))
+
+
+# -- what entries say
+
+
+async def take_in(source: Source, ledger: Ledger, size: int, progress: Progress) -> None:
+    """Have the ledger keep what the entries say, as far as it does not; each is the one whose hash it has."""
+    first = ledger.open_results()
+
+    def reads() -> Iterator[Coroutine[Any, Any, tuple[int, int, bytes]]]:
+        for at in range(first, size, WIDTH):
+            yield read(at, min(WIDTH, size - at))
+
+    async def read(at: int, width: int) -> tuple[int, int, bytes]:
+        return at, width, await fetch_tile(source, TileId(ENTRIES, at // WIDTH, width), MAX_BUNDLE)
+
+    async for at, width, bundle in in_order(reads(), _AHEAD):
+        raws = decode_entries(bundle)[:width]
+        if b"".join(map(leaf_hash, raws)) != ledger.leaves(at, width):
+            raise wrong(
+                "altered-entry", f"Entries {at} to {at + width - 1} are not what they were when they were hashed"
+            )
+        logged = await asyncio.to_thread(_logged, at, raws)
+        with ledger.step():
+            rows = [(one.entry, one.tps, one.form, pack(one)) for one in logged]
+            ledger.note_results(rows, at + width if width == WIDTH else at)
+        progress("entries read for results", at + width - first, size - first)
+
+
+def _logged(first: int, raws: Iterable[bytes]) -> list[Logged]:
+    found: list[Logged] = []
+    for entry, raw in enumerate(raws, first):
+        statement = read_statement(raw)
+        name, node = _signer(statement.envelope.certificate)
+        found.append(Logged.of(statement, name, node, entry, None))
+    return found
+
+
+@lru_cache(maxsize=4_096)
+def _signer(certificate: bytes) -> tuple[str, NodeId]:
+    identity = read_certificate(certificate)  # of the election's: the audit of the log saw to that
+    return identity.name, identity.node

@@ -1,0 +1,366 @@
+"""`relay audit --results`: what the site shows is what its log says, and the first thing that differs is named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from click.testing import CliRunner
+
+from relay.cli.audit import audit
+from relay.errors import BadInput, Refused, Unreachable
+from relay.net.source import open_source
+from relay.receiver.auditing import Audit, Scope, admit_notices, read_checkpoint, read_notices
+from relay.receiver.ledger import Ledger
+from relay.records.identifiers import Kind
+from relay.trust.admission import Admission
+from relay.web.site.auditing import Compared, ResultsAudit
+from tests.site.election import BATUN, BUPATI, GUBERNUR, KETAPANG, LONG, PublicElection, tally_of
+from tests.site.story import serving
+
+PATIENCE = 3_600.0
+FORM = f"tps/{LONG}/{BUPATI}.json"
+WHOLE = "region/index.json"
+
+
+def nothing(_what: str, _done: int, _total: int) -> None:
+    """Nobody watches."""
+
+
+async def publish(election: PublicElection) -> None:
+    """Bring the site up to its log, with its tables."""
+    await election.publish()
+    await election.site.write_tables()
+
+
+@pytest_asyncio.fixture
+async def told(tmp_path: Path) -> AsyncIterator[PublicElection]:
+    """A correction, a conflict, a gap, and a statement of a station that the register does not know."""
+    election = PublicElection(tmp_path)
+    try:
+        await election.open()
+        wrong = tally_of(LONG, BUPATI, election.stations, valid=999)
+        first = await election.submit(LONG, BUPATI, wrong)
+        await election.submit(LONG, BUPATI, supersedes=first, reason="Suara sah salah ketik")
+        await election.submit(LONG, GUBERNUR)
+        await election.submit(BATUN, BUPATI)
+        await election.submit(BATUN, BUPATI, tally_of(BATUN, BUPATI, election.stations, voters=1), device="laptop")
+        await election.submit(KETAPANG, GUBERNUR, seq=3, previous=first)
+        await election.submit("1906022099001", BUPATI)
+        for tps in list(election.stations)[:30]:
+            if tps not in (LONG, BATUN, KETAPANG):
+                await election.submit(tps, BUPATI)
+        await publish(election)
+        await election.publish_notices()
+        yield election
+    finally:
+        await election.close()
+
+
+async def compared(
+    election: PublicElection,
+    *,
+    url: str = "",
+    state: Path | None = None,
+    register: bool = True,
+    patience: float = PATIENCE,
+    now: float = 0.0,
+    meanwhile: Callable[[], Any] | None = None,
+) -> Compared:
+    """Audit the log and its results as the command does."""
+    root = election.fleet.election.root
+    admission = Admission(root)
+    async with open_source(url or election.public.as_uri()) as source:
+        admit_notices(admission, await read_notices(source))
+        if register:
+            admit_notices(admission, await election.receiver.store.load(Kind.NOTICE))
+        signed = await read_checkpoint(source, admission)
+        ledger = Ledger(state, root, signed.checkpoint.origin)
+        try:
+            scope = Scope(receipts=False, objects=False)
+            report = await Audit(source, admission, signed, ledger, scope, nothing, lambda: now).run()
+            if meanwhile:
+                await meanwhile()
+            return await ResultsAudit(source, admission, ledger, report.size, nothing, lambda: now).run(patience)
+        finally:
+            ledger.close()
+
+
+async def wrong(election: PublicElection, **how: Any) -> str:
+    """What the audit of the results names."""
+    with pytest.raises(Refused) as refused:
+        await compared(election, **how)
+    assert refused.value.reason == "wrong-result"
+    return refused.value.what
+
+
+def alter(election: PublicElection, path: str, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change a published document."""
+    document = election.document(path)
+    change(document)
+    (election.public / path).write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+
+
+@pytest.mark.parametrize("register", [True, False])
+async def test_an_honest_site_shows_what_its_log_says(told: PublicElection, register: bool) -> None:
+    found = await compared(told, register=register)
+    assert (found.forms, found.has_register, found.same_pages) == (35, register, True)
+    assert (found.behind, found.newer, found.rewritten, found.unnamed) == (None, 0, 0, 0)
+    assert found.regions == len(list((told.public / "region").glob("*.json")))
+
+
+async def test_it_is_the_same_over_http(told: PublicElection) -> None:
+    with serving(told.public) as url:
+        assert (await compared(told, url=url)).forms == 35
+
+
+def _votes(document: dict[str, Any]) -> None:
+    document["tally"]["votes"]["1"] += 100
+
+
+def _no_correction(document: dict[str, Any]) -> None:
+    document["statements"] = document["statements"][1:]
+    document["corrected"] = False
+
+
+def _no_flags(document: dict[str, Any]) -> None:
+    document["flags"] = []
+
+
+def _no_notes(document: dict[str, Any]) -> None:
+    document["notes"] = []
+
+
+def _sums(document: dict[str, Any]) -> None:
+    document["sums"]["totals"][BUPATI]["votes"]["2"] += 1_000
+
+
+def _more(document: dict[str, Any]) -> None:
+    document["statements"].append({**document["statements"][0], "id": "ab" * 32})
+
+
+def _registered(document: dict[str, Any]) -> None:
+    document["station"]["registered_voters"] += 50
+
+
+def _emptied(document: dict[str, Any]) -> None:
+    document.clear()
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "said"),
+    [
+        (FORM, _votes, "votes for pair 1, and the log says"),
+        (FORM, _no_correction, "does not show entry 0 of the log, which belongs there"),
+        (f"tps/{BATUN}/{BUPATI}.json", _no_flags, "does not show the flag"),
+        (FORM, _more, "shows a statement that the log does not have for it: abab"),
+        (FORM, _registered, "for station / registered_voters, and the log says"),
+        (FORM, _emptied, "is not what belongs there"),
+        ("tps/1906022099001/C-HASIL-KWK-BUPATI.json", _votes, "votes for pair 1"),
+        (WHOLE, _sums, "adds up"),
+        (WHOLE, _no_notes, "does not list the flags of"),
+    ],
+)
+async def test_what_differs_from_the_log_is_named(
+    told: PublicElection, path: str, change: Callable[[dict[str, Any]], None], said: str
+) -> None:
+    alter(told, path, change)
+    what = await wrong(told)
+    assert what.startswith(path)
+    assert said in what
+
+
+async def test_a_village_that_hides_a_station_or_its_votes(told: PublicElection) -> None:
+    village = told.result()["path"][-1]["key"]
+    before = (told.public / f"region/{village}.json").read_bytes()
+    alter(told, f"region/{village}.json", lambda document: document["children"].pop(LONG))
+    assert f"leaves out {LONG}" in await wrong(told)
+    (told.public / f"region/{village}.json").write_bytes(before)
+
+    def fewer(document: dict[str, Any]) -> None:
+        document["children"][LONG]["forms"][BUPATI]["tally"]["votes"]["1"] = 0
+
+    alter(told, f"region/{village}.json", fewer)
+    assert "shows 0 votes for pair 1" in await wrong(told, register=False)
+
+
+@pytest.mark.parametrize("large", [False, True])
+async def test_tables_say_what_the_log_says(told: PublicElection, monkeypatch: pytest.MonkeyPatch, large: bool) -> None:
+    name = "results"
+    if large:
+        monkeypatch.setattr("relay.web.site.register.SITE_WHOLE_FORMS", 0)
+        await told.reopen(anew=True)
+        await publish(told)
+        name = f"region/{told.result()['path'][1]['key']}-results"
+    found = await compared(told)
+    assert (found.tables, found.behind) == (2 * (len({tps[:6] for tps in told.stations}) if large else 1), None)
+    assert (await compared(told, register=False)).tables == found.tables
+    file = told.public / f"{name}.csv"
+    content = file.read_bytes()
+    row = next(one for one in content.split(b"\r\n") if LONG.encode() in one and BUPATI.encode() in one)
+    file.write_bytes(content.replace(row, row[:-1] + b"99"))
+    assert f"{name}.csv ({LONG} {BUPATI}) shows" in await wrong(told)
+    file.write_bytes(content.replace(row + b"\r\n", b""))
+    assert f"{name}.csv leaves out {LONG} {BUPATI}" in await wrong(told)
+    file.write_bytes(content)
+    file = told.public / f"{name}.json"
+    rows = json.loads(file.read_bytes())
+    next(one for one in rows if (one["tps"], one["form"]) == (LONG, GUBERNUR))["votes"]["1"] = 0
+    file.write_text(json.dumps(rows), encoding="utf-8")
+    assert f"{name}.json ({LONG} {GUBERNUR}) shows 0 votes for pair 1" in await wrong(told)
+
+
+async def test_a_table_that_was_not_written_again_yet_is_behind(told: PublicElection) -> None:
+    size = told.site.entries
+    await told.submit(KETAPANG, BUPATI)
+    await told.publish()
+    assert (await compared(told)).behind == size
+    await told.site.write_tables()
+    assert (await compared(told)).behind is None
+
+
+async def test_a_result_of_which_the_log_has_nothing(told: PublicElection) -> None:
+    empty = next(tps for tps in reversed(told.stations) if not (told.public / f"tps/{tps}").exists())
+    (told.public / f"tps/{empty}").mkdir()
+    (told.public / f"tps/{empty}/{BUPATI}.json").write_bytes((told.public / FORM).read_bytes())
+    assert "and the log says" in await wrong(told)
+
+
+async def test_a_site_behind_its_log_is_told_and_a_fault_when_it_stays_so(told: PublicElection, tmp_path: Path) -> None:
+    """Each document is right as of an earlier entry; later entries are in the log and nowhere on the site."""
+    kept = {path: path.read_bytes() for part in ("tps", "region") for path in (told.public / part).rglob("*.json")}
+    size = told.site.entries
+    await told.submit(KETAPANG, BUPATI)
+    await told.publish()
+    for path, content in kept.items():
+        path.write_bytes(content)
+    (told.public / f"tps/{KETAPANG}/{BUPATI}.json").unlink()
+    state = tmp_path / "state"
+    assert (await compared(told, state=state, now=1_000.0)).behind == size
+    found = await compared(told, state=state, now=1_000.0 + PATIENCE - 1)
+    assert found.waiting == {"behind": PATIENCE - 1}
+    with pytest.raises(Refused, match=f"Entry {size} is in the log") as refused:
+        await compared(told, state=state, now=1_000.0 + PATIENCE)
+    assert refused.value.reason == "not-shown"
+
+
+async def test_a_site_behind_its_log_that_shows_something_else_is_wrong(told: PublicElection) -> None:
+    kept = told.document(WHOLE)
+    await told.submit(KETAPANG, BUPATI)
+    await told.publish()
+    _sums(kept)
+    (told.public / WHOLE).write_text(json.dumps(kept), encoding="utf-8")
+    assert "adds up" in await wrong(told)
+
+
+async def test_what_came_after_the_log_was_read_is_left_to_the_next_audit(told: PublicElection) -> None:
+    async def arrive() -> None:
+        await told.submit(KETAPANG, BUPATI)
+        await told.publish()
+
+    found = await compared(told, meanwhile=arrive)
+    assert found.newer >= 3  # the form, and the regions that it lies in
+    assert (await compared(told)).newer == 0
+
+
+async def test_more_than_the_log_has_is_not_taken_for_newer(told: PublicElection) -> None:
+    def ahead(document: dict[str, Any]) -> None:
+        document["log"]["entries"] = 9_000
+        _sums(document)
+
+    alter(told, WHOLE, ahead)
+    with pytest.raises(Unreachable, match="The site shows 9000 entries"):
+        await compared(told)
+
+
+async def test_entries_are_read_once_and_documents_each_time(told: PublicElection, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    await compared(told, state=state)
+    alter(told, FORM, _votes)
+    assert "votes for pair 1" in await wrong(told, state=state)
+
+
+async def test_a_region_that_does_not_name_its_entry_is_held_against_the_whole_log(told: PublicElection) -> None:
+    alter(told, WHOLE, lambda document: document.pop("log"))
+    assert (await compared(told)).unnamed == 1
+
+
+async def test_results_that_were_not_judged_again_yet_are_told(told: PublicElection, tmp_path: Path) -> None:
+    """The site says that it is written again: its statements are compared, and what was made of them is not."""
+    alter(told, "site.json", lambda document: document.update(again=[0, told.site.entries]))
+    alter(told, FORM, _no_flags)
+    alter(told, FORM, lambda document: document.update(counted=False))
+    state = tmp_path / "state"
+    found = await compared(told, state=state)
+    assert (found.rewritten, found.waiting) == (1, {"again": 0.0})
+    with pytest.raises(Refused, match="does not come to an end"):
+        await compared(told, state=state, now=PATIENCE)
+    alter(told, FORM, _no_correction)
+    assert "does not show entry 0" in await wrong(told)
+
+
+async def test_a_revoked_device_is_flagged_in_what_is_expected(told: PublicElection) -> None:
+    await told.revoke(1, told.device(LONG))
+    await publish(told)
+    await told.publish_notices()
+    assert (await compared(told)).behind is None
+    alter(told, FORM, lambda document: document.update(flags=[]))
+    assert "device-revoked" in await wrong(told)
+
+
+async def test_a_form_with_a_long_history_is_compared_page_by_page(told: PublicElection) -> None:
+    for number in range(60):
+        await told.submit(LONG, BUPATI, tally_of(LONG, BUPATI, told.stations, valid=number))
+    await publish(told)
+    assert told.result()["pages"]["history"] > 1
+    assert (await compared(told)).behind is None
+
+    def fewer(document: dict[str, Any]) -> None:
+        document["statements"][3]["tally"]["votes"]["1"] = 0
+
+    alter(told, f"tps/{LONG}/{BUPATI}/2.json", fewer)
+    assert "for tally / votes / 1 of statement" in await wrong(told)
+
+
+async def test_a_site_of_another_judging_is_not_compared(told: PublicElection) -> None:
+    await told.site.settle()
+
+    def other(document: dict[str, Any]) -> None:
+        document["print"] = " ".join([*document["print"].split()[:2], "999"])
+
+    alter(told, "settled.json", other)
+    with pytest.raises(Refused) as refused:
+        await compared(told)
+    assert refused.value.reason == "other-judging"
+
+
+def test_the_command_compares_results_and_names_what_differs(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(published, tmp_path / "public")
+    form = tmp_path / "public" / FORM
+    options = [form.parents[2].as_uri(), "--root", str(published / "root.pem"), "--no-state", "--jobs", "1"]
+    document = json.loads(CliRunner().invoke(audit, [*options, "--results", "--json"]).stdout)
+    assert (document["outcome"], document["results"]["register"]) == ("right", False)
+    assert document["results"]["forms"] == len(list(published.glob("tps/*/*.json")))
+    form.write_text(form.read_text(encoding="utf-8").replace('"1":', '"1":1', 1), encoding="utf-8")
+    assert "--results" in CliRunner().invoke(audit, options).stdout  # what was not compared is told
+    wrong = CliRunner().invoke(audit, [*options, "--results", "--json"], standalone_mode=False)
+    assert wrong.return_value == 1
+    assert FORM in json.loads(wrong.stdout)["wrong"]
+    monkeypatch.setenv("LC_ALL", "id_ID.UTF-8")
+    said = CliRunner().invoke(audit, [*options, "--results"], standalone_mode=False)
+    assert "suara untuk paslon 1, padahal menurut log" in said.stderr
+    unusable = CliRunner().invoke(audit, [*options, "--results", "--hashes-only"], standalone_mode=False)
+    assert unusable.return_value == 2
+
+
+async def test_where_no_site_is_there_is_nothing_to_compare(told: PublicElection) -> None:
+    (told.public / "site.json").unlink()
+    with pytest.raises(BadInput, match="No site is published there"):
+        await compared(told)
