@@ -215,6 +215,11 @@ class Ledger(StateFile):
         query = "SELECT said FROM results WHERE tps = ? AND form = ? AND entry < ? ORDER BY entry"
         return [bytes(said) for (said,) in self._all(query, tps, form, before)]
 
+    def count_forms(self) -> int:
+        """Of how many forms of polling stations entries say anything."""
+        row = self._one("SELECT count(*) FROM (SELECT DISTINCT tps, form FROM results)")
+        return int(row[0]) if row else 0
+
     def stations_said(self, after: str, limit: int) -> list[str]:
         """Polling stations of which entries say anything, in order, beyond `after`."""
         query = "SELECT DISTINCT tps FROM results WHERE tps > ? ORDER BY tps LIMIT ?"

@@ -148,6 +148,14 @@ def _registered(document: dict[str, Any]) -> None:
     document["station"]["registered_voters"] += 50
 
 
+def _no_stray(document: dict[str, Any]) -> None:
+    document["strays"]["1906022099001/C-HASIL-KWK-BUPATI"]["flags"] = []
+
+
+def _made_up_stray(document: dict[str, Any]) -> None:
+    document["strays"]["1906022099002/C-HASIL-KWK-BUPATI"] = {}
+
+
 def _emptied(document: dict[str, Any]) -> None:
     document.clear()
 
@@ -162,6 +170,8 @@ def _emptied(document: dict[str, Any]) -> None:
         (FORM, _registered, "for station / registered_voters, and the log says"),
         (FORM, _emptied, "is not what belongs there"),
         ("tps/1906022099001/C-HASIL-KWK-BUPATI.json", _votes, "votes for pair 1"),
+        ("strays.json", _no_stray, "does not show the flag station-not-in-register"),
+        ("strays.json", _made_up_stray, "has a row for 1906022099002/C-HASIL-KWK-BUPATI"),
         (WHOLE, _sums, "adds up"),
         (WHOLE, _no_notes, "does not list the flags of"),
     ],
@@ -213,6 +223,13 @@ async def test_tables_say_what_the_log_says(told: PublicElection, monkeypatch: p
     next(one for one in rows if (one["tps"], one["form"]) == (LONG, GUBERNUR))["votes"]["1"] = 0
     file.write_text(json.dumps(rows), encoding="utf-8")
     assert f"{name}.json ({LONG} {GUBERNUR}) shows 0 votes for pair 1" in await wrong(told)
+
+
+async def test_a_stray_that_is_not_listed_is_not_shown(told: PublicElection) -> None:
+    alter(told, "strays.json", lambda document: document["strays"].clear())
+    assert (await compared(told)).behind == 6
+    with pytest.raises(Refused, match="Entry 6 is in the log"):
+        await compared(told, patience=0)
 
 
 async def test_a_table_that_was_not_written_again_yet_is_behind(told: PublicElection) -> None:

@@ -44,9 +44,10 @@ from relay.trust.certificates import read_certificate
 from relay.web.site.audited import NOTHING, OF_CHAINS, Difference, difference, number_of, rows_in
 from relay.web.site.documents import DamagedSite, parse
 from relay.web.site.pages import Look
-from relay.web.site.paths import form_path, region_path
+from relay.web.site.paths import STRAYS, form_path, region_path, strays_path
 from relay.web.site.regions import WHOLE, Document
 from relay.web.site.settled import JUDGING, SETTLED
+from relay.web.site.strays import stray_row
 from relay.web.site.truth import FormTruth, Place, RegionTruth, Truth, pack, places_of
 
 OTHER_JUDGING = "other-judging"
@@ -57,6 +58,7 @@ _STEPS = 16
 """Places in the log at which a form may have been written, that are tried."""
 _KEY = re.compile(r"[a-z0-9-]{1,200}")
 _LEVELS = ("whole", "province", "regency", "district", "village")
+_STATIONS_AT_ONCE = 256
 _AHEAD = 4
 """Bundles that are read ahead."""
 
@@ -121,6 +123,8 @@ class ResultsAudit:
         self._stations: dict[str, Station] = {}
         self._forms: tuple[str, ...] = ()
         self._report = Compared(size)
+        self._there = 0
+        """Forms that there are to be compared."""
         self._truth: Truth
 
     async def run(self, patience: float) -> Compared:
@@ -129,6 +133,7 @@ class ResultsAudit:
         self._report.entries = self._state.entries
         await self._check_version()
         await take_in(self._source, self._ledger, self._size, self._progress)
+        self._there = self._ledger.count_forms()
         await self._open_register()
         revoked = frozenset(self._admission.revoked)
         look = self._look()
@@ -313,7 +318,7 @@ class ResultsAudit:
             for (tps, form, entries), shown in zip(part, found, strict=True):
                 await self._check_form(tps, form, entries, shown)
             self._report.forms += sum(bool(entries) for _, _, entries in part)
-            self._progress("results", self._report.forms, self._report.forms)
+            self._progress("results", self._report.forms, self._there)
 
     def _said(self, tps: str) -> Iterator[tuple[str, list[int]]]:
         """The forms of a station, those of the register and others, each with its entries."""
@@ -479,12 +484,61 @@ class ResultsAudit:
                 break
         return first
 
+    # -- what the register does not know
+
     async def _check_strays(self) -> None:
-        """Compare what the register does not know."""
-        after = ""
-        while stations := self._ledger.stations_said(after, 256):
+        """Compare what the register does not know: its forms, and that they are listed."""
+        listed, after = await self._read_strays(), ""
+        while stations := self._ledger.stations_said(after, _STATIONS_AT_ONCE):
             after = stations[-1]
-            await self._check_forms(tps for tps in stations if tps not in self._stations)
+            strays = [tps for tps in stations if tps not in self._stations]
+            await self._check_forms(strays)
+            for tps in strays:
+                for form, entries in self._ledger.result_entries(tps).items():
+                    await self._check_stray(tps, form, entries, listed.pop(f"{tps}/{form}", None))
+        if not listed or self._state.again:
+            return
+        if self._state.entries <= self._size:
+            raise _refused(STRAYS, Difference(("children", next(iter(listed))), listed, NOTHING))
+        await self._reach(self._state.entries)
+        self._report.newer += 1
+
+    async def _read_strays(self) -> Document:
+        """What is listed, by station and form."""
+        listed: Document = {}
+        try:
+            pages = page = 1
+            while page <= pages:
+                path = strays_path(page)
+                found = parse(path, await self._source.read(path, MAX_SITE_DOCUMENT))
+                listed |= found["strays"]
+                pages = min(found["pages"], self._newest + 1) if page == 1 else pages
+                page += 1
+        except (DamagedSite, NotHeld, Malformed, KeyError, TypeError, ValueError) as error:
+            raise _refused(STRAYS, Difference((), None, None)) from error
+        return listed
+
+    async def _check_stray(self, tps: str, form: str, entries: list[int], row: object) -> None:
+        if row is None:
+            self._lag(entries[0])
+            return
+        first: Difference | None = None
+        end = self._size
+        for _ in range(_STEPS):
+            truth = await self._truth.form(tps, form, end)
+            found = difference(stray_row(truth.head), row)
+            if found is None:
+                if truth.span.until < self._size:
+                    self._lag(truth.span.until)
+                return
+            first = first or found
+            end = entries[0] + 1 if end == self._size else truth.span.until + 1
+            if end >= self._size:
+                break
+        if first and entries[0] not in self._state.again and self._state.entries <= self._size:
+            raise _refused(f"{STRAYS} ({tps} {form})", first)
+        await self._reach(self._state.entries)
+        self._report.newer += 1
 
 
 @dataclass(slots=True)

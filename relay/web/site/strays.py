@@ -26,7 +26,7 @@ class Strays:
         first = self._documents.needed(STRAYS, "strays")
         first["pages"] = max(first["pages"], page)
         rows = (await self._page(page))["strays"]
-        rows[f"{document['tps']}/{document['form']}"] = _row(document)
+        rows[f"{document['tps']}/{document['form']}"] = stray_row(document)
         self.changed[page] = None
 
     async def drop(self, document: Document) -> None:
@@ -54,7 +54,8 @@ class Strays:
         return self._documents.at(path)
 
 
-def _row(document: Document) -> Document:
+def stray_row(document: Document) -> Document:
+    """What is listed of a form."""
     flags, more = shorten(document["flags"], document["more_flags"], SITE_NOTE_FLAGS)
     place = {"tps": document["tps"], "form": document["form"], "number": 0, "village": ""}
     return {**place, "flags": flags, "more_flags": more}
