@@ -148,6 +148,8 @@ async def _audit(
         with closing(Memory(places.memory(admission.election) if places else None, root)) as memory:
             memory.recall(admission)
             served = await _notices(source, notices)
+            if results and notices:  # flags follow from what is in force now, and a file may be older
+                served = (*served, *await read_notices(source))
             admit_notices(admission, served)
             older = memory.keep(served)
             tell_older(older)

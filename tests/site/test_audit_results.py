@@ -377,6 +377,58 @@ def test_the_command_compares_results_and_names_what_differs(
     assert unusable.return_value == 2
 
 
+async def test_a_document_too_long_to_be_one_is_not_read(told: PublicElection, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = (told.public / FORM).stat().st_size
+    monkeypatch.setattr("relay.web.site.auditing.AUDIT_DOCUMENT", size)
+    alter(told, FORM, lambda document: document.update(more="x" * size))
+    assert await wrong(told) == f"{FORM} is not what belongs there"
+
+
+async def test_a_region_that_names_a_path_elsewhere_is_not_followed(told: PublicElection) -> None:
+    alter(told, WHOLE, lambda document: document["children"].update({"../../../secret": {}}))
+    assert "is not what belongs there" in await wrong(told, register=False)
+    assert "has a row for ../../../secret" in await wrong(told)
+
+
+async def test_a_site_with_more_stations_than_there_can_be_is_not_read_to_its_end(
+    told: PublicElection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.web.site.auditing.AUDIT_STATIONS", 3)
+    assert await wrong(told, register=False) == "The site lists more than 3 polling stations"
+
+
+async def test_where_another_version_wrote_the_pages_that_is_said_first(told: PublicElection) -> None:
+    await told.site.settle()
+    alter(told, FORM, _votes)
+
+    def other(document: dict[str, Any]) -> None:
+        register, _, judging = document["print"].split()
+        document["print"] = f"{register} {'ab' * 8} {judging}"
+
+    alter(told, "settled.json", other)
+    with pytest.raises(Refused, match="audit it with that version before you tell anybody"):
+        await compared(told)
+
+
+async def test_what_is_right_does_not_cover_what_stands_before_it_under_the_same_name(told: PublicElection) -> None:
+    """Whoever reads the first of two finds another than whoever reads the last."""
+
+    def twice(document: dict[str, Any]) -> None:
+        first = json.loads(json.dumps(document["statements"][0]))
+        first["tally"]["votes"]["1"] = 0
+        document["statements"].insert(0, first)
+
+    kept = (told.public / FORM).read_bytes()
+    alter(told, FORM, twice)
+    assert f"{FORM} shows" in await wrong(told)
+    (told.public / FORM).write_bytes(kept)
+    table = told.public / "results.csv"
+    lines = table.read_bytes().split(b"\r\n")
+    row = next(one for one in lines if LONG.encode() in one)
+    table.write_bytes(b"\r\n".join([lines[0], row + b"9", *lines[1:]]))
+    assert await wrong(told) == "results.csv is not what belongs there"
+
+
 async def test_where_no_site_is_there_is_nothing_to_compare(told: PublicElection) -> None:
     (told.public / "site.json").unlink()
     with pytest.raises(BadInput, match="No site is published there"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
@@ -88,15 +88,21 @@ def rows_in(path: str, content: bytes) -> dict[tuple[str, str], Document]:
     rows: Iterable[Document]
     if path.endswith(".csv"):
         try:
-            found = [*csv.DictReader(io.StringIO(content.decode(), newline=""), strict=True)]
+            reader = csv.DictReader(io.StringIO(content.decode(), newline=""), strict=True)
+            found = list(reader)
         except csv.Error as error:
             raise ValueError from error
+        if len(set(reader.fieldnames or ())) < len(reader.fieldnames or ()):
+            raise ValueError
         rows = [{key: one for key, one in row.items() if one} | {"flags": row["flags"].split()} for row in found]
     else:
         rows = json.loads(content)
-    return {
-        (row["tps"], row["form"]): {key: one for key, one in row.items() if not key.endswith("arrived")} for row in rows
-    }
+    named: dict[tuple[str, str], Document] = {}
+    for row in rows:
+        if (row["tps"], row["form"]) in named:
+            raise ValueError
+        named[row["tps"], row["form"]] = {key: one for key, one in row.items() if not key.endswith("arrived")}
+    return named
 
 
 # -- what is said, without how it is put
@@ -112,17 +118,22 @@ def _plain(document: Document, besides: AbstractSet[str]) -> Document:
     """A document by what it says."""
     keys = [*(key for key in _FIRST if key in document), *(key for key in document if key not in (*_HOW, *_FIRST))]
     plain = {key: document[key] for key in keys}
-    if "statements" in plain:
-        plain["statements"] = {one["id"]: one for one in plain["statements"]}
-    if "rows" in plain:
-        plain["rows"] = {key: _row(row, besides) for key, row in plain["rows"].items()}
-    if "flags" in plain:
-        plain["flags"] = _set_of(plain["flags"], besides)
-    if "notes" in plain:
-        plain["notes"] = _notes(plain["notes"])
-    if "children" in plain:
-        plain["children"] = {key: _child(row) for key, row in plain["children"].items()}
-    return plain
+    shapes: dict[str, Callable[[Any], object]] = {
+        "statements": lambda all_of: _by([one["id"] for one in all_of], all_of),
+        "rows": lambda rows: {key: _row(row, besides) for key, row in rows.items()},
+        "flags": lambda flags: _set_of(flags, besides),
+        "notes": _notes,
+        "children": lambda rows: {key: _shaped(_child, row) for key, row in rows.items()},
+    }
+    return plain | {key: _shaped(shape, plain[key]) for key, shape in shapes.items() if key in plain}
+
+
+def _shaped(shape: Callable[[Any], object], shown: object) -> object:
+    """Something in the shape in which it is compared; what has another differs as it is."""
+    try:
+        return shape(shown)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return shown
 
 
 def _row(row: Document, besides: AbstractSet[str]) -> Document:
@@ -137,8 +148,19 @@ def _child(row: Document) -> Document:
     return plain
 
 
-def _notes(notes: Iterable[Document]) -> Document:
-    return {f"{one['tps']} {one['form']}": {**one, "flags": _set_of(one["flags"])} for one in notes}
+def _notes(notes: Sequence[Document]) -> Document:
+    told = [{**one, "flags": _set_of(one["flags"])} for one in notes]
+    return _by([f"{one['tps']} {one['form']}" for one in notes], told)
+
+
+def _by(names: Iterable[str], items: Iterable[Document]) -> Document:
+    """Items by their names. What says the same twice says it once; of two that differ none takes the other's place."""
+    found: Document = {}
+    for name, item in zip(names, items, strict=True):
+        while name in found and found[name] != item:
+            name += "+"  # noqa: PLW2901
+        found[name] = item
+    return found
 
 
 def _set_of(flags: Iterable[object], besides: AbstractSet[str] = frozenset()) -> Document:
