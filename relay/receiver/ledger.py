@@ -29,7 +29,7 @@ from relay.records.identifiers import NodeId, ObjectId, RecordId, StatementId
 from relay.trust.auditing import Entry
 
 _RESULTS = """
--- What entries say of results, where they were compared: it takes about as much room again as all else here.
+-- What entries say of results, where they were compared: about half a kilobyte of each.
 CREATE TABLE IF NOT EXISTS results (
     entry INTEGER PRIMARY KEY, tps TEXT NOT NULL, form TEXT NOT NULL, said BLOB NOT NULL
 );
