@@ -41,8 +41,17 @@ class Retention:
         """What the clock showed since this node runs, at the least and at the most."""
 
     async def free(self) -> int:
-        """Free what was delivered and has been kept for its time; bytes freed. Raises `StoreError`."""
-        now = await self._look_at_clock()
+        """Free what was delivered and has been kept for its time; bytes freed. Raises `StoreError`.
+
+        What others made goes by no clock: it is freed also where what the clock showed cannot be put right, as on a
+        disk that is full. That may be what makes room for it, at the next look.
+        """
+        try:
+            now = await self._look_at_clock()
+        except StoreError:
+            if freed := await free_delivered(self._store, 0, self._kept_for):
+                return freed
+            raise
         return await free_delivered(self._store, now if now >= self._enrolled else 0, self._kept_for)
 
     async def _look_at_clock(self) -> int:

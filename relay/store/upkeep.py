@@ -143,11 +143,15 @@ class Upkeep:
                 yield StatementId(statement), tuple(ObjectId(row[0]) for row in held), sum(row[1] for row in held)
 
     async def date_receipts(self, first: int, last: int, now: int) -> None:
-        """See `Store.date_receipts`."""
+        """See `Store.date_receipts`. Also on a disk that is full: nothing of its own is freed before that."""
         dated = "own <> 0 AND entry IS NOT NULL AND receipt_at BETWEEN ? AND ?"
-        if await self._database.rows(f"SELECT 1 FROM bundles WHERE {dated} LIMIT 1", (first, last)):
+
+        async def date() -> None:
             async with self._database.transaction() as db:
                 await db.execute(f"UPDATE bundles SET receipt_at = ? WHERE {dated}", (now, first, last))
+
+        if await self._database.rows(f"SELECT 1 FROM bundles WHERE {dated} LIMIT 1", (first, last)):
+            await self._ballast.afloat(date)
 
     async def drop_partials(self, db: Connection, object_id: ObjectId) -> dict[bytes, int]:
         """Say that nothing is held of an object by chunks; its layouts with the bytes that were."""

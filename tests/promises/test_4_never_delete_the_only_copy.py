@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from relay.errors import StoreError
+from relay.errors import DiskFull, StoreError
 from relay.limits import JUMP_SECONDS
 from relay.node.retention import Retention, free_delivered
 from relay.records.identifiers import Kind, StatementId
@@ -262,6 +262,38 @@ async def test_a_jump_is_not_forgotten_where_the_disk_was_full_as_it_was_seen(
             await retention.free()
     assert await retention.free() == 0
     assert await island.read(content) == content
+
+
+async def test_what_others_made_is_freed_though_the_clock_cannot_be_put_right(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes by no clock; and what it frees may be the room that the rest needs."""
+    fleet.clock.now = 60.0
+    receiver, island, batun = (
+        await fleet.receiver(),
+        await fleet.launch("pulau-long"),
+        await fleet.launch("pulau-batun"),
+    )
+    own, carried = fleet.content(), fleet.content()
+    await island.submit(own)
+    await batun.submit(carried)
+    await island.visit(batun)
+    await island.visit(receiver)
+    retention = keeping(island, lambda: 60.0)
+    fleet.clock.now = NOW
+
+    async def full(*_times: int) -> None:
+        raise DiskFull("The disk is full", "Free some space.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(island.store, "date_receipts", full)
+        assert await retention.free() == len(carried)
+        with pytest.raises(DiskFull):
+            await retention.free()
+    assert await retention.free() == 0
+    assert await island.read(own) == own
+    fleet.clock.now += RETENTION + 1
+    assert await retention.free() == len(own)
 
 
 async def test_at_a_receiver_only_the_receipts_of_its_own_log_count(fleet: Fleet) -> None:

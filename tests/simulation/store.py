@@ -470,7 +470,7 @@ class MemoryStore:
                 row.receipt_at, row.dated_in = now, self.truth()[1]
 
         if dated(self._catalogue):
-            await self._commit(date)
+            await self._commit(date, urgent=True)
 
     # -- neighbours
 

@@ -11,8 +11,8 @@ import pytest
 
 from relay.errors import DiskFull, StoreError
 from relay.limits import BALLAST, BALLAST_CLEARANCE, KIB, LEAST_ROOM, MIB
-from relay.node.retention import free_delivered
-from relay.records.identifiers import Kind, StatementId
+from relay.node.retention import Retention, free_delivered
+from relay.records.identifiers import Kind, NodeId, StatementId
 from relay.store.ballast import NAME
 from relay.store.interface import State
 from relay.store.sqlite import SqliteStore
@@ -50,14 +50,17 @@ async def closed() -> AsyncIterator[None]:
             await _opened.pop().close()
 
 
-async def opened(disk: Path, *, ballast: int = BALLAST, looking: bool = False) -> SqliteStore:
-    """The store on it."""
+async def opened(
+    disk: Path, *, ballast: int = BALLAST, looking: bool = False, own: NodeId | None = None, shown: float = 1_000_000.0
+) -> SqliteStore:
+    """The store on it, of a device whose clock shows this."""
     store = await SqliteStore.open(
         disk / "store",
-        own=None,
+        own=own,
         quota_bytes=1 << 30,
-        quota_statements=99,
+        quota_statements=999,
         storage_limit=None,
+        clock=lambda: shown,
         looking=looking,
         ballast=ballast,
     )
@@ -68,7 +71,7 @@ async def opened(disk: Path, *, ballast: int = BALLAST, looking: bool = False) -
 async def taken(store: SqliteStore, cast: Cast, size: int = 2 * MIB) -> Admitted:
     """A bundle that somebody brought, whole."""
     content = cast.content(size)
-    statement = cast.statement(content)
+    statement = cast.statement(content, node=cast.other)
     await store.add([statement])
     await stage_all(store, content)
     assert await store.commit_chunks() == [statement.id]
@@ -113,9 +116,9 @@ async def test_on_a_full_disk_receipts_and_notices_are_kept(disk: Path) -> None:
     fill(disk)
     many = [cast.receipt(cast.statement(cast.content(9)), entry) for entry in range(2, 40)]
     await store.add([cast.receipt(statement, 1), *many])
-    revocations = make_revocations(cast.election, 1, cast.island)
+    revocations = make_revocations(cast.election, 1, cast.other)
     await store.add([revocations])
-    assert await store.withhold([cast.island.identity.node]) == 1
+    assert await store.withhold([cast.other.identity.node]) == 1
     await store.set_note("alarms", "one")
     await store.close()
     store = await opened(disk)
@@ -126,6 +129,21 @@ async def test_on_a_full_disk_receipts_and_notices_are_kept(disk: Path) -> None:
     assert await store.bundle(StatementId(other.id)) is None
     assert (await store.notes())["alarms"] == "one"
     await store.close()
+
+
+@pytest.mark.parametrize("carried", [0, 1])
+async def test_a_clock_that_is_set_keeps_nothing_from_being_freed_on_a_full_disk(disk: Path, carried: int) -> None:
+    """That what the device made is kept from now on is written first, for as many packages as there are."""
+    cast = Cast()
+    store = await opened(disk, own=cast.island.identity.node, shown=100.0)
+    made = [cast.statement(cast.content(9)) for _ in range(300)]
+    await store.add(made, made_here=True)
+    made += [await taken(store, cast) for _ in range(carried)]
+    await store.add([cast.receipt(one, entry) for entry, one in enumerate(made)])
+    fill(disk)
+    retention = Retention(store, 1_000, 1_700_000_000, lambda: 1_800_000_000.0, lambda: 60.0)
+    assert await retention.free() == carried * 2 * MIB
+    assert await _dates(store) == {1_800_000_000}
 
 
 async def test_without_ballast_a_full_disk_is_told_once_while_it_lasts(
@@ -203,3 +221,9 @@ def _failing_once() -> Callable[[], Awaitable[int]]:
         return 7
 
     return work
+
+
+async def _dates(store: SqliteStore) -> set[int]:
+    """When the receipts of what the device made came, as far as it reckons."""
+    rows = await store._database.rows("SELECT DISTINCT receipt_at FROM bundles WHERE own <> 0")
+    return {int(row[0]) for row in rows}
