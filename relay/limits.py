@@ -300,6 +300,9 @@ BALLAST = 8 * MIB
 before it is used anew."""
 BALLAST_CLEARANCE = 16 * MIB
 """Free bytes beside which it is taken on: more than what a device's own packages leave alone."""
+BALLAST_RETRY_SECONDS = 1_800.0
+"""After a ballast that could not be written, the next is tried so late: what fails may be the card, and each try writes
+all of it."""
 LEAST_ROOM = MIB
 """Free bytes that a catalogue needs to be opened."""
 STATEMENTS_MARGIN = 64 * MIB

@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from relay.errors import DiskFull, StoreError
-from relay.limits import BALLAST_CLEARANCE, LEAST_ROOM, MIB
-from relay.store.durable import TEMPORARY, bytes_free, sync_folder, write_durably
+from relay.limits import BALLAST_CLEARANCE, BALLAST_RETRY_SECONDS, LEAST_ROOM, MIB
+from relay.store.durable import TEMPORARY, bytes_free, explained, sync_folder, write_durably
 
 T = TypeVar("T")
 NAME = "ballast"
@@ -25,20 +26,30 @@ logger = logging.getLogger(__name__)
 
 
 class Ballast:
-    """Of the store in `folder`: `size` bytes of it, none where 0. Several processes may have the same."""
+    """Of the store in `folder`: `size` bytes of it, none where 0. Several processes may have the same. `steady` is
+    seconds that only grow."""
 
-    def __init__(self, folder: Path, size: int) -> None:
+    def __init__(self, folder: Path, size: int, steady: Callable[[], float] = time.monotonic) -> None:
         self._folder = folder
         self._file = folder / NAME
         self._size = size
+        self._steady = steady
         self._told = False
         """Whether it was said that the disk is full, since there was room last."""
+        self._not_before = steady()
+        """When to take it on at the earliest."""
 
     async def renew(self) -> None:
-        """Take it on where it is not there, and there is room."""
-        with suppress(StoreError):  # a disk that does not even say how full it is has other troubles
-            if self._size and not self._file.exists() and self._has_room():
+        """Take it on where it is not there, and there is room. A store needs none to work: what keeps it from that is
+        no trouble of whoever asks, and is not tried again at once."""
+        if not self._size or self._steady() < self._not_before:
+            return
+        try:
+            if self._is_missing() and self._has_room():
                 await asyncio.to_thread(self._take_on)
+        except StoreError as error:
+            self._not_before = self._steady() + BALLAST_RETRY_SECONDS
+            logger.info("no ballast: %s", error.what)
 
     async def make_way(self) -> None:
         """Give it up where a catalogue could not even be opened: its write-ahead log takes room, too."""
@@ -60,6 +71,10 @@ class Ballast:
             self._tell(f"{error.what}. {_STUCK}")
             raise
 
+    def _is_missing(self) -> bool:
+        with explained(self._file):  # a damaged file system may not even say
+            return not self._file.exists()
+
     def _has_room(self) -> bool:
         return bytes_free(self._folder) >= self._size + BALLAST_CLEARANCE
 
@@ -68,10 +83,9 @@ class Ballast:
         self._clear()
         try:
             write_durably(self._file, os.urandom(self._size), mode=0o600)
-        except StoreError as error:
+        except StoreError:
             self._clear()
-            logger.info("no ballast: %s", error.what)  # there will be another time
-            return
+            raise
         if self._told:
             logger.info("there is room on the disk again: took %d MiB of ballast on", self._size // MIB)
         self._told = False
@@ -92,7 +106,7 @@ class Ballast:
     def _clear(self, *files: Path) -> int:
         """Delete these, and what a power cut left of a ballast: how many bytes that were."""
         size = 0
-        for file in (*files, *self._folder.glob(f".{NAME}.*{TEMPORARY}")):
+        for file in (*files, *self._left_over()):
             with suppress(OSError):
                 its_size = file.stat().st_size
                 file.unlink()
@@ -101,6 +115,11 @@ class Ballast:
             if size:
                 sync_folder(self._folder)  # some file systems give the room back with that only
         return size
+
+    def _left_over(self) -> list[Path]:
+        with suppress(OSError):
+            return list(self._folder.glob(f".{NAME}.*{TEMPORARY}"))
+        return []
 
     def _tell(self, text: str) -> None:
         if not self._told:

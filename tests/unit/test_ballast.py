@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from relay.errors import DiskFull, StoreError
-from relay.limits import BALLAST, BALLAST_CLEARANCE, KIB, LEAST_ROOM, MIB
+from relay.limits import BALLAST, BALLAST_CLEARANCE, BALLAST_RETRY_SECONDS, KIB, LEAST_ROOM, MIB
 from relay.node.retention import Retention, free_delivered
 from relay.records.identifiers import Kind, NodeId, StatementId
-from relay.store.ballast import NAME
+from relay.store.ballast import NAME, Ballast
 from relay.store.interface import State
 from relay.store.sqlite import SqliteStore
 from relay.trust.admission import Admitted
@@ -176,6 +179,56 @@ async def test_it_is_taken_on_again_when_there_is_room_again(disk: Path) -> None
     await store.refresh()
     assert ballast.stat().st_size == BALLAST
     assert not list((disk / "store").glob(".*"))
+    await store.close()
+
+
+async def test_a_card_that_fails_to_write_it_is_left_alone_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each try writes all of it; the daemon looks twice a second."""
+    tried: list[Path] = []
+
+    def failing(path: Path, _data: bytes, mode: int) -> None:
+        tried.append(path)
+        raise StoreError("The disk fails", f"Replace it (mode {mode}).")
+
+    now = [0.0]
+    ballast = Ballast(tmp_path, KIB, lambda: now[0])
+    with monkeypatch.context() as patch:
+        patch.setattr("relay.store.ballast.write_durably", failing)
+        for now[0] in (0.0, 0.5, 1.0, BALLAST_RETRY_SECONDS - 1, BALLAST_RETRY_SECONDS, BALLAST_RETRY_SECONDS + 0.5):
+            await ballast.renew()
+        assert len(tried) == 2
+        assert BALLAST_RETRY_SECONDS >= 60
+    now[0] = 2 * BALLAST_RETRY_SECONDS + 1
+    await ballast.renew()
+    assert (tmp_path / NAME).stat().st_size == KIB
+
+
+@pytest.mark.parametrize("call", ["stat", "scandir"])
+async def test_a_ballast_that_a_damaged_disk_does_not_show_keeps_no_store_from_its_work(
+    disk: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    cast, store = Cast(), await opened(disk)
+    statement = await taken(store, cast)
+    await store.close()
+    real = getattr(os, call)
+
+    def damaged(path: Path, *rest: Any, **more: Any) -> Any:
+        if Path(path) == disk / "store" / NAME or (call == "scandir" and Path(path) == disk / "store"):
+            raise OSError(errno.EUCLEAN, "Structure needs cleaning")
+        return real(path, *rest, **more)
+
+    monkeypatch.setattr(os, call, damaged)
+    store = await opened(disk)
+    await store.refresh()
+    fill(disk)
+    with suppress(DiskFull):  # there may be room for it
+        await store.add([cast.receipt(statement)])
+    (disk / "syslog").unlink()
+    await store.refresh()
+    await store.add([cast.receipt(statement)])
+    assert (await store.counts()).delivered == 1
     await store.close()
 
 
