@@ -293,8 +293,10 @@ UNCLAIMED_RECEIPTS = 32_768
 """Receipts of one receiver that a node keeps for statements that it does not hold: for two forms of all the stations of
 a region, which a boat carries home. With proofs of the greatest length they take `STATEMENTS_MARGIN`."""
 DRAFTS_RESERVE = 12 * MIB
-"""Free bytes that a device's own drafts leave alone: what signing takes, which copies their pictures. Less than what
-others leave alone, who keep nobody from handing his own packages in."""
+"""Free bytes that a device's own drafts leave alone at the least. Less than what others leave alone, who keep nobody
+from handing his own packages in."""
+SIGNING_ROOM = 6 * MIB
+"""Free bytes that drafts leave alone besides what signing the largest of them copies."""
 BALLAST = 8 * MIB
 """Bytes that a store gives up on a full disk, for what frees space or rules: twice what SQLite's write-ahead log takes
 before it is used anew."""

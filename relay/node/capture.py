@@ -11,6 +11,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from relay.limits import MAX_FILE, MAX_FILES, MAX_NAME, MAX_REASON, MIB, SEALING
 from relay.node.home import Home, Member
 from relay.node.restoring import check_may_sign
 from relay.records.encoding import encode
-from relay.records.identifiers import SHOWN_DIGITS, Kind, StatementId, is_file_name, sha256
+from relay.records.identifiers import SHOWN_DIGITS, Kind, ObjectId, StatementId, is_file_name, sha256
 from relay.records.pictures import HEAD, MEDIA_TYPES, is_cut_off, media_type
 from relay.records.statement import FileEntry, Package, check_size, describe_file, sign_statement
 from relay.records.tally import Tally, check_tally
@@ -90,13 +91,42 @@ async def capture(
     if submission.pictures_only:
         _check_pictures(submission.files, entries)
     check_size(entries)
-    sealed_tally = await asyncio.to_thread(_seal_tally, submission, member, sealing_key)
+    copied: list[ObjectId] = []
+    try:
+        if sealing_key is None:
+            await _copy_files(custody, submission, entries, progress, copied)
+        else:
+            entries = await _seal_files(home, custody, submission, entries, sealing_key, progress, copied)
+        statement = await _sign(home, member, custody, submission, entries, flags, sealing_key)
+    except RelayError:
+        await _let_go(custody, copied)
+        raise
     if sealing_key is None:
-        for entry, path in zip(entries, submission.files, strict=True):
-            await custody.store.adopt(entry.sha256, path)
-            progress("kept", entry.size)
-    else:
-        entries = await _seal_files(home, custody, submission, entries, sealing_key, progress)
+        await _bring_again(custody, statement, entries, submission.files)
+    return Captured(statement, flags)
+
+
+async def _copy_files(
+    custody: Custody, submission: Submission, entries: Sequence[FileEntry], progress: Progress, copied: list[ObjectId]
+) -> None:
+    """Take the files in; those that were not held come to `copied`."""
+    for entry, path in zip(entries, submission.files, strict=True):
+        if await custody.store.adopt(entry.sha256, path):
+            copied.append(entry.sha256)
+        progress("kept", entry.size)
+
+
+async def _sign(
+    home: Home,
+    member: Member,
+    custody: Custody,
+    submission: Submission,
+    entries: tuple[FileEntry, ...],
+    flags: tuple[str, ...],
+    sealing_key: bytes | None,
+) -> StatementId:
+    """Make a statement over files that are in the store, and keep it."""
+    sealed_tally = await asyncio.to_thread(_seal_tally, submission, member, sealing_key)
     async with home.chain_turn():
         await _check_alone(custody, submission)
         head = await custody.store.chain_head(member.identity.node, made_here=True)
@@ -121,10 +151,17 @@ async def capture(
         raise verdict.refusal
     if verdict.outcome is not Outcome.NEW or verdict.id is None:
         raise BadInput("The package was not kept", "Free space on this device and submit again.")
-    statement = StatementId(verdict.id)
-    if sealing_key is None:
-        await _bring_again(custody, statement, entries, submission.files)
-    return Captured(statement, flags)
+    return StatementId(verdict.id)
+
+
+async def _let_go(custody: Custody, copied: Sequence[ObjectId]) -> None:
+    """Delete what a submission copied that came to nothing, but for what a package has: it may be the room that the
+    next one needs. What does not go now goes at the next start."""
+    with suppress(StoreError):
+        named = {file.sha256 for bundle in await custody.store.bundles() for file in bundle.files} if copied else set()
+        for object_id in copied:
+            if object_id not in named:
+                await custody.store.free([object_id])
 
 
 async def _bring_again(
@@ -148,14 +185,16 @@ async def _seal_files(
     entries: Sequence[FileEntry],
     sealing_key: bytes,
     progress: Progress,
+    copied: list[ObjectId],
 ) -> tuple[FileEntry, ...]:
-    """Seal each file and take the sealed bytes in; their entries."""
+    """Seal each file and take the sealed bytes in, which come to `copied`; their entries."""
     subject = f"{custody.admission.election}/{submission.tps}/{submission.form}"
     sealed_entries: list[FileEntry] = []
     for entry, path in zip(entries, submission.files, strict=True):
         with explained(home.path), tempfile.NamedTemporaryFile(dir=home.path, prefix=".sealed-") as file:
             sealed_entries.append(await asyncio.to_thread(_seal_one, entry, path, sealing_key, subject, file))
-            await custody.store.adopt(sealed_entries[-1].sha256, Path(file.name))
+            if await custody.store.adopt(sealed_entries[-1].sha256, Path(file.name)):
+                copied.append(sealed_entries[-1].sha256)
         progress("kept", entry.size)
     check_size(sealed_entries)
     return tuple(sealed_entries)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,10 +37,11 @@ from relay.node.drafts import (
 from relay.node.drafts.draft import DamagedPicture, PictureRemoved, UnusablePicture
 from relay.node.home import Home
 from relay.records.identifiers import sha256
-from relay.records.notice import Register, Station
+from relay.records.notice import Receiver, Receivers, Register, Station
 from relay.records.pictures import HEAD, is_cut_off, picture_kind
 from relay.records.tally import Tally
 from relay.store.interface import State
+from relay.trust.sealing import make_sealing_key, public_sealing_key
 from tests.disks import fill, left, needs_mounts, small_disk
 from tests.fleet import Fleet, Ship
 
@@ -230,6 +231,56 @@ async def test_what_others_brought_keeps_nobody_from_handing_in_his_own(tmp_path
         await desk.with_picture(photographs[-1], forms[-1])
         for ship in (box, neighbour):
             await ship.store.close()
+
+
+@needs_mounts
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_pictures_that_were_acknowledged_can_be_signed(tmp_path: Path, sealed: bool) -> None:
+    """Also a draft that is larger than what drafts leave alone at the least: signing copies all of it. Each draft is
+    signed by itself, the largest last."""
+    with small_disk(tmp_path / "disk", DISK_RESERVE) as disk:
+        fleet = Fleet(disk)
+        station = Station("tps-1", 1, "Mentawak", "Manggar", "Pulau Long", 500, signal=False)
+        fleet.publish(Register(("form-1", "form-2"), (station,)))
+        box = await fleet.launch("pulau-long")
+        try:
+            if sealed:
+                key = public_sealing_key(make_sealing_key())
+                receiver = Receiver("receiver", (), box.node.identity.certificate, key)
+                await box.take(fleet.publish(Receivers((receiver,), sealed=True)))
+            desk = Desk(Home(box.folder), box, Drafts(Home(box.folder), box.member, box.custody))
+            fill(disk, leave=40 * MIB)
+            await _photograph_and_sign(desk, [fleet.content(5 * MIB) for _ in range(9)], 2 if sealed else 3)
+            assert left(disk) > DRAFTS_RESERVE
+        finally:
+            await box.store.close()
+
+
+async def _photograph_and_sign(desk: Desk, contents: Sequence[bytes], fitting: int) -> None:
+    """Take pictures until there is no room for more, and sign those."""
+    draft = await desk.drafts.begin("tps-1", "form-1")
+    taken = 0
+    with pytest.raises(DiskFull):
+        for taken, content in enumerate(contents):
+            await _show(desk, draft, taken, JPEG[:-2] + content + JPEG[-2:])
+    assert taken == fitting
+    (*_, refused) = desk.drafts.get(draft.id).pictures
+    assert refused.received == 0, "it is refused before any of it is here"
+    await desk.drafts.remove(draft.id, refused.id)
+    small = await desk.with_picture(form="form-2")
+    with pytest.raises(DiskFull):
+        await desk.drafts.append(small.id, "44" * 8, 9 * MIB, 0, b"x")
+    await desk.drafts.remove(small.id, "44" * 8)
+    for one in (small, draft):
+        assert await desk.ship.state(await desk.drafts.send(one.id, NOW)) is State.WAITING
+
+
+async def _show(desk: Desk, draft: Draft, number: int, photograph: bytes) -> None:
+    """A picture from a phone, part by part."""
+    for offset in range(0, len(photograph), MIB):
+        part = photograph[offset : offset + MIB]
+        await desk.drafts.append(draft.id, f"{number:016x}", len(photograph), offset, part)
+    await desk.drafts.finish(draft.id, f"{number:016x}", sha256(photograph))
 
 
 async def test_a_draft_becomes_one_statement(desk: Desk) -> None:

@@ -8,11 +8,12 @@ import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from relay.errors import BadInput, StoreError
+from relay.errors import BadInput, DiskFull, StoreError
 from relay.limits import MAX_FILE, MAX_FILES, MAX_REASON, SEALING_OVERHEAD
 from relay.node.capture import Captured, Submission, capture
 from relay.node.home import Home
@@ -143,6 +144,48 @@ async def test_content_that_cannot_be_kept_after_all_is_told_with_the_packages_i
         await desk.capture()
     (bundle,) = await store.bundles()
     assert bundle.id.hex() in str(told.value)
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("where", ["adopt", "add"])
+async def test_what_a_submission_copied_that_failed_is_deleted_at_once(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, sealed: bool
+) -> None:
+    """It may be the room that the next one needs. What a package has stays, though this one mended it."""
+    held = tmp_path / "held.jpg"
+    held.write_bytes(JPEG + desk.fleet.content() + END)
+    first = await desk.capture(files=(held,))
+    if sealed:
+        entry = Receiver("receiver", (), desk.ship.node.identity.certificate, public_sealing_key(make_sealing_key()))
+        await desk.ship.take(desk.fleet.publish(Receivers((entry,), sealed=True)))
+    store, real, calls = desk.ship.store, getattr(desk.ship.store, where), 0
+    (object_id,) = [file.sha256 for file in (await desk.package(first.id)).files]
+    path = await store.object_path(object_id)
+    assert path is not None
+    path.unlink()
+    path.mkdir()
+    assert await store.read_chunk(object_id, 0) is None, "a card that does not give it any more"
+    path.rmdir()
+
+    async def full(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if where == "add" or calls > 2:
+            raise DiskFull("The disk is full", "Free some space.")
+        return await real(*arguments, **options)
+
+    other = tmp_path / "other.jpg"
+    other.write_bytes(desk.photo.read_bytes() + END)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, where, full)
+        with pytest.raises(DiskFull):
+            await desk.capture(files=(held, desk.photo, other), supersedes=first.id, reason="one page more")
+    files = [one for one in (desk.ship.folder / "store" / "objects").glob("*/*") if one.is_file()]
+    assert [one.name for one in files] == ([] if sealed else [object_id.hex()])
+    second = await desk.capture(files=(held, desk.photo, other), supersedes=first.id, reason="one page more")
+    bundle = await store.bundle(second.id)
+    assert bundle is not None
+    assert bundle.state is State.WAITING
 
 
 async def test_names_are_made_safe_and_different(desk: Desk, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ class Drafts:
         self._member = member
         self._custody = custody
         self._table = Table(Shelf(home.path / "drafts"))
-        self._pictures = Pictures(self._table)
+        self._pictures = Pictures(self._table, custody)
         self._signing = Signing(self._table, home, member, custody)
         # What others do for the desk, under one name:
         self.under_way = self._table.under_way
@@ -75,7 +75,7 @@ class Drafts:
         blank = Draft(secrets.token_hex(8), bundle.tps, bundle.form, counts, votes, pairs, supersedes=statement)
         draft = await self._table.begin(blank)
         if draft.id == blank.id and package is not None and not package.sealed:
-            draft = await self._pictures.bring(draft, package, self._custody)
+            draft = await self._pictures.bring(draft, package)
         return draft
 
     async def save(self, draft_id: str, changes: Mapping[str, str]) -> Draft:

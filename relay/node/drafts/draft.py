@@ -77,6 +77,12 @@ class Draft:
         }
         return Tally(counts, votes) if counts or votes else None
 
+    def signing_takes(self, *, sealed: bool) -> int:
+        """Bytes of the disk that signing it takes for its pictures, once those that have begun to arrive are whole:
+        the store copies each; before that one is sealed at a time."""
+        sizes = [one.size for one in self.pictures if one.received]
+        return sum(sizes) + (max(sizes, default=0) if sealed else 0)
+
     @property
     def statement_id(self) -> StatementId:
         """The statement that a sent draft has become."""

@@ -28,9 +28,10 @@ from relay.sync.custody import Custody
 class Pictures:
     """Takes pictures in."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, custody: Custody) -> None:
         self._table = table
         self._shelf = table.shelf
+        self._custody = custody
 
     async def announce(self, draft_id: str, pictures: Sequence[tuple[str, int]]) -> dict[str, BadInput]:
         """Note ids and sizes of pictures that a phone holds, in their order, before any byte of them is here.
@@ -56,7 +57,8 @@ class Pictures:
         """Add a part to a picture of `size` bytes in all, durably. The first part makes one that was not announced.
 
         Raises `OffsetConflict` when the part does not begin where the last one ended, `BadInput` for what is too large
-        or one too many, and `PictureRemoved`.
+        or one too many, `PictureRemoved`, and `DiskFull` where a picture more would leave no room for signing: what is
+        acknowledged can be signed.
         """
         async with self._table.changing:
             draft = self._table.open(draft_id)
@@ -67,10 +69,11 @@ class Pictures:
                 raise OffsetConflict(picture.received)
             if offset + len(data) > size:
                 raise BadInput("More arrived than the picture has", "Take the picture again.")
+            arrived = replace(picture, received=offset + len(data))
+            await asyncio.to_thread(self._shelf.check_room, size - offset, self._signing_takes(draft.putting(arrived)))
             await asyncio.to_thread(self._shelf.append, draft, picture, offset, data)
-            picture = replace(picture, received=offset + len(data))
-            self._table.note(draft.putting(picture))  # the length of the file says it, too
-            return picture
+            self._table.note(draft.putting(arrived))  # the length of the file says it, too
+            return arrived
 
     async def finish(self, draft_id: str, picture_id: str, digest: bytes | None = None) -> Picture:
         """Declare a picture whole; with `digest`, its SHA-256 is checked.
@@ -106,20 +109,28 @@ class Pictures:
             if picture := draft.find(picture_id):
                 await self._drop(draft.removing(picture_id), picture)
 
-    async def bring(self, draft: Draft, package: Package, custody: Custody) -> Draft:
-        """Copy the pictures of an earlier package that are still held."""
+    async def bring(self, draft: Draft, package: Package) -> Draft:
+        """Copy the pictures of an earlier package that are still held, and for which there is room. Signing does not
+        copy them: the store has them."""
         for entry in package.files[:MAX_PICTURES]:
-            path = await custody.store.object_path(entry.sha256)
-            head = (await custody.store.read_chunk(entry.sha256, 0) or b"")[:HEAD]
+            path = await self._custody.store.object_path(entry.sha256)
+            head = (await self._custody.store.read_chunk(entry.sha256, 0) or b"")[:HEAD]
             if path is None or not picture_kind(head) or entry.size > MAX_PICTURE:
                 continue
             async with self._table.changing:
                 number = len(draft.pictures) + 1
                 picture = Picture(secrets.token_hex(8), entry.size, number, picture_kind(head), entry.size)
-                with suppress(StoreError):  # freed just now
+                with suppress(StoreError):  # freed just now, or the disk is full
+                    await asyncio.to_thread(self._shelf.check_room, entry.size)
                     await asyncio.to_thread(self._shelf.copy, path, draft, picture)
                     draft = await self._table.keep(draft.adding(picture))
         return draft
+
+    def _signing_takes(self, draft: Draft) -> int:
+        """Bytes that signing this draft or any other takes: each is signed by itself, and then its pictures go."""
+        others = (one for one in self._table.under_way() if one.id != draft.id)
+        sealed = self._custody.admission.sealed
+        return max(one.signing_takes(sealed=sealed) for one in (draft, *others))
 
     async def _drop(self, without: Draft, picture: Picture) -> None:
         await self._table.keep(without)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from relay.errors import DiskFull, StoreError
-from relay.limits import DRAFTS_RESERVE
+from relay.limits import DRAFTS_RESERVE, SIGNING_ROOM
 from relay.node.drafts.draft import SENT, Draft, Picture, from_json, to_json
 from relay.records.identifiers import sha256
 from relay.records.pictures import HEAD, is_cut_off, picture_kind
@@ -65,11 +65,14 @@ class Shelf:
         """Where a picture lies once it is whole."""
         return self._folder / draft.id / picture.id
 
+    def check_room(self, coming: int, signing: int = 0) -> None:
+        """Check that so many bytes leave the room that signing takes, which copies so many. Raises `DiskFull`."""
+        if bytes_free(self._folder) - coming < max(DRAFTS_RESERVE, signing + SIGNING_ROOM):
+            raise DiskFull("The disk of this node is full", "Free some space; what was sent is safe.")
+
     def append(self, draft: Draft, picture: Picture, offset: int, data: bytes) -> None:
         """Add bytes to a picture that is arriving. Raises `StoreError`."""
         part = self._part(draft, picture)
-        if bytes_free(self._folder) - len(data) < DRAFTS_RESERVE:
-            raise DiskFull("The disk of this node is full", "Free some space; what was sent is safe.")
         with explained(part):
             made = not part.exists()
             descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
