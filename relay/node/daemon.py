@@ -36,6 +36,7 @@ from relay.node.contacts import Contacts
 from relay.node.health import bytes_free, notify, steady, watchdog_seconds
 from relay.node.home import Home, Member
 from relay.node.measures import Measures
+from relay.node.pairing import this_boot
 from relay.node.retention import Retention
 from relay.node.unreadable import keep_unreadable
 from relay.node.witness import Witness
@@ -178,7 +179,8 @@ class Daemon:
         """Free what was delivered, now and then, for ever. A receiver keeps everything. What keeps it from that is said
         once while it lasts."""
         enrolled = issued_at(self.member.identity.certificate)
-        retention = Retention(self.custody.store, self.config.retention, enrolled, time.time, steady)
+        boot = this_boot() or str(steady())  # where the kernel does not say, each run is one
+        retention = Retention(self.custody.store, self.config.retention, enrolled, time.time, steady, boot)
         said = ""
         while self.member.identity.role is not Role.RECEIVER:
             heard = self.custody.news.count

@@ -13,32 +13,44 @@ import logging
 from collections.abc import Callable
 
 from relay.errors import DiskFull, StoreError
-from relay.limits import JUMP_SECONDS
+from relay.node.reckoning import NOTE, Reckoning, began, from_note
 from relay.store.interface import Store
 
 logger = logging.getLogger(__name__)
+_FOR_EVER = 1 << 62
+"""Seconds since 1970 that no clock shows."""
 
 
 class Retention:
     """What a node keeps of its own packages, and for how long, while it runs. All times are seconds.
 
-    `wall` is what the device's clock shows; `steady` goes on as time does, whoever sets that clock; `enrolled` is when
-    the node's certificate was issued. Before that nothing was delivered: a clock that shows less, as that of a box
-    without a battery does when it starts, tells no time. And where the clock was set forward while this node ran, what
-    came before that came by another reckoning. In both cases the time that a package is kept for begins anew.
+    `wall` is what the device's clock shows; `steady` goes on as time does, whoever sets that clock, since the machine
+    started, of which `boot` is the id; `enrolled` is when the node's certificate was issued. Before that nothing was
+    delivered: a clock that shows less, as that of a box without a battery does when it starts, tells no time. And where
+    the clock was set, forward or back, also while no daemon ran, what came since it was set before came by another
+    reckoning (`relay.node.reckoning`). In both cases the time that a package is kept for begins anew.
     """
 
     def __init__(
-        self, store: Store, kept_for: int, enrolled: int, wall: Callable[[], float], steady: Callable[[], float]
+        self,
+        store: Store,
+        kept_for: int,
+        enrolled: int,
+        wall: Callable[[], float],
+        steady: Callable[[], float],
+        boot: str,
     ) -> None:
         self._store = store
         self._kept_for = kept_for
         self._enrolled = enrolled
         self._wall = wall
         self._steady = steady
-        self._seen = wall(), steady()
-        self._earliest = self._latest = self._seen[0]
-        """What the clock showed since this node runs, at the least and at the most."""
+        self._boot = boot
+        self._first: tuple[float, float] | None = (wall(), steady())
+        """What both showed at the start, until that was compared with what they showed before it."""
+        self._reckoning: Reckoning | None = None
+        self._told_none = False
+        """Whether the clock told no time when it was looked at last."""
 
     async def free(self) -> int:
         """Free what was delivered and has been kept for its time; bytes freed. Raises `StoreError`.
@@ -56,16 +68,31 @@ class Retention:
 
     async def _look_at_clock(self) -> int:
         """The time, once it is put right what came by another reckoning."""
-        now, steady = self._wall(), self._steady()
-        expected = self._seen[0] + steady - self._seen[1]
-        self._earliest, self._latest = min(self._earliest, now), max(self._latest, expected)
-        if now - expected > JUMP_SECONDS:
-            logger.warning("the clock was set forward by %d s: what was delivered is kept from now on", now - expected)
-            await self._store.date_receipts(int(self._earliest), int(self._latest), int(now))
-        if now >= self._enrolled:
-            await self._store.date_receipts(0, self._enrolled - 1, int(now))
-        self._seen = now, steady  # not before that is on the disk
-        return int(now)
+        if self._first is not None:
+            self._reckoning = from_note((await self._store.notes()).get(NOTE, ""))
+            await self._see(*self._first)
+            self._first = None
+        return await self._see(self._wall(), self._steady())
+
+    async def _see(self, wall: float, steady: float) -> int:
+        if wall < self._enrolled:
+            self._told_none = True
+            return int(wall)
+        before = self._reckoning
+        is_same = before is not None and before.boot == self._boot
+        reckoning = before if before is not None and is_same else began(before, self._boot, wall, steady)
+        gained = reckoning.gained(wall, steady)
+        was_set = self._told_none or gained != 0
+        if was_set:
+            if gained:
+                logger.warning("the clock was set by %+d s: what was delivered since is kept from now on", gained)
+            await self._store.date_receipts(int(reckoning.earliest), _FOR_EVER, int(wall))
+            reckoning = Reckoning(self._boot, wall - steady, int(wall), is_set=True)
+        await self._store.date_receipts(0, self._enrolled - 1, int(wall))
+        if was_set or not is_same:
+            await self._store.set_note(NOTE, reckoning.to_note())
+        self._reckoning, self._told_none = reckoning.at(wall, steady), False  # not before that is on the disk
+        return int(wall)
 
 
 async def free_delivered(store: Store, now: int, retention: int) -> int:

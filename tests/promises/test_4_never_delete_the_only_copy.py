@@ -181,9 +181,9 @@ async def test_receipts_of_a_receiver_that_was_replaced_stay_good(fleet: Fleet) 
     assert await boat.state(StatementId(statement.id)) is State.DELIVERED
 
 
-def keeping(ship: Ship, steady: Callable[[], float]) -> Retention:
+def keeping(ship: Ship, steady: Callable[[], float], boot: str = "first") -> Retention:
     """What a daemon that starts now keeps."""
-    return Retention(ship.store, RETENTION, issued_at(ship.node.identity.certificate), ship.clock, steady)
+    return Retention(ship.store, RETENTION, issued_at(ship.node.identity.certificate), ship.clock, steady, boot)
 
 
 @pytest.mark.parametrize("restarted", [False, True])
@@ -240,6 +240,80 @@ async def test_a_clock_that_is_set_forward_frees_nothing_that_came_before(fleet:
     steady[0] += RETENTION
     fleet.clock.now += RETENTION
     assert await ships[0][1].free() == len(own), "it is kept for its time, and no longer"
+
+
+class Machine:
+    """A device that is switched on and off. Its clock goes on from where it was."""
+
+    def __init__(self, ship: Ship, kept_for: int = RETENTION) -> None:
+        self.ship = ship
+        self.kept_for = kept_for
+        self.steady = 0.0
+        self.boots = 0
+
+    def start(self, *, machine: bool = False) -> Retention:
+        """Start the daemon, or all of it."""
+        self.pass_time(300)
+        if machine:
+            self.steady, self.boots = 5.0, self.boots + 1
+        enrolled = issued_at(self.ship.node.identity.certificate)
+        store, wall = self.ship.store, self.ship.clock
+        return Retention(store, self.kept_for, enrolled, wall, lambda: self.steady, str(self.boots))
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass while it is on."""
+        self.steady += seconds
+        self.ship.clock.now += seconds
+
+
+@pytest.mark.parametrize("behind", [11 * 86_400.0, -13 * 365 * 86_400.0])
+@pytest.mark.parametrize("machine", [False, True])
+@pytest.mark.parametrize("running", [False, True])
+async def test_its_own_is_kept_for_its_time_and_no_longer_whenever_a_wrong_clock_is_set(
+    fleet: Fleet, behind: float, machine: bool, running: bool
+) -> None:
+    """It was behind, or ahead, and likely, as a receipt came; it is set two starts later, or between two daemons."""
+    fleet.clock.now = NOW + 14 * 365 * 86_400 - behind
+    receiver, island = await fleet.receiver(), await fleet.launch("pulau-long")
+    content = fleet.content()
+    await island.submit(content)
+    device = Machine(island)
+    assert await device.start().free() == 0
+    await island.visit(receiver)
+    for _ in range(2):
+        retention = device.start(machine=machine)
+        assert await retention.free() == 0
+    fleet.clock.now += behind
+    if not running:
+        retention = device.start()
+    assert await retention.free() == 0
+    device.pass_time(RETENTION)
+    assert await retention.free() == 0
+    assert await island.read(content) == content
+    device.pass_time(1)
+    assert await retention.free() == len(content)
+
+
+async def test_a_box_whose_clock_is_put_right_at_every_start_frees_its_own_all_the_same(fleet: Fleet) -> None:
+    """It starts with the time at which it was switched off, or with that of 1970."""
+    fleet.clock.now = NOW
+    receiver, island = await fleet.receiver(), await fleet.launch("pulau-long")
+    content = fleet.content()
+    await island.submit(content)
+    await island.visit(receiver)
+    device, freed, days = Machine(island, 7 * 86_400), 0, 0
+    while not freed and days < 30:
+        days += 1
+        right = fleet.clock.now + 86_400
+        fleet.clock.now = right - 86_400 if days % 3 else 60.0
+        retention = device.start(machine=True)
+        assert await retention.free() == 0
+        fleet.clock.now = right
+        freed += await retention.free()
+        device.pass_time(3_600)
+        freed += await retention.free()
+    assert freed == len(content)
+    assert days in (8, 9), "its time began anew once, as the clock was set for the first time"
 
 
 async def test_a_jump_is_not_forgotten_where_the_disk_was_full_as_it_was_seen(

@@ -157,8 +157,10 @@ class Ledger:
             for object_id in row.objects
             if catalogue.objects[object_id].whole is not None
         }
+        looked = False
         try:
             yield
+            looked = True
         finally:
             for chunks in (self.chunks.get(ship.name, {}), *self.coming.get(ship.name, ())):
                 for (object_id, index), needed in list(chunks.items()):
@@ -168,16 +170,19 @@ class Ledger:
         for object_id, statement in kept.items() if abs(ship.skew - skew) < 1 else ():
             if catalogue.objects[object_id].whole is None:
                 self.broken(f"[4] {ship.name} freed its own {_short(object_id)} of {_short(statement)} too early")
-        ship.skew_seen = skew
+        if abs(skew - ship.skew_seen) > 1:
+            ship.set_in = ship.boot
+        if looked:  # it has it in a note
+            ship.skew_seen, ship.seen_in = skew, ship.boot
 
     def _is_to_be_kept(self, ship: Ship, row: Row) -> bool:
         """Whether a delivered package of its own has not been kept for its time, and the node could know it: by its
-        clock it may be over where that showed a likely time when the receipt came, and was set forward while the node
-        was off, or by little."""
+        clock it may be over where that showed a likely time when the receipt came, and was set forward while the
+        machine was off, or by little, or once more at a later start."""
         now, kept_for = ship.sea.loop.time(), ship.traits.retention
         over = row.receipt_at < int(ship.wall()) - kept_for and row.receipt_at >= ship.enrolled
         set_forward = ship.skew - ship.skew_seen > JUMP_SECONDS
-        could_know = not over or (row.dated_in == ship.runs and set_forward)
+        could_know = not over or (row.dated_in >= ship.reckons_since and set_forward)
         return could_know and now - row.received < kept_for - 2
 
     # -- one node

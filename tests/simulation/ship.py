@@ -149,7 +149,13 @@ class Ship:
         self.runs = 0
         """How often it was started."""
         self.skew_seen = 0.0
-        """How wrong its clock was when it looked at it last."""
+        """How wrong its clock was when it looked at it last, or when the machine started since."""
+        self.seen_in = ""
+        """In which start of the machine it looked at its clock last."""
+        self.set_in = ""
+        """In which start of the machine it saw last that its clock was set."""
+        self.reckons_since = 0
+        """The run since which what it dated came by one reckoning, as far as it knows: it did not see its clock set."""
         self.enrolled = issued_at(member.identity.certificate)
         self.log: LogReader | None = None
         self.work: list[Callable[[], Coroutine[None, None, None]]] = []
@@ -177,6 +183,11 @@ class Ship:
     def dead(self) -> bool:
         """Whether it is down, or going down."""
         return not self.up
+
+    @property
+    def boot(self) -> str:
+        """Which start of the machine this is: every other time only the daemon starts again."""
+        return str(self.runs // 2)
 
     def wall(self) -> float:
         """What its clock shows."""
@@ -229,8 +240,12 @@ class Ship:
         self.runs += 1
         store = MemoryStore.open(self.disk, self._rules, self.traits.storage_limit, self.wall)
         store.truth = lambda: (self.sea.loop.time(), self.runs)
-        self.skew_seen = self.skew
-        self._retention = Retention(store, self.traits.retention, self.enrolled, self.wall, self.sea.loop.time)
+        if self.seen_in != self.boot:
+            self.skew_seen = self.skew
+            if self.set_in or self.seen_in != str((self.runs - 1) // 2):  # or it never got to note what it reckons by
+                self.set_in, self.reckons_since = "", self.runs
+        wall, steady = self.wall, self.sea.loop.time
+        self._retention = Retention(store, self.traits.retention, self.enrolled, wall, steady, self.boot)
         log = self.member.identity.node if self.is_receiver else None
         self.custody = Custody(Admission(self.member.root), store, log=log)
         self.home = Quarters()

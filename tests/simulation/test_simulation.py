@@ -22,6 +22,7 @@ from relay.errors import RelayError, StoreError
 from relay.limits import IDLE_SECONDS, REFRESH_SECONDS, STALL_SECONDS
 from relay.node.capture import Captured, Submission, capture
 from relay.node.home import Home, Member
+from relay.node.reckoning import Reckoning
 from relay.node.retention import Retention
 from relay.records.identifiers import NodeId, ObjectId, StatementId
 from relay.store.interface import LogBatch, Outcome
@@ -368,6 +369,25 @@ def test_a_device_that_believes_a_clock_that_was_set_is_found(skew: float) -> No
 
     assert not broken(4, fit=late)
     with patch.object(Retention, "_look_at_clock", believing):
+        assert broken(4, fit=late)
+
+
+def test_a_device_that_forgets_by_which_clock_it_dated_what_came_before_it_started_is_found() -> None:
+    """Its clock is likely, and wrong; it starts again, and then the clock is set."""
+
+    def late(sea: Sea) -> None:
+        for ship in sea.ships:
+            if ship.name.startswith("island"):
+                ship.traits.retention, ship.traits.skew = 3_600, -1e6
+                sea.loop.call_at(385, ship.crash)
+                sea.loop.call_at(388, ship.start)
+                sea.loop.call_at(400, setattr, ship.traits, "skew", 0.0)
+
+    def forgetful(_before: Reckoning | None, boot: str, wall: float, steady: float) -> Reckoning:
+        return Reckoning(boot, wall - steady, wall)
+
+    assert not broken(4, fit=late)
+    with patch("relay.node.retention.began", forgetful), patch("relay.node.retention.from_note", lambda _: None):
         assert broken(4, fit=late)
 
 

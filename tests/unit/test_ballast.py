@@ -144,7 +144,7 @@ async def test_a_clock_that_is_set_keeps_nothing_from_being_freed_on_a_full_disk
     made += [await taken(store, cast) for _ in range(carried)]
     await store.add([cast.receipt(one, entry) for entry, one in enumerate(made)])
     fill(disk)
-    retention = Retention(store, 1_000, 1_700_000_000, lambda: 1_800_000_000.0, lambda: 60.0)
+    retention = Retention(store, 1_000, 1_700_000_000, lambda: 1_800_000_000.0, lambda: 60.0, "boot")
     assert await retention.free() == carried * 2 * MIB
     assert await _dates(store) == {1_800_000_000}
 
