@@ -73,6 +73,7 @@ def make_statement(
     tps: str = "tps-1",
     supersedes: StatementId | None = None,
     tally: Tally | None = None,
+    captured_at: int = 1_700_000_000,
 ) -> Admitted:
     """The next statement of a node's chain, admitted; with some `tally` where it has no files."""
     package = Package(
@@ -81,7 +82,7 @@ def make_statement(
         form=form,
         seq=len(node.chain) + 1,
         previous=node.chain[-1] if node.chain else None,
-        captured_at=1_700_000_000,
+        captured_at=captured_at,
         files=files,
         tally=tally or (None if files else Tally({"voters": 1})),
         supersedes=supersedes,

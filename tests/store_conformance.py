@@ -20,7 +20,7 @@ from relay.errors import Malformed, StoreError
 from relay.limits import MAX_LAYOUTS, MAX_RECORD
 from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, receipt_id, sha256
 from relay.records.statement import FileEntry, chunk_size_for
-from relay.store.interface import LogBatch, LogState, Outcome, PeerNote, Seen, State, Store
+from relay.store.interface import Cargo, LogBatch, LogState, Outcome, PeerNote, Seen, State, Store
 from relay.sync.arrival import Arrival
 from relay.sync.claims import Claims, Way
 from relay.sync.custody import Custody
@@ -309,6 +309,39 @@ class StoreConformance:
         assert [one.id for one in first] == ids[:2]
         assert [one.id for one in await store.undelivered(ids[1], 9)] == ids[2:]
         assert first[0] == await store.bundle(StatementId(ids[0]))
+
+    async def test_bundles_are_found_by_what_they_name(self, opener: Opener, cast: Cast) -> None:
+        store = await opener(keeps_all=True)
+        shared = cast.content(9)
+        both = [cast.statement(shared, b"x"), cast.statement(shared)]
+        bare, other, revoked = cast.statement(), cast.statement(b"y"), cast.statement(shared, node=cast.other)
+        await store.add([*both, bare, other, revoked])
+        await store.withhold([cast.other.identity.node])
+        ids: list[ObjectId | RecordId] = [object_of(shared), bare.id, both[1].id, revoked.id, RecordId(bytes(32))]
+        found = [one async for one in store.bundles_of(ids)]
+        assert sorted(one.id for one in found) == sorted(one.id for one in (*both, bare))
+        assert all([one == await store.bundle(one.id) for one in found])
+        assert [one async for one in store.bundles_of([])] == []
+
+    async def test_the_cargo(self, opener: Opener, cast: Cast) -> None:
+        """What is delivered is no longer on board, nor shown what is withheld; a clock that was never set is no age."""
+        store = await opener(keeps_all=True)
+        assert await store.cargo(0, 1 << 40) == Cargo(0, 0, 0, None)
+        village = make_node(cast.election, "pulau-ketapang", tps=("tps-2",))
+        partial, delivered = make_file(cast.content()), make_statement(cast.election, cast.island, captured_at=100)
+        records = [
+            make_statement(cast.election, cast.island, captured_at=12),
+            make_statement(cast.election, cast.island, partial, captured_at=500),
+            make_statement(cast.election, village, tps="tps-2", captured_at=400),
+            make_statement(cast.election, cast.island, captured_at=901),
+            delivered,
+            make_statement(cast.election, cast.other, captured_at=200),
+        ]
+        await store.add([*records, cast.receipt(delivered)])
+        await store.withhold([cast.other.identity.node])
+        assert await store.cargo(13, 900) == Cargo(4, 2, 1, 400)
+        assert await store.cargo(12, 900) == Cargo(4, 2, 1, 12)
+        assert await store.cargo(902, 903) == Cargo(4, 2, 1, None)
 
     async def test_the_head_of_a_chain(self, opener: Opener, cast: Cast) -> None:
         store = await opener()

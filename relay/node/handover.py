@@ -17,7 +17,7 @@ from typing import Any
 from relay.errors import StoreError
 from relay.limits import HANDOVER_SECONDS, MAX_HANDOVERS
 from relay.records.identifiers import StatementId
-from relay.store.interface import Bundle, PeerNote
+from relay.store.interface import Bundle, PeerNote, Store
 from relay.sync.custody import Custody
 from relay.sync.handover import Handed
 
@@ -48,7 +48,8 @@ def holders(notes: Mapping[str, str], statement: StatementId) -> list[Handover]:
 
 
 async def keep_handovers(custody: Custody) -> None:
-    """Write down what neighbours took, for ever. Looks at nothing while no content goes."""
+    """Write down what neighbours took, for ever. Looks at nothing while no content goes, and then at the packages of
+    which something went: a boat may hold a hundred thousand."""
     seen = 0
     while True:
         await asyncio.sleep(HANDOVER_SECONDS)
@@ -57,7 +58,8 @@ async def keep_handovers(custody: Custody) -> None:
         count = custody.handed.count
         try:
             known = read_handovers(await custody.store.notes())
-            bundles, peers = await custody.store.bundles(), await custody.store.peers()
+            peers = await custody.store.peers()
+            bundles = await handed_over(custody.store, custody.handed, seen)
             if new := new_handovers(known, bundles, peers, custody.handed, int(time.time())):
                 lines = [asdict(one) for one in [*known, *new][-MAX_HANDOVERS:]]
                 await custody.store.set_note(NOTE, json.dumps(lines))
@@ -65,6 +67,13 @@ async def keep_handovers(custody: Custody) -> None:
                 seen = count  # else look again: who is being visited has a name here when the visit ends
         except StoreError as error:
             logger.error("%s", error)  # nothing hangs on it
+
+
+async def handed_over(store: Store, handed: Handed, since: int) -> list[Bundle]:
+    """The packages that somebody has whole, and of which something went since the count of `handed` was `since`."""
+    nodes = handed.nodes()
+    moved = handed.moved(since)
+    return [one async for one in store.bundles_of(moved) if any(_has_all(node, one, handed) for node in nodes)]
 
 
 def new_handovers(

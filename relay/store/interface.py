@@ -118,6 +118,16 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Cargo:
+    """What is on board and not delivered: packages, stations, those still arriving, and the oldest claim of a time."""
+
+    packages: int
+    stations: int
+    partial: int
+    oldest: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class PeerNote:
     """What is remembered of a neighbour: its last address (`host:port`) and visit. `last_seen`: seconds since 1970."""
 
@@ -267,12 +277,20 @@ class Store(Protocol):
     async def bundle(self, statement: StatementId) -> Bundle | None:
         """One bundle, or None."""
 
+    def bundles_of(self, ids: Sequence[RecordId | ObjectId]) -> AsyncIterator[Bundle]:
+        """The bundles shown by this node that are one of these, or name one of these objects: each once, read as they
+        are asked for."""
+
     async def undelivered(self, after: bytes, limit: int) -> list[Bundle]:
         """Bundles without receipt, withheld ones too, by ascending id greater than `after`: `bundles` may be a
         whole election."""
 
     async def counts(self) -> Counts:
         """Bundles by state; cheap. Of very many it may be some seconds old."""
+
+    async def cargo(self, first: int, last: int) -> Cargo:
+        """What this node shows and has no receipt for, told in a few numbers. Of the times that devices claim, those
+        from `first` to `last` (seconds since 1970) count: another clock was never set."""
 
     async def chain_head(self, node: NodeId, *, made_here: bool = False) -> tuple[int, StatementId] | None:
         """Sequence number and id of the newest statement of a device's chain that is held, or None. Of this node's own

@@ -19,6 +19,7 @@ from relay.store.database import Database
 from relay.store.durable import bytes_free
 from relay.store.interface import (
     Bundle,
+    Cargo,
     Counts,
     Holding,
     LogBatch,
@@ -40,6 +41,11 @@ from relay.trust.admission import Admitted
 
 _VARIABLES = 500
 """Parameters in one query."""
+_CARGO = """
+    SELECT count(*), count(DISTINCT tps), count(*) FILTER (WHERE completed IS NULL),
+        min(captured_at) FILTER (WHERE captured_at BETWEEN ? AND ?)
+    FROM bundles WHERE entry IS NULL AND withheld = 0
+"""
 _MOST_TURNS = 16
 """Statements of one signer on a page of what is to be delivered."""
 
@@ -337,6 +343,18 @@ class SqliteStore:
         found = await catalogue.bundles(self._database, "b.statement = ? AND b.withheld = 0", (statement,))
         return found[0] if found else None
 
+    async def bundles_of(self, ids: Sequence[RecordId | ObjectId]) -> AsyncIterator[Bundle]:
+        """See `Store`."""
+        found: dict[bytes, None] = {}
+        for page in _pages(ids):
+            for column in ("bundles WHERE statement", "files WHERE object"):
+                rows = await self._database.rows(f"SELECT statement FROM {column} IN ({_marks(page)})", page)
+                found.update({bytes(row[0]): None for row in rows})
+        for page in _pages(list(found)):
+            where = f"b.withheld = 0 AND b.statement IN ({_marks(page)})"
+            for one in await catalogue.bundles(self._database, where, page):
+                yield one
+
     async def undelivered(self, after: bytes, limit: int) -> list[Bundle]:
         """See `Store`."""
         page = "SELECT statement FROM bundles WHERE entry IS NULL AND statement > ? "
@@ -346,6 +364,11 @@ class SqliteStore:
     async def counts(self) -> Counts:
         """See `Store`."""
         return Counts(**{row[0]: int(row[1]) for row in await self._database.rows("SELECT name, value FROM counters")})
+
+    async def cargo(self, first: int, last: int) -> Cargo:
+        """See `Store`."""
+        ((packages, stations, partial, oldest),) = await self._database.rows(_CARGO, (first, last))
+        return Cargo(packages, stations, partial, oldest)
 
     async def chain_head(self, node: NodeId, *, made_here: bool = False) -> tuple[int, StatementId] | None:
         """See `Store`."""

@@ -19,6 +19,8 @@ class Handed:
         self._chunks: dict[tuple[str, ObjectId], int] = {}
         self._answered: dict[tuple[str, ObjectId], int] = {}
         self._statements: dict[tuple[str, RecordId], None] = {}
+        self._moved: dict[RecordId | ObjectId, int] = {}
+        """The count with which each object and statement went last; what went last is last."""
         self.count = 0
         """How often something went, so that it is seen when there is news."""
 
@@ -26,7 +28,7 @@ class Handed:
         """A chunk was handed to a neighbour."""
         key = node, object_id
         self._chunks[key] = self._chunks.pop(key, 0) | 1 << index  # what moved last is forgotten last
-        self.count += 1
+        self._note_moved(object_id)
         if len(self._chunks) > MAX_HANDED:
             del self._chunks[next(iter(self._chunks))]
 
@@ -44,9 +46,18 @@ class Handed:
     def told(self, node: str, statement: RecordId) -> None:
         """A statement was handed to a neighbour: of a package without files, all there is."""
         self._statements[node, statement] = None
-        self.count += 1
+        self._note_moved(statement)
         if len(self._statements) > MAX_HANDED:
             del self._statements[next(iter(self._statements))]
+
+    def moved(self, since: int) -> list[RecordId | ObjectId]:
+        """The objects and statements of which something went since the count was `since`."""
+        found: list[RecordId | ObjectId] = []
+        for one in reversed(self._moved):
+            if self._moved[one] <= since:
+                break
+            found.append(one)
+        return found
 
     def nodes(self) -> set[str]:
         """The neighbours that got something."""
@@ -59,3 +70,10 @@ class Handed:
     def whole(self, node: str, object_id: ObjectId, size: int) -> bool:
         """Whether a neighbour got every chunk of an object of `size` bytes."""
         return self._chunks.get((node, object_id), 0) == (1 << chunk_count(size)) - 1
+
+    def _note_moved(self, one: RecordId | ObjectId) -> None:
+        self.count += 1
+        self._moved.pop(one, None)
+        self._moved[one] = self.count
+        if len(self._moved) > 2 * MAX_HANDED:
+            del self._moved[next(iter(self._moved))]

@@ -7,7 +7,7 @@ header, which every browser knows since there are browsers).
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -19,7 +19,6 @@ from relay.node.health import bytes_free
 from relay.node.overquota import is_over_quota
 from relay.node.report import in_contact, own_revocation
 from relay.node.unreadable import count_unreadable
-from relay.store.interface import Bundle, State
 from relay.sync.alarm import read_alarms
 from relay.trust.roles import Role
 from relay.web.amounts import size
@@ -30,16 +29,6 @@ _SAME_CONTACT = 600
 """Handovers to one neighbour within so many seconds were one contact."""
 _OLDEST = 60 * 86_400
 """A claim of a device's clock that is further away was never set."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cargo:
-    """What is on board and not delivered: packages, stations, those still arriving, and the oldest claim of a time."""
-
-    packages: int
-    stations: int
-    partial: int
-    oldest: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +55,6 @@ class Board:
         """The board."""
         store = self._daemon.custody.store
         now = int(time.time())
-        bundles = await store.bundles()
         notes = await store.notes()
         peers = await store.peers()
         counts = await store.counts()
@@ -75,8 +63,8 @@ class Board:
             "board.html",
             words="board.json",
             node=self._daemon.member.identity.name,
-            cargo=cargo(bundles, now),
-            delivered=sum(one.state is State.DELIVERED for one in bundles),
+            cargo=await store.cargo(now - _OLDEST + 1, now),
+            delivered=counts.delivered,
             near=[one for one in in_contact(peers, now) if one.role != Role.RECEIVER],
             reached=any(one.role == Role.RECEIVER for one in in_contact(peers, now)),
             last=last_contact(read_handovers(notes)),
@@ -98,14 +86,6 @@ class Board:
         if self._daemon.member.identity.role is Role.OPERATOR:
             return own_room(free)
         return room(free, held, self._daemon.config.storage_limit)
-
-
-def cargo(bundles: Sequence[Bundle], now: int) -> Cargo:
-    """What is on board at `now`, seconds since 1970."""
-    waiting = [one for one in bundles if one.state is not State.DELIVERED]
-    claims = [one.captured_at for one in waiting if 0 <= now - one.captured_at < _OLDEST]
-    partial = sum(one.state is State.PARTIAL for one in waiting)
-    return Cargo(len(waiting), len({one.tps for one in waiting}), partial, min(claims, default=None))
 
 
 def room(free: int, held: int, limit: int | None) -> int:

@@ -23,6 +23,12 @@ def resident(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def most_resident(pid: int) -> int:
+    """Bytes of memory that a process had in use at the most."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
 def busy_seconds() -> float:
     """CPU time that all cores of the machine together have spent on anything."""
     user, nice, system, _idle, _wait, irq, softirq, steal = map(

@@ -1,8 +1,10 @@
 """A daemon on a store with many bundles: how long until it is ready, its memory, and what `relay status` takes.
 
 `python -m tests.bench.laden [--bundles 100000] [--runs 5]`. The bundles are laid straight into the catalogue
-(`tests.bench.store`), since signing them would take longer than all that is measured. A `relay status` is a whole
-process, beside the running daemon; where its time goes is asked of one that profiles itself.
+(`tests.bench.store`), since signing them would take longer than all that is measured. Memory is looked at twice: while
+nobody is there; and at its most, once an empty neighbour was there and somebody looked at the board. That neighbour
+asks for all statements and refuses them, so that it goes on asking. A `relay status` is a whole process, beside the
+running daemon; where its time goes is asked of one that profiles itself.
 """
 
 from __future__ import annotations
@@ -15,16 +17,21 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 from tests.bench.contestants import REGISTER
-from tests.bench.cost import resident
+from tests.bench.cost import most_resident, resident
 from tests.bench.store import fill_apart
-from tests.boxes import RELAY, Election, NodeBox
+from tests.boxes import RELAY, Election, NodeBox, free_port
 
 READY_SECONDS, MEMORY, STATUS_SECONDS = 3.0, 150e6, 0.2
 SETTLING_SECONDS = 5.0
 """Until the daemon has done what it does after it is ready."""
+BOARD_SECONDS = 5.0
+"""The page asks for itself again."""
+VISITED_SECONDS = 30.0
+"""How long the neighbour is there: it has asked for all of a hundred thousand statements then."""
 LINES = 16
 
 STAGES = """
@@ -72,6 +79,19 @@ def timed(box: NodeBox, runs: int) -> tuple[float, float]:
     return statistics.median(times), cpu / runs
 
 
+def visited(box: NodeBox, neighbour: NodeBox, console: int) -> tuple[int, int]:
+    """The most memory that the daemon of `box` took once a neighbour was there, and the bytes that this one got."""
+    assert box.daemon is not None
+    with neighbour:
+        neighbour.start()
+        until = time.monotonic() + VISITED_SECONDS
+        while time.monotonic() < until:
+            urllib.request.urlopen(f"http://127.0.0.1:{console}/board").read()
+            time.sleep(BOARD_SECONDS)
+        (seen,) = neighbour.status()["peers"]
+    return most_resident(box.daemon.pid), int(seen["bytes_in"])
+
+
 def main() -> int:
     """Run, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -80,7 +100,16 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="laden-") as name:
         folder = Path(name)
-        box = Election(folder / "office", REGISTER).admit(NodeBox(folder / "boat"), "carrier")
+        office = Election(folder / "office", REGISTER)
+        box, neighbour = (office.admit(NodeBox(folder / name), "carrier") for name in ("boat", "empty"))
+        sync, console = free_port(), free_port()
+        box.config(discovery=False, listen=f"127.0.0.1:{sync}", console=f"127.0.0.1:{console}")
+        neighbour.config(
+            discovery=False,
+            listen=f"127.0.0.1:{free_port()}",
+            console=f"127.0.0.1:{free_port()}",
+            peers=[f"127.0.0.1:{sync}"],
+        )
         box.relay("status")  # makes the store
         empty, _ = timed(box, options.runs)
         fill_apart(box.home / "store" / "catalogue.db", options.bundles, options.bundles)
@@ -97,14 +126,17 @@ def main() -> int:
             laden, cpu = timed(box, options.runs)
             stages = box.host.run([sys.executable, "-c", STAGES, box.home]).text
             profile = box.host.run([sys.executable, "-c", PROFILED, box.home]).text
+            most, taken = visited(box, neighbour, console)
         ready = statistics.median(starts)
         print(f"| {options.bundles} bundles | | limit | |\n|---|---|---|---|")
         print(f"| ready after | {ready:.2f} s | {READY_SECONDS} s | {_hit(ready, READY_SECONDS)} |")
         print(f"| memory | {memory / 1e6:.0f} MB | {MEMORY / 1e6:.0f} MB | {_hit(memory, MEMORY)} |")
+        print(f"| at the most, visited | {most / 1e6:.0f} MB | {MEMORY / 1e6:.0f} MB | {_hit(most, MEMORY)} |")
         limit = f"{STATUS_SECONDS * 1000:.0f} ms"
         took = f"{laden * 1000:.0f} ms ({cpu * 1000:.0f} of CPU)"
         print(f"| `relay status` | {took} | {limit} | {_hit(laden, STATUS_SECONDS)} |")
         print(f"| `relay status` of an empty store | {empty * 1000:.0f} ms | | |")
+        print(f"\nThe neighbour got {taken / 1e6:.0f} MB.")
         print(f"\nWhere the time of `relay status` goes:\n{stages}\n\nThe same profiled (which costs time itself):")
         lines = [line for line in profile.splitlines() if re.match(r" *\d+(/\d+)? +\d", line)]
         print("\n".join(line.replace(str(folder), "") for line in lines[:LINES]))

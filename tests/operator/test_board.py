@@ -31,7 +31,7 @@ from relay.store.interface import Bundle, BundleFile, PeerNote, State
 from relay.store.quota import Quota
 from relay.sync.handover import Handed
 from relay.trust.roles import Role
-from relay.web.board import Cargo, LastContact, cargo, last_contact, own_room, room
+from relay.web.board import LastContact, last_contact, own_room, room
 from relay.web.console import board_application
 from tests.factory import make_revocations, object_of
 from tests.fleet import Fleet, Ship
@@ -55,15 +55,6 @@ def package(n: int, **changes: object) -> Bundle:
         1, 1, None, False, None, (), NOW - 60 * n, (PHOTO,),
     )  # fmt: skip
     return replace(blank, **changes)  # type: ignore[arg-type]
-
-
-def test_the_cargo() -> None:
-    """What is delivered is no longer on board; a clock that was never set is no age."""
-    assert cargo([], NOW) == Cargo(0, 0, 0, None)
-    assert cargo([package(1, state=State.DELIVERED)], NOW) == Cargo(0, 0, 0, None)
-    same = package(2, tps="tps-1", state=State.PARTIAL)
-    assert cargo([package(1), same, package(3, captured_at=12)], NOW) == Cargo(3, 2, 1, NOW - 120)
-    assert cargo([package(1, captured_at=NOW + 999)], NOW).oldest is None
 
 
 def test_the_last_contact() -> None:

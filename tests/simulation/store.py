@@ -23,6 +23,7 @@ from relay.records.statement import chunk_size_for
 from relay.store.arriving import SharedCommits
 from relay.store.interface import (
     Bundle,
+    Cargo,
     Counts,
     Holding,
     LogBatch,
@@ -276,6 +277,12 @@ class MemoryStore:
         row = self._catalogue.rows.get(statement)
         return self._catalogue.bundle(row) if row is not None and not row.withheld else None
 
+    async def bundles_of(self, ids: Sequence[RecordId | ObjectId]) -> AsyncIterator[Bundle]:
+        """See `Store`."""
+        for one in await self.bundles():
+            if one.id in ids or any(file.sha256 in ids for file in one.files):
+                yield one
+
     async def undelivered(self, after: bytes, limit: int) -> list[Bundle]:
         """See `Store`."""
         await self.handle.give_way()
@@ -288,6 +295,13 @@ class MemoryStore:
         states = [one.state for one in await self.bundles()]
         partial, waiting, delivered = (states.count(one) for one in (State.PARTIAL, State.WAITING, State.DELIVERED))
         return Counts(partial, waiting, delivered, self._catalogue.bytes_held)
+
+    async def cargo(self, first: int, last: int) -> Cargo:
+        """See `Store`."""
+        waiting = [one for one in await self.bundles() if one.state is not State.DELIVERED]
+        claims = [one.captured_at for one in waiting if first <= one.captured_at <= last]
+        partial = sum(one.state is State.PARTIAL for one in waiting)
+        return Cargo(len(waiting), len({one.tps for one in waiting}), partial, min(claims, default=None))
 
     async def chain_head(self, node: NodeId, *, made_here: bool = False) -> tuple[int, StatementId] | None:
         """See `Store`."""

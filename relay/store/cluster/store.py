@@ -36,6 +36,7 @@ from relay.store.cluster.watch import Watch
 from relay.store.durable import reading
 from relay.store.interface import (
     Bundle,
+    Cargo,
     Counts,
     Holding,
     LogBatch,
@@ -273,6 +274,14 @@ class ClusterStore:
         found = await listing.gather(self._database.stream(sql, statement))
         return found[0] if found else None
 
+    async def bundles_of(self, ids: Sequence[RecordId | ObjectId]) -> AsyncIterator[Bundle]:
+        """See `Store`. A receiver hands nothing over: this is one page."""
+        named = "SELECT statement FROM files WHERE object = ANY($1::bytea[])"
+        where = f"NOT b.withheld AND (b.statement = ANY($1::bytea[]) OR b.statement IN ({named}))"
+        sql = f"{listing.SELECT} WHERE {where} {listing.ORDER}"
+        for one in await listing.gather(self._database.stream(sql, list(ids))):
+            yield one
+
     async def undelivered(self, after: bytes, limit: int) -> list[Bundle]:
         """See `Store`."""
         page = "SELECT statement FROM bundles WHERE entry IS NULL AND statement > $1"
@@ -293,6 +302,11 @@ class ClusterStore:
             row = await self._database.row(_SUMS)
             self._summed, self._summed_until = (int(row[0]), int(row[1])), now + COUNTS_SECONDS
         return self._summed
+
+    async def cargo(self, first: int, last: int) -> Cargo:
+        """See `Store`."""
+        row = await self._database.row(_CARGO, first, last)
+        return Cargo(*row)
 
     async def chain_head(self, node: NodeId, *, made_here: bool = False) -> tuple[int, StatementId] | None:
         """See `Store`. A receiver makes none."""
@@ -490,6 +504,11 @@ _READ = """
 _UNDER_WAY = """
     SELECT count(*) FILTER (WHERE completed IS NULL), count(*) FILTER (WHERE completed IS NOT NULL),
         (SELECT coalesce(sum(held_bytes), 0) FROM layouts WHERE held_bytes > 0)
+    FROM bundles WHERE entry IS NULL AND NOT withheld
+"""
+_CARGO = """
+    SELECT count(*), count(DISTINCT tps), count(*) FILTER (WHERE completed IS NULL),
+        min(captured_at) FILTER (WHERE captured_at BETWEEN $1 AND $2)
     FROM bundles WHERE entry IS NULL AND NOT withheld
 """
 _SUMS = """
