@@ -97,6 +97,8 @@ MAX_TOLD_HOLDINGS = 8 * MAX_WANTS
 """Objects of which a visit keeps what the peer said that it holds, before they are wanted."""
 WANTS_PAGE = 64
 """Objects asked about at a time."""
+MAX_LISTED = 4 * WANTS_PAGE
+"""Objects whose room a store counts first, since it listed them before as what it wants."""
 MAX_REFUSALS = 1_024
 MAX_TO_DELIVER = 65_536
 """Packages that one visit brings to a receiver; what waits besides is for the next one."""

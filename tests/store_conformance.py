@@ -1136,6 +1136,62 @@ class CarrierConformance(StoreConformance):
         assert not await store.stage_chunk(object_of(second), 1, second[CHUNK : 2 * CHUNK])
         assert await store.add([cast.statement(b"small")]) == [Outcome.NEW]  # statements still travel
 
+    async def test_what_does_not_fit_whole_is_not_asked_for(self, opener: Opener, cast: Cast) -> None:
+        """A half takes the room of a whole, and is none: whole packages come before many halves."""
+        store = await opener(storage_limit=5 * CHUNK)
+        large, small = cast.content(4 * CHUNK), cast.content(2 * CHUNK)
+        await store.add([cast.statement(large), cast.statement(small)])
+        assert await store.missing(object_of(large)) == 0b1111
+        await stage_all(store, small, [0])
+        assert await store.missing(object_of(large)) == 0b1111
+        await stage_all(store, small, [1])
+        assert await store.missing(object_of(large)) == 0
+        await store.commit_chunks()
+        assert await store.missing(object_of(large)) == 0
+
+    async def test_what_is_begun_is_asked_for_to_its_end(self, opener: Opener, cast: Cast) -> None:
+        """Where there is room for exactly the rest of it, also while chunks of it are being written."""
+        store = await opener(storage_limit=4 * CHUNK)
+        content = cast.content(4 * CHUNK)
+        await store.add([cast.statement(content)])
+        for index in range(4):
+            assert await store.missing(object_of(content)) == 0b1111 & ~((1 << index) - 1)
+            chunk = content[index * CHUNK : (index + 1) * CHUNK]
+            staging = asyncio.create_task(store.stage_chunk(object_of(content), index, chunk))
+            while not staging.done():
+                assert await store.missing(object_of(content)) or index == 3
+                assert len(await store.wants(10)) == 1 or index == 3
+                await asyncio.sleep(0)
+            assert staging.result()
+            if index == 1:
+                await asyncio.gather(store.commit_chunks(), *(store.wants(10) for _ in range(9)))
+        assert await store.missing(object_of(content)) == 0
+        assert len(await store.commit_chunks()) == 1
+
+    async def test_a_false_size_shuts_nobody_out_where_there_is_little_room(self, opener: Opener, cast: Cast) -> None:
+        store = await opener(storage_limit=5 * CHUNK)
+        content = cast.content(3 * CHUNK)
+        truth = make_file(content)
+        lie = replace(truth, size=9 * CHUNK, chunks=truth.chunks * 3)
+        await store.add([cast.lie(lie), cast.statement(content)])
+        assert [one.object for one in await store.wants(10)] == [truth.sha256]
+        assert await store.missing(truth.sha256)
+
+    async def test_what_was_listed_keeps_its_room_while_it_comes(self, opener: Opener, cast: Cast) -> None:
+        """Nothing crosses in vain: what came to be wanted more since waits, until nothing is on its way."""
+        store = await opener(storage_limit=6 * CHUNK)
+        first, second, better = (cast.content(size * CHUNK) for size in (3, 3, 1))
+        await store.add([cast.statement(first, second)])
+        assert len(await store.wants(10)) == 2
+        await stage_all(store, first, [0])
+        await store.add([cast.statement(better, node=cast.other)])
+        assert {one.object for one in await store.wants(10)} == {object_of(first), object_of(second)}
+        others = frozenset([object_of(first)])
+        assert object_of(better) not in {one.object for one in await store.wants(10, others)}
+        await stage_all(store, first)
+        await store.commit_chunks()
+        assert {one.object for one in await store.wants(10)} == {object_of(better)}
+
     async def test_the_only_copy_is_never_freed(self, opener: Opener, cast: Cast) -> None:
         store = await opener()
         content = cast.content()

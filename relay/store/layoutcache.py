@@ -45,6 +45,10 @@ class LayoutCache(Generic[L]):
             await self._learn(object_id)
         return self._known.get(object_id, [])
 
+    def known(self, object_id: ObjectId) -> list[L]:
+        """The same as it was learned last; none where it was not."""
+        return self._known.get(object_id, [])
+
     def changed(self, objects: Iterable[ObjectId]) -> None:
         """Statements came that name these objects, or something else happened to them."""
         self._changes += 1

@@ -83,6 +83,12 @@ def unpack_bits(data: bytes) -> int:
     return int.from_bytes(data, "little")
 
 
+def least_of(layouts: Sequence[Layout]) -> int:
+    """How many bytes have to come until an object is whole, by the layout that lacks the least: one that lies about the
+    size of others' content does not shut it out where there is little room. 0 where none is known."""
+    return min((bytes_of(one.size, one.missing) for one in layouts), default=0)
+
+
 def want_of(layouts: Sequence[Layout]) -> Want | None:
     """What is missing of an object, by any of its layouts: a statement that gives it a false size, or false chunks,
     must not hide what the true one lacks. The size is the largest one that is claimed."""

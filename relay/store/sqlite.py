@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from relay.limits import DISK_RESERVE, MAX_FILE, MAX_PEERS, STATEMENTS_MARGIN, STATEMENTS_RESERVE
+from relay.limits import DISK_RESERVE, MAX_FILE, MAX_LISTED, MAX_PEERS, STATEMENTS_MARGIN, STATEMENTS_RESERVE
 from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, receipt_id
 from relay.store import catalogue, entries
 from relay.store.ballast import Ballast
@@ -73,8 +73,8 @@ class SqliteStore:
         self._storage_limit = storage_limit
         self._clock = clock
         self._room = 0
-        self._coming = 0
-        """Bytes of chunks that are being staged."""
+        self._listed: dict[ObjectId, None] = {}
+        """What somebody was told that this node takes, since there was room for all of it."""
         self._shelf = shelf
         self._reading = reading
         self._ballast = ballast
@@ -381,18 +381,44 @@ class SqliteStore:
 
     async def wants(self, limit: int, skip: frozenset[ObjectId] = frozenset()) -> list[Want]:
         """See `Store`."""
-        room = await self._measure_room()
-        wants = await self._transfers.wants(limit, skip) if room > 0 else []
+        await self._measure_room()
+        wants = await self._transfers.wants(limit, skip) if self._room > 0 else []
+        await self._transfers.look_up(self._listed)
+        # From here on no chunk comes in between: what it takes of the room it no longer lacks.
+        kept = self._keep_room(skip)
+        room = self._room - sum(kept.values())
         fitting: list[Want] = []
         for want in wants:
-            if want.remaining <= room:
-                room -= want.remaining
+            left = 0 if want.object in kept else self._left_of(want.object) or want.remaining
+            if left <= room:
+                room -= left
                 fitting.append(want)
+        self._listed.update(dict.fromkeys(want.object for want in fitting))
+        while len(self._listed) > MAX_LISTED:
+            del self._listed[next(iter(self._listed))]
         return fitting
+
+    def _keep_room(self, skip: frozenset[ObjectId]) -> dict[ObjectId, int]:
+        """What still lacks so many bytes of what was listed before, but for `skip`, or is coming just now, as far as
+        there is room: what came to be wanted more since does not take the room of what is on its way."""
+        if not (skip or self._transfers.arriving):
+            self._listed.clear()  # nothing is on its way: it is for the order of what is wanted alone
+        kept: dict[ObjectId, int] = {}
+        room = self._room
+        listed = [one for one in self._listed if one not in skip]
+        for object_id in dict.fromkeys((*listed, *self._transfers.arriving)):
+            left = self._left_of(object_id)
+            if left <= 0:
+                self._listed.pop(object_id, None)
+            elif left <= room:
+                room -= left
+                kept[object_id] = left
+        return kept
 
     async def missing(self, object_id: ObjectId) -> int:
         """See `Store`."""
-        return await self._transfers.missing(object_id) if self._room > 0 else 0
+        missing = await self._transfers.missing(object_id)
+        return missing if missing and self._left_of(object_id) <= self._room else 0
 
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
         """See `Store`."""
@@ -404,15 +430,14 @@ class SqliteStore:
 
     async def stage_chunk(self, object_id: ObjectId, index: int, data: bytes) -> int:
         """See `Store`."""
+        await self._transfers.look_up((object_id,))
         if self._room < len(data):
             return 0
         self._room -= len(data)
-        self._coming += len(data)
         taken = 0
         try:
             taken = await self._transfers.stage(object_id, index, data)
         finally:
-            self._coming -= len(data)
             self._room += 0 if taken else len(data)
         return taken
 
@@ -578,12 +603,20 @@ class SqliteStore:
     async def _measure_room(self) -> int:
         """See how many bytes of content of others may still come, by the limit and by the disk. Chunks count from then
         on: whoever brings what was not asked for fills no disk either (promise 2)."""
-        room = bytes_free(self._folder) - DISK_RESERVE - self._coming
+        held = await self._bytes_held() if self._storage_limit is not None else 0
+        coming = self._transfers.coming.total()
+        room = bytes_free(self._folder) - DISK_RESERVE - coming
         if self._storage_limit is not None:
-            held = await self._bytes_held()
-            room = min(room, self._storage_limit - held - self._coming - self._transfers.uncommitted)
+            left = self._storage_limit - held - coming - self._transfers.uncommitted
+            # What a commit is at may have been counted twice. Then what was known before is no less true.
+            room = min(room, left + self._transfers.settling, max(left, self._room))
         self._room = room
         return room
+
+    def _left_of(self, object_id: ObjectId) -> int:
+        """How many bytes of an object have to come until it is whole, besides those that are being staged, for which
+        room was made."""
+        return self._transfers.least(object_id) - self._transfers.coming[object_id]
 
 
 def _pages(ids: Sequence[bytes]) -> Iterator[tuple[bytes, ...]]:

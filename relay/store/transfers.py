@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ from relay.store.content import Content
 from relay.store.database import Database
 from relay.store.interface import Holding, Want
 from relay.store.layoutcache import LayoutCache
-from relay.store.layouts import Layout, bytes_of, chunk_count, pack_bits, span, unpack_bits, want_of
+from relay.store.layouts import Layout, bytes_of, chunk_count, least_of, pack_bits, span, unpack_bits, want_of
 from relay.store.unreadable import LOST, UnreadableObjects
 
 logger = logging.getLogger(__name__)
@@ -84,6 +85,8 @@ class Transfers:
         self._undelivered = "1" if keeps_all else "b.entry IS NULL"
         self._layouts = LayoutCache(self._ask_layouts, _MOST_CACHED)
         self._arrived: list[_Arrived] = []
+        self.coming: Counter[ObjectId] = Counter()
+        """Bytes of chunks that are being written, by object. None of them is counted as staged at the same time."""
         self._writing: asyncio.Task[None] | None = None
         self._commits = SharedCommits(self._commit)
 
@@ -91,6 +94,16 @@ class Transfers:
     def uncommitted(self) -> int:
         """Bytes that are staged, and that the catalogue does not count yet."""
         return sum(bytes_of(one.size, one.staged | one.committing) for one in self._layouts if one.in_use)
+
+    @property
+    def arriving(self) -> set[ObjectId]:
+        """The objects of which chunks came since the last commit."""
+        return {one.object for one in self._layouts if one.in_use}
+
+    @property
+    def settling(self) -> int:
+        """Those of them that a commit is at: when it ends, the catalogue counts them a moment before this does not."""
+        return sum(bytes_of(one.size, one.committing) for one in self._layouts if one.committing)
 
     def forget(self) -> None:
         """The catalogue was changed by others than `commit`: ask it again. What is staged stays."""
@@ -108,6 +121,7 @@ class Transfers:
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         for layout in layouts:
             layout.writing += 1
+        self.coming[object_id] += len(data)
         self._arrived.append(_Arrived(layouts, index, data, done))
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_arrived())
@@ -130,6 +144,15 @@ class Transfers:
         """See `Store.missing`."""
         want = want_of(await self._layouts.of(object_id))
         return want.missing if want else 0
+
+    async def look_up(self, objects: Iterable[ObjectId]) -> None:
+        """Ask the catalogue about objects, as far as that was not done."""
+        for one in list(objects):
+            await self._layouts.of(one)
+
+    def least(self, object_id: ObjectId) -> int:
+        """How many bytes have to come until an object is whole that the catalogue was asked about; 0 of others."""
+        return least_of(self._layouts.known(object_id))
 
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
         """See `Store.holdings`."""
@@ -212,6 +235,7 @@ class Transfers:
                     outcomes = await asyncio.to_thread(self._write, chunks)
                 except asyncio.CancelledError:
                     for chunk in chunks:
+                        self.coming -= Counter({chunk.layouts[0].object: len(chunk.data)})
                         chunk.done.cancel()
                     raise
                 for chunk, outcome in zip(chunks, outcomes, strict=True):
@@ -223,6 +247,7 @@ class Transfers:
         """Stage a chunk that was written, and tell who brought it."""
         for layout in chunk.layouts:
             layout.writing -= 1
+        self.coming -= Counter({chunk.layouts[0].object: len(chunk.data)})
         if isinstance(outcome, Exception):
             if not chunk.done.done():  # else the caller is gone
                 chunk.done.set_exception(outcome)

@@ -2,6 +2,9 @@
 
 The taker chooses. A neighbour says what it wants, and is asked for what is wanted here. A receiver wants more than it
 could list, and this node carries a boatful: there the visitor asks after what it has.
+
+A taker lists what it has room for. What is on its way is asked about again with each page, so that its room is counted:
+nothing crosses in vain, and no half takes the room of a whole.
 """
 
 from __future__ import annotations
@@ -109,7 +112,9 @@ class Exchange:
         tried: set[ObjectId] = set()
         while True:
             told = self._told.is_set()
-            wants = await self._store.wants(WANTS_PAGE, frozenset(tried))
+            coming = tried & self._in.under_way
+            wants = await self._store.wants(WANTS_PAGE + len(coming), frozenset(tried - coming))
+            wants = [want for want in wants if want.object not in coming]
             if not wants and told:
                 return
             if not wants:
@@ -143,9 +148,14 @@ class Exchange:
             await self._fetching.wait()  # the connection that is free is for chunks first
         while len(tried) < MAX_WANTS:
             told = self._told.is_set()
-            wants = self._wants_there or (await self._peer.wants(list(tried)) if told else [])
+            going = self._out.under_way
+            done = [one for one in tried if one not in going]
+            wants = self._wants_there or (await self._peer.wants(done) if told else [])
             self._wants_there = []
             fresh = [want for want in wants if want.object not in tried]
+            if not fresh and len(wants) >= WANTS_PAGE:  # a page of what is on its way says nothing of the rest
+                wants = await self._peer.wants(list(tried))
+                fresh = [want for want in wants if want.object not in tried]
             if not fresh and told:
                 break  # it wants no more, or says the same for ever
             if not fresh:
@@ -218,6 +228,7 @@ class Exchange:
                 if data:
                     await self._arrival.take(object_id, index, data)
                     self._report.bytes_in += len(data)
+                supply.done(object_id)
 
     async def _ask(self, first: Chunk, supply: Supply, window: Window, asked: dict[Span, int]) -> AsyncIterator[Span]:
         """Ask for one chunk after the other as others come, in one call."""
@@ -229,11 +240,13 @@ class Exchange:
                 asked[chunk.object, chunk.index] = chunk.length
                 left -= FRAME_HEAD.size + chunk.length
                 yield chunk.object, chunk.index
+            else:
+                supply.done(chunk.object)
             chunk = supply.take(left)
 
     async def _draw_wanted(self, supply: Supply) -> Chunk | None:
         while (chunk := await supply.draw()) and not await self._is_wanted(chunk):
-            pass
+            supply.done(chunk.object)
         return chunk
 
     async def _is_wanted(self, chunk: Chunk) -> bool:
@@ -257,13 +270,14 @@ class Exchange:
             try:
                 await self._peer.put_chunks(self._hand_over(first, supply, handed))
             except (Malformed, Refused):
-                self._note_answered(handed)
+                self._note_answered(handed, supply)
                 raise
-            self._note_answered(handed)
+            self._note_answered(handed, supply)
 
-    def _note_answered(self, handed: Sequence[Span]) -> None:
+    def _note_answered(self, handed: Sequence[Span], supply: Supply) -> None:
         """The peer answered a call. Where a link is cut instead, nobody knows how far it came."""
         for object_id, index in handed:
+            supply.done(object_id)
             self._custody.handed.answered(self._who.peer, object_id, index)
 
     async def _hand_over(self, first: Chunk, supply: Supply, handed: list[Span]) -> AsyncIterator[Frame]:
@@ -278,6 +292,8 @@ class Exchange:
                 handed.append((chunk.object, chunk.index))
                 self._report.bytes_out += len(data)
                 left -= FRAME_HEAD.size + len(data)
+            else:
+                supply.done(chunk.object)
             chunk = supply.take(left)
 
     # -- the end

@@ -7,7 +7,7 @@ first. A `Window` bounds what one stream has asked for and not got. No I/O of th
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 
@@ -40,13 +40,25 @@ class Supply:
         self._pages = pages
         self._low = LOW_SUPPLY if ahead else 1
         self._chunks: deque[Chunk] = deque()
+        self._drawn: Counter[ObjectId] = Counter()
         self._over = False
         self._listing = asyncio.Lock()
+
+    @property
+    def under_way(self) -> set[ObjectId]:
+        """The objects of the chunks that are listed, or were drawn and are not `done` with."""
+        return {chunk.object for chunk in self._chunks} | self._drawn.keys()
+
+    def done(self, object_id: ObjectId) -> None:
+        """A chunk of an object that was drawn moved, or is not to be moved."""
+        self._drawn[object_id] -= 1
+        if not self._drawn[object_id]:
+            del self._drawn[object_id]
 
     async def draw(self) -> Chunk | None:
         """The next chunk, waited for while it is being listed; None when there are no more."""
         await self._list()
-        return self._chunks.popleft() if self._chunks else None
+        return self._draw() if self._chunks else None
 
     async def more(self) -> None:
         """Say that there is all to choose from, and list ahead from now on."""
@@ -60,7 +72,12 @@ class Supply:
 
     def take(self, most: int) -> Chunk | None:
         """The next chunk if it is listed already and is of at most so many bytes."""
-        return self._chunks.popleft() if self._chunks and self._chunks[0].length <= most else None
+        return self._draw() if self._chunks and self._chunks[0].length <= most else None
+
+    def _draw(self) -> Chunk:
+        chunk = self._chunks.popleft()
+        self._drawn[chunk.object] += 1
+        return chunk
 
     async def _list(self) -> None:
         if len(self._chunks) < self._low and not self._over:

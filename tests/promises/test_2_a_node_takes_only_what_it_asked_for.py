@@ -20,6 +20,8 @@ from tests.factory import ELECTION, Node, make_file, make_node, make_receipt, ma
 from tests.fleet import CHUNK, Fleet, Link, each
 from tests.promises.adversaries import Babbler, Braggart, Glutton, Pusher, Smuggler
 
+PHOTO = 1_500_000
+
 
 async def test_a_record_that_was_not_asked_for_is_not_kept(fleet: Fleet) -> None:
     island, other = await fleet.launch("pulau-long"), await fleet.launch("pulau-batun")
@@ -114,6 +116,25 @@ async def test_a_store_at_its_limit_takes_no_content_of_others(fleet: Fleet) -> 
     assert report.bytes_in == 0
     await island.visit(boat)
     assert (await boat.store.counts()).bytes_held == CHUNK
+
+
+@pytest.mark.parametrize("limit", [10_000_000, 12_345_678, 16_000_000])
+@pytest.mark.parametrize("fetches", [True, False])
+async def test_what_a_node_asks_for_within_its_room_crosses_once_and_is_kept(
+    fleet: Fleet, limit: int, fetches: bool
+) -> None:
+    """Whoever visits: as many whole objects as fit, nothing in vain, and no half that takes the last room."""
+    island = await fleet.launch("pulau-long")
+    boat = await fleet.carrier("km-bahari", storage_limit=limit)
+    for place in range(16):
+        await island.submit(fleet.content(PHOTO), fleet.content(PHOTO), form=f"form-{place}")
+    photos = limit // PHOTO
+    for crossed in (photos * -(-PHOTO // CHUNK), 0):
+        link = Link(island.host(boat) if fetches else boat.host(island))
+        await (boat if fetches else island).visit(link)
+        assert (await boat.store.counts()).bytes_held == photos * PHOTO
+        assert all(one.held % PHOTO == 0 for one in await boat.store.bundles())
+        assert len(link.crossed) == len(set(link.crossed)) == crossed
 
 
 async def test_who_brings_chunks_that_find_no_room_fills_no_disk(fleet: Fleet) -> None:

@@ -55,7 +55,8 @@ WITH_PIRATES = (0, 2, 17)
 WITH_FLOODS = (0, 12)
 WITH_REVOCATIONS = (8, 25, 88)
 WITH_SUCCESSIONS = (75, 106)
-WITH_BAD_OBJECTS = (5,)
+WITH_BAD_OBJECTS = (5, 8, 14, 64)
+WITH_CORRECTIONS = (0, 1)
 
 
 @pytest.mark.parametrize("seed", EVERY_DAY)
@@ -401,7 +402,7 @@ def test_a_device_that_forgets_its_chain_is_found() -> None:
 
 def test_corrections_that_are_not_marked_are_found() -> None:
     with patch.object(Catalogue, "_mark_superseded", lambda *_: None):
-        assert broken(7)
+        assert broken(7, WITH_CORRECTIONS)
 
 
 def test_corrections_that_name_nothing_are_found() -> None:
@@ -409,7 +410,7 @@ def test_corrections_that_name_nothing_are_found() -> None:
         return await capture(_home, member, custody, replace(submission, supersedes=None, reason=""))
 
     with patch("tests.simulation.ship.capture", forgetful):
-        assert broken(7)
+        assert broken(7, WITH_CORRECTIONS)
 
 
 def test_a_signer_that_is_carried_beyond_its_quota_is_found() -> None:
@@ -439,7 +440,7 @@ def test_a_node_whose_visits_all_end_at_one_bad_object_is_found() -> None:
 
     assert not broken(6, WITH_BAD_OBJECTS)
     with patch.object(UnreadableObjects, "note", fails), patch.object(voyage, "PATIENCE", 300):
-        assert broken(6, WITH_BAD_OBJECTS)
+        assert broken(6, WITH_BAD_OBJECTS[:2])
 
 
 def test_a_node_that_takes_no_other_copy_of_what_its_disk_lost_is_found() -> None:
@@ -447,7 +448,7 @@ def test_a_node_that_takes_no_other_copy_of_what_its_disk_lost_is_found() -> Non
         return store._catalogue.wanted(object_id, store._rules)
 
     with patch.object(MemoryStore, "_wanted", content), patch.object(voyage, "PATIENCE", 300):
-        assert broken(6, WITH_BAD_OBJECTS)
+        assert broken(6, WITH_BAD_OBJECTS[2:])
 
 
 def test_nodes_that_check_no_signature_are_found(tmp_path: Path) -> None:

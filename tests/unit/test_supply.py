@@ -123,3 +123,21 @@ async def test_a_look_at_whether_there_is_anything_takes_nothing_away() -> None:
     assert not await supply.is_empty()
     assert [await supply.draw() for _ in range(3)] == [*chunks(0, 2), None]
     assert await Supply(Pages([])()).is_empty()
+
+
+async def test_what_is_under_way_is_listed_or_drawn_and_not_done_with() -> None:
+    first, second = ObjectId(b"1" * 32), ObjectId(b"2" * 32)
+    page = [Chunk(first, 0, CHUNK), Chunk(first, 1, CHUNK), Chunk(second, 0, CHUNK)]
+    supply = Supply(Pages(page)(), ahead=False)
+    assert supply.under_way == set()
+    assert await supply.draw() == page[0]
+    assert supply.take(CHUNK) == page[1]
+    assert supply.under_way == {first, second}
+    supply.done(first)
+    assert supply.under_way == {first, second}
+    supply.done(first)
+    assert supply.under_way == {second}
+    assert supply.take(CHUNK) == page[2]
+    assert supply.under_way == {second}
+    supply.done(second)
+    assert supply.under_way == set()

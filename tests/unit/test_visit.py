@@ -18,6 +18,7 @@ from relay.limits import (
     MAX_WANTS,
     RECORDS_SECONDS,
     STREAMS,
+    WANTS_PAGE,
 )
 from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId
 from relay.store.interface import Holding, State, Want
@@ -556,3 +557,16 @@ async def test_a_boat_whose_copy_is_gone_takes_another_and_delivers_it(fleet: Fl
     await boat.visit(receiver)
     assert await receiver.state(statement) is State.DELIVERED
     assert boat.store.unreadable == frozenset()
+
+
+@pytest.mark.parametrize("fetches", [True, False])
+async def test_pages_of_what_is_on_its_way_end_no_visit(fleet: Fleet, fetches: bool) -> None:
+    """Each page is listed while all of the one before is on its way, where that is small; what is there besides is
+    listed all the same, and everything crosses once."""
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    for place in range(3 * WANTS_PAGE // 2):
+        await island.submit(fleet.content(CHUNK // 32), fleet.content(CHUNK // 32), form=f"form-{place}")
+    link = Link(island.host(boat) if fetches else boat.host(island))
+    await (boat if fetches else island).visit(link)
+    assert len(link.crossed) == len(set(link.crossed)) == 3 * WANTS_PAGE
+    assert (await boat.store.counts()).waiting == 3 * WANTS_PAGE // 2
