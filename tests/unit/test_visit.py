@@ -570,3 +570,25 @@ async def test_pages_of_what_is_on_its_way_end_no_visit(fleet: Fleet, fetches: b
     await (boat if fetches else island).visit(link)
     assert len(link.crossed) == len(set(link.crossed)) == 3 * WANTS_PAGE
     assert (await boat.store.counts()).waiting == 3 * WANTS_PAGE // 2
+
+
+class Lagging(Link):
+    """What was handed over has not come yet when the next page is asked for."""
+
+    page: Sequence[Want] = ()
+
+    async def wants(self, skip: Sequence[ObjectId]) -> list[Want]:
+        """The last page again, until all of it is passed over."""
+        if not {want.object for want in self.page} <= set(skip):
+            return list(self.page)
+        self.page = await super().wants(skip)
+        return list(self.page)
+
+
+async def test_a_page_of_nothing_but_what_is_on_its_way_ends_no_visit(fleet: Fleet) -> None:
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    for place in range(3 * WANTS_PAGE // 2):
+        await island.submit(fleet.content(CHUNK // 32), fleet.content(CHUNK // 32), form=f"form-{place}")
+    link = Lagging(boat.host(island))
+    await island.visit(link)
+    assert len(link.crossed) == len(set(link.crossed)) == 3 * WANTS_PAGE
