@@ -302,11 +302,13 @@ class Store(Protocol):
         the least remaining, then of each the next one; among them the least remaining, then by id.
 
         All objects of a bundle stand together, so that whole packages come before many halves. Empty while the
-        store is over its limit.
+        store is over its limit. Only what fits whole, and all of it together, beside what was listed before and is not
+        passed over by `skip`, as what is on its way should not be: that keeps its room.
         """
 
     async def missing(self, object_id: ObjectId) -> int:
-        """The bit set of the chunks of one object that nobody brought yet; 0 when it is not wanted. Cheap."""
+        """The bit set of the chunks of one object that nobody brought yet; 0 when it is not wanted, or when there is no
+        room for the rest of it. Cheap."""
 
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
         """What is held of each of these objects; those of which nothing is held, or can be read, are left out."""
