@@ -342,21 +342,25 @@ class Transfers:
             await self._unreadable.note(layout.object, error)
             return None
 
-    def _place(self, layout: _Layout, anew: frozenset[ObjectId]) -> bool:
-        """Move a whole object to its place; False where that holds something that is neither read nor replaced."""
+    def _place(self, layout: _Layout, *, again: bool) -> bool:
+        """Move a whole object to its place; False where that holds something that is neither read nor replaced, and
+        the catalogue said before that it lies there (`again`)."""
         try:
             self._content.place(layout.object, layout.name)
         except DiskFull:
             raise
         except StoreError:
-            if layout.object not in anew:
+            if not again:
                 raise
             return False
         return True
 
     async def _record(self, batch: _Batch) -> tuple[list[StatementId], list[_Layout]]:
-        """Commit what `_judge` found; the bundles that became complete, and the layouts that are done with."""
+        """Commit what `_judge` found; the bundles that became complete, and the layouts that are done with. An object
+        counts as complete once it is in its place, and no sooner: else its chunks stay where they are."""
         placed: list[_Layout] = []
+        renewed: list[_Layout] = []
+        given_up: list[_Layout] = []
         useless = list(batch.refuted)
         stale: list[_Layout] = []
         anew = self._unreadable.objects
@@ -367,24 +371,32 @@ class Transfers:
             for layout in batch.completed:
                 if layout in useless or layout in stale:
                     continue
-                useless.extend(_complete(db, layout))
-                (placed if self._place(layout, anew) else useless).append(layout)
-            self._content.sync_places([layout.object for layout in placed])
+                again = layout.object in anew and _is_complete(db, layout.object)
+                if self._place(layout, again=again):
+                    (renewed if again else placed).append(layout)
+                    useless.extend(_complete(db, layout))
+                else:
+                    given_up.append(layout)
+                    useless.extend((layout, *_drop_chunks(db, layout)))
+            there = [layout.object for layout in (*placed, *renewed)]
+            self._content.sync_places(there)
             settled = catalogue.settle(db, dict.fromkeys(layout.object for layout, _ in batch.staged))
-            again = _complete_again(db, [layout.object for layout in placed if layout.object in anew])
-            return list(dict.fromkeys((*settled, *again)))
+            again_complete = _complete_again(db, [one for one in there if one in anew])
+            return list(dict.fromkeys((*settled, *again_complete)))
 
         try:
             settled = await self._database.write(record)
         except BaseException:
             for layout in placed:
                 await asyncio.to_thread(self._content.take_back, layout.object, layout.name)
-            raise
-        for layout in batch.completed:
-            if layout in placed:
+            for layout in renewed:  # it is where the catalogue says: taken back, it would be nowhere
                 self._unreadable.forget(layout.object)
-            elif layout in useless and layout.object in anew:
-                self._unreadable.give_up(layout.object)
+            self._layouts.changed([layout.object for layout in renewed])
+            raise
+        for layout in (*placed, *renewed):
+            self._unreadable.forget(layout.object)
+        for layout in given_up:
+            self._unreadable.give_up(layout.object)
         for layout in useless:
             await asyncio.to_thread(self._content.remove_partial, layout.object, layout.name)
         return settled, [*batch.completed, *useless, *stale]
@@ -471,9 +483,18 @@ def _complete_again(db: sqlite3.Connection, objects: Sequence[ObjectId]) -> list
     return [StatementId(row[0]) for one in objects for row in db.execute(sql, (one,))]
 
 
+def _is_complete(db: sqlite3.Connection, object_id: ObjectId) -> bool:
+    return db.execute("SELECT 1 FROM objects WHERE id = ? AND state = 1", (object_id,)).fetchone() is not None
+
+
 def _complete(db: sqlite3.Connection, layout: _Layout) -> list[_Layout]:
     """Say that an object is complete; the layouts that it proves false."""
     db.execute("UPDATE objects SET state = 1, size = ? WHERE id = ?", (layout.size, layout.object))
+    return _drop_chunks(db, layout)
+
+
+def _drop_chunks(db: sqlite3.Connection, layout: _Layout) -> list[_Layout]:
+    """Say that no chunks of a layout's object are held; its other layouts."""
     rows = db.execute(
         "UPDATE layouts SET held = x'', held_bytes = 0 WHERE object = ? RETURNING layout, size", (layout.object,)
     ).fetchall()

@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from relay.errors import DiskFull, StoreError
+from relay.errors import DiskFull, StoreError, Unreadable
 from relay.records.identifiers import Kind, NodeId, ObjectId, StatementId, receipt_id
 from relay.store import content as content_module
 from relay.store import sqlite as sqlite_module
 from relay.store.arriving import SharedCommits
+from relay.store.content import Content
 from relay.store.interface import LogBatch, LogState, Outcome, Seen, State, Store
 from relay.store.schema import VERSION
 from relay.store.sqlite import SqliteStore
@@ -424,6 +425,69 @@ async def test_what_cannot_be_written_anew_either_is_given_up_alone(folder: Path
     assert await store.commit_chunks() == [statements[1].id]
     assert await store.wants(10) == []
     assert store.unreadable == {object_of(bad)}
+    await store.close()
+
+
+def failing_once(monkeypatch: pytest.MonkeyPatch, name: str, error: Exception) -> None:
+    """Have the next call of a method of `Content` fail, and no other."""
+    real = getattr(Content, name)
+
+    def fail(*_: object) -> None:
+        monkeypatch.setattr(Content, name, real)
+        raise error
+
+    monkeypatch.setattr(Content, name, fail)
+
+
+@pytest.mark.parametrize("keeps_all", [False, True], ids=["carrier", "receiver"])
+async def test_what_does_not_come_to_its_place_is_not_complete_and_its_chunks_stay(
+    opener: Opener, cast: Cast, monkeypatch: pytest.MonkeyPatch, keeps_all: bool
+) -> None:
+    """Nor where it could not be read for a moment, before its last chunk came."""
+    store = await opener(keeps_all=keeps_all)
+    content = cast.content()
+    statement = cast.statement(content)
+    await store.add([statement])
+    await stage_all(store, content, [0, 1, 2])
+    await store.commit_chunks()
+    failing_once(monkeypatch, "read_chunk", Unreadable("Input/output error", ""))
+    assert await store.read_chunk(object_of(content), 0) is None
+    failing_once(monkeypatch, "place", StoreError("Input/output error", ""))
+    await stage_all(store, content, [3])
+    with pytest.raises(StoreError):
+        await store.commit_chunks()
+    assert await store.unlogged(9) == []
+    assert [one.missing for one in await store.wants(9)] == [0b1000]
+    await store.close()
+    store = await opener(keeps_all=keeps_all)
+    assert [(one.chunks, one.complete) for one in await store.holdings([object_of(content)])] == [(0b111, False)]
+    await stage_all(store, content, [3])
+    assert await store.commit_chunks() == [statement.id]
+    assert await store.read_chunk(object_of(content), 0) == content[:CHUNK]
+    await store.close()
+
+
+async def test_what_was_written_anew_stays_in_its_place_whatever_becomes_of_the_commit(
+    opener: Opener, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The catalogue goes on saying that it lies there: it may be the only copy."""
+    store = await opener()
+    content = cast.content()
+    await store.add([cast.statement(content)])
+    await stage_all(store, content)
+    await store.commit_chunks()
+    failing_once(monkeypatch, "read_chunk", Unreadable("Input/output error", ""))
+    assert await store.read_chunk(object_of(content), 0) is None
+    failing_once(monkeypatch, "sync_places", DiskFull("The disk is full", ""))
+    await stage_all(store, content)
+    with pytest.raises(DiskFull):
+        await store.commit_chunks()
+    assert store.unreadable == frozenset()
+    assert await store.wants(9) == []
+    assert await store.read_chunk(object_of(content), 3) == content[3 * CHUNK :]
+    await store.close()
+    store = await opener()
+    assert await store.read_chunk(object_of(content), 0) == content[:CHUNK]
     await store.close()
 
 
