@@ -1021,6 +1021,28 @@ class CarrierConformance(StoreConformance):
         assert await store.read_chunk(object_of(content), 0) == content[:CHUNK]
         assert not await store.adopt(object_of(content), file)
 
+    async def test_promise_4_what_needs_an_object_that_cannot_be_read_is_not_logged(
+        self, opener: Opener, cast: Cast
+    ) -> None:
+        store = await opener(keeps_all=True)
+        lost, kept, late = cast.content(), cast.content(), cast.content()
+        statements = [cast.statement(lost), cast.statement(kept)]
+        await store.add(statements)
+        for content in (lost, kept):
+            await stage_all(store, content)
+        await store.commit_chunks()
+        self.spoil(store, object_of(lost))
+        await store.read_chunk(object_of(lost), 0)
+        assert [one for one, _ in await store.unlogged(1)] == [statements[1].id], "others do not wait behind it"
+        again, two = cast.statement(lost), cast.statement(lost, late)
+        await store.add([again, two])  # one is complete at once, the other one with its second file
+        await stage_all(store, late)
+        await store.commit_chunks()
+        assert [one for one, _ in await store.unlogged(9)] == [statements[1].id]
+        await stage_all(store, lost)
+        assert set(await store.commit_chunks()) == {statements[0].id, again.id, two.id}
+        assert {one for one, _ in await store.unlogged(9)} == {*(one.id for one in statements), again.id, two.id}
+
     async def test_a_delivered_statement_is_not_carried_again(self, opener: Opener, cast: Cast) -> None:
         store = await opener()
         statement = cast.statement(cast.content())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from relay.limits import MAX_LAYOUTS, UNCLAIMED_RECEIPTS
 from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, parse_uri, receipt_id
@@ -168,6 +169,21 @@ def settle(db: sqlite3.Connection, objects: Iterable[ObjectId]) -> list[Statemen
         )
         completed += [StatementId(row[0]) for row in rows.fetchall()]
     return completed
+
+
+def unlogged(db: sqlite3.Connection, limit: int, unreadable: Sequence[ObjectId]) -> list[tuple[StatementId, bytes]]:
+    """Complete statements that have no entry, in the order of completion, with their bytes: none that names an object
+    which cannot be read. A receipt for it would have every other copy freed (promise 4)."""
+    waiting: set[bytes] = set()
+    for object_id in unreadable:
+        waiting.update(row[0] for row in db.execute("SELECT statement FROM files WHERE object = ?", (object_id,)))
+    rows = db.execute(
+        "SELECT b.statement, r.raw FROM bundles b JOIN records r ON r.id = b.statement "
+        "WHERE b.completed IS NOT NULL AND b.entry IS NULL AND b.withheld = 0 ORDER BY b.completed LIMIT ?",
+        (max(limit, 0) + len(waiting),),
+    )
+    found = ((StatementId(row[0]), row[1]) for row in rows if row[0] not in waiting)
+    return list(islice(found, max(limit, 0)))
 
 
 # Signers are found by leaping over the index, and of each only the bundles whose turn it is, however many wait.

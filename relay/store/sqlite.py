@@ -539,12 +539,8 @@ class SqliteStore:
 
     async def unlogged(self, limit: int) -> list[tuple[StatementId, bytes]]:
         """See `Store`."""
-        rows = await self._database.rows(
-            "SELECT b.statement, r.raw FROM bundles b JOIN records r ON r.id = b.statement "
-            "WHERE b.completed IS NOT NULL AND b.entry IS NULL AND b.withheld = 0 ORDER BY b.completed LIMIT ?",
-            (max(limit, 0),),
-        )
-        return [(StatementId(row[0]), row[1]) for row in rows]
+        unreadable = list(self._unreadable.objects)
+        return await self._database.read(lambda db: catalogue.unlogged(db, limit, unreadable))
 
     async def log_state(self) -> LogState:
         """See `Store`."""

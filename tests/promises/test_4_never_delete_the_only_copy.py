@@ -148,6 +148,26 @@ async def test_withheld_content_stays(fleet: Fleet) -> None:
     assert await boat.state(statement) is State.WAITING
 
 
+async def test_a_receiver_gives_no_receipt_for_what_its_disk_does_not_give(fleet: Fleet) -> None:
+    receiver = await fleet.receiver()
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    first, second = fleet.content(), fleet.content()
+    statement = await island.submit(first, second)
+    await boat.visit(island)
+    await receiver.custody.take([(kind, raw) for kind, _, raw in await boat.store.read([statement], 1)])
+    await receiver.stage(first, range(4))
+    path = receiver.store._content.path(object_of(first))
+    path.unlink()
+    path.symlink_to(path.name)  # whoever opens it goes round in circles
+    assert await receiver.store.read_chunk(object_of(first), 0) is None
+    await receiver.stage(second, range(4))
+    assert receiver.log is not None
+    assert await receiver.log.sequencer.sequence() == 0
+    await boat.visit(receiver)
+    assert await receiver.read(first) == first
+    assert [await ship.state(statement) for ship in (receiver, boat)] == [State.DELIVERED] * 2
+
+
 async def test_a_receipt_by_a_receiver_that_no_notice_names_frees_nothing(fleet: Fleet) -> None:
     """It is enrolled, and its proof is right: of a log that nobody was told of."""
     await fleet.receiver()

@@ -540,7 +540,10 @@ class MemoryStore:
         rows = [
             (row.completed, row)
             for row in self._catalogue.rows.values()
-            if row.completed is not None and row.entry is None and not row.withheld
+            if row.completed is not None
+            and row.entry is None
+            and not row.withheld
+            and not row.objects.keys() & self.unreadable
         ]
         rows.sort(key=lambda one: one[0])
         return [(row.id, row.statement.raw) for _, row in rows[:limit]]
