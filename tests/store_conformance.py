@@ -957,6 +957,10 @@ class CarrierConformance(StoreConformance):
         """Have a whole object not be given by the disk any more, until it is written anew."""
         raise NotImplementedError
 
+    def alter(self, store: Any, object_id: ObjectId) -> None:
+        """Have the disk give other bytes of a whole object than were written, and no error."""
+        raise NotImplementedError
+
     async def test_an_object_that_cannot_be_read_is_not_held_and_all_else_is(self, opener: Opener, cast: Cast) -> None:
         store = await opener()
         lost, kept = cast.content(), cast.content()
@@ -1004,6 +1008,29 @@ class CarrierConformance(StoreConformance):
         assert [one.object for one in await store.wants(10)] == [object_of(other)]
         await store.free([object_of(content)])
         assert store.unreadable == frozenset()
+
+    async def test_promise_3_other_bytes_than_were_written_are_noticed_where_they_are_doubted(
+        self, opener: Opener, cast: Cast
+    ) -> None:
+        store = await opener()
+        content, other = cast.content(), cast.content()
+        statement = cast.statement(content, other)
+        await store.add([statement])
+        for one in (content, other):
+            await stage_all(store, one)
+        await store.commit_chunks()
+        self.alter(store, object_of(content))
+        assert await store.read_chunk(object_of(other), 0, doubted=True) == other[:CHUNK]
+        assert await store.read_chunk(object_of(content), 0) != content[:CHUNK], "else this test shows nothing"
+        assert store.unreadable == frozenset()
+        assert await store.read_chunk(object_of(content), 0, doubted=True) is None
+        assert store.unreadable == {object_of(content)}
+        assert [one.object for one in await store.holdings([object_of(content)])] == []
+        assert await store.reread() == 0
+        assert [(one.object, one.missing) for one in await store.wants(10)] == [(object_of(content), 0b1111)]
+        await stage_all(store, content)
+        assert await store.commit_chunks() == [statement.id]
+        assert await store.read_chunk(object_of(content), 0, doubted=True) == content[:CHUNK]
 
     async def test_an_object_that_cannot_be_read_is_handed_in_again(
         self, opener: Opener, cast: Cast, tmp_path: Path

@@ -208,11 +208,11 @@ class Store(Protocol):
 
     @property
     def unreadable(self) -> frozenset[ObjectId]:
-        """Objects whose content could not be read since the store was opened: they count as not held, and are wanted
-        while a bundle without receipt needs them. Nothing else is kept up by them."""
+        """Objects whose content could not be read since the store was opened, or was found to be another one: they
+        count as not held, and are wanted while a bundle without receipt needs them. Nothing else is kept up by them."""
 
     async def reread(self) -> int:
-        """Try to read those again; how many can be read now, and are held again."""
+        """Try to read those again; how many can be read now and have their hash, and are held again."""
 
     async def leads(self) -> bool:
         """Whether this process is the one that sequences: one at a time, decided by the store, soon another one when
@@ -313,8 +313,13 @@ class Store(Protocol):
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
         """What is held of each of these objects; those of which nothing is held, or can be read, are left out."""
 
-    async def read_chunk(self, object_id: ObjectId, index: int) -> bytes | None:
-        """The content of one held chunk, or None. An object that cannot be read is noted (`unreadable`)."""
+    async def read_chunk(self, object_id: ObjectId, index: int, *, doubted: bool = False) -> bytes | None:
+        """The content of one held chunk, or None. An object that cannot be read is noted (`unreadable`).
+
+        Where a chunk is `doubted`, since somebody who got it from here lacks it still, it is compared with its hash
+        first: a disk may give other bytes without an error. Who doubts for no reason costs that hash. Only an object
+        whose chunks no statement that is kept lists is read whole, once, and counts as right if it has its own hash.
+        """
 
     async def stage_chunk(self, object_id: ObjectId, index: int, data: bytes) -> int:
         """Write a chunk whose hash a wanted object's statement names; 0 when none does, or it is held already.

@@ -424,9 +424,9 @@ class SqliteStore:
         """See `Store`."""
         return await self._transfers.holdings(objects)
 
-    async def read_chunk(self, object_id: ObjectId, index: int) -> bytes | None:
+    async def read_chunk(self, object_id: ObjectId, index: int, *, doubted: bool = False) -> bytes | None:
         """See `Store`."""
-        return await self._transfers.read(object_id, index)
+        return await self._transfers.read(object_id, index, doubted=doubted)
 
     async def stage_chunk(self, object_id: ObjectId, index: int, data: bytes) -> int:
         """See `Store`."""

@@ -26,11 +26,12 @@ from relay.store.database import Database
 from relay.store.interface import Holding, Want
 from relay.store.layoutcache import LayoutCache
 from relay.store.layouts import Layout, bytes_of, chunk_count, least_of, pack_bits, span, unpack_bits, want_of
-from relay.store.unreadable import LOST, UnreadableObjects
+from relay.store.unreadable import CHANGED, LOST, UnreadableObjects
 
 logger = logging.getLogger(__name__)
 
 _MOST_CACHED = 1_024
+_MOST_RIGHT = 16_384
 
 
 @dataclass(slots=True, eq=False)
@@ -84,6 +85,8 @@ class Transfers:
         self._unreadable = unreadable
         self._undelivered = "1" if keeps_all else "b.entry IS NULL"
         self._layouts = LayoutCache(self._ask_layouts, _MOST_CACHED)
+        self._right: dict[ObjectId, None] = {}
+        """Objects that were found right as a whole, of which no list of chunks that is kept is."""
         self._arrived: list[_Arrived] = []
         self.coming: Counter[ObjectId] = Counter()
         """Bytes of chunks that are being written, by object. None of them is counted as staged at the same time."""
@@ -168,16 +171,19 @@ class Transfers:
         )
         return Holding(object_id, row[0], unpack_bits(row[1]), complete=False) if row is not None else None
 
-    async def read(self, object_id: ObjectId, index: int) -> bytes | None:
+    async def read(self, object_id: ObjectId, index: int, *, doubted: bool) -> bytes | None:
         """See `Store.read_chunk`."""
         if object_id in self._unreadable:
             return None
         try:
-            return await self._read(object_id, index)
+            data = await self._read(object_id, index)
+            if doubted and data is not None and not await self._is_right(object_id, index, data):
+                data = await self._read(object_id, index)
         except Unreadable as error:
             await self._unreadable.note(object_id, error)
             self._layouts.changed((object_id,))
             return None
+        return data
 
     async def reread(self) -> int:
         """See `Store.reread`."""
@@ -193,13 +199,39 @@ class Transfers:
             again += 1
         return again
 
+    async def _is_right(self, object_id: ObjectId, index: int, data: bytes) -> bool:
+        """Whether a chunk that was read is what some statement says; False where the object is right, and the chunk has
+        to be read again. Raises `Unreadable` where the disk gave other content than was written to it."""
+        if object_id in self._right:
+            return True
+        digest = await asyncio.to_thread(sha256, data)
+        rows = await self._database.rows("SELECT size, hashes FROM layouts WHERE object = ?", (object_id,))
+        if any(Layout(object_id, b"", row[0], row[1], 0).fits(index, len(data), digest) for row in rows):
+            return True
+        # Lists of liars may have taken the place of the true one: what counts is the object's own hash.
+        await self._read_through(object_id)
+        if await self._is_held(object_id):
+            self._right[object_id] = None
+            if len(self._right) > _MOST_RIGHT:
+                del self._right[next(iter(self._right))]
+        return False
+
     async def _read_through(self, object_id: ObjectId) -> None:
-        """Read all that is held of an object. Raises `Unreadable`."""
-        holding = await self._holding(object_id)
-        chunks = holding.chunks if holding is not None else 0
-        for index in range(chunks.bit_length()):
-            if chunks >> index & 1:
-                await self._read(object_id, index)
+        """Read all that is held of an object, and see that it is what its hashes say. Raises `Unreadable`."""
+        row = await self._database.row("SELECT size FROM objects WHERE id = ? AND state = 1", (object_id,))
+        if row is not None:
+            if not await asyncio.to_thread(self._content.holds, object_id, row[0]):
+                raise Unreadable(CHANGED, "Check the disk or card.")
+            return
+        row = await self._database.row(
+            f"SELECT layout, size, hashes, held FROM layouts l WHERE object = ? AND held_bytes > 0 ORDER BY {_BEST}",
+            (object_id,),
+        )
+        if row is None:
+            return
+        right = await asyncio.to_thread(self._content.right_chunks, object_id, bytes(row[0]), row[1], row[2])
+        if unpack_bits(row[3]) & ~right:
+            raise Unreadable(CHANGED, "Check the disk or card.")
 
     async def _read(self, object_id: ObjectId, index: int) -> bytes | None:
         row = await self._database.row("SELECT size FROM objects WHERE id = ? AND state = 1", (object_id,))

@@ -1,8 +1,10 @@
 """Objects whose content the disk does not give: a dying card loses one photograph, and not the node.
 
 What cannot be read counts as not held, and is wanted again until it is delivered: a boat whose copy is gone takes
-another at its next call. Everything else goes on. It is known to this process and written nowhere: a disk that was only
-away for a moment is tried again (`Store.reread`), and so is one after a restart.
+another at its next call. So does what can be read and is not what was written: some cards give other bytes without an
+error, which shows where a neighbour lacks what it got (`Store.read_chunk`). Everything else goes on. It is known to
+this process and written nowhere: a disk that was only away for a moment is tried again (`Store.reread`), and so is one
+after a restart.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from relay.records.identifiers import ObjectId
 logger = logging.getLogger(__name__)
 
 LOST = "its file is gone, or cut short"
+CHANGED = "the disk gives other content than was written to it, or none"
 
 
 class UnreadableObjects:

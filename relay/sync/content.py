@@ -171,7 +171,7 @@ class Exchange:
                     vain = self._custody.handed.in_vain(self._who.peer, want.object, want.missing)
                     (again if vain else page).extend(chunks_of(want.object, holding.size, holding.offers(want.missing)))
             yield page
-        yield again[: MAX_WRONG_CHUNKS // 2]
+        yield self._in_turn(again)
 
     async def _lacked_there(self) -> AsyncIterator[list[Chunk]]:
         """What a receiver lacks of the packages that wait here: one after the other, their signers in turn, old
@@ -186,7 +186,13 @@ class Exchange:
                     vain = self._custody.handed.in_vain(self._who.peer, object_id, missing)
                     (again if vain else page).extend(chunks_of(object_id, holding.size, holding.offers(missing)))
             yield page
-        yield again[: MAX_WRONG_CHUNKS // 2]
+        yield self._in_turn(again)
+
+    def _in_turn(self, again: list[Chunk]) -> list[Chunk]:
+        """What of it goes this time: what went longest ago, so that nothing that the disk gives wrong hides for ever
+        behind what a liar says it lacks."""
+        turns = self._custody.handed.turns(self._who.peer)
+        return sorted(again, key=lambda one: turns.get(one.object, 0))[: MAX_WRONG_CHUNKS // 2]
 
     async def _to_deliver(self) -> AsyncIterator[list[ObjectId]]:
         """The objects of what waits here, a few packages at a time, each once."""
@@ -281,11 +287,13 @@ class Exchange:
             self._custody.handed.answered(self._who.peer, object_id, index)
 
     async def _hand_over(self, first: Chunk, supply: Supply, handed: list[Span]) -> AsyncIterator[Frame]:
-        """Read one chunk after the other as the link takes them, for one call."""
+        """Read one chunk after the other as the link takes them, for one call. What went before and is lacked still is
+        compared with its hash as it goes: that costs a liar's victim nothing that the link does not cost more."""
         chunk: Chunk | None = first
         left = MAX_CHUNKS_CALL
         while chunk is not None and not self._ends():
-            data = await self._store.read_chunk(chunk.object, chunk.index)
+            doubted = self._custody.handed.went_before(self._who.peer, chunk.object, chunk.index)
+            data = await self._store.read_chunk(chunk.object, chunk.index, doubted=doubted)
             if data is not None:
                 yield chunk.object, chunk.index, data
                 self._custody.handed.went(self._who.peer, chunk.object, chunk.index)

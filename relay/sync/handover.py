@@ -39,9 +39,18 @@ class Handed:
         if len(self._answered) > MAX_HANDED:
             del self._answered[next(iter(self._answered))]
 
+    def went_before(self, node: str, object_id: ObjectId, index: int) -> bool:
+        """Whether a chunk went to a neighbour already: lacked still, it did not come there, or was not right."""
+        return bool(self._chunks.get((node, object_id), 0) >> index & 1)
+
     def in_vain(self, node: str, object_id: ObjectId, missing: int) -> bool:
         """Whether a neighbour answered for one of the chunks that it says it lacks."""
         return bool(self._answered.get((node, object_id), 0) & missing)
+
+    def turns(self, node: str) -> dict[ObjectId, int]:
+        """The objects of which a neighbour answered for something, and a number for each: the least for what it
+        answered for longest ago."""
+        return {object_id: place for place, (one, object_id) in enumerate(self._answered) if one == node}
 
     def told(self, node: str, statement: RecordId) -> None:
         """A statement was handed to a neighbour: of a package without files, all there is."""

@@ -145,7 +145,8 @@ class Host:
     async def get_chunks(self, spans: AsyncIterator[Span]) -> AsyncIterator[Frame]:
         """Chunks in the order asked for; empty where one is not held."""
         async for object_id, index in spans:
-            data = await self._store.read_chunk(object_id, index)
+            doubted = self._custody.handed.went_before(self._who.peer, object_id, index)
+            data = await self._store.read_chunk(object_id, index, doubted=doubted)
             yield object_id, index, data or b""
             if data:
                 self._custody.handed.went(self._who.peer, object_id, index)

@@ -113,7 +113,7 @@ class Held:
         held = [one for one in objects if one in self._load.objects]
         return [Holding(one, PHOTO, (1 << -(-PHOTO // chunk_size_for(PHOTO))) - 1, complete=True) for one in held]
 
-    async def read_chunk(self, object_id: ObjectId, index: int) -> bytes | None:
+    async def read_chunk(self, object_id: ObjectId, index: int, *, doubted: bool = False) -> bytes | None:
         step = chunk_size_for(PHOTO)
         return content_of_photo(self._load.objects[object_id], index * step, step)
 

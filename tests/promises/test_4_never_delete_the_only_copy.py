@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from relay.limits import JUMP_SECONDS
 from relay.node.retention import Retention, free_delivered
 from relay.records.identifiers import Kind, StatementId
 from relay.records.notice import Receiver, Receivers
+from relay.store.content import Content
 from relay.store.interface import State
 from relay.sync.custody import Custody
 from relay.trust.admission import Admission
@@ -25,7 +27,8 @@ from tests.factory import (
     make_statement,
     object_of,
 )
-from tests.fleet import Fleet, Ship
+from tests.fleet import Fleet, Ship, each
+from tests.promises.adversaries import Glutton
 
 RETENTION = 1_000
 NOW = 1_732_600_000.0
@@ -166,6 +169,42 @@ async def test_a_receiver_gives_no_receipt_for_what_its_disk_does_not_give(fleet
     await boat.visit(receiver)
     assert await receiver.read(first) == first
     assert [await ship.state(statement) for ship in (receiver, boat)] == [State.DELIVERED] * 2
+
+
+async def test_who_says_that_nothing_arrives_has_nothing_read_twice_and_nothing_given_up(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is lacked again and again is compared as it goes, and right: the disk is read for what goes, and no more."""
+    island, liar = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    contents = [fleet.content() for _ in range(3)]
+    statement = await island.submit(*contents)
+    reads = 0
+    read_chunk = Content.read_chunk
+
+    def counted(*arguments: Any) -> bytes | None:
+        nonlocal reads
+        reads += 1
+        return read_chunk(*arguments)
+
+    def whole(*_: object) -> bool:
+        raise AssertionError("it reads a whole object")
+
+    monkeypatch.setattr(Content, "read_chunk", counted)
+    monkeypatch.setattr(Content, "holds", whole)
+    glutton = Glutton(liar.host(island), [(object_of(content), len(content)) for content in contents])
+    for _ in range(10):
+        await island.visit(glutton)
+    assert reads == glutton.taken > 0
+    visitor = island.host(liar)
+    spans = [(object_of(content), index) for content in contents for index in range(4)]
+    reads = 0
+    for _ in range(10):
+        assert all([data async for _, _, data in visitor.get_chunks(each(spans))])
+    assert reads == 10 * len(spans)
+    assert island.store.unreadable == frozenset()
+    assert await island.state(statement) is State.WAITING
+    for content in contents:
+        assert await island.read(content) == content
 
 
 async def test_a_receipt_by_a_receiver_that_no_notice_names_frees_nothing(fleet: Fleet) -> None:

@@ -54,6 +54,8 @@ class Disk:
     """What a receiver has published, by path."""
     bad: set[ObjectId] = field(default_factory=set)
     """Whole objects that cannot be read any more, until they are written anew."""
+    rotten: set[ObjectId] = field(default_factory=set)
+    """Whole objects of which other bytes are read, without an error, until they are written anew."""
     full: bool = False
     ballast: int = BALLAST
     """Steps that it takes although it is full, of those that free space or rule."""

@@ -157,7 +157,7 @@ class MemoryStore:
 
     async def reread(self) -> int:
         """See `Store`."""
-        again = self.unreadable - self.handle.disk.bad
+        again = self.unreadable - self.handle.disk.bad - self.handle.disk.rotten
         for one in again:
             self._unreadable.forget(one)
         return len(again)
@@ -394,22 +394,28 @@ class MemoryStore:
                 found.append(Holding(object_id, layout.size, layout.held, complete=False))
         return found
 
-    async def read_chunk(self, object_id: ObjectId, index: int) -> bytes | None:
+    async def read_chunk(self, object_id: ObjectId, index: int, *, doubted: bool = False) -> bytes | None:
         """See `Store`."""
         await self.handle.give_way()
         item = self._catalogue.objects.get(object_id)
         if item is None or index < 0 or object_id in self._unreadable:
             return None
-        if object_id in self.handle.disk.bad:
+        disk = self.handle.disk
+        if object_id in disk.bad or (doubted and object_id in disk.rotten):
             await self._unreadable.note(object_id)
-            self.handle.disk.on_trouble()
+            disk.on_trouble()
             return None
+        data = self._chunk(item, index)
+        return data[:-1] + bytes([data[-1] ^ 1]) if data and object_id in disk.rotten else data
+
+    def _chunk(self, item: Object, index: int) -> bytes | None:
+        """A chunk as it was written."""
         if item.whole is not None:
             return item.whole[index] if index < len(item.whole) else None
         layout = _fullest(item)
         if layout is None or not layout.held >> index & 1:
             return None
-        return self.handle.disk.content[object_id, layout.name].get(index)
+        return self.handle.disk.content[item.id, layout.name].get(index)
 
     async def stage_chunk(self, object_id: ObjectId, index: int, data: bytes) -> int:
         """See `Store`."""
@@ -480,6 +486,7 @@ class MemoryStore:
         """See `Store`."""
         freed = await self._commit(lambda catalogue: catalogue.free(objects), urgent=True)
         self.handle.disk.bad.difference_update(objects)
+        self.handle.disk.rotten.difference_update(objects)
         for one in objects:
             self._unreadable.forget(one)
         self._drop_content(objects)
@@ -650,6 +657,7 @@ class MemoryStore:
         item = catalogue.objects.setdefault(object_id, Object(object_id, size))
         item.whole, item.size = chunks, size
         self.handle.disk.bad.discard(object_id)
+        self.handle.disk.rotten.discard(object_id)
         self._unreadable.forget(object_id)
         for layout in item.layouts:
             layout.held = 0

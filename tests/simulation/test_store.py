@@ -57,6 +57,10 @@ class TestMemoryStore(CarrierConformance):
         """See `CarrierConformance`."""
         store.handle.disk.bad.add(object_id)
 
+    def alter(self, store: Any, object_id: ObjectId) -> None:
+        """See `CarrierConformance`."""
+        store.handle.disk.rotten.add(object_id)
+
     @pytest.fixture
     def run_in_new_store(self) -> Callable[[Callable[[Store], Awaitable[None]]], None]:
         """Runs a scenario on a new store."""

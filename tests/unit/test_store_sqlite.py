@@ -7,6 +7,7 @@ import errno
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +24,7 @@ from relay.store.content import Content
 from relay.store.interface import LogBatch, LogState, Outcome, Seen, State, Store
 from relay.store.schema import VERSION
 from relay.store.sqlite import SqliteStore
-from tests.factory import make_revocations, object_of
+from tests.factory import make_file, make_revocations, object_of
 from tests.store_conformance import CHUNK, CarrierConformance, Cast, Opener, full, only_bundle, stage_all
 
 
@@ -112,6 +113,11 @@ class TestSqliteStore(CarrierConformance):
         path = store._content.path(object_id)
         path.unlink()
         path.symlink_to(path.name)  # whoever opens it goes round in circles
+
+    def alter(self, store: Any, object_id: ObjectId) -> None:
+        """See `CarrierConformance`."""
+        path = store._content.path(object_id)
+        path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
 
 
 @pytest.fixture
@@ -426,6 +432,33 @@ async def test_what_cannot_be_written_anew_either_is_given_up_alone(folder: Path
     assert await store.wants(10) == []
     assert store.unreadable == {object_of(bad)}
     await store.close()
+
+
+async def test_an_object_that_is_right_is_so_whatever_liars_say_of_its_chunks(
+    opener: Opener, cast: Cast, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Their lists took all places: what decides is its own hash, which is looked at once."""
+    monkeypatch.setattr("relay.store.catalogue.MAX_LAYOUTS", 1)
+    store = await opener()
+    content = cast.content()
+    await store.add([cast.lie(replace(make_file(content), chunks=make_file(cast.content()).chunks))])
+    await store.add([cast.statement(content)])
+    file = tmp_path / "photo.jpg"
+    file.write_bytes(content)
+    await store.adopt(object_of(content), file)
+    looked = 0
+    holds = Content.holds
+
+    def counted(*arguments: Any) -> bool:
+        nonlocal looked
+        looked += 1
+        return holds(*arguments)
+
+    monkeypatch.setattr(Content, "holds", counted)
+    for index in (0, 3, 0, 1):
+        assert await store.read_chunk(object_of(content), index, doubted=True) == content[index * CHUNK :][:CHUNK]
+    assert store.unreadable == frozenset()
+    assert looked == 1
 
 
 def failing_once(monkeypatch: pytest.MonkeyPatch, name: str, error: Exception) -> None:

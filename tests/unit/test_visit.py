@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -26,8 +26,10 @@ from relay.store.recordset import END, FIRST, key_of
 from relay.sync import content as exchange
 from relay.sync.host import Host
 from relay.sync.messages import Given, Greeting, Inquiry, Taken
+from relay.sync.peer import Frame
 from tests.factory import make_file, make_statement, object_of
 from tests.fleet import CHUNK, Busy, Cut, CutCalls, Fleet, Late, Link, Ship
+from tests.promises.adversaries import Glutton
 
 SIZE = 12 * CHUNK + 5
 CHUNKS = 13
@@ -592,3 +594,88 @@ async def test_a_page_of_nothing_but_what_is_on_its_way_ends_no_visit(fleet: Fle
     link = Lagging(boat.host(island))
     await island.visit(link)
     assert len(link.crossed) == len(set(link.crossed)) == 3 * WANTS_PAGE
+
+
+def alter(ship: Ship, content: bytes, place: int = CHUNK + 7) -> None:
+    """Have a ship's card give other bytes than were written, and no error."""
+    path = ship.store._content.path(object_of(content))
+    path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+
+
+@pytest.mark.parametrize("visits", [True, False], ids=["it visits", "it is visited"])
+async def test_a_boat_whose_card_gives_other_bytes_takes_another_copy_and_delivers_it(
+    fleet: Fleet, visits: bool
+) -> None:
+    receiver = await fleet.receiver()
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    content = fleet.content()
+    statement = await island.submit(content)
+    await boat.visit(island)
+    alter(boat, content)
+    for _ in range(2):  # the receiver refuses the chunk, which is compared before it goes again
+        await boat.visit(receiver)
+        assert await receiver.chunks_held(content) == {0, 2, 3}
+    assert boat.store.unreadable == {object_of(content)}
+    assert await boat.store.reread() == 0
+    await (boat.visit(island) if visits else island.visit(boat))
+    await boat.visit(receiver)
+    assert await receiver.state(statement) is State.DELIVERED
+    assert await receiver.read(content) == content
+    assert boat.store.unreadable == frozenset()
+
+
+async def test_other_bytes_are_not_given_to_the_same_visitor_twice(fleet: Fleet) -> None:
+    island, boat, other = await fleet.launch("pulau-long"), *[await fleet.carrier(name) for name in ("km-a", "km-b")]
+    content = fleet.content()
+    statement = await island.submit(content)
+    await boat.visit(island)
+    alter(boat, content)
+    for _ in range(2):
+        await other.visit(boat)
+        assert await other.state(statement) is State.PARTIAL
+    assert boat.store.unreadable == {object_of(content)}
+    await island.visit(boat)
+    await other.visit(boat)
+    assert await other.read(content) == content
+
+
+async def test_a_half_of_which_a_chunk_changed_is_made_whole_with_what_comes(fleet: Fleet) -> None:
+    island, boat, other = await fleet.launch("pulau-long"), *[await fleet.carrier(name) for name in ("km-a", "km-b")]
+    content = fleet.content()
+    statement = await island.submit(content)
+    for ship in (boat, other):
+        await ship.custody.take([(kind, raw) for kind, _, raw in await island.store.read([statement], 1)])
+    await boat.stage(content, range(3))
+    (partial,) = (boat.folder / "store" / "partial").iterdir()
+    partial.write_bytes(bytes(CHUNK) + partial.read_bytes()[CHUNK:])
+    for _ in range(2):
+        await other.visit(boat)
+    assert await other.chunks_held(content) == {1, 2}
+    assert boat.store.unreadable == {object_of(content)}
+    assert await boat.store.reread() == 0
+    for _ in range(2):
+        await boat.visit(island)
+    assert await boat.read(content) == content
+    assert boat.store.unreadable == frozenset()
+
+
+async def test_what_a_neighbour_goes_on_lacking_takes_turns(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a liar would keep from being seen what the card gives wrong."""
+    monkeypatch.setattr("relay.sync.content.MAX_WRONG_CHUNKS", 8)
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    contents = [fleet.content() for _ in range(3)]
+    for content in contents:
+        await island.submit(content)
+    liar = Glutton(boat.host(island), [(object_of(content), len(content)) for content in contents])
+    went: list[set[ObjectId]] = []
+
+    async def taken(frames: AsyncIterator[Frame]) -> int:
+        went[-1] |= {object_id async for object_id, _, _ in frames}
+        return 0
+
+    monkeypatch.setattr(liar, "put_chunks", taken)
+    for _ in range(7):
+        went.append(set())
+        await island.visit(liar)
+    assert [len(one) for one in went] == [3, 1, 1, 1, 1, 1, 1]
+    assert went[1] | went[2] | went[3] == went[4] | went[5] | went[6] == went[0]

@@ -330,8 +330,8 @@ class ClusterStore:
         """See `Store`."""
         return await self._transfers.holdings(objects)
 
-    async def read_chunk(self, object_id: ObjectId, index: int) -> bytes | None:
-        """See `Store`."""
+    async def read_chunk(self, object_id: ObjectId, index: int, *, doubted: bool = False) -> bytes | None:  # noqa: ARG002
+        """See `Store`. What a bucket gives, it has checked itself."""
         return await self._transfers.read(object_id, index)
 
     async def stage_chunk(self, object_id: ObjectId, index: int, data: bytes) -> int:
