@@ -56,6 +56,8 @@ class Disk:
     """Whole objects that cannot be read any more, until they are written anew."""
     rotten: set[ObjectId] = field(default_factory=set)
     """Whole objects of which other bytes are read, without an error, until they are written anew."""
+    misplaces: int = 0
+    """How many objects that become whole do not come to their place, from now on."""
     full: bool = False
     ballast: int = BALLAST
     """Steps that it takes although it is full, of those that free space or rule."""

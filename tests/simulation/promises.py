@@ -363,7 +363,9 @@ class Ledger:
         held = 0
         for ship in ships:
             item = ship.disk.catalogue.objects.get(file.sha256)
-            if item is None or file.sha256 in ship.disk.bad:  # what no disk gives was not lost by relay
+            if (
+                item is None or file.sha256 in ship.disk.bad | ship.disk.rotten
+            ):  # what no disk gives, relay did not lose
                 continue
             if item.whole is not None:
                 return True

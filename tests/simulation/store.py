@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from relay.errors import Malformed
+from relay.errors import Malformed, StoreError
 from relay.limits import MAX_FILE, MAX_PEERS, STATEMENTS_MARGIN
 from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, receipt_id, sha256
 from relay.records.receipt import Receipt
@@ -625,8 +625,13 @@ class MemoryStore:
             self.handle.disk.content.setdefault((layout.object, layout.name), {}).update(chunks)
 
     def _hold(self, catalogue: Catalogue, staged: dict[Layout, Chunks]) -> list[StatementId]:
-        """Say which chunks are held, and what of it is whole."""
+        """Say which chunks are held, and what of it is whole. Raises `StoreError` where that comes to no place,
+        before anything is said."""
         content = self.handle.disk.content
+        if self.handle.disk.misplaces and any(self._becomes_whole(layout, chunks) for layout, chunks in staged.items()):
+            self.handle.disk.misplaces -= 1
+            self.handle.disk.on_trouble()
+            raise StoreError("An object does not come to its place (simulated)", "Check the disk.")
         again: list[StatementId] = []
         for layout, chunks in staged.items():
             item = catalogue.objects[layout.object]
@@ -644,6 +649,12 @@ class MemoryStore:
             else:
                 layout.held, layout.refuted = 0, True
         return [*catalogue.settle(layout.object for layout in staged), *again]
+
+    def _becomes_whole(self, layout: Layout, chunks: Chunks) -> bool:
+        """Whether an object that is not there becomes whole by these chunks. What is written anew is given up where it
+        does not come to its place, and so is left alone."""
+        held = layout.held | sum(1 << index for index in chunks)
+        return held == layout.whole and self._catalogue.objects[layout.object].whole is None
 
     def _adopt(self, catalogue: Catalogue, object_id: ObjectId, chunks: tuple[bytes, ...]) -> None:
         self._place(catalogue, object_id, chunks)

@@ -24,7 +24,7 @@ from relay.errors import RelayError
 from relay.limits import MIN_RECONCILE_MESSAGE
 from relay.node.capture import Submission
 from relay.node.home import Member
-from relay.records.identifiers import Kind, StatementId
+from relay.records.identifiers import Kind, ObjectId, StatementId
 from relay.records.tally import Tally
 from relay.sync.reconcile import LISTED
 from relay.trust.admission import Admitted
@@ -69,10 +69,15 @@ class Weather:
     small, and would never be cut into ranges."""
     unset: int = 0
     """How many clocks start in 1970, and are set in the course of the run."""
+    rotten_objects: int = 0
+    """How often a disk gives other bytes of some object from then on, and no error."""
+    misplacings: int = 0
+    """How often an object that becomes whole on some node does not come to its place."""
 
     @staticmethod
-    def draw(chance: Random, fate: Random) -> Weather:
-        """The weather of a run. What was thought of later is drawn from `fate`, so that seeds stay what they were."""
+    def draw(chance: Random, fate: Random, cards: Random) -> Weather:
+        """The weather of a run. What was thought of later is drawn from `fate`, and what was thought of last from
+        `cards`, so that seeds stay what they were."""
         return Weather(
             seconds=chance.uniform(200, 600),
             crashes=chance.choice((0, 2, 5, 12)),
@@ -90,6 +95,8 @@ class Weather:
             fine=fate.choice((2, 4, 8, 40)) if fate.random() < 0.3 else 0,
             unset=fate.choice((0, 2, 6)),
             bad_objects=fate.choice((0, 0, 1, 3, 8)),
+            rotten_objects=cards.choice((0, 0, 1, 3, 8)),
+            misplacings=cards.choice((0, 1, 3)),
         )
 
 
@@ -122,6 +129,8 @@ class Voyage:
     weather: Weather
     fate: Random
     """What was thought of later is drawn from it."""
+    cards: Random
+    """And from it what cards do beyond not giving something."""
     chaos: list[asyncio.Task[None]] = field(default_factory=list)
     dawn: float = 0.0
     revoked: list[Member] = field(default_factory=list)
@@ -179,6 +188,10 @@ class Voyage:
             yield self._succeed(chance.uniform(weather.seconds / 5, weather.seconds))
         for _ in range(weather.bad_objects):
             yield self._spoil(self.fate.uniform(0, weather.seconds))
+        for _ in range(weather.rotten_objects):
+            yield self._rot(self.cards.uniform(0, weather.seconds))
+        for _ in range(weather.misplacings):
+            yield self._misplace(self.cards.choice(sea.ships), self.cards.uniform(0, weather.seconds))
 
     async def _meet(self, meeting: plan.Meeting) -> None:
         sea, chance = self.sea, self.sea.chance
@@ -260,17 +273,33 @@ class Voyage:
     async def _spoil(self, when: float) -> None:
         """The disk of some node gives an object that it holds whole no more, for good."""
         await asyncio.sleep(when)
-        laden = [
+        if laden := self._laden():
+            ship, object_id = self.fate.choice(laden)
+            self.sea.note("bad", ship.name, object_id.hex())
+            ship.disk.bad.add(object_id)
+
+    async def _rot(self, when: float) -> None:
+        """The disk of some node gives other bytes of an object that it holds whole, and no error, for good."""
+        await asyncio.sleep(when)
+        if laden := self._laden():
+            ship, object_id = self.cards.choice(laden)
+            self.sea.note("rotten", ship.name, object_id.hex())
+            ship.disk.rotten.add(object_id)
+
+    def _laden(self) -> list[tuple[Ship, ObjectId]]:
+        """What honest nodes hold whole of packages under way."""
+        return [
             (ship, object_id)
             for ship in self.sea.ships
             if ship.honest and not ship.is_receiver
             for object_id, item in ship.disk.catalogue.objects.items()
             if item.whole is not None and any(row.entry is None for row in item.rows)
         ]
-        if laden:
-            ship, object_id = self.fate.choice(laden)
-            self.sea.note("bad", ship.name, object_id.hex())
-            ship.disk.bad.add(object_id)
+
+    async def _misplace(self, ship: Ship, when: float) -> None:
+        """The next object that becomes whole on a node does not come to its place."""
+        await asyncio.sleep(when)
+        ship.disk.misplaces += 1
 
     async def _turn_clock(self, ship: Ship, when: float) -> None:
         await asyncio.sleep(when)
@@ -366,6 +395,7 @@ class Voyage:
             ship.disk.full = False
             ship.disk.temper.bad = 0.0
             ship.disk.crash_in = None
+            ship.disk.misplaces = 0
             for other in sea.ships:
                 sea.part(ship, other)
                 ship.loses(other)
@@ -424,8 +454,9 @@ def run(seed: int, company: Company, fit: Fit | None = None, *, tell: bool = Fal
     sea = Sea(loop, Random(seed), company)
     sea.tell = tell
     fate = Random(f"fate of {seed}")
-    weather = Weather.draw(sea.chance, fate)
-    voyage = Voyage(sea, weather, fate)
+    cards = Random(f"cards of {seed}")
+    weather = Weather.draw(sea.chance, fate, cards)
+    voyage = Voyage(sea, weather, fate, cards)
 
     async def whole() -> None:
         sea.ledger.notices.update(one.id for one in company.notices)
