@@ -10,19 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from obstore.store import MemoryStore
 
-from relay.errors import StoreError
+from relay.errors import StoreError, Unreadable
 from relay.receiver.readiness import Readiness
 from relay.records.identifiers import NodeId, StatementId
 from relay.store.cluster import records
 from relay.store.cluster.bucket import MARK, Bucket
 from relay.store.cluster.database import bring_up_to_date
 from relay.store.cluster.store import ClusterStore
+from relay.store.cluster.transfers import object_path
 from relay.store.interface import LogBatch, LogState, Outcome, Store
 from relay.store.quota import Quota
 from tests.cluster.postgres import Postgres
 from tests.cluster.swift import Swift
-from tests.store_conformance import Cast, Opener, StoreConformance, full
+from tests.factory import object_of
+from tests.store_conformance import Cast, Opener, StoreConformance, full, stage_all
 
 
 @pytest.fixture
@@ -258,3 +261,38 @@ async def test_statements_that_come_at_once_share_a_transaction(
     assert outcomes == [[Outcome.NEW, Outcome.KNOWN]] * 12
     assert transactions == [24]
     assert {one for one, _ in await store.unlogged(100)} == {one.id for one in statements}
+
+
+async def test_promise_4_what_the_bucket_lost_is_not_logged_until_it_is_there_again(
+    postgres: Postgres, database: str, tmp_path: Path
+) -> None:
+    cast, bucket = Cast(), Bucket(MemoryStore())
+    store = await ClusterStore.open(database, bucket, tmp_path / "copies", own=None)
+    try:
+        contents = [cast.content() for _ in range(2)]
+        statements = [cast.statement(content) for content in contents]
+        await store.add(statements)
+        for content in contents:
+            await stage_all(store, content)
+        await store.commit_chunks()
+        lost = object_of(contents[0])
+        await bucket.remove([object_path(lost)])
+        with pytest.raises(Unreadable):
+            await store.object_path(lost)
+        assert store.unreadable == {lost}
+        assert await store.holdings([lost]) == []
+        assert [one for one, _ in await store.unlogged(1)] == [statements[1].id]
+        assert await store.reread() == 0
+        file = tmp_path / "photo.jpg"
+        file.write_bytes(contents[0])
+        assert await store.adopt(lost, file)
+        assert [one for one, _ in await store.unlogged(9)] == [one.id for one in statements]
+        await bucket.put(object_path(lost), b"something else")
+        with pytest.raises(Unreadable):
+            await store.object_path(lost)
+        await bucket.put(object_path(lost), contents[0])
+        assert await store.reread() == 1
+        assert store.unreadable == frozenset()
+        assert not await store.adopt(lost, file)
+    finally:
+        await store.close()

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,8 @@ class ClusterStore:
         self._shelf = BucketShelf(bucket)
         self._members = RecordSet()
         self._summed, self._summed_until = (0, 0), 0.0
+        self._lost: set[ObjectId] = set()
+        """Objects that the bucket does not have, as far as this process asked for them."""
 
     @staticmethod
     async def open(
@@ -128,12 +131,18 @@ class ClusterStore:
 
     @property
     def unreadable(self) -> frozenset[ObjectId]:
-        """See `Store`. A bucket is there or away as a whole, and what is away is the store's trouble."""
-        return frozenset()
+        """See `Store`. A bucket is there or away as a whole, and what is away is the store's trouble: this is what it
+        was asked for, answered, and does not have. It comes back where it is restored or imported (`adopt`)."""
+        return frozenset(self._lost)
 
     async def reread(self) -> int:
         """See `Store`."""
-        return 0
+        again = 0
+        for object_id in self.unreadable:
+            with suppress(Unreadable):
+                await self._fetch(object_id)
+                again += 1
+        return again
 
     async def leads(self) -> bool:
         """See `Store`."""
@@ -328,7 +337,7 @@ class ClusterStore:
 
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
         """See `Store`."""
-        return await self._transfers.holdings(objects)
+        return await self._transfers.holdings([one for one in objects if one not in self._lost])
 
     async def read_chunk(self, object_id: ObjectId, index: int, *, doubted: bool = False) -> bytes | None:  # noqa: ARG002
         """See `Store`. What a bucket gives, it has checked itself."""
@@ -353,7 +362,9 @@ class ClusterStore:
             raise Malformed(f"{source} is larger than {MAX_FILE} bytes")
         if await asyncio.to_thread(sha256, content) != object_id:
             raise Malformed(f"The content of {source} is not what its hash says", "Copy the file again.")
-        return await self._transfers.adopt(object_id, content)
+        taken = await self._transfers.adopt(object_id, content, anew=object_id in self._lost)
+        self._lost.discard(object_id)
+        return taken
 
     async def object_path(self, object_id: ObjectId) -> Path | None:
         """See `Store`. A copy in the cache, which may be gone when some hundred others were asked for."""
@@ -364,10 +375,12 @@ class ClusterStore:
             return None
         content = await self._bucket.get(object_path(object_id))
         if content is None or await asyncio.to_thread(sha256, content) != object_id:
+            self._lost.add(object_id)
             raise Unreadable(
                 f"The bucket lost object {object_id.hex()}, or gives something else",
                 "Restore it: any node that carried it may still hold it.",
             )
+        self._lost.discard(object_id)
         return content
 
     async def free(self, objects: Sequence[ObjectId]) -> int:  # noqa: ARG002
@@ -419,7 +432,8 @@ class ClusterStore:
 
     async def unlogged(self, limit: int) -> list[tuple[StatementId, bytes]]:
         """See `Store`."""
-        return [(StatementId(row[0]), row[1]) for row in await self._database.rows(_UNLOGGED, max(limit, 0))]
+        rows = await self._database.rows(_UNLOGGED, max(limit, 0), list(self._lost))
+        return [(StatementId(row[0]), row[1]) for row in rows]
 
     async def log_state(self) -> LogState:
         """See `Store`."""
@@ -519,6 +533,7 @@ _UNLOGGED = """
     SELECT b.statement, r.raw FROM bundles b JOIN records r ON r.id = b.statement
     WHERE b.completed IS NOT NULL AND b.entry IS NULL AND NOT b.withheld
         AND NOT EXISTS (SELECT 1 FROM records c WHERE c.id = sha256('relay receipt\\000'::bytea || b.statement))
+        AND NOT EXISTS (SELECT 1 FROM files f WHERE f.statement = b.statement AND f.object = ANY($2::bytea[]))
     ORDER BY b.completed LIMIT $1
 """
 _NOTE_PEER = """

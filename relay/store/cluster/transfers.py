@@ -146,9 +146,9 @@ class Transfers:
                 return await self._bucket.get_range(name, before, length)
         return None
 
-    async def adopt(self, object_id: ObjectId, content: bytes) -> bool:
-        """Take in a whole object whose hash was checked; False when it is held already."""
-        if await self._database.row("SELECT 1 FROM objects WHERE id = $1 AND whole", object_id):
+    async def adopt(self, object_id: ObjectId, content: bytes, *, anew: bool) -> bool:
+        """Take in a whole object whose hash was checked; False when it is held already, and is not put `anew`."""
+        if not anew and await self._database.row("SELECT 1 FROM objects WHERE id = $1 AND whole", object_id):
             return False
         await self._put_whole(object_id, content)
 
