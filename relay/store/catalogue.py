@@ -186,6 +186,12 @@ def unlogged(db: sqlite3.Connection, limit: int, unreadable: Sequence[ObjectId])
     return list(islice(found, max(limit, 0)))
 
 
+def objects_of(db: sqlite3.Connection, statements: Iterable[StatementId]) -> list[ObjectId]:
+    """The objects that these statements name, each once."""
+    sql = "SELECT object FROM files WHERE statement = ?"
+    return list(dict.fromkeys(ObjectId(row[0]) for one in statements for row in db.execute(sql, (one,))))
+
+
 # Signers are found by leaping over the index, and of each only the bundles whose turn it is, however many wait.
 TO_DELIVER = """
     WITH RECURSIVE signers (node) AS (

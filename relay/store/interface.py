@@ -378,7 +378,8 @@ class Store(Protocol):
     # -- the receiver's log
     async def unlogged(self, limit: int) -> list[tuple[StatementId, bytes]]:
         """Complete statements that have no entry, in the order in which they became complete, with their bytes. Those
-        that need an object which cannot be read wait until it can, or came again."""
+        that need an object which cannot be read wait until it can, or came again. What this process did not see come is
+        read first: a receipt has every other copy freed."""
 
     async def log_state(self) -> LogState:
         """The log as last committed."""

@@ -466,6 +466,7 @@ class SqliteStore:
         for layout in partials:
             await asyncio.to_thread(self._content.remove_partial, object_id, layout)
         self._transfers.forget()
+        self._transfers.is_sound(object_id)
         self._unreadable.forget(object_id)
         return True
 
@@ -539,8 +540,13 @@ class SqliteStore:
 
     async def unlogged(self, limit: int) -> list[tuple[StatementId, bytes]]:
         """See `Store`."""
-        unreadable = list(self._unreadable.objects)
-        return await self._database.read(lambda db: catalogue.unlogged(db, limit, unreadable))
+        while True:
+            unreadable = list(self._unreadable.objects)
+            found = await self._database.read(lambda db: catalogue.unlogged(db, limit, unreadable))  # noqa: B023
+            named = await self._database.read(lambda db: catalogue.objects_of(db, (one for one, _ in found)))  # noqa: B023
+            # What came by this process was read as it came; what an earlier one left is not known to be there still.
+            if await self._transfers.look_through(named):
+                return found
 
     async def log_state(self) -> LogState:
         """See `Store`."""

@@ -31,7 +31,7 @@ from relay.store.unreadable import CHANGED, LOST, UnreadableObjects
 logger = logging.getLogger(__name__)
 
 _MOST_CACHED = 1_024
-_MOST_RIGHT = 16_384
+_MOST_REMEMBERED = 16_384
 
 
 @dataclass(slots=True, eq=False)
@@ -85,6 +85,8 @@ class Transfers:
         self._unreadable = unreadable
         self._undelivered = "1" if keeps_all else "b.entry IS NULL"
         self._layouts = LayoutCache(self._ask_layouts, _MOST_CACHED)
+        self._sound: dict[ObjectId, None] = {}
+        """Objects that this process read whole lately, and that had their hash."""
         self._right: dict[ObjectId, None] = {}
         """Objects that were found right as a whole, of which no list of chunks that is kept is."""
         self._arrived: list[_Arrived] = []
@@ -199,6 +201,26 @@ class Transfers:
             again += 1
         return again
 
+    async def look_through(self, objects: Iterable[ObjectId]) -> bool:
+        """Read those of these objects that this process has not read; whether all of them are what they should be. The
+        others are noted."""
+        before = len(self._unreadable.objects)
+        for object_id in objects:
+            if object_id in self._sound:
+                continue
+            try:
+                await self._read_through(object_id)
+            except Unreadable as error:
+                await self._unreadable.note(object_id, error)
+                self._layouts.changed((object_id,))
+            else:
+                _remember(self._sound, object_id)
+        return len(self._unreadable.objects) == before
+
+    def is_sound(self, object_id: ObjectId) -> None:
+        """It was read whole just now."""
+        _remember(self._sound, object_id)
+
     async def _is_right(self, object_id: ObjectId, index: int, data: bytes) -> bool:
         """Whether a chunk that was read is what some statement says; False where the object is right, and the chunk has
         to be read again. Raises `Unreadable` where the disk gave other content than was written to it."""
@@ -211,9 +233,7 @@ class Transfers:
         # Lists of liars may have taken the place of the true one: what counts is the object's own hash.
         await self._read_through(object_id)
         if await self._is_held(object_id):
-            self._right[object_id] = None
-            if len(self._right) > _MOST_RIGHT:
-                del self._right[next(iter(self._right))]
+            _remember(self._right, object_id)
         return False
 
     async def _read_through(self, object_id: ObjectId) -> None:
@@ -427,6 +447,7 @@ class Transfers:
             raise
         for layout in (*placed, *renewed):
             self._unreadable.forget(layout.object)
+            self.is_sound(layout.object)
         for layout in given_up:
             self._unreadable.give_up(layout.object)
         for layout in useless:
@@ -479,6 +500,13 @@ _LAYOUTS_ANEW = """
         AND (o.state = 1 OR b.completed IS NULL) AND {})
     ORDER BY l.number
 """
+
+
+def _remember(objects: dict[ObjectId, None], object_id: ObjectId) -> None:
+    """Note an object, and forget the one that was noted first where they are many."""
+    objects[object_id] = None
+    if len(objects) > _MOST_REMEMBERED:
+        del objects[next(iter(objects))]
 
 
 def _hold(db: sqlite3.Connection, batch: _Batch, anew: frozenset[ObjectId]) -> list[tuple[_Layout, bool]]:

@@ -461,6 +461,42 @@ async def test_an_object_that_is_right_is_so_whatever_liars_say_of_its_chunks(
     assert looked == 1
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["waiting", "named again"])
+async def test_what_an_earlier_process_left_is_read_before_it_is_logged(
+    opener: Opener, cast: Cast, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    """Which objects could not be read ends with a process; the receipt has every other copy freed."""
+    store = await opener(keeps_all=True)
+    contents = [cast.content() for _ in range(2)]
+    statements = [cast.statement(content) for content in contents]
+    await store.add(statements)
+    for content in contents:
+        await stage_all(store, content)
+    await store.commit_chunks()
+    if again:
+        await store.add([cast.receipt(one, place) for place, one in enumerate(statements)])
+    path = await store.object_path(object_of(contents[0]))
+    assert path is not None
+    path.unlink()
+    path.symlink_to(path.name)
+    await store.close()
+    store = await opener(keeps_all=True)
+    if again:
+        statements = [cast.statement(content) for content in contents]
+        await store.add(statements)
+    for _ in range(2):
+        assert [one for one, _ in await store.unlogged(1)] == [statements[1].id]
+    assert store.unreadable == {object_of(contents[0])}
+    await stage_all(store, contents[0])
+    assert await store.commit_chunks() == [statements[0].id]
+
+    def read(*_: object) -> bool:
+        raise AssertionError("it reads again what it has read")
+
+    monkeypatch.setattr(Content, "holds", read)
+    assert {one for one, _ in await store.unlogged(9)} == {one.id for one in statements}
+
+
 def failing_once(monkeypatch: pytest.MonkeyPatch, name: str, error: Exception) -> None:
     """Have the next call of a method of `Content` fail, and no other."""
     real = getattr(Content, name)
