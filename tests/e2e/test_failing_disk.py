@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -79,19 +79,33 @@ def test_a_visitor_gets_all_but_what_a_card_does_not_give(world: World) -> None:
     holds(visitor, *[("waiting", None)] * 3, ("partial", None))
 
 
-def test_a_boat_takes_what_its_card_lost_from_the_island_again(world: World) -> None:
+def lose(path: Path) -> None:
+    """Have whoever opens it go round in circles."""
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+def alter(path: Path) -> None:
+    """Have it be read with other bytes than were written, and no error."""
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+@pytest.mark.parametrize("spoil", [lose, alter])
+def test_a_boat_takes_what_its_card_does_not_give_from_the_island_again(
+    world: World, spoil: Callable[[Path], None]
+) -> None:
     receiver = world.box("receiver", "receiver")
     island = world.box("island", "operator", tps=[TPS])
     boat = world.box("boat", "carrier", receivers=[receiver], peers=[world.ports["island"]])
     island.submit(world.photo(300_000), tps=TPS, form=FORM)
     island.export(world.folder / "stick")
     boat.import_(world.folder / "stick")
-    (lost,) = (boat.home / "store" / "objects").glob("??/*")
-    lost.unlink()
-    lost.symlink_to(lost.name)  # whoever opens it goes round in circles
+    (bad,) = (boat.home / "store" / "objects").glob("??/*")
+    spoil(bad)
     receiver.start()
     boat.start()
-    eventually(lambda: boat.status()["unreadable"] == 1, 20, "the boat meets it")
+    eventually(lambda: boat.status()["unreadable"] == 1, 60, "the boat meets it")
     holds(receiver, ("partial", None))
     island.start()
     holds(receiver, ("delivered", 0))
