@@ -165,13 +165,12 @@ class Transfers:
         return [one for one in found if one is not None]
 
     async def _holding(self, object_id: ObjectId) -> Holding | None:
-        row = await self._database.row("SELECT size FROM objects WHERE id = ? AND state = 1", (object_id,))
-        if row is not None:
+        row = await self._database.row(_WHERE_IT_LIES, (object_id, object_id))
+        if row is None:
+            return None
+        if row[1] is None:
             return Holding(object_id, row[0], (1 << chunk_count(row[0])) - 1, complete=True)
-        row = await self._database.row(
-            f"SELECT size, held FROM layouts l WHERE object = ? AND held_bytes > 0 ORDER BY {_BEST}", (object_id,)
-        )
-        return Holding(object_id, row[0], unpack_bits(row[1]), complete=False) if row is not None else None
+        return Holding(object_id, row[0], unpack_bits(row[2]), complete=False)
 
     async def read(self, object_id: ObjectId, index: int, *, doubted: bool) -> bytes | None:
         """See `Store.read_chunk`."""
@@ -238,33 +237,23 @@ class Transfers:
 
     async def _read_through(self, object_id: ObjectId) -> None:
         """Read all that is held of an object, and see that it is what its hashes say. Raises `Unreadable`."""
-        row = await self._database.row("SELECT size FROM objects WHERE id = ? AND state = 1", (object_id,))
-        if row is not None:
-            if not await asyncio.to_thread(self._content.holds, object_id, row[0]):
-                raise Unreadable(CHANGED, "Check the disk or card.")
-            return
-        row = await self._database.row(
-            f"SELECT layout, size, hashes, held FROM layouts l WHERE object = ? AND held_bytes > 0 ORDER BY {_BEST}",
-            (object_id,),
-        )
+        row = await self._database.row(_WHERE_IT_LIES, (object_id, object_id))
         if row is None:
             return
-        right = await asyncio.to_thread(self._content.right_chunks, object_id, bytes(row[0]), row[1], row[2])
-        if unpack_bits(row[3]) & ~right:
+        if row[1] is None:
+            right = await asyncio.to_thread(self._content.holds, object_id, row[0])
+        else:
+            chunks = await asyncio.to_thread(self._content.right_chunks, object_id, row[1], row[0], row[3])
+            right = not unpack_bits(row[2]) & ~chunks
+        if not right:
             raise Unreadable(CHANGED, "Check the disk or card.")
 
     async def _read(self, object_id: ObjectId, index: int) -> bytes | None:
-        row = await self._database.row("SELECT size FROM objects WHERE id = ? AND state = 1", (object_id,))
-        layout: bytes | None = None
-        if row is None:
-            row = await self._database.row(
-                f"SELECT size, layout, held FROM layouts l WHERE object = ? AND held_bytes > 0 ORDER BY {_BEST}",
-                (object_id,),
-            )
-            if row is None or index < 0 or not unpack_bits(row[2]) >> index & 1:
-                return None
-            layout = bytes(row[1])
-        if not 0 <= index < chunk_count(row[0]):
+        row = await self._database.row(_WHERE_IT_LIES, (object_id, object_id))
+        if row is None or not 0 <= index < chunk_count(row[0]):
+            return None
+        layout: bytes | None = row[1]
+        if layout is not None and not unpack_bits(row[2]) >> index & 1:
             return None
         where = span(row[0], index)
         data = await asyncio.to_thread(self._content.read_chunk, object_id, layout, *where)
@@ -479,6 +468,14 @@ _WANTED = """
 # Of an object's partial layouts l the one to offer: none of a revoked signer before others'.
 _BEST = """
     EXISTS (SELECT 1 FROM bundles WHERE node = l.node AND withheld = 1 AND entry IS NULL), held_bytes DESC LIMIT 1
+"""
+
+# Size, and layout with chunks and hashes where an object is partial. It is one question: between two, it becomes whole.
+_WHERE_IT_LIES = f"""
+    SELECT size, NULL, NULL, NULL FROM objects WHERE id = ? AND state = 1
+    UNION ALL SELECT * FROM (
+        SELECT size, layout, held, hashes FROM layouts l WHERE object = ? AND held_bytes > 0 ORDER BY {_BEST})
+    LIMIT 1
 """
 
 # CROSS JOIN fixes the order of the loops: SQLite would begin with all that is wanted.

@@ -21,6 +21,7 @@ from relay.store import content as content_module
 from relay.store import sqlite as sqlite_module
 from relay.store.arriving import SharedCommits
 from relay.store.content import Content
+from relay.store.database import Database
 from relay.store.interface import LogBatch, LogState, Outcome, Seen, State, Store
 from relay.store.schema import VERSION
 from relay.store.sqlite import SqliteStore
@@ -657,6 +658,35 @@ async def test_a_chunk_is_read_in_the_instant_in_which_its_object_becomes_whole(
     assert asked[0] is not None, "it was not whole when the catalogue was asked"
     assert (await only_bundle(store, statement))[0] is State.WAITING
     await store.close()
+
+
+async def test_what_becomes_whole_while_the_catalogue_is_asked_is_held_all_the_same(
+    opener: Opener, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a chunk of it stays behind in that visit."""
+    store = await opener()
+    assert isinstance(store, SqliteStore)
+    contents = [cast.content() for _ in range(2)]
+    for content in contents:
+        await store.add([cast.statement(content)])
+        await stage_all(store, content, [0, 1, 2])
+    await store.commit_chunks()
+    row = Database.row
+
+    async def asked(database: Database, *arguments: Any) -> Any:
+        """After the first question, the last chunk comes."""
+        found = await row(database, *arguments)
+        if contents:
+            monkeypatch.setattr(Database, "row", row)
+            await stage_all(store, contents[0], [3])
+            await store.commit_chunks()
+        return found
+
+    monkeypatch.setattr(Database, "row", asked)
+    assert await store.read_chunk(object_of(contents[0]), 1) == contents[0][CHUNK : 2 * CHUNK]
+    del contents[0]
+    monkeypatch.setattr(Database, "row", asked)
+    assert len(await store.holdings([object_of(contents[0])])) == 1
 
 
 async def test_opening_sweeps_what_a_crash_left(folder: Path, cast: Cast) -> None:
