@@ -12,6 +12,7 @@ A list covers one kind only, because ids in a list come without their kind.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -43,6 +44,8 @@ BUCKET = 4
 """An initiator cuts down to about this many keys: the fingerprints it sends cost what the lists it gets back cost."""
 ASKED_AT_ONCE = 8_192
 """Ranges in one request, so that the responder has room to answer most of them."""
+RECEIPTS, STATEMENTS = bytes([Kind.RECEIPT]), bytes([Kind.STATEMENT])
+"""The bounds below the first receipt, and above the last one: what comes before the statements rules or frees space."""
 
 
 def respond(records: RecordSet, message: bytes, limit: int = MAX_RECONCILE_MESSAGE) -> bytes:
@@ -125,10 +128,14 @@ class Initiator:
 
     `have`: items that we hold and the peer lacks; `need`: items that the peer holds and we lack; both grow from round
     to round, and no item enters twice. Of more than `most` differences the first ones are found, in the order of keys:
-    what rules and what frees space is never left for statements. `reached` says at the end up to which bound every
-    range was settled: `END`, or less where one of the limits was met (`most`, ranges, round trips without a result).
-    What was found is good, the rest is for the next time, which may pass over the statements below `since`. `below`
-    leaves out that kind and those above. `records` may change between rounds; what changed may be missed until then.
+    of statements, and of what comes before them, either half of it, and what the others leave of theirs. So nothing
+    that stays different, as receipts do for which there is no room, keeps statements from being compared.
+
+    `reached` says at the end up to which bound every range was settled: `END`, or less where one of the limits was met
+    (`most`, ranges, round trips without a result). What was found is good, the rest is for the next time, which goes on
+    at `since`: first through the receipts, each time with the first statements, then through the statements, each time
+    with the first receipts. Notices and checkpoints are compared each time. `below` leaves out that kind and those
+    above. `records` may change between rounds; what changed may be missed until then.
     """
 
     def __init__(
@@ -146,10 +153,15 @@ class Initiator:
         self._limit = _checked(limit)
         self._most = most
         self._dry = 0
-        self._open = _to_compare(END if below is None else bytes([below]), since)
+        self._since = since[:1] + since[1:].rstrip(b"\0")  # as a message spells it
+        self._open = _to_compare(END if below is None else bytes([below]), self._since)
         self._asked: list[_Open] = []
-        self._cut = END
-        """What lies from here on is for the next time."""
+        self._cut = STATEMENTS
+        """What rules or frees space from here on is for the next time."""
+        self._statements_cut = END
+        """The same of statements."""
+        self._unheard = False
+        """Whether the peer's last answer was full before it came to the statements."""
 
     @property
     def complete(self) -> bool:
@@ -158,8 +170,22 @@ class Initiator:
 
     @property
     def reached(self) -> bytes:
-        """The bound below which every range was settled."""
-        return min((part.lower for part in (*self._asked, *self._open)), default=self._cut)
+        """The bound below which every range was settled, at this time or an earlier one."""
+        if self._since < STATEMENTS and self._settled < STATEMENTS:
+            return self._settled
+        bounds = (part.lower for part in (*self._asked, *self._open) if part.lower >= STATEMENTS)
+        return min(bounds, default=self._statements_cut)
+
+    @property
+    def knows_receipts(self) -> bool:
+        """Whether every receipt was compared."""
+        return self._settled == STATEMENTS and not RECEIPTS < self._since < STATEMENTS
+
+    @property
+    def _settled(self) -> bytes:
+        """Up to where what rules or frees space was settled."""
+        bounds = (part.lower for part in (*self._asked, *self._open) if part.lower < STATEMENTS)
+        return min(bounds, default=self._cut)
 
     def start(self) -> bytes:
         """The first message."""
@@ -171,12 +197,15 @@ class Initiator:
         self.rounds += 1
         asked, self._asked = self._asked, []
         unsettled: list[_Open] = []
-        for said, about in _pair(decode(reply), asked):
+        answer = decode(reply)
+        for said, about in _pair(answer, asked):
             unsettled += self._compare(said, about)
             if self._found() > 2 * self._most:
                 self._keep_the_first()
         self._dry = self._dry + 1 if self._found() == before else 0
-        self._open[:0] = unsettled
+        told = [said for said in answer if said.mode is not Mode.FINGERPRINT or said.upper != END]
+        self._unheard = bool(told) and told[-1].upper <= STATEMENTS
+        self._open = sorted((*unsettled, *self._open), key=lambda part: part.lower)
         self._stay_within()
         if not self._open or self._dry > MAX_RECONCILE_DRY_ROUNDS or self.rounds >= MAX_RECONCILE_ROUNDS:
             return None
@@ -188,16 +217,42 @@ class Initiator:
     def _stay_within(self) -> None:
         """Leave what is too much for the next time, from the end: differences, and ranges to ask about."""
         self._keep_the_first()
+        self._open = [kept for part in self._open for kept in self._not_left(part)]
         if len(self._open) > MAX_RECONCILE_OPEN:
-            self._cut = min(self._cut, self._open[MAX_RECONCILE_OPEN].lower)
-        self._open = [replace(one, upper=min(one.upper, self._cut)) for one in self._open if one.lower < self._cut]
+            self._leave([part.lower for part in self._open], MAX_RECONCILE_OPEN)
+            self._open = [kept for part in self._open for kept in self._not_left(part)]
 
     def _keep_the_first(self) -> None:
         if self._found() > self._most:
-            self._cut = min(self._cut, sorted(key_of(*item) for item in (*self.have, *self.need))[self._most])
-        if self._cut != END:
-            self.have = [item for item in self.have if key_of(*item) < self._cut]
-            self.need = [item for item in self.need if key_of(*item) < self._cut]
+            self._leave(sorted(key_of(*item) for item in (*self.have, *self.need)), self._most)
+            self.have = [item for item in self.have if not self._is_left(key_of(*item))]
+            self.need = [item for item in self.need if not self._is_left(key_of(*item))]
+
+    def _leave(self, keys: list[bytes], most: int) -> None:
+        """Leave for the next time all but `most` of these, which are in order: of statements, and of what comes before
+        them, half of it is kept at least."""
+        before = bisect_left(keys, STATEMENTS)
+        kept = min(before, max(most - most // 2, most - (len(keys) - before)))
+        for key in (*keys[kept:before][:1], *keys[before + most - kept :][:1]):
+            self._leave_from(key)
+
+    def _leave_from(self, key: bytes) -> None:
+        if key < STATEMENTS:
+            self._cut = min(self._cut, key)
+        else:
+            self._statements_cut = min(self._statements_cut, key)
+
+    def _is_left(self, key: bytes) -> bool:
+        return key >= (self._cut if key < STATEMENTS else self._statements_cut)
+
+    def _not_left(self, part: _Open) -> Iterator[_Open]:
+        """What of a range is not left for the next time."""
+        if self._cut < STATEMENTS and part.lower < STATEMENTS:
+            if part.lower < self._cut:
+                yield replace(part, upper=min(part.upper, self._cut))
+            part = replace(part, lower=STATEMENTS)
+        if part.lower < (upper := min(part.upper, self._statements_cut)):
+            yield replace(part, upper=upper)
 
     def _compare(self, said: Range, asked: list[_Open]) -> list[_Open]:
         """Act on one statement of the peer about (parts of) the ranges `asked`; returns what stays open of them."""
@@ -223,23 +278,33 @@ class Initiator:
                 raise Malformed("The peer lists an id outside of the range it is listed for")
         elif theirs.difference(key[1:] for key in self._records.keys(said.lower, said.upper)):
             return [_Open(lower, upper, differs=False) for lower, upper in _by_kind(said.lower, said.upper)]
-        end, mine = min(said.upper, self._cut), 0
-        for key in self._records.keys(said.lower, end):
+        for lower, upper in ((said.lower, min(said.upper, self._cut)), (max(said.lower, STATEMENTS), said.upper)):
+            self._note_ours(lower, min(upper, self._statements_cut), theirs)
+        if one_kind(said.lower, said.upper):  # of several kinds nothing is listed that we do not hold
+            keys = sorted(said.lower[:1] + record for record in theirs)
+            self.need += [item_of(key) for key in keys if not self._is_left(key)]
+        return []
+
+    def _note_ours(self, lower: bytes, upper: bytes, theirs: set[bytes]) -> None:
+        """Note what we hold in a range and the peer does not list; what both hold is taken out of its list."""
+        mine = 0
+        for key in self._records.keys(lower, upper):
             if key[1:] in theirs:
                 theirs.remove(key[1:])
             elif mine < self._most:
                 self.have.append(item_of(key))
                 mine += 1
             else:  # no list makes us hold more at once, however many we hold ourselves
-                end = self._cut = key
+                self._leave_from(key)
                 break
-        self.need += [item_of(key) for key in sorted(said.lower[:1] + record for record in theirs) if key < end]
-        return []
 
     def _ask(self) -> bytes:
         """Ask about as many open ranges as fit, from the front: they are in order, and so are a message's ranges."""
         writer = MessageWriter(self._limit)
-        waiting = deque(self._open)
+        statements = bisect_left(self._open, STATEMENTS, key=lambda part: part.lower)
+        # A full message, or a full answer, ends before the statements: then it is their turn.
+        passed = statements if self._unheard and statements < len(self._open) else 0
+        waiting = deque(self._open[passed:])
         cuts = _cuts(sum(part.differs for part in waiting))
         self._asked = []
         while waiting and len(self._asked) < ASKED_AT_ONCE:
@@ -253,7 +318,7 @@ class Initiator:
             else:
                 waiting.appendleft(part)
                 break
-        self._open = list(waiting)
+        self._open = [*self._open[:passed], *waiting]
         return bytes(writer)
 
     def _divide(self, part: _Open, count: int, cuts: int) -> list[_Open]:
@@ -274,11 +339,12 @@ class Initiator:
 
 
 def _to_compare(end: bytes, since: bytes) -> list[_Open]:
-    """The ranges that a reconciliation begins with: all that rules, and the statements from `since` on."""
-    statements = bytes([Kind.STATEMENT])
-    if not statements < since < end:
+    """The ranges that a reconciliation begins with: what lies from `since` on, and of what rules, and of receipts once
+    those were gone through, all."""
+    before = STATEMENTS if since >= STATEMENTS else RECEIPTS
+    if not before < since < end:
         return [_Open(FIRST, end, differs=False)]
-    return [_Open(FIRST, statements, differs=False), _Open(since, end, differs=False)]
+    return [_Open(FIRST, before, differs=False), _Open(since, end, differs=False)]
 
 
 def _is_listed(part: _Open, count: int) -> bool:
