@@ -115,6 +115,12 @@ class Unreachable(RelayError):
     status = 503
 
 
+class Unkept(Unreachable):
+    """A peer answers, and cannot keep what it is brought: its disk is full, or takes no writes."""
+
+    kind = "unkept"
+
+
 class NotYet(Unreachable):
     """A peer answers, and has not got ready yet what it was asked for: it is asked another time."""
 

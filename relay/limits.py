@@ -99,7 +99,9 @@ WANTS_PAGE = 64
 """Objects asked about at a time."""
 MAX_LISTED = 4 * WANTS_PAGE
 """Objects whose room a store counts first, since it listed them before as what it wants."""
-MAX_REFUSALS = 1_024
+MAX_REFUSALS = 16_384
+"""Records that a node remembers to have refused, and that its neighbours had no quota for: what sixteen signers have
+under way at the most (`QUOTA_STATEMENTS`), some 4 MB each."""
 MAX_TO_DELIVER = 65_536
 """Packages that one visit brings to a receiver; what waits besides is for the next one."""
 MAX_WRONG_CHUNKS = 256
@@ -212,6 +214,8 @@ MEMORY_FAILURES = 3
 """After so many failures a neighbour that is only remembered is left alone until the link changes."""
 NOTE_SECONDS = 2.0
 """How long after its first call it is noted on the disk who came."""
+DECLINED_SECONDS = 600.0
+"""What a neighbour has no quota for is offered again after so long, though nothing tells that it would take it now."""
 SETTLED_SECONDS = 300.0
 """With a neighbour that has no news, and none for whom there is any, content is looked at again after so long."""
 REFRESH_SECONDS = 0.5

@@ -18,7 +18,7 @@ import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 
-from relay.errors import Malformed, NotYet, Refused, RelayError, Unreachable
+from relay.errors import Malformed, NotYet, Refused, RelayError, StoreError, Unkept, Unreachable
 from relay.limits import (
     CHUNKS_SECONDS,
     CONNECT_SECONDS,
@@ -327,8 +327,8 @@ def _named(document: dict[str, Any], status: int, what: str, advice: str) -> Rel
     if status == Refused.status:
         return Refused(str(document.get("reason", "refused"))[:64], what, advice, _evidence(document))
     if status >= 500:
-        named = NotYet if document.get("type") == f"relay:problem/{NotYet.kind}" else Unreachable
-        return named(what, advice)
+        kinds = {f"relay:problem/{NotYet.kind}": NotYet, f"relay:problem/{StoreError.kind}": Unkept}
+        return kinds.get(str(document.get("type")), Unreachable)(what, advice)
     return Malformed(what, advice)
 
 

@@ -240,7 +240,9 @@ def _add_receipt(
     db: sqlite3.Connection, item: Admitted, receipt: Receipt, rules: Rules, now: int
 ) -> tuple[Outcome, list[Change]]:
     if not rules.keeps_all and not _one(db, "SELECT 1 FROM bundles WHERE statement = ?", receipt.statement):
-        if not rules.has_room or _unclaimed(db, item.signer) >= UNCLAIMED_RECEIPTS:
+        if _unclaimed(db, item.signer) >= UNCLAIMED_RECEIPTS:
+            return Outcome.OVER_QUOTA, []
+        if not rules.has_room:
             return Outcome.NO_ROOM, []
         db.execute("INSERT INTO unclaimed VALUES (?, ?)", (item.id, item.signer))
     _insert(db, item, None)

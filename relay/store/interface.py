@@ -34,10 +34,9 @@ class Outcome(StrEnum):
     """A notice or a checkpoint older than the one held."""
     OVER_QUOTA = "over-quota"
     """Its signer has as much under way as a node carries for one signer, or as much altogether as a receiver takes of
-    one."""
+    one; or there are as many receipts of a receiver for statements that are not held as a node keeps."""
     NO_ROOM = "no-room"
-    """Now: the disk, or the store's own limit, leaves no room for what others made; or there are as many receipts of a
-    receiver for statements that are not held as a node keeps."""
+    """Now: the disk, or the store's own limit, leaves no room for what others made."""
 
 
 class State(StrEnum):

@@ -110,7 +110,7 @@ class Exchange:
     async def _wanted_here(self) -> AsyncIterator[list[Chunk]]:
         """What is wanted here and held there: bundle by bundle."""
         tried: set[ObjectId] = set()
-        while True:
+        while not self._report.unkept_here:
             told = self._told.is_set()
             coming = tried & self._in.under_way
             wants = await self._store.wants(WANTS_PAGE + len(coming), frozenset(tried - coming))
@@ -146,7 +146,7 @@ class Exchange:
         again: list[Chunk] = []
         if not self._wants_there:
             await self._fetching.wait()  # the connection that is free is for chunks first
-        while len(tried) < MAX_WANTS:
+        while len(tried) < MAX_WANTS and not self._report.unkept_there:
             told = self._told.is_set()
             going = self._out.under_way
             done = [one for one in tried if one not in going]
@@ -215,11 +215,14 @@ class Exchange:
 
     async def _fetch(self, supply: Supply) -> None:
         try:
-            await _in_streams(supply, self._fetch_stream)
+            with self._report.keeping(here=True):
+                await _in_streams(supply, self._fetch_stream)
         finally:
             self._fetching.set()
-            await self._arrival.finish()
+            with self._report.keeping(here=True):
+                await self._arrival.finish()
             self._report.rung += self._arrival.rung
+            self._report.kept += self._arrival.taken
 
     async def _fetch_stream(self, supply: Supply) -> None:
         while (first := await self._draw_wanted(supply)) and not self._is_over():
@@ -268,17 +271,19 @@ class Exchange:
     # -- bringing
 
     async def _send(self, supply: Supply) -> None:
-        await _in_streams(supply, self._send_stream)
+        with self._report.keeping(here=False):
+            await _in_streams(supply, self._send_stream)
 
     async def _send_stream(self, supply: Supply) -> None:
         while (first := await supply.draw()) and not self._is_over():
             handed: list[Span] = []
             try:
-                await self._peer.put_chunks(self._hand_over(first, supply, handed))
+                taken = await self._peer.put_chunks(self._hand_over(first, supply, handed))
             except (Malformed, Refused):
                 self._note_answered(handed, supply)
                 raise
             self._note_answered(handed, supply)
+            self._report.kept += taken
 
     def _note_answered(self, handed: Sequence[Span], supply: Supply) -> None:
         """The peer answered a call. Where a link is cut instead, nobody knows how far it came."""

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
-from relay.errors import REVOKED, Malformed, Refused
+from relay.errors import REVOKED, Malformed, Refused, StoreError
 from relay.limits import JUDGED_AT_ONCE, MAX_HEADS, MAX_RECORD, MAX_REFUSALS, RECORDS_PAGE, TOLD_REFUSALS
 from relay.log.merkle import leaf_hash
 from relay.records.identifiers import Kind, NodeId, RecordId, receipt_id, sha256
@@ -68,10 +68,12 @@ class Custody:
         self._log = log
         self._receivers: set[NodeId] = set()
         """The receivers that notices named: in force now, or known to this node before."""
-        self._over_quota: set[NodeId] = set()
-        """Signers of whom was told that they are over their quota."""
+        self._over_quota: set[tuple[Kind, NodeId]] = set()
+        """Signers of whom was told that they are over their quota, of statements or of receipts."""
         self._crowded = False
-        """Whether it was told that there is no room, since something was kept last."""
+        """Whether it was told that there is no room, since something that needs it was kept last."""
+        self._failing = False
+        """Whether it was told that the store fails, since it last did not."""
         self.news = Signal(first)
         """Rings whenever something new was taken, or a bundle became complete."""
         self.content = first
@@ -92,7 +94,8 @@ class Custody:
         """Whether a notice came into force since `rule` was done last."""
         self.refused: dict[tuple[int, bytes], None] = {}
         """Kinds and ids refused lately, so that they are not fetched again at every visit; the oldest is forgotten
-        first. Nobody can have a good record forgotten: an id follows from the bytes that were judged as that kind."""
+        first. Nobody can have a good record passed over: an id follows from the bytes that were judged as that kind.
+        A receipt's follows from its statement alone: those that somebody waits for are asked for whatever is here."""
 
     async def load(self, *, notices: bool = True) -> None:
         """Put in force what the store kept: at start, and after another process changed the store. Checkpoints come
@@ -167,11 +170,14 @@ class Custody:
             if self.admission.install(item) and kind is Kind.NOTICE:
                 self._rules_anew = True
                 self.refused.clear()
+                self.handed.offer_again()
                 self._know_receivers()
             admitted.append((place, item))
         if refused > TOLD_REFUSALS:
             logger.warning("refused %d records more that came with these", refused - TOLD_REFUSALS)
         outcomes = await self._keep_and_rule([item for _, item in admitted], made_here)
+        kept = [item for (_, item), outcome in zip(admitted, outcomes, strict=True) if outcome is Outcome.NEW]
+        self._make_way(kept)
         for (place, item), outcome in zip(admitted, outcomes, strict=True):
             name = _offered_as(item, records[place][1])
             if outcome is Outcome.OVER_QUOTA:
@@ -179,13 +185,22 @@ class Custody:
             if outcome in (Outcome.STALE, Outcome.OVER_QUOTA):
                 self._remember_refused(item.kind, name)
             verdicts[place] = Verdict(item.kind, item.id, outcome, None, name)
-        self._tell_no_room(outcomes)
-        if Outcome.NEW in outcomes:
-            if any(item.kind is Kind.RECEIPT for _, item in admitted):
-                self.refused.clear()  # receipts make room in the quotas
+        self._tell_no_room(outcomes, any(one.kind is Kind.STATEMENT for one in kept) and not made_here)
+        if kept:
+            self._failing = False
             self.news.ring()
         self.verdicts.update((one.kind.name.lower(), one.word) for one in verdicts.values())
         return [verdicts[place] for place in range(len(records))]
+
+    def _make_way(self, kept: Sequence[Admitted]) -> None:
+        """Have taken what there is room for now. A receipt makes some for other statements of its signer, here and at
+        the neighbours; one for a statement that is held counts in any case."""
+        if any(item.kind is Kind.RECEIPT for item in kept):
+            self.refused = {key: None for key in self.refused if key[0] != Kind.STATEMENT}
+            self.handed.offer_again(Kind.STATEMENT)
+        for item in kept:
+            if isinstance(item.body, Statement):
+                self.refused.pop((int(Kind.RECEIPT), receipt_id(item.body.id)), None)
 
     async def _keep_and_rule(self, items: Sequence[Admitted], made_here: bool) -> list[Outcome]:
         """Keep what was admitted, and do what notices demand that came with it, or while it was judged."""
@@ -261,16 +276,32 @@ class Custody:
             raise Refused("unknown-form", f"A statement is for form {form}, which the register does not list")
 
     def _tell_over_quota(self, item: Admitted) -> None:
-        if item.signer not in self._over_quota and isinstance(item.body, Statement):
-            self._over_quota.add(item.signer)
+        """Once of each signer, however often more of it comes."""
+        if (item.kind, item.signer) in self._over_quota:
+            return
+        self._over_quota.add((item.kind, item.signer))
+        if isinstance(item.body, Statement):
             logger.warning("%s signed more than this node takes of one signer", item.body.envelope.issuer)
+        elif isinstance(item.body, Receipt):
+            logger.warning(
+                "%s signed more receipts for packages that are not here than this node keeps of one receiver: if they "
+                "are of no election's packages its key was stolen; tell the election office, which can revoke it",
+                item.body.envelope.issuer,
+            )
 
-    def _tell_no_room(self, outcomes: Sequence[Outcome]) -> None:
-        """Once while it lasts. It is no refusal that is remembered: what came is taken as soon as there is room."""
+    def _tell_no_room(self, outcomes: Sequence[Outcome], there_was: bool) -> None:
+        """Once while it lasts. It is no refusal that is remembered: what came is taken as soon as there is room. What
+        needs none is kept all the while."""
         crowded = Outcome.NO_ROOM in outcomes
         if crowded and not self._crowded:
             logger.warning("there is no room left for what others made: free some space, or raise storage_limit")
-        self._crowded = crowded or (self._crowded and Outcome.NEW not in outcomes)
+        self._crowded = crowded or (self._crowded and not there_was)
+
+    def tell_failing(self, error: StoreError) -> None:
+        """Say once while it lasts that the store cannot keep what others bring."""
+        if not self._failing:
+            logger.warning("what others bring is not kept: %s", error)
+        self._failing = True
 
     def _know_receivers(self) -> None:
         self._receivers |= self.admission.receiver_nodes

@@ -7,8 +7,8 @@ which chunks a receiver answered for and did not keep: those come last. Nothing 
 
 from __future__ import annotations
 
-from relay.limits import MAX_HANDED
-from relay.records.identifiers import ObjectId, RecordId
+from relay.limits import DECLINED_SECONDS, MAX_HANDED, MAX_REFUSALS
+from relay.records.identifiers import Kind, ObjectId, RecordId
 from relay.store.layouts import chunk_count
 
 
@@ -21,6 +21,8 @@ class Handed:
         self._statements: dict[tuple[str, RecordId], None] = {}
         self._moved: dict[RecordId | ObjectId, int] = {}
         """The count with which each object and statement went last; what went last is last."""
+        self._declined: dict[tuple[str, int, RecordId], float] = {}
+        """What a neighbour has no quota for, and when it said so (monotonic seconds)."""
         self.count = 0
         """How often something went, so that it is seen when there is news."""
 
@@ -67,6 +69,22 @@ class Handed:
                 break
             found.append(one)
         return found
+
+    def declined(self, node: str, kind: Kind, record: RecordId, now: float) -> None:
+        """A neighbour said that it has no quota for a record."""
+        self._declined[node, int(kind), record] = now
+        if len(self._declined) > MAX_REFUSALS:
+            del self._declined[next(iter(self._declined))]
+
+    def declines(self, node: str, item: tuple[int, RecordId], now: float) -> bool:
+        """Whether a neighbour said so lately: it need not tell when that changes."""
+        said = self._declined.get((node, *item))
+        return said is not None and now - said < DECLINED_SECONDS
+
+    def offer_again(self, kind: Kind | None = None) -> None:
+        """Receipts make room in the quotas of whoever hears of them, which is before the statements come, and notices
+        in all: have records of this kind, or of any, offered again."""
+        self._declined = {key: said for key, said in self._declined.items() if kind is not None and key[1] != kind}
 
     def nodes(self) -> set[str]:
         """The neighbours that got something."""

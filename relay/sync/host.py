@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
-from relay.errors import Malformed, Refused
+from relay.errors import Malformed, Refused, StoreError
 from relay.limits import MAX_GREETED, MAX_INQUIRY_WAIT, MAX_NEWS_WAIT, MAX_WANTS, RECORDS_BATCH, WANTS_PAGE
 from relay.records.identifiers import HASH_SIZE, Kind, ObjectId, RecordId
 from relay.records.statement import files_of
@@ -114,8 +114,13 @@ class Host:
         return Given(records, await self._store.holdings(list(dict.fromkeys(named))[: 2 * WANTS_PAGE]))
 
     async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> Taken:
-        """Judge and keep what a visitor brings."""
-        verdicts = await self._custody.take(records)
+        """Judge and keep what a visitor brings. Where the disk takes nothing the visit goes on: it may have come to
+        fetch something, or have more to bring when there is room."""
+        try:
+            verdicts = await self._custody.take(records)
+        except StoreError as error:
+            self._custody.tell_failing(error)
+            return Taken([str(Outcome.NO_ROOM)] * len(records))
         fresh = any(one.kind is Kind.STATEMENT and one.outcome is Outcome.NEW for one in verdicts)
         asks = fresh and self._greeting().role is not Role.RECEIVER
         return Taken([verdict.word for verdict in verdicts], await self.wants(()) if asks else [])

@@ -5,7 +5,8 @@ may end at any byte: whatever was checked stays, and the next visit, to anyone, 
 how content moves (`content`).
 
 With a neighbour, whole sets are reconciled by ranges, as much of them as a visit has time and memory for: the report
-says how far it came, and the next visit goes on there. A receiver's set is the whole election and a boat's a boatful:
+says how far it came, and the next visit goes on there. What cannot be kept, on either side, keeps nothing else from
+being given: that needs no room. A receiver's set is the whole election and a boat's a boatful:
 there only notices and checkpoints are reconciled, and the visitor asks after the statements that it carries.
 """
 
@@ -32,8 +33,8 @@ from relay.store.interface import Outcome
 from relay.store.recordset import END, FIRST, Item, key_of
 from relay.sync.claims import Claims
 from relay.sync.content import Exchange
-from relay.sync.custody import Custody
-from relay.sync.messages import PROTOCOL, Greeting, Hello, Inquiry
+from relay.sync.custody import Custody, Verdict
+from relay.sync.messages import PROTOCOL, Greeting, Hello, Inquiry, Taken
 from relay.sync.peer import Peer
 from relay.sync.reconcile import Initiator
 from relay.sync.report import VisitReport
@@ -79,7 +80,8 @@ class Visit:
         """When records have had their time."""
 
     async def run(self, expected: Callable[[Hello], None] | None = None) -> VisitReport:
-        """Visit. `expected` may refuse the peer by its greeting. Raises what the peer raises, and what it deserves."""
+        """Visit. `expected` may refuse the peer by its greeting. Raises what the peer raises, and what it deserves; and
+        at the end, when all was given that could be, why something could not be kept."""
         initiator = Initiator(self._store.members, most=MAX_RECONCILE_FOUND, since=self._since)
         if self._expecting:
             self._peer.prepare()
@@ -94,7 +96,9 @@ class Visit:
             await self._compare(initiator, answer.compare)
             report.compared = initiator.reached
             await self._with_neighbour(initiator, report)
-            report.more |= report.compared != END and report.moved
+            report.more |= report.compared != END and report.kept > 0
+        if unkept := report.unkept_here or report.unkept_there:
+            raise unkept
         return report
 
     def _checked(self, hello: Hello, expected: Callable[[Hello], None] | None) -> Hello:
@@ -112,7 +116,8 @@ class Visit:
         await self._exchange_ruling(await self._compare_rules(), report)
         await self._inquire(report)
         if self._watch is not None:
-            await self._watch(self._custody, self._peer, report.peer)
+            with report.keeping(here=True):
+                await self._watch(self._custody, self._peer, report.peer)
         await self._content.to_receiver()
         await self._await_receipts(report)
 
@@ -158,8 +163,12 @@ class Visit:
 
     async def _exchange_ruling(self, initiator: Initiator, report: VisitReport) -> None:
         """Both ways at once: what rules, and what frees space."""
-        taken = _ruling(self._chosen(initiator.need), awaited_by=initiator.have)
-        given = _ruling(initiator.have, awaited_by=initiator.need)
+        awaited_here, awaited_there = _awaited(initiator.have), _awaited(initiator.need)
+        if initiator.knows_receipts:  # else the peer may hold more of them than it told of
+            awaited_here &= set(initiator.need)
+        awaited_there = {item for item in awaited_there if item in self._store.members}
+        taken = _ruling(self._chosen(initiator.need), awaited_here)
+        given = _ruling(initiator.have, awaited_there)
         await self._both_ways(taken, given, report)
 
     async def _both_ways(self, taken: Sequence[Item], given: Sequence[Item], report: VisitReport) -> None:
@@ -180,14 +189,20 @@ class Visit:
     async def _pull_records(self, items: Sequence[Item], report: VisitReport) -> None:
         waiting = deque(RecordId(record) for _, record in items)
         for size in self._pages(items, waiting, report):
+            if report.unkept_here:
+                return
             page = [waiting.popleft() for _ in range(min(size, len(waiting)))]
             given = await self._peer.get_records(page)
             records = given.records
             self._content.held_there(given.holdings)
-            verdicts = await self._custody.take(records, asked=frozenset(page))
             report.records_in += len(records)
             report.bytes_in += sum(len(raw) for _, raw in records)
-            report.rung += any(verdict.outcome is Outcome.NEW for verdict in verdicts)
+            verdicts: list[Verdict] = []
+            with report.keeping(here=True):
+                verdicts = await self._custody.take(records, asked=frozenset(page))
+            fresh = sum(verdict.outcome is Outcome.NEW for verdict in verdicts)
+            report.rung += fresh > 0
+            report.kept += fresh
             if any(verdict.outcome is Outcome.NO_ROOM for verdict in verdicts):
                 return  # nor is there for the rest: those that count all the same came first
             got = {verdict.asked for verdict in verdicts}
@@ -196,22 +211,38 @@ class Visit:
                 waiting.extendleft(reversed(rest))
 
     async def _push_records(self, items: Sequence[Item], report: VisitReport) -> None:
-        waiting = [RecordId(item[1]) for item in items if item in self._store.members]
+        node, now = report.peer.node.hex(), self._clock()
+        handed, members = self._custody.handed, self._store.members
+        waiting = [RecordId(item[1]) for item in items if item in members and not handed.declines(node, item, now)]
         for size in self._pages(items, waiting, report):
             records = await self._store.read(waiting[:size], RECORDS_BATCH)
             if not records:
                 del waiting[:size]
                 continue
-            taken = await self._peer.put_records([(kind, raw) for kind, _, raw in records])
-            self._content.wanted_there(taken.wants)
-            for kind, record, _ in records:
-                if kind is Kind.STATEMENT:
-                    self._custody.handed.told(report.peer.node.hex(), record)
+            taken = Taken([])
+            with report.keeping(here=False):
+                taken = await self._peer.put_records([(kind, raw) for kind, _, raw in records])
+            if report.unkept_there:
+                return
             report.records_out += len(records)
             report.bytes_out += sum(len(raw) for _, _, raw in records)
+            self._content.wanted_there(taken.wants)
+            self._note_taken(records, taken.outcomes, report)
             if Outcome.NO_ROOM in taken.outcomes:
                 return
             del waiting[: waiting.index(records[-1][1]) + 1]
+
+    def _note_taken(
+        self, records: Sequence[tuple[Kind, RecordId, bytes]], outcomes: Sequence[str], report: VisitReport
+    ) -> None:
+        """Note who has what now, and what it has no quota for: that is not brought again at every visit."""
+        node, handed = report.peer.node.hex(), self._custody.handed
+        for (kind, record, _), outcome in zip(records, outcomes, strict=False):
+            if outcome == Outcome.OVER_QUOTA:
+                handed.declined(node, kind, record, self._clock())
+            elif kind is Kind.STATEMENT and outcome != Outcome.NO_ROOM:
+                handed.told(node, record)
+            report.kept += outcome == Outcome.NEW
 
     def _is_late(self) -> bool:
         return self._clock() > self._until
@@ -257,13 +288,16 @@ class Visit:
         await self._pull_records([(int(Kind.RECEIPT), receipt_id(one)) for one in sorted(wanted)], report)
 
 
-def _ruling(items: Iterable[Item], awaited_by: Iterable[Item]) -> list[Item]:
-    """What rules, in the order of kinds: of receipts first those that somebody waits for, whose statement one of both
-    still carries."""
-    awaited = {receipt_id(StatementId(RecordId(one))) for kind, one in awaited_by if kind == Kind.STATEMENT}
-    return sorted(
-        (item for item in items if item[0] != Kind.STATEMENT), key=lambda one: (one[0], one[1] not in awaited, one[1])
-    )
+def _awaited(items: Iterable[Item]) -> set[Item]:
+    """The receipts that somebody waits for who still carries these statements."""
+    statements = (StatementId(RecordId(one)) for kind, one in items if kind == Kind.STATEMENT)
+    return {(int(Kind.RECEIPT), receipt_id(one)) for one in statements}
+
+
+def _ruling(items: Iterable[Item], awaited: set[Item]) -> list[Item]:
+    """What rules and these receipts, in the order of kinds: of receipts first those that somebody waits for."""
+    ruling = awaited.union(item for item in items if item[0] != Kind.STATEMENT)
+    return sorted(ruling, key=lambda one: (one[0], one not in awaited, one[1]))
 
 
 def _cut(statements: list[Item]) -> tuple[list[Item], list[Item]]:

@@ -231,7 +231,9 @@ class Catalogue:
     def _add_receipt(self, item: Admitted, receipt: Receipt, rules: Rules, now: int) -> Outcome:
         if not rules.keeps_all and receipt.statement not in self.rows:
             unclaimed = self.unclaimed.setdefault(item.signer, set())
-            if not rules.has_room or len(unclaimed) >= UNCLAIMED_RECEIPTS:
+            if len(unclaimed) >= UNCLAIMED_RECEIPTS:
+                return Outcome.OVER_QUOTA
+            if not rules.has_room:
                 return Outcome.NO_ROOM
             unclaimed.add(item.id)
         self.records[item.id] = Record(item.kind, item.raw, "", 0)
