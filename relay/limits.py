@@ -114,6 +114,9 @@ CLAIM_REST_SECONDS = 20.0
 FIRST_RECORDS_PAGE = 32
 RECORDS_PAGE = 512
 """Records moved at a time: at first, and at most. The first ones are some eighty kilobytes of statements."""
+MAX_SURPLUS = RECORDS_PAGE // 2
+"""Receipts over a receiver's quota with which an exchange of records goes on: whose key was stolen keeps nobody else's
+out, and costs no visit more than a page."""
 FIRST_STATEMENTS = 4
 LAST_STATEMENTS = 64
 """Of the statements of a visit to a neighbour: so many at least are judged before any content comes, and so many at

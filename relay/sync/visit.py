@@ -23,6 +23,7 @@ from relay.limits import (
     INQUIRY_PAGE,
     LAST_STATEMENTS,
     MAX_RECONCILE_FOUND,
+    MAX_SURPLUS,
     RECEIPT_PATIENCE,
     RECORDS_BATCH,
     RECORDS_PAGE,
@@ -188,6 +189,7 @@ class Visit:
 
     async def _pull_records(self, items: Sequence[Item], report: VisitReport) -> None:
         waiting = deque(RecordId(record) for _, record in items)
+        surplus = 0
         for size in self._pages(items, waiting, report):
             if report.unkept_here:
                 return
@@ -203,8 +205,9 @@ class Visit:
             fresh = sum(verdict.outcome is Outcome.NEW for verdict in verdicts)
             report.rung += fresh > 0
             report.kept += fresh
-            if any(verdict.outcome is Outcome.NO_ROOM for verdict in verdicts):
-                return  # nor is there for the rest: those that count all the same came first
+            surplus += sum((one.kind, one.outcome) == (Kind.RECEIPT, Outcome.OVER_QUOTA) for one in verdicts)
+            if surplus > MAX_SURPLUS or any(verdict.outcome is Outcome.NO_ROOM for verdict in verdicts):
+                return  # there is none for the rest either: those that count all the same came first
             got = {verdict.asked for verdict in verdicts}
             rest = [one for one in page if one not in got]
             if len(rest) < len(page):  # else the peer holds none of the rest, or sends something else for ever
@@ -214,6 +217,7 @@ class Visit:
         node, now = report.peer.node.hex(), self._clock()
         handed, members = self._custody.handed, self._store.members
         waiting = [RecordId(item[1]) for item in items if item in members and not handed.declines(node, item, now)]
+        surplus = 0
         for size in self._pages(items, waiting, report):
             records = await self._store.read(waiting[:size], RECORDS_BATCH)
             if not records:
@@ -228,7 +232,9 @@ class Visit:
             report.bytes_out += sum(len(raw) for _, _, raw in records)
             self._content.wanted_there(taken.wants)
             self._note_taken(records, taken.outcomes, report)
-            if Outcome.NO_ROOM in taken.outcomes:
+            said = zip(records, taken.outcomes, strict=False)
+            surplus += sum(kind is Kind.RECEIPT and outcome == Outcome.OVER_QUOTA for (kind, _, _), outcome in said)
+            if surplus > MAX_SURPLUS or Outcome.NO_ROOM in taken.outcomes:
                 return
             del waiting[: waiting.index(records[-1][1]) + 1]
 

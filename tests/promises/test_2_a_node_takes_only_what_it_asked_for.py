@@ -330,7 +330,7 @@ async def test_receipts_that_a_receiver_invents_grow_no_store_without_bound(
     statements = [make_statement(fleet.election, nobody) for _ in range(2_000)]
     invented = [make_receipt(fleet.election, receiver.node, one, 9 + entry) for entry, one in enumerate(statements)]
     words = await liar.take(*invented)
-    assert (words.count("new"), words.count("no-room")) == (700, 1_300)
+    assert (words.count("new"), words.count("over-quota")) == (700, 1_300)
     monkeypatch.setattr("relay.store.catalogue.UNCLAIMED_RECEIPTS", 100)
     for boat in boats:
         await boat.visit(island)
