@@ -419,7 +419,7 @@ class Contacts:
         over: the neighbour has not heard of it."""
         if neighbour.compared == FIRST:
             neighbour.compared_at = heard
-        elif report.compared == END:
+        else:
             neighbour.contact.news = neighbour.compared_at
         neighbour.compared = FIRST if report.compared == END else report.compared
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -334,6 +335,26 @@ async def test_who_was_visited_just_now_leaves_the_next_visit_to_the_other(rig: 
         await asyncio.sleep(0)
     assert not higher.called
     await higher.contacts.close()
+
+
+async def test_what_came_here_does_not_wait_behind_what_the_neighbour_never_takes(
+    rig: Rig, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Visits that are over with nothing kept go on where they ended, and not at once: but for news that was passed
+    over."""
+    monkeypatch.setattr("relay.sync.visit.MAX_RECONCILE_FOUND", 10)
+    island, thief = await fleet.launch("pulau-long"), await fleet.launch("thief")
+    surplus = [make_statement(fleet.election, thief.node) for _ in range(37)]
+    rig.other.store._rules = replace(rig.other.store._rules, quota_statements=1)
+    await rig.other.take(surplus.pop())
+    await rig.ship.take(*surplus)
+    rig.contacts.seen(rig.key, [HERE])
+    await rig.until(lambda: rig.other.custody.verdicts["statement", "over-quota"] == 10)
+    assert len(rig.called) == 1, "nothing was kept that was brought"
+    tries = (make_statement(fleet.election, island.node) for _ in itertools.count())
+    late = next(one for one in tries if one.id < min(one.id for one in surplus))
+    await rig.ship.take(late)
+    await rig.until(lambda: (Kind.STATEMENT, late.id) in rig.other.store.members)
 
 
 async def test_an_address_where_nobody_answers_gives_way_to_the_next(rig: Rig) -> None:

@@ -152,6 +152,15 @@ async def test_what_is_over_quota_crosses_once(fleet: Fleet, ways: str) -> None:
         assert await cross() == 8
 
 
+async def test_as_many_refusals_are_remembered_as_several_signers_have_under_way(fleet: Fleet) -> None:
+    rich, poor = await fleet.launch("km-a"), await fleet.launch("km-b", quota_statements=1)
+    thieves = [make_node(fleet.election, f"thief-{number}") for number in range(2)]
+    assert set(await rich.take(*(make_statement(fleet.election, one) for one in thieves for _ in range(600)))) == {
+        "new"
+    }
+    assert [(await poor.visit(rich)).records_in for _ in range(2)] == [1_200, 0]
+
+
 async def test_words_for_what_is_over_quota_name_the_signer_and_come_once(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
