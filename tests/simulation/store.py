@@ -603,6 +603,8 @@ class MemoryStore:
     def _add(self, catalogue: Catalogue, item: Admitted, rules: Rules) -> Outcome:
         limit = self._storage_limit
         has_room = limit is None or rules.keeps_all or catalogue.bytes_held < limit + STATEMENTS_MARGIN
+        if isinstance(item.body, Receipt):  # what a full disk takes of these is urgent, and not for what is not here
+            has_room &= not self.handle.disk.full
         outcome = catalogue.add(item, replace(rules, has_room=has_room), int(self._clock()))
         row = catalogue.rows.get(item.body.statement) if isinstance(item.body, Receipt) else None
         if row is not None and outcome is Outcome.NEW:

@@ -130,6 +130,16 @@ async def test_a_full_disk_changes_nothing(opener: Opener, disk: Disk) -> None:
     assert (await store.wants(1))[0].missing == 0b1111
 
 
+async def test_a_full_disk_takes_no_receipt_for_what_is_not_here(opener: Opener, disk: Disk) -> None:
+    cast = Cast()
+    store, statement, other = await opener(), cast.statement(), cast.statement()
+    await store.add([statement])
+    disk.full = True
+    assert await store.add([cast.receipt(other), cast.receipt(statement, 1)]) == [Outcome.NO_ROOM, Outcome.NEW]
+    disk.full = False
+    assert await store.add([cast.receipt(other)]) == [Outcome.NEW]
+
+
 async def test_a_full_disk_is_freed_of_what_was_delivered_and_takes_as_much_again(opener: Opener, disk: Disk) -> None:
     cast = Cast()
     content, store = cast.content(), await opener()

@@ -21,7 +21,7 @@ from unittest.mock import patch
 from cryptography.utils import CryptographyDeprecationWarning
 
 from relay.errors import RelayError
-from relay.limits import MIN_RECONCILE_MESSAGE
+from relay.limits import MAX_RECONCILE_FOUND, MIN_RECONCILE_MESSAGE
 from relay.node.capture import Submission
 from relay.node.home import Member
 from relay.records.identifiers import Kind, ObjectId, StatementId
@@ -67,6 +67,9 @@ class Weather:
     fine: int = 0
     """Of how few records a comparison speaks one by one, where that is less than it really is: the sets of a run are
     small, and would never be cut into ranges."""
+    settled: int = 0
+    """How many differences a visit settles, where that is less than it really is: a full disk meets more receipts than
+    that, and keeps none of them that is for what is not there."""
     unset: int = 0
     """How many clocks start in 1970, and are set in the course of the run."""
     rotten_objects: int = 0
@@ -75,9 +78,9 @@ class Weather:
     """How often an object that becomes whole on some node does not come to its place."""
 
     @staticmethod
-    def draw(chance: Random, fate: Random, cards: Random) -> Weather:
-        """The weather of a run. What was thought of later is drawn from `fate`, and what was thought of last from
-        `cards`, so that seeds stay what they were."""
+    def draw(chance: Random, fate: Random, cards: Random, bounds: Random) -> Weather:
+        """The weather of a run. What was thought of later is drawn from `fate`, then from `cards` and from `bounds`, so
+        that seeds stay what they were."""
         return Weather(
             seconds=chance.uniform(200, 600),
             crashes=chance.choice((0, 2, 5, 12)),
@@ -97,6 +100,7 @@ class Weather:
             bad_objects=fate.choice((0, 0, 1, 3, 8)),
             rotten_objects=cards.choice((0, 0, 1, 3, 8)),
             misplacings=cards.choice((0, 1, 3)),
+            settled=bounds.choice((0, 0, 0, 4, 10, 24)),
         )
 
 
@@ -455,7 +459,7 @@ def run(seed: int, company: Company, fit: Fit | None = None, *, tell: bool = Fal
     sea.tell = tell
     fate = Random(f"fate of {seed}")
     cards = Random(f"cards of {seed}")
-    weather = Weather.draw(sea.chance, fate, cards)
+    weather = Weather.draw(sea.chance, fate, cards, Random(f"bounds of {seed}"))
     voyage = Voyage(sea, weather, fate, cards)
 
     async def whole() -> None:
@@ -476,7 +480,7 @@ def run(seed: int, company: Company, fit: Fit | None = None, *, tell: bool = Fal
             sea.ledger.fault(f"{context['message']}: {error!r}", error)
 
     loop.set_exception_handler(unretrieved)
-    with simulated(sea), comparing_finely(weather.fine):
+    with simulated(sea), comparing_finely(weather.fine), settling_little(weather.settled):
         loop.run_until_complete(whole())
     loop.close()
     receiver = sea.receivers[-1].disk.catalogue
@@ -506,6 +510,13 @@ def comparing_finely(listed: int) -> Iterator[None]:
         patch("relay.sync.reconcile.LISTED_ALONE", listed),
         patch("relay.sync.host.MAX_GREETED", MIN_RECONCILE_MESSAGE),
     ):
+        yield
+
+
+@contextmanager
+def settling_little(settled: int) -> Iterator[None]:
+    """Within it a visit settles no more than so many differences. None, and it settles as many as always."""
+    with patch("relay.sync.visit.MAX_RECONCILE_FOUND", settled or MAX_RECONCILE_FOUND):
         yield
 
 
