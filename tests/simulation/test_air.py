@@ -335,7 +335,7 @@ def test_sets_are_cut_into_ranges_in_some_runs() -> None:
             rounds.append(initiator.rounds)
         return message
 
-    assert Weather.draw(Random(FINE), Random(f"fate of {FINE}"), Random(FINE)).fine
+    assert Weather.draw(Random(FINE), Random(f"fate of {FINE}"), Random(FINE), Random(FINE)).fine
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Initiator, "step", counted)
         assert not run(FINE, company()).violations

@@ -100,7 +100,7 @@ class Weather:
             bad_objects=fate.choice((0, 0, 1, 3, 8)),
             rotten_objects=cards.choice((0, 0, 1, 3, 8)),
             misplacings=cards.choice((0, 1, 3)),
-            settled=bounds.choice((0, 0, 0, 4, 10, 24)),
+            settled=bounds.choice((0, 0, 0, 32, 40)),
         )
 
 
