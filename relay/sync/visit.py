@@ -103,14 +103,15 @@ class Visit:
         return report
 
     def _checked(self, hello: Hello, expected: Callable[[Hello], None] | None) -> Hello:
-        if hello.version != PROTOCOL:
-            raise Refused(
-                "other-version", f"{hello.name} speaks version {hello.version} of the sync protocol", "Update it."
-            )
+        """Who it is comes first: whom this node cannot speak with, people are to hear of all the same."""
         if hello.election != self._greeting.election:
             raise Refused("foreign-election", f"{hello.name} is of election {hello.election}")
         if expected is not None:
             expected(hello)
+        if hello.version != PROTOCOL:
+            raise Refused(
+                "other-version", f"{hello.name} speaks version {hello.version} of the sync protocol", "Update it."
+            )
         return hello
 
     async def _to_receiver(self, report: VisitReport) -> None:

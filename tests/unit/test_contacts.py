@@ -27,7 +27,7 @@ from relay.node.schedule import next_visit
 from relay.records.identifiers import Kind, NodeId, ObjectId
 from relay.store.interface import Holding, PeerNote
 from relay.sync.host import Host
-from relay.sync.messages import Greeting
+from relay.sync.messages import PROTOCOL, Greeting
 from relay.sync.signal import Signal
 from tests.factory import make_statement
 from tests.fleet import Fleet, Link, Ship
@@ -273,6 +273,19 @@ async def test_who_is_in_sight_and_refuses_is_not_visited_with_each_sign_of_life
     neighbour.contact.failed = now
     rig.contacts.seen(rig.key, [HERE])
     assert not neighbour.contact.failures, "it comes back: perhaps it was updated"
+
+
+async def test_who_speaks_another_version_is_noted_among_the_neighbours(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an update of one box and not of the other looks as if nobody came."""
+    monkeypatch.setattr("relay.sync.visit.PROTOCOL", PROTOCOL + 1)
+    rig.contacts.seen(rig.key, [HERE])
+    neighbour = rig.contacts._neighbours[rig.key]
+    await rig.until(lambda: neighbour.trouble != "")
+    assert "speaks version" in neighbour.trouble
+    (noted,) = await rig.ship.custody.store.peers()
+    assert (noted.name, noted.connected) == (rig.other.name, False)
 
 
 async def test_who_is_in_sight_and_was_out_of_reach_is_tried_again_with_each_sign_of_life(rig: Rig) -> None:
