@@ -115,10 +115,12 @@ class Host:
 
     async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> Taken:
         """Judge and keep what a visitor brings. Where the disk takes nothing the visit goes on: it may have come to
-        fetch something, or have more to bring when there is room."""
+        fetch something, or have more to bring when there is room. A receiver says why instead, and is asked again."""
         try:
             verdicts = await self._custody.take(records)
         except StoreError as error:
+            if self._greeting().role is Role.RECEIVER:
+                raise
             self._custody.tell_failing(error)
             return Taken([str(Outcome.NO_ROOM)] * len(records))
         fresh = any(one.kind is Kind.STATEMENT and one.outcome is Outcome.NEW for one in verdicts)
