@@ -13,20 +13,20 @@ ROOT = Path(__file__).parent.parent
 STEPS = (
     ("ruff", "check", "."),
     ("ruff", "format", "--check", "."),
-    ("mypy",),
     ("pytest", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"),
     ("tests.simulation", "--random", "--minutes", "3" if os.environ.get("CI") else "0.33"),
 )
 
 
 def main() -> int:
-    """Run the steps in order; the first failure ends them. Arguments go to pytest."""
-    for step in STEPS:
-        arguments = sys.argv[1:] if step[0] == "pytest" else []
-        done = subprocess.run([sys.executable, "-m", *step, *arguments], cwd=ROOT, check=False)
-        if done.returncode:
-            return done.returncode
-    return 0
+    """Run the steps in order, with types checked beside them; the first failure ends them. Arguments go to pytest."""
+    with subprocess.Popen([sys.executable, "-m", "mypy"], cwd=ROOT) as types:
+        for step in STEPS:
+            arguments = sys.argv[1:] if step[0] == "pytest" else []
+            done = subprocess.run([sys.executable, "-m", *step, *arguments], cwd=ROOT, check=False)
+            if done.returncode or types.poll():
+                break
+    return done.returncode or types.returncode
 
 
 if __name__ == "__main__":
