@@ -219,7 +219,7 @@ async def test_promise_6_a_follower_that_hangs_while_it_takes_records_in_blocks_
         leader = receivers.known_leader()
         async with stopped_within(receivers, "files", lambda box: box is not leader):
             made = set(running.account.made)
-            # Each boat is kept waiting for its turn to end such a session: three times as long where the machine is busy.
+            # Each boat waits until it may end such a session: three times as long where the machine is busy.
             await until(lambda: made <= set(receivers.logged()), 120, "what the other one holds is logged")
         await grown(receivers)
 
