@@ -228,7 +228,9 @@ def _copy_store(
                     missing.add(name)
             progress("objects", done, len(objects))
         if missing <= gone:  # a newer copy of the catalogue says that they are whole: they were not freed, but lost
-            return {name: size for name, size in objects.items() if name not in set(left_out)}, left_out
+            for name in left_out:
+                del objects[name]
+            return objects, left_out
         gone = missing
     raise StoreError("Objects of this node go faster than they are copied", "Try again when it is less busy.")
 

@@ -85,7 +85,7 @@ class Neighbour:
         """Take in where it is said to be, before what was said earlier; whether any of it is new. Anybody can announce:
         an address that works stays first, and the one at which it answered last is not pushed out."""
         announced = list(addresses)
-        fresh = not self.addresses or not set(announced) <= set(self.addresses)
+        fresh = not set(announced) <= set(self.addresses)
         works = self.addresses[:1] if self.works else []
         proven = [self.proven] if self.proven in self.addresses else []
         order = (*works, *announced[:1], *proven, *announced[1:], *self.addresses)
