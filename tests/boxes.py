@@ -1,12 +1,15 @@
 """relay's command line, driven as its users drive it: a node's box, and the election office's folder.
 
-Everything goes through `python -m relay` in processes of their own; nothing here imports what it tests. A `NodeBox`
-sits on a `Place`: this machine (loopback), or a host of `tests.netns.harness`.
+Daemons, and the commands that are tested, are processes of their own: `python -m relay`. What makes an election and
+what looks on (`relay list`, `relay status`, which tests ask over and over while they wait) is the same command line
+called within this process: most of a short command is Python's start, and tests would spend half of their time on it.
+A `NodeBox` sits on a `Place`: this machine (loopback), or a host of `tests.netns.harness`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import random
@@ -15,7 +18,8 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from functools import cache
 from itertools import cycle
 from pathlib import Path
@@ -25,6 +29,7 @@ from typing import Any, Self
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
+from relay import cli
 from tests.processes import Failed, Outcome, Place, Process, eventually
 
 RELAY = (sys.executable, "-m", "relay")
@@ -75,7 +80,7 @@ class NodeBox:
         """Make the node, by default named after its folder; the path of its request. Of two neighbours the one with the
         lower id visits: where that is to be this one, it is made until its id is `below` another's."""
         while True:
-            request = Path(self.relay("init", "--name", name or self.home.name).text)
+            request = Path(self._aside("init", "--name", name or self.home.name).text)
             if below is None or self.node < below.node:
                 return request
             shutil.rmtree(self.home)
@@ -88,7 +93,7 @@ class NodeBox:
 
     def join(self, file: Path) -> None:
         """Install an enrolment."""
-        self.relay("join", file)
+        self._aside("join", file)
 
     def config(self, **keys: Setting) -> None:
         """Write config.toml anew with these keys."""
@@ -130,12 +135,12 @@ class NodeBox:
 
     def list(self) -> list[dict[str, Any]]:
         """`relay list --json`: the bundles on this node."""
-        bundles: list[dict[str, Any]] = self.relay("list", "--json").json()
+        bundles: list[dict[str, Any]] = self._aside("list", "--json").json()
         return bundles
 
     def status(self) -> dict[str, Any]:
         """`relay status --json`."""
-        status: dict[str, Any] = self.relay("status", "--json").json()
+        status: dict[str, Any] = self._aside("status", "--json").json()
         return status
 
     def submit(
@@ -175,6 +180,13 @@ class NodeBox:
         """Take in a stick, or a file of notices such as a revocation."""
         self.relay("import", path)
 
+    def _aside(self, *arguments: str | Path) -> Outcome:
+        """A command that is not what is tested."""
+        if self.clock or not _is_own(self._relay):
+            return self.relay(*arguments)
+        command, *rest = arguments
+        return inside([command, "--home", self.home, *rest])
+
     def _environment(self) -> dict[str, str]:
         return {**_importable(), **(faked_clock(self.clock) if self.clock else {})}
 
@@ -190,7 +202,7 @@ class Election:
         self.output = folder.with_name(f"{folder.name}.output")
         self._place = Place(folder.name, self.output)
         self._relay = tuple(relay)
-        self.authority("init", folder, "--election", election, "--register", register)
+        self._aside("init", folder, "--election", election, "--register", register)
 
     @property
     def root(self) -> Path:
@@ -229,8 +241,37 @@ class Election:
 
     def _written(self, kind: str, *arguments: str | Path) -> Path:
         file = self.output / f"{kind}-{len(list(self.output.glob(f'{kind}-*'))) + 1}.pem"
-        self.authority(*arguments, "-o", file)
+        self._aside(*arguments, "-o", file)
         return file
+
+    def _aside(self, *arguments: str | Path) -> Outcome:
+        """A command that is not what is tested."""
+        if not _is_own(self._relay):
+            return self.authority(*arguments)
+        return inside(["authority", *arguments], {"RELAY_PASSPHRASE": PASSPHRASE})
+
+
+def inside(arguments: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> Outcome:
+    """`relay ARGUMENTS` within this process. Raises `Failed` unless it exits 0."""
+    words = tuple(str(part) for part in arguments)
+    out, err = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True), io.StringIO()
+    before = dict(os.environ)
+    os.environ.update(environment or {})
+    try:
+        with redirect_stdout(out), redirect_stderr(err), ThreadPoolExecutor(1) as aside:  # here, a loop may be running
+            status = aside.submit(cli.run, list(words)).result()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    outcome = Outcome(("relay", *words), status, out.buffer.getvalue(), err.getvalue())  # type: ignore[attr-defined]
+    if status:
+        raise Failed(f"relay {' '.join(words)}: exit {status}\n{outcome.stderr}")
+    return outcome
+
+
+def _is_own(relay: Sequence[str]) -> bool:
+    """Whether this command is the relay of this process, traced perhaps."""
+    return tuple(relay[:2]) == RELAY[:2]
 
 
 class ReadySocket:

@@ -67,7 +67,7 @@ def test_submit_list_status_and_cat_speak_as_agreed(world: World) -> None:
     statement = island.submit(photo, tps=TPS, form=FORM, tally={"voters": 340})
     digest = hashlib.sha256(photo.read_bytes()).hexdigest()
 
-    (bundle,) = island.list()
+    (bundle,) = island.relay("list", "--json").json()
     assert has_shape(bundle, BUNDLE)
     assert has_shape(bundle["objects"][0], OBJECT)
     expected = {"id": statement, "tps": TPS, "form": FORM, "device": "pulau-long", "seq": 1, "state": "waiting"}
@@ -75,7 +75,7 @@ def test_submit_list_status_and_cat_speak_as_agreed(world: World) -> None:
     assert bundle["objects"][0].items() >= {"name": "halaman 1.jpg", "sha256": digest, "size": 120_000}.items()
     assert island.cat(digest) == photo.read_bytes()
 
-    status = island.status()
+    status = island.relay("status", "--json").json()
     assert has_shape(status, STATUS)
     assert (status["node"], status["role"], status["election"]) == ("pulau-long", "operator", "e2e-2024")
     assert (status["counts"], status["uplink"]) == ({"partial": 0, "waiting": 1, "delivered": 0}, None)

@@ -69,7 +69,7 @@ async def tell_flood(folder: Path) -> Path:
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
     """Within it, the files of a folder are served at this address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    server = _Server(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -78,6 +78,10 @@ def serving(folder: Path) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # more than knock at once: whoever finds it full tries again after 1 s, 3 s, 7 s, 15 s
 
 
 class _Quiet(SimpleHTTPRequestHandler):
