@@ -155,7 +155,7 @@ def test_a_folder_is_removed_only_when_nothing_is_lost(tmp_path: Path) -> None:
         box.export(tmp_path / "stick")
         receiver.import_(tmp_path / "stick")
         receiver.start()
-        eventually(lambda: receiver.list()[0]["state"] == "delivered", 30, "it is logged")
+        eventually(lambda: [one["state"] for one in receiver.list()] == ["delivered"], 30, "it is logged")
         receiver.export(tmp_path / "stick")
         box.import_(tmp_path / "stick")
         assert removable(box)
