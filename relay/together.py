@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable
 from typing import Any, TypeVar
@@ -64,11 +65,13 @@ async def _each(work: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T]:
 
 async def together(*work: Coroutine[Any, Any, None]) -> None:
     """Do all of it at the same time. Raises what failed first, once the rest has ended; other failures are logged."""
+    group = asyncio.TaskGroup()
     try:
-        async with asyncio.TaskGroup() as group:
+        async with group:
             for one in work:
                 group.create_task(one)
     except ExceptionGroup as failures:
+        _take_back_cancellation(group)
         failures.with_traceback(None)
         first, *others = failures.exceptions
         for other in others:
@@ -81,3 +84,11 @@ async def together(*work: Coroutine[Any, Any, None]) -> None:
         raise first
     finally:
         del first, others
+
+
+def _take_back_cancellation(group: asyncio.TaskGroup) -> None:
+    """Before Python 3.13 a group of which something failed leaves its own request to cancel with the task that waited
+    for it (gh-116720): the next timeout there, in Python 3.11.2 of Debian 12, would end the task instead."""
+    task = asyncio.current_task()
+    if sys.version_info < (3, 13) and task is not None and getattr(group, "_parent_cancel_requested", False):
+        task.uncancel()

@@ -80,7 +80,7 @@ class NodeBox:
         """Make the node, by default named after its folder; the path of its request. Of two neighbours the one with the
         lower id visits: where that is to be this one, it is made until its id is `below` another's."""
         while True:
-            request = Path(self._aside("init", "--name", name or self.home.name).text)
+            request = Path(self.aside("init", "--name", name or self.home.name).text)
             if below is None or self.node < below.node:
                 return request
             shutil.rmtree(self.home)
@@ -93,7 +93,7 @@ class NodeBox:
 
     def join(self, file: Path) -> None:
         """Install an enrolment."""
-        self._aside("join", file)
+        self.aside("join", file)
 
     def config(self, **keys: Setting) -> None:
         """Write config.toml anew with these keys."""
@@ -135,12 +135,12 @@ class NodeBox:
 
     def list(self) -> list[dict[str, Any]]:
         """`relay list --json`: the bundles on this node."""
-        bundles: list[dict[str, Any]] = self._aside("list", "--json").json()
+        bundles: list[dict[str, Any]] = self.aside("list", "--json").json()
         return bundles
 
     def status(self) -> dict[str, Any]:
         """`relay status --json`."""
-        status: dict[str, Any] = self._aside("status", "--json").json()
+        status: dict[str, Any] = self.aside("status", "--json").json()
         return status
 
     def submit(
@@ -180,8 +180,8 @@ class NodeBox:
         """Take in a stick, or a file of notices such as a revocation."""
         self.relay("import", path)
 
-    def _aside(self, *arguments: str | Path) -> Outcome:
-        """A command that is not what is tested."""
+    def aside(self, *arguments: str | Path) -> Outcome:
+        """Run a command that is not what is tested, within this process where that can be. Raises `Failed`."""
         if self.clock or not _is_own(self._relay):
             return self.relay(*arguments)
         command, *rest = arguments
@@ -202,7 +202,7 @@ class Election:
         self.output = folder.with_name(f"{folder.name}.output")
         self._place = Place(folder.name, self.output)
         self._relay = tuple(relay)
-        self._aside("init", folder, "--election", election, "--register", register)
+        self.aside("init", folder, "--election", election, "--register", register)
 
     @property
     def root(self) -> Path:
@@ -241,11 +241,11 @@ class Election:
 
     def _written(self, kind: str, *arguments: str | Path) -> Path:
         file = self.output / f"{kind}-{len(list(self.output.glob(f'{kind}-*'))) + 1}.pem"
-        self._aside(*arguments, "-o", file)
+        self.aside(*arguments, "-o", file)
         return file
 
-    def _aside(self, *arguments: str | Path) -> Outcome:
-        """A command that is not what is tested."""
+    def aside(self, *arguments: str | Path) -> Outcome:
+        """Run a command of the office that is not what is tested. Raises `Failed`."""
         if not _is_own(self._relay):
             return self.authority(*arguments)
         return inside(["authority", *arguments], {"RELAY_PASSPHRASE": PASSPHRASE})

@@ -196,6 +196,7 @@ async def traffic(company: Company, boats: int = 3) -> AsyncIterator[tuple[Traff
                     running.end()
                     async with asyncio.timeout(SETTLE_SECONDS):
                         await asyncio.wait(sailing)
+                    assert not [task for task in sailing if task.cancelled()], "a boat stopped without a word"
                 finally:
                     for task in sailing:
                         task.cancel()

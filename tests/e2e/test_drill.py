@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.boxes import PASSPHRASE, RELAY, Election, NodeBox
+from tests.boxes import PASSPHRASE, RELAY, Election, NodeBox, inside
 from tests.e2e.world import FORM, OTHER_FORM, REGISTER, TPS, World
 from tests.processes import Outcome, eventually
 
@@ -14,15 +14,13 @@ class Drill(Election):
     """The office of a practice election."""
 
     def __init__(self, folder: Path) -> None:
-        self._new = True
         super().__init__(folder, REGISTER, election="e2e-2024")
 
-    def authority(self, *arguments: str | Path, check: bool = True) -> Outcome:
+    def aside(self, *arguments: str | Path) -> Outcome:
         """`relay drill new` in the place of `relay authority init`."""
         if arguments[0] != "init":
-            return super().authority(*arguments, check=check)
-        command = [*RELAY, "drill", "new", *arguments[1:]]
-        return self._place.run(command, env={"RELAY_PASSPHRASE": PASSPHRASE}, check=check)
+            return super().aside(*arguments)
+        return inside(["drill", "new", *arguments[1:]], {"RELAY_PASSPHRASE": PASSPHRASE})
 
 
 def test_everyone_is_taken_through_and_the_receiver_tells_how_it_went(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class Island:
 
     def offer(self) -> dict[str, str]:
         """What `relay pair --json` says."""
-        offer: dict[str, str] = self.box.relay("pair", "--json").json()
+        offer: dict[str, str] = self.box.aside("pair", "--json").json()
         return offer
 
     def pair(self, page: Page, url: str = "") -> Page:
