@@ -1,8 +1,9 @@
 """relay's command line, driven as its users drive it: a node's box, and the election office's folder.
 
 Daemons, and the commands that are tested, are processes of their own: `python -m relay`. What makes an election and
-what looks on (`relay list`, `relay status`, which tests ask over and over while they wait) is the same command line
-called within this process: most of a short command is Python's start, and tests would spend half of their time on it.
+its packages, and what looks on (`relay list`, `relay status`, which tests ask over and over while they wait), is the
+same command line called within this process: most of a short command is Python's start, and tests would spend half of
+their time on it.
 A `NodeBox` sits on a `Place`: this machine (loopback), or a host of `tests.netns.harness`.
 """
 
@@ -166,7 +167,7 @@ class NodeBox:
             options += ["--supersedes", supersedes, "--reason", "retyped"]
         else:
             options += ["--anyway"]
-        return self.relay("submit", *options, *files).text
+        return self.aside("submit", *options, *files).text
 
     def cat(self, sha256: str) -> bytes:
         """An object's bytes."""

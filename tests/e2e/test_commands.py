@@ -64,7 +64,8 @@ def test_submit_list_status_and_cat_speak_as_agreed(world: World) -> None:
     receiver = world.box("receiver", "receiver")
     island = world.box("pulau-long", "operator", tps=[TPS], receivers=[receiver])
     photo = world.photo(120_000, "halaman 1.jpg")
-    statement = island.submit(photo, tps=TPS, form=FORM, tally={"voters": 340})
+    (tally := world.folder / "tally.json").write_text('{"voters": 340}')
+    statement = island.relay("submit", "--tps", TPS, "--form", FORM, "--tally", tally, photo).text
     digest = hashlib.sha256(photo.read_bytes()).hexdigest()
 
     (bundle,) = island.relay("list", "--json").json()
