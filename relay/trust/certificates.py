@@ -37,6 +37,7 @@ _FOREVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _UNREADABLE = (
     ValueError,
+    TypeError,  # a name with a value of another kind than its attribute has
     UnsupportedAlgorithm,
     x509.InvalidVersion,
     x509.ExtensionNotFound,
@@ -172,7 +173,7 @@ def check_issued(der: bytes, root: Identity) -> None:
     try:
         certificate = x509.load_der_x509_certificate(der)
         certificate.verify_directly_issued_by(x509.load_der_x509_certificate(root.certificate))
-    except (InvalidSignature, TypeError, *_UNREADABLE) as error:
+    except (InvalidSignature, *_UNREADABLE) as error:
         raise Refused("foreign-certificate", "A certificate was not issued by this election's office") from error
 
 
