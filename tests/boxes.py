@@ -264,7 +264,7 @@ def inside(arguments: Sequence[str | Path], environment: Mapping[str, str] | Non
     finally:
         os.environ.clear()
         os.environ.update(before)
-    outcome = Outcome(("relay", *words), status, out.buffer.getvalue(), err.getvalue())  # type: ignore[attr-defined]
+    outcome = Outcome(("relay", *words), status, out.buffer.getvalue(), err.getvalue())
     if status:
         raise Failed(f"relay {' '.join(words)}: exit {status}\n{outcome.stderr}")
     return outcome
