@@ -34,7 +34,8 @@ from relay.receiver.ledger import Ledger
 from relay.receiver.memory import Memory
 from relay.trust.admission import Admission
 from relay.trust.enrolment import read_enrolment
-from relay.web.site.auditing import OTHER_JUDGING, Compared, ResultsAudit
+from relay.web.site.auditing import OTHER_JUDGING, ResultsAudit
+from relay.web.site.compared import Compared
 
 _PATH = click.Path(path_type=Path)
 _HOUR = 3_600

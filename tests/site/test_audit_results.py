@@ -19,7 +19,8 @@ from relay.receiver.auditing import Audit, Scope, admit_notices, read_checkpoint
 from relay.receiver.ledger import Ledger
 from relay.records.identifiers import Kind
 from relay.trust.admission import Admission
-from relay.web.site.auditing import Compared, ResultsAudit
+from relay.web.site.auditing import ResultsAudit
+from relay.web.site.compared import Compared
 from tests.site.election import BATUN, BUPATI, GUBERNUR, KETAPANG, LONG, PublicElection, tally_of
 from tests.site.story import serving
 

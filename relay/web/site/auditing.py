@@ -17,88 +17,38 @@ site itself, and everything is held against those: that is told.
 
 from __future__ import annotations
 
-import asyncio
-import re
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any
 
-from relay.errors import BadInput, Malformed, NotHeld, Refused, Unreachable
+from relay.errors import Malformed, NotHeld, Refused
 from relay.limits import AUDIT_DOCUMENT, AUDIT_DOCUMENTS, AUDIT_STATIONS, MAX_SITE_DOCUMENT
-from relay.log.merkle import leaf_hash
-from relay.log.tiles import ENTRIES, WIDTH, TileId, decode_entries
 from relay.net.source import Source
 from relay.receiver.attachments import Progress, wrong
-from relay.receiver.auditing import STATE, read_checkpoint
-from relay.receiver.bundles import MAX_BUNDLE, fetch_tile
 from relay.receiver.ledger import Ledger
-from relay.receiver.results import Logged
-from relay.records.identifiers import NodeId
 from relay.records.notice import Station
-from relay.records.statement import read_statement
-from relay.together import in_order
 from relay.trust.admission import Admission
-from relay.trust.certificates import read_certificate
 from relay.web.site.audited import NOTHING, OF_CHAINS, Difference, difference, number_of, rows_in
+from relay.web.site.audited_entries import take_in
+from relay.web.site.audited_site import TRIES, AuditedSite
+from relay.web.site.compared import Compared, refused
 from relay.web.site.documents import DamagedSite, parse
 from relay.web.site.pages import Look
 from relay.web.site.paths import STRAYS, form_path, region_path, strays_path
 from relay.web.site.regions import WHOLE, Document
 from relay.web.site.settled import JUDGING, SETTLED
 from relay.web.site.strays import stray_row
-from relay.web.site.truth import FormTruth, Place, RegionTruth, Truth, pack, places_of
+from relay.web.site.truth import FormTruth, Place, RegionTruth, Truth, places_of
 
 OTHER_JUDGING = "other-judging"
 """The reason of a refusal because the site is another version's, and no fault."""
-_TRIES = 3
-"""A document that is not right may have been read while others of it were written, or the site began again."""
 _STEPS = 16
 """Places in the log at which a form may have been written, that are tried."""
-_KEY = re.compile(r"[a-z0-9-]{1,200}")
 _LEVELS = ("whole", "province", "regency", "district", "village")
 _STATIONS_AT_ONCE = 256
-_AHEAD = 4
-"""Bundles that are read ahead."""
 
 Shown = bytes | NotHeld | Malformed
-
-
-@dataclass(slots=True)
-class Compared:
-    """What was compared, and what could not be."""
-
-    size: int
-    """Entries of the log that it was held against."""
-    entries: int = 0
-    """Entries that the site said it shows."""
-    forms: int = 0
-    regions: int = 0
-    tables: int = 0
-    has_register: bool = True
-    """Whether the register was the office's, and not the site's own."""
-    same_pages: bool = True
-    """Whether the site is of this version of the program, as far as it says so."""
-    newer: int = 0
-    """Documents that show more of the log than was audited: they were not compared."""
-    rewritten: int = 0
-    """Documents with results that were not judged again yet."""
-    unnamed: int = 0
-    """Regions that do not say how far they are: they were compared with the whole log."""
-    behind: int | None = None
-    """The first entry that is not shown yet where it belongs."""
-    waiting: dict[str, float] = field(default_factory=dict)
-    """What is not as it should be in the end, and for how many seconds audits have found it so."""
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    """How far the site says it is, and which entries it brings again."""
-
-    entries: int
-    again: range
 
 
 class ResultsAudit:
@@ -113,14 +63,12 @@ class ResultsAudit:
         progress: Progress,
         clock: Callable[[], float],
     ) -> None:
-        self._source = source
+        self._site = AuditedSite(source, admission, size)
         self._admission = admission
         self._ledger = ledger
         self._size = size
-        self._newest = size
         self._progress = progress
         self._clock = clock
-        self._state = _State(0, range(0))
         self._stations: dict[str, Station] = {}
         self._forms: tuple[str, ...] = ()
         self._report = Compared(size)
@@ -144,10 +92,10 @@ class ResultsAudit:
             ) from error
 
     async def _run(self, patience: float) -> Compared:
-        self._state = await self._read_state()
-        self._report.entries = self._state.entries
+        await self._site.read_state()
+        self._report.entries = self._site.entries
         await self._check_version()
-        await take_in(self._source, self._ledger, self._size, self._progress)
+        await take_in(self._site.source, self._ledger, self._size, self._progress)
         self._there = self._ledger.count_forms()
         await self._open_register()
         revoked = frozenset(self._admission.revoked)
@@ -163,25 +111,10 @@ class ResultsAudit:
 
     # -- how far the site is
 
-    async def _read_state(self) -> _State:
-        try:
-            document = _parse(STATE, await self._source.read(STATE, MAX_SITE_DOCUMENT))
-        except NotHeld as error:
-            raise BadInput(
-                "No site is published there, so there are no results to be compared",
-                "Give the receiver's public address; an exported log is audited without --results.",
-            ) from error
-        match document:
-            case {"entries": int(entries), "again": None, "election": self._admission.election}:
-                return _State(entries, range(0))
-            case {"entries": int(entries), "again": [int(first), int(end)], "election": self._admission.election}:
-                return _State(entries, range(first, end))
-        raise _refused(STATE, Difference((), document, None))
-
     async def _check_version(self) -> None:
         """Ask the site which version wrote it: another one may judge otherwise. Raises `Refused`."""
         try:
-            settled = _parse(SETTLED, await self._source.read(SETTLED, MAX_SITE_DOCUMENT))
+            settled = await self._site.document(SETTLED)
         except NotHeld:
             return
         words = str(settled.get("print", "")).split()
@@ -194,28 +127,11 @@ class ResultsAudit:
                     "Audit it with the version that the receiver has: its administrator knows which.",
                 )
 
-    async def _reach(self, entries: int) -> None:
-        """See that the log has so many entries by now, as something is shown of them. Raises `Unreachable`."""
-        if entries > self._newest:
-            signed = await read_checkpoint(self._source, self._admission)
-            self._newest = max(self._newest, signed.checkpoint.size)
-        if entries > self._newest:
-            raise Unreachable(
-                f"The site shows {entries} entries of a log that has {self._newest}",
-                "A cache may have an old copy of the log's head: ask again in a few minutes. If it stays so, tell the "
-                "election office and the public.",
-            )
-
-    def _lag(self, entry: int) -> None:
-        """Note an entry that is not shown yet."""
-        if self._report.behind is None or entry < self._report.behind:
-            self._report.behind = entry
-
     def _wait(self, patience: float) -> None:
         """Tell since when something is not as it should be in the end. Raises `Refused` after so long."""
         now = self._clock()
         behind = self._report.behind
-        again = self._state.again.start if self._report.rewritten else None
+        again = self._site.again.start if self._report.rewritten else None
         for what, entry in (("behind", behind), ("again", again)):
             waited = now - self._ledger.lacking_since(f"results {what}", entry, now)
             if entry is None:
@@ -237,7 +153,7 @@ class ResultsAudit:
             self._stations, self._forms = self._admission.stations, self._admission.forms
             return
         self._report.has_register = False
-        whole = await self._read_region(WHOLE)
+        whole = await self._site.region(WHOLE)
         async for tps, station in self._stations_below(whole, 0):
             self._stations[tps] = station
             if len(self._stations) > AUDIT_STATIONS:
@@ -253,45 +169,36 @@ class ResultsAudit:
                 return
             keys = list(document["children"])
         except (KeyError, TypeError, AttributeError) as error:
-            raise _refused("region/…", Difference((), document, None)) from error
+            raise refused("region/…", Difference((), document, None)) from error
         for key in keys:
-            below = await self._read_region(key)
+            below = await self._site.region(key)
             at = _LEVELS.index(below["level"]) if below.get("level") in _LEVELS else 0
             if at <= level:
-                raise _refused(region_path(key), Difference((), below, None))
+                raise refused(region_path(key), Difference((), below, None))
             async for one in self._stations_below(below, at):
                 yield one
 
     # -- regions
 
-    async def _read_region(self, key: str) -> Document:
-        if _KEY.fullmatch(key) is None:
-            raise _refused("region/…", Difference((), key, None))
-        path = region_path(key)
-        try:
-            return _parse(path, await self._source.read(path, MAX_SITE_DOCUMENT))
-        except NotHeld as error:
-            raise wrong("wrong-result", f"{path} is missing, which the site has from its beginning") from error
-
     async def _check_region(self, place: Place) -> RegionTruth:
         """Compare a region, and all below it."""
         known: dict[str, RegionTruth] = {}
-        shown = await self._read_region(place.region.key)
+        shown = await self._site.region(place.region.key)
         for key, below in place.below.items():
             known[key] = await self._check_region(below)
         if place.stations:
             await self._check_forms(place.stations)
-        for attempt in range(_TRIES):
+        for attempt in range(TRIES):
             truth, found = await self._compare_region(place, shown, known)
             if found is None:
                 break
             if self._is_again(place):
                 self._report.rewritten += 1
                 break
-            if attempt + 1 == _TRIES:
-                raise _refused(region_path(place.region.key), found)
-            self._state = await self._read_state()
-            shown = await self._read_region(place.region.key)
+            if attempt + 1 == TRIES:
+                raise refused(region_path(place.region.key), found)
+            await self._site.read_state()
+            shown = await self._site.region(place.region.key)
         self._report.regions += 1
         if place.region.level == ("district" if self._truth.is_large else "whole"):
             await self._check_tables(place)
@@ -306,16 +213,16 @@ class ResultsAudit:
         truth = await self._truth.region(place, min(end, self._size), known)
         found = difference(truth.document, shown)
         if found is not None and end > self._size:
-            await self._reach(end)
+            await self._site.reach(end)
             self._report.newer += 1
             return truth, None
-        if found is None and truth.span.until < self._size:
-            self._lag(truth.span.until)
+        if found is None:
+            self._report.lag_from(truth.span.until)
         return truth, found
 
     def _is_again(self, place: Place) -> bool:
         """Whether a result in this region may not be judged again yet."""
-        again = self._state.again
+        again = self._site.again
         if not again:
             return False
         stations = [place.stations, *(below.stations for below in _all_below(place))]
@@ -329,7 +236,7 @@ class ResultsAudit:
         asked = [(tps, form, said) for tps in stations for form, said in self._said(tps)]
         for at in range(0, len(asked), AUDIT_DOCUMENTS):
             part = asked[at : at + AUDIT_DOCUMENTS]
-            found = await self._source.read_all([form_path(tps, form) for tps, form, _ in part], AUDIT_DOCUMENT)
+            found = await self._site.source.read_all([form_path(tps, form) for tps, form, _ in part], AUDIT_DOCUMENT)
             for (tps, form, entries), shown in zip(part, found, strict=True):
                 await self._check_form(tps, form, entries, shown)
             self._report.forms += sum(bool(entries) for _, _, entries in part)
@@ -344,19 +251,19 @@ class ResultsAudit:
 
     async def _check_form(self, tps: str, form: str, entries: list[int], shown: Shown) -> None:
         path = form_path(tps, form)
-        for attempt in range(_TRIES):
+        for attempt in range(TRIES):
             found = await self._compare_form(tps, form, entries, shown)
             if found is None:
                 return
-            if attempt + 1 == _TRIES:
-                raise _refused(path, found)
-            self._state = await self._read_state()
-            (shown,) = await self._source.read_all([path], AUDIT_DOCUMENT)
+            if attempt + 1 == TRIES:
+                raise refused(path, found)
+            await self._site.read_state()
+            (shown,) = await self._site.source.read_all([path], AUDIT_DOCUMENT)
 
     async def _compare_form(self, tps: str, form: str, entries: list[int], shown: Shown) -> Difference | None:
         if isinstance(shown, NotHeld):
             if entries:
-                self._lag(entries[0])
+                self._report.lag(entries[0])
             return None
         try:
             page = await self._read_page(tps, form, shown, len(entries))
@@ -372,7 +279,7 @@ class ResultsAudit:
     async def _compare_newer(self, tps: str, form: str, entries: list[int], page: _Page) -> Difference | None:
         """Compare what is shown with more of the log than was audited: it has what was, and what is made of all of it
         the next audit compares."""
-        await self._reach(page.newest + 1)
+        await self._site.reach(page.newest + 1)
         if entries:
             truth = await self._truth.form(tps, form, self._size)
             found = page.lacks_statements_of(truth, self._size)
@@ -390,19 +297,18 @@ class ResultsAudit:
             truth = await self._truth.form(tps, form, max(end, entries[0] + 1))
             found = page.differs_from(truth)
             if found is None:
-                if truth.span.until < self._size:
-                    self._lag(truth.span.until)
+                self._report.lag_from(truth.span.until)
                 return None
             first = first or found
             end = page.newest + 1 if end == last else truth.span.until + 1
             if end >= last:
                 break
         if page.lacks_statements_of(truth, page.newest + 1) is None:
-            if entries[0] in self._state.again:
+            if entries[0] in self._site.again:
                 self._report.rewritten += 1
                 return None
-            if self._state.entries > self._size and page.differs_from(truth, OF_CHAINS) is None:
-                await self._reach(self._state.entries)
+            if self._site.entries > self._size and page.differs_from(truth, OF_CHAINS) is None:
+                await self._site.reach(self._site.entries)
                 self._report.newer += 1
                 return None
         return first
@@ -433,7 +339,7 @@ class ResultsAudit:
                 raise ValueError
             for at in range(1, number + 1):
                 name = f"{folder}/{kind}{at}.json"
-                found = parse(name, await self._source.read(name, AUDIT_DOCUMENT))
+                found = parse(name, await self._site.source.read(name, AUDIT_DOCUMENT))
                 for key, row in found.get("rows", {}).items():
                     if page.rows.setdefault(key, row) != row:
                         raise ValueError
@@ -451,18 +357,18 @@ class ResultsAudit:
         for path in (f"{name}.csv", f"{name}.json"):
             stations = [tps for each in (place, *_all_below(place)) for tps in each.stations]
             try:
-                rows = rows_in(path, await self._source.read(path, MAX_SITE_DOCUMENT))
+                rows = rows_in(path, await self._site.source.read(path, MAX_SITE_DOCUMENT))
             except NotHeld:  # it is written after all else
                 for entries in (one for tps in stations for one in self._ledger.result_entries(tps).values()):
-                    self._lag(entries[0])
+                    self._report.lag(entries[0])
                 continue
             except (KeyError, TypeError, AttributeError, ValueError) as error:
-                raise _refused(path, Difference((), None, None)) from error
+                raise refused(path, Difference((), None, None)) from error
             for tps in stations:
                 await self._check_rows(path, tps, rows)
             if rows and not any(form.startswith("?") for form in self._forms):
                 more = " ".join(next(iter(rows)))
-                raise _refused(path, Difference(("children", more), rows, NOTHING))
+                raise refused(path, Difference(("children", more), rows, NOTHING))
             self._report.tables += 1
 
     async def _check_rows(self, path: str, tps: str, rows: dict[tuple[str, str], Document]) -> None:
@@ -470,14 +376,14 @@ class ResultsAudit:
         for form, entries in self._said(tps):
             row = rows.pop((tps, form), None)
             if row is None:
-                raise _refused(path, Difference(("children", f"{tps} {form}"), NOTHING, None))
+                raise refused(path, Difference(("children", f"{tps} {form}"), NOTHING, None))
             found = await self._compare_row(path, tps, form, entries, row)
             if found is None:
                 continue
-            if entries and entries[0] in self._state.again:
+            if entries and entries[0] in self._site.again:
                 self._report.rewritten += 1
             else:
-                raise _refused(f"{path} ({tps} {form})", found)
+                raise refused(f"{path} ({tps} {form})", found)
 
     async def _compare_row(
         self, path: str, tps: str, form: str, entries: list[int], row: Document
@@ -492,8 +398,7 @@ class ResultsAudit:
             said = next(rows_in(one.path, one.content) for one in pages if one.path[-4:] == path[-4:])
             found = difference(said.get((tps, form), {}), row)
             if found is None:
-                if span.until < self._size:
-                    self._lag(span.until)
+                self._report.lag_from(span.until)
                 return None
             first = first or found
             end = min(start, self._size) if end == self._size else span.until + 1
@@ -514,11 +419,11 @@ class ResultsAudit:
                 for form, entries in self._ledger.result_entries(tps).items():
                     for row in listed.pop(f"{tps}/{form}", None) or [None]:
                         await self._check_stray(tps, form, entries, row)
-        if not listed or self._state.again:
+        if not listed or self._site.again:
             return
-        if self._state.entries <= self._size:
-            raise _refused(STRAYS, Difference(("children", next(iter(listed))), listed, NOTHING))
-        await self._reach(self._state.entries)
+        if self._site.entries <= self._size:
+            raise refused(STRAYS, Difference(("children", next(iter(listed))), listed, NOTHING))
+        await self._site.reach(self._site.entries)
         self._report.newer += 1
 
     async def _read_strays(self) -> dict[str, list[object]]:
@@ -528,18 +433,18 @@ class ResultsAudit:
             pages = page = 1
             while page <= pages:
                 path = strays_path(page)
-                found = parse(path, await self._source.read(path, MAX_SITE_DOCUMENT))
+                found = parse(path, await self._site.source.read(path, MAX_SITE_DOCUMENT))
                 for key, row in found["strays"].items():
                     listed.setdefault(key, []).append(row)
-                pages = min(found["pages"], self._newest + 1) if page == 1 else pages
+                pages = min(found["pages"], self._site.newest + 1) if page == 1 else pages
                 page += 1
         except (DamagedSite, NotHeld, Malformed, KeyError, TypeError, AttributeError, ValueError) as error:
-            raise _refused(STRAYS, Difference((), None, None)) from error
+            raise refused(STRAYS, Difference((), None, None)) from error
         return listed
 
     async def _check_stray(self, tps: str, form: str, entries: list[int], row: object) -> None:
         if row is None:
-            self._lag(entries[0])
+            self._report.lag(entries[0])
             return
         first: Difference | None = None
         end = self._size
@@ -547,16 +452,15 @@ class ResultsAudit:
             truth = await self._truth.form(tps, form, end)
             found = difference(stray_row(truth.head), row)
             if found is None:
-                if truth.span.until < self._size:
-                    self._lag(truth.span.until)
+                self._report.lag_from(truth.span.until)
                 return
             first = first or found
             end = entries[0] + 1 if end == self._size else truth.span.until + 1
             if end >= self._size:
                 break
-        if first and entries[0] not in self._state.again and self._state.entries <= self._size:
-            raise _refused(f"{STRAYS} ({tps} {form})", first)
-        await self._reach(self._state.entries)
+        if first and entries[0] not in self._site.again and self._site.entries <= self._size:
+            raise refused(f"{STRAYS} ({tps} {form})", first)
+        await self._site.reach(self._site.entries)
         self._report.newer += 1
 
 
@@ -600,22 +504,6 @@ def _all_below(place: Place) -> Iterator[Place]:
         yield from _all_below(below)
 
 
-def _parse(path: str, content: bytes) -> Document:
-    try:
-        return parse(path, content)
-    except DamagedSite as error:
-        raise _refused(path, Difference((), None, None)) from error
-
-
-def _refused(path: str, found: Difference) -> Refused:
-    return Refused(
-        "wrong-result",
-        found.told(path),
-        "Keep a copy of that file and its page, and tell the election office and the public: the site shows something "
-        "else than its own signed log.",
-    )
-
-
 # -- the register as the site has it
 
 
@@ -627,7 +515,7 @@ def _forms_of(whole: Document) -> tuple[str, ...]:
         count = sums["expected"] // sums["stations"] if sums["stations"] else 0
         return (*named, *(f"?{number}" for number in range(len(named), min(count, 64))))
     except (KeyError, TypeError, AttributeError) as error:
-        raise _refused(region_path(WHOLE), Difference((), None, None)) from error
+        raise refused(region_path(WHOLE), Difference((), None, None)) from error
 
 
 def _station_of(tps: str, row: Any, village: Document) -> Station:
@@ -646,47 +534,4 @@ def _station_of(tps: str, row: Any, village: Document) -> Station:
                 province=names.get("province", ""),
                 regency=names.get("regency", ""),
             )
-    raise _refused(region_path(str(village["key"])), Difference(("children", tps), row, None))
-
-
-# -- what entries say
-
-
-async def take_in(source: Source, ledger: Ledger, size: int, progress: Progress) -> None:
-    """Have the ledger keep what the entries say, as far as it does not; each is the one whose hash it has."""
-    first = ledger.open_results()
-
-    def reads() -> Iterator[Coroutine[Any, Any, tuple[int, int, bytes]]]:
-        for at in range(first, size, WIDTH):
-            yield read(at, min(WIDTH, size - at))
-
-    async def read(at: int, width: int) -> tuple[int, int, bytes]:
-        return at, width, await fetch_tile(source, TileId(ENTRIES, at // WIDTH, width), MAX_BUNDLE)
-
-    async with aclosing(in_order(reads(), _AHEAD)) as bundles:
-        async for at, width, bundle in bundles:
-            raws = decode_entries(bundle)[:width]
-            if b"".join(map(leaf_hash, raws)) != ledger.leaves(at, width):
-                raise wrong(
-                    "altered-entry", f"Entries {at} to {at + width - 1} are not what they were when they were hashed"
-                )
-            logged = await asyncio.to_thread(_logged, at, raws)
-            with ledger.step():
-                rows = [(one.entry, one.tps, one.form, pack(one)) for one in logged]
-                ledger.note_results(rows, at + width if width == WIDTH else at)
-            progress("entries read for results", at + width - first, size - first)
-
-
-def _logged(first: int, raws: Iterable[bytes]) -> list[Logged]:
-    found: list[Logged] = []
-    for entry, raw in enumerate(raws, first):
-        statement = read_statement(raw)
-        name, node = _signer(statement.envelope.certificate)
-        found.append(Logged.of(statement, name, node, entry, None))
-    return found
-
-
-@lru_cache(maxsize=4_096)
-def _signer(certificate: bytes) -> tuple[str, NodeId]:
-    identity = read_certificate(certificate)  # of the election's: the audit of the log saw to that
-    return identity.name, identity.node
+    raise refused(region_path(str(village["key"])), Difference(("children", tps), row, None))
