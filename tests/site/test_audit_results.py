@@ -394,7 +394,7 @@ async def test_a_region_that_names_a_path_elsewhere_is_not_followed(told: Public
 async def test_a_site_with_more_stations_than_there_can_be_is_not_read_to_its_end(
     told: PublicElection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.web.site.auditing.AUDIT_STATIONS", 3)
+    monkeypatch.setattr("relay.web.site.audited_register.AUDIT_STATIONS", 3)
     assert await wrong(told, register=False) == "The site lists more than 3 polling stations"
 
 

@@ -17,20 +17,19 @@ site itself, and everything is held against those: that is told.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 from relay.errors import Malformed, NotHeld, Refused
-from relay.limits import AUDIT_DOCUMENT, AUDIT_DOCUMENTS, AUDIT_STATIONS, MAX_SITE_DOCUMENT
+from relay.limits import AUDIT_DOCUMENT, AUDIT_DOCUMENTS, MAX_SITE_DOCUMENT
 from relay.net.source import Source
-from relay.receiver.attachments import Progress, wrong
+from relay.receiver.attachments import Progress
 from relay.receiver.ledger import Ledger
-from relay.records.notice import Station
 from relay.trust.admission import Admission
 from relay.web.site.audited import NOTHING, OF_CHAINS, Difference, difference, number_of, rows_in
 from relay.web.site.audited_entries import take_in
+from relay.web.site.audited_register import AuditedRegister, open_register
 from relay.web.site.audited_site import TRIES, AuditedSite
 from relay.web.site.compared import Compared, refused
 from relay.web.site.documents import DamagedSite, parse
@@ -45,7 +44,6 @@ OTHER_JUDGING = "other-judging"
 """The reason of a refusal because the site is another version's, and no fault."""
 _STEPS = 16
 """Places in the log at which a form may have been written, that are tried."""
-_LEVELS = ("whole", "province", "regency", "district", "village")
 _STATIONS_AT_ONCE = 256
 
 Shown = bytes | NotHeld | Malformed
@@ -69,11 +67,10 @@ class ResultsAudit:
         self._size = size
         self._progress = progress
         self._clock = clock
-        self._stations: dict[str, Station] = {}
-        self._forms: tuple[str, ...] = ()
         self._report = Compared(size)
         self._there = 0
         """Forms that there are to be compared."""
+        self._register: AuditedRegister
         self._truth: Truth
 
     async def run(self, patience: float) -> Compared:
@@ -97,11 +94,12 @@ class ResultsAudit:
         await self._check_version()
         await take_in(self._site.source, self._ledger, self._size, self._progress)
         self._there = self._ledger.count_forms()
-        await self._open_register()
+        self._register = await open_register(self._admission, self._site)
+        self._report.has_register = self._register.is_office
         revoked = frozenset(self._admission.revoked)
         look = self._look()
-        self._truth = Truth(self._ledger, look, self._size, self._stations, self._forms, revoked)
-        await self._check_region(places_of(self._stations, self._truth.regions))
+        self._truth = Truth(self._ledger, look, self._size, self._register.stations, self._register.forms, revoked)
+        await self._check_region(places_of(self._register.stations, self._truth.regions))
         await self._check_strays()
         self._wait(patience)
         return self._report
@@ -145,38 +143,6 @@ class ResultsAudit:
                     late if what == "behind" else old,
                     "Ask the receiver's administrator why; if it stays so, tell the election office and the public.",
                 )
-
-    # -- the register
-
-    async def _open_register(self) -> None:
-        if self._admission.stations:
-            self._stations, self._forms = self._admission.stations, self._admission.forms
-            return
-        self._report.has_register = False
-        whole = await self._site.region(WHOLE)
-        async for tps, station in self._stations_below(whole, 0):
-            self._stations[tps] = station
-            if len(self._stations) > AUDIT_STATIONS:
-                raise wrong("wrong-result", f"The site lists more than {AUDIT_STATIONS} polling stations")
-        self._forms = _forms_of(whole)
-
-    async def _stations_below(self, document: Document, level: int) -> AsyncIterator[tuple[str, Station]]:
-        """The stations of a region, as the site has them."""
-        try:
-            if document["level"] == "village":
-                for tps, row in document["children"].items():
-                    yield tps, _station_of(tps, row, document)
-                return
-            keys = list(document["children"])
-        except (KeyError, TypeError, AttributeError) as error:
-            raise refused("region/…", Difference((), document, None)) from error
-        for key in keys:
-            below = await self._site.region(key)
-            at = _LEVELS.index(below["level"]) if below.get("level") in _LEVELS else 0
-            if at <= level:
-                raise refused(region_path(key), Difference((), below, None))
-            async for one in self._stations_below(below, at):
-                yield one
 
     # -- regions
 
@@ -233,7 +199,11 @@ class ResultsAudit:
 
     async def _check_forms(self, stations: Iterable[str]) -> None:
         """Compare the documents of these stations: also where the log has nothing of a form there should be nothing."""
-        asked = [(tps, form, said) for tps in stations for form, said in self._said(tps)]
+        asked = [
+            (tps, form, said)
+            for tps in stations
+            for form, said in self._register.returned(self._ledger.result_entries(tps))
+        ]
         for at in range(0, len(asked), AUDIT_DOCUMENTS):
             part = asked[at : at + AUDIT_DOCUMENTS]
             found = await self._site.source.read_all([form_path(tps, form) for tps, form, _ in part], AUDIT_DOCUMENT)
@@ -241,13 +211,6 @@ class ResultsAudit:
                 await self._check_form(tps, form, entries, shown)
             self._report.forms += sum(bool(entries) for _, _, entries in part)
             self._progress("results", self._report.forms, self._there)
-
-    def _said(self, tps: str) -> Iterator[tuple[str, list[int]]]:
-        """The forms of a station, those of the register and others, each with its entries."""
-        entries = self._ledger.result_entries(tps)
-        for form in dict.fromkeys((*self._forms, *entries)):
-            if not form.startswith("?"):
-                yield form, entries.get(form, [])
 
     async def _check_form(self, tps: str, form: str, entries: list[int], shown: Shown) -> None:
         path = form_path(tps, form)
@@ -269,7 +232,8 @@ class ResultsAudit:
             page = await self._read_page(tps, form, shown, len(entries))
         except (DamagedSite, NotHeld, Malformed, KeyError, TypeError, AttributeError, ValueError):
             return Difference((), None, None)
-        self._take_names(tps, page.head)
+        if self._register.take_names(tps, page.head):
+            self._truth.rename(tps)
         if page.newest >= self._size:
             return await self._compare_newer(tps, form, entries, page)
         if not entries:
@@ -312,16 +276,6 @@ class ResultsAudit:
                 self._report.newer += 1
                 return None
         return first
-
-    def _take_names(self, tps: str, head: Document) -> None:
-        """Without a register, the names of a station's village and district are those that its documents have."""
-        station, told = self._stations.get(tps), head.get("station")
-        if self._report.has_register or station is None or not isinstance(told, dict):
-            return
-        names = {key: str(told.get(key, "")) for key in ("village", "district")}
-        if any(getattr(station, key) != name for key, name in names.items()):
-            self._stations[tps] = replace(station, village=names["village"], district=names["district"])
-            self._truth.rename(tps)
 
     async def _read_page(self, tps: str, form: str, shown: bytes | Malformed, entries: int) -> _Page:
         """A form's document, and the pages of its history where it has any. Raises for what is none."""
@@ -366,14 +320,14 @@ class ResultsAudit:
                 raise refused(path, Difference((), None, None)) from error
             for tps in stations:
                 await self._check_rows(path, tps, rows)
-            if rows and not any(form.startswith("?") for form in self._forms):
+            if rows and self._register.knows_all_forms:
                 more = " ".join(next(iter(rows)))
                 raise refused(path, Difference(("children", more), rows, NOTHING))
             self._report.tables += 1
 
     async def _check_rows(self, path: str, tps: str, rows: dict[tuple[str, str], Document]) -> None:
         """Compare the rows of a station, and take them out of `rows`."""
-        for form, entries in self._said(tps):
+        for form, entries in self._register.returned(self._ledger.result_entries(tps)):
             row = rows.pop((tps, form), None)
             if row is None:
                 raise refused(path, Difference(("children", f"{tps} {form}"), NOTHING, None))
@@ -413,7 +367,7 @@ class ResultsAudit:
         listed, after = await self._read_strays(), ""
         while stations := self._ledger.stations_said(after, _STATIONS_AT_ONCE):
             after = stations[-1]
-            strays = [tps for tps in stations if tps not in self._stations]
+            strays = [tps for tps in stations if tps not in self._register.stations]
             await self._check_forms(strays)
             for tps in strays:
                 for form, entries in self._ledger.result_entries(tps).items():
@@ -502,36 +456,3 @@ def _all_below(place: Place) -> Iterator[Place]:
     for below in place.below.values():
         yield below
         yield from _all_below(below)
-
-
-# -- the register as the site has it
-
-
-def _forms_of(whole: Document) -> tuple[str, ...]:
-    """The forms that each station returns, as the overview has them; those of which nothing arrived have no name."""
-    try:
-        sums = whole["sums"]
-        named = sorted(map(str, sums["totals"]))
-        count = sums["expected"] // sums["stations"] if sums["stations"] else 0
-        return (*named, *(f"?{number}" for number in range(len(named), min(count, 64))))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise refused(region_path(WHOLE), Difference((), None, None)) from error
-
-
-def _station_of(tps: str, row: Any, village: Document) -> Station:
-    """A station from its village's document."""
-    names = {one["level"]: str(one["name"]) for one in village["path"]}
-    match row:
-        case {"number": int(number), "island": str(island), "registered_voters": int(voters)}:
-            return Station(
-                tps,
-                number,
-                str(village["name"]),
-                names.get("district", ""),
-                island,
-                voters,
-                signal=False,
-                province=names.get("province", ""),
-                regency=names.get("regency", ""),
-            )
-    raise refused(region_path(str(village["key"])), Difference(("children", tps), row, None))
