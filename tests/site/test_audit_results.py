@@ -380,7 +380,7 @@ def test_the_command_compares_results_and_names_what_differs(
 
 async def test_a_document_too_long_to_be_one_is_not_read(told: PublicElection, monkeypatch: pytest.MonkeyPatch) -> None:
     size = (told.public / FORM).stat().st_size
-    monkeypatch.setattr("relay.web.site.auditing.AUDIT_DOCUMENT", size)
+    monkeypatch.setattr("relay.web.site.audited_forms.AUDIT_DOCUMENT", size)
     alter(told, FORM, lambda document: document.update(more="x" * size))
     assert await wrong(told) == f"{FORM} is not what belongs there"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -76,6 +76,12 @@ class Place:
     above: tuple[Region, ...] = ()
     below: dict[str, Place] = field(default_factory=dict)
     stations: list[str] = field(default_factory=list)
+
+    def all_stations(self) -> Iterator[str]:
+        """Its stations, and those of all regions below it."""
+        yield from self.stations
+        for below in self.below.values():
+            yield from below.all_stations()
 
 
 def pack(one: Logged) -> bytes:
