@@ -34,8 +34,8 @@ from relay.receiver.ledger import Ledger
 from relay.receiver.memory import Memory
 from relay.trust.admission import Admission
 from relay.trust.enrolment import read_enrolment
-from relay.web.site.auditing import OTHER_JUDGING, ResultsAudit
-from relay.web.site.compared import Compared
+from relay.web.site.audit.compared import Compared
+from relay.web.site.audit.course import OTHER_JUDGING, ResultsAudit
 
 _PATH = click.Path(path_type=Path)
 _HOUR = 3_600

@@ -19,8 +19,8 @@ from relay.receiver.auditing import Audit, Scope, admit_notices, read_checkpoint
 from relay.receiver.ledger import Ledger
 from relay.records.identifiers import Kind
 from relay.trust.admission import Admission
-from relay.web.site.auditing import ResultsAudit
-from relay.web.site.compared import Compared
+from relay.web.site.audit.compared import Compared
+from relay.web.site.audit.course import ResultsAudit
 from tests.site.election import BATUN, BUPATI, GUBERNUR, KETAPANG, LONG, PublicElection, tally_of
 from tests.site.story import serving
 
@@ -380,7 +380,7 @@ def test_the_command_compares_results_and_names_what_differs(
 
 async def test_a_document_too_long_to_be_one_is_not_read(told: PublicElection, monkeypatch: pytest.MonkeyPatch) -> None:
     size = (told.public / FORM).stat().st_size
-    monkeypatch.setattr("relay.web.site.audited_forms.AUDIT_DOCUMENT", size)
+    monkeypatch.setattr("relay.web.site.audit.forms.AUDIT_DOCUMENT", size)
     alter(told, FORM, lambda document: document.update(more="x" * size))
     assert await wrong(told) == f"{FORM} is not what belongs there"
 
@@ -394,7 +394,7 @@ async def test_a_region_that_names_a_path_elsewhere_is_not_followed(told: Public
 async def test_a_site_with_more_stations_than_there_can_be_is_not_read_to_its_end(
     told: PublicElection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.web.site.audited_register.AUDIT_STATIONS", 3)
+    monkeypatch.setattr("relay.web.site.audit.register.AUDIT_STATIONS", 3)
     assert await wrong(told, register=False) == "The site lists more than 3 polling stations"
 
 

@@ -3,6 +3,5 @@
 `regions` and `documents` say what is published, `pages` how it looks. `builder` keeps it up to date: a `batch` of
 arrivals at a time, or a `layout` of all regions. `service` runs it beside the receiver. Nothing here answers a request.
 
-The other side is `auditing`: what any site shows, held against its log. `truth` says what it should show, the modules
-`audited_…` compare one kind of documents each, and `audited` tells the difference.
+The other side is `audit`: what any site shows, held against its log.
 """

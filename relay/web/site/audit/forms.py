@@ -11,15 +11,15 @@ from relay.errors import Malformed, NotHeld
 from relay.limits import AUDIT_DOCUMENT, AUDIT_DOCUMENTS
 from relay.receiver.attachments import Progress
 from relay.receiver.ledger import Ledger
-from relay.web.site.audited import OF_CHAINS, Difference
-from relay.web.site.audited_register import AuditedRegister
-from relay.web.site.audited_site import TRIES, AuditedSite
-from relay.web.site.audited_sizes import Tried, try_sizes
-from relay.web.site.compared import Compared, refused
+from relay.web.site.audit.compared import Compared, refused
+from relay.web.site.audit.difference import OF_CHAINS, Difference
+from relay.web.site.audit.register import AuditedRegister
+from relay.web.site.audit.served import TRIES, AuditedSite
+from relay.web.site.audit.shown import FormShown, read_form
+from relay.web.site.audit.sizes import Tried, try_sizes
+from relay.web.site.audit.truth import Truth
 from relay.web.site.documents import DamagedSite
 from relay.web.site.paths import form_path
-from relay.web.site.shown import FormShown, read_form
-from relay.web.site.truth import Truth
 
 Served = bytes | NotHeld | Malformed
 

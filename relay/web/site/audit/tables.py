@@ -9,13 +9,13 @@ from __future__ import annotations
 from relay.errors import NotHeld
 from relay.limits import MAX_SITE_DOCUMENT
 from relay.receiver.ledger import Ledger
-from relay.web.site.audited import NOTHING, Difference, difference, rows_in
-from relay.web.site.audited_register import AuditedRegister
-from relay.web.site.audited_site import AuditedSite
-from relay.web.site.audited_sizes import Tried, try_sizes
-from relay.web.site.compared import Compared, refused
+from relay.web.site.audit.compared import Compared, refused
+from relay.web.site.audit.difference import NOTHING, Difference, difference, rows_in
+from relay.web.site.audit.register import AuditedRegister
+from relay.web.site.audit.served import AuditedSite
+from relay.web.site.audit.sizes import Tried, try_sizes
+from relay.web.site.audit.truth import Place, Truth
 from relay.web.site.regions import WHOLE, Document
-from relay.web.site.truth import Place, Truth
 
 
 class TablesAudit:

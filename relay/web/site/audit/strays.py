@@ -5,14 +5,14 @@ from __future__ import annotations
 from relay.errors import Malformed, NotHeld
 from relay.limits import MAX_SITE_DOCUMENT
 from relay.receiver.ledger import Ledger
-from relay.web.site.audited import NOTHING, Difference, difference
-from relay.web.site.audited_site import AuditedSite
-from relay.web.site.audited_sizes import Tried, try_sizes
-from relay.web.site.compared import Compared, refused
+from relay.web.site.audit.compared import Compared, refused
+from relay.web.site.audit.difference import NOTHING, Difference, difference
+from relay.web.site.audit.served import AuditedSite
+from relay.web.site.audit.sizes import Tried, try_sizes
+from relay.web.site.audit.truth import Truth
 from relay.web.site.documents import DamagedSite, parse
 from relay.web.site.paths import STRAYS, strays_path
 from relay.web.site.strays import stray_row
-from relay.web.site.truth import Truth
 
 
 class StraysAudit:

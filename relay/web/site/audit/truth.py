@@ -20,7 +20,7 @@ from relay.receiver.showing import Showing
 from relay.records.identifiers import NodeId
 from relay.records.notice import Station
 from relay.store.shelf import Page, Shelf
-from relay.web.site.audited import ANY_TIME
+from relay.web.site.audit.difference import ANY_TIME
 from relay.web.site.documents import Documents
 from relay.web.site.downloads import table
 from relay.web.site.history import History

@@ -22,7 +22,7 @@ from relay.records.identifiers import NodeId
 from relay.records.statement import read_statement
 from relay.together import in_order
 from relay.trust.certificates import read_certificate
-from relay.web.site.truth import pack
+from relay.web.site.audit.truth import pack
 
 _AHEAD = 4
 """Bundles that are read ahead."""

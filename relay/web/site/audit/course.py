@@ -26,17 +26,17 @@ from relay.net.source import Source
 from relay.receiver.attachments import Progress
 from relay.receiver.ledger import Ledger
 from relay.trust.admission import Admission
-from relay.web.site.audited_entries import take_in
-from relay.web.site.audited_forms import FormsAudit
-from relay.web.site.audited_regions import RegionsAudit
-from relay.web.site.audited_register import AuditedRegister, open_register
-from relay.web.site.audited_site import AuditedSite
-from relay.web.site.audited_strays import StraysAudit
-from relay.web.site.audited_tables import TablesAudit
-from relay.web.site.compared import Compared
+from relay.web.site.audit.compared import Compared
+from relay.web.site.audit.entries import take_in
+from relay.web.site.audit.forms import FormsAudit
+from relay.web.site.audit.regions import RegionsAudit
+from relay.web.site.audit.register import AuditedRegister, open_register
+from relay.web.site.audit.served import AuditedSite
+from relay.web.site.audit.strays import StraysAudit
+from relay.web.site.audit.tables import TablesAudit
+from relay.web.site.audit.truth import Place, RegionTruth, Truth, places_of
 from relay.web.site.pages import Look
 from relay.web.site.settled import JUDGING, SETTLED
-from relay.web.site.truth import Place, RegionTruth, Truth, places_of
 
 OTHER_JUDGING = "other-judging"
 """The reason of a refusal because the site is another version's, and no fault."""

@@ -13,8 +13,8 @@ from relay.net.source import Source
 from relay.receiver.attachments import wrong
 from relay.receiver.auditing import STATE, read_checkpoint
 from relay.trust.admission import Admission
-from relay.web.site.audited import Difference
-from relay.web.site.compared import refused
+from relay.web.site.audit.compared import refused
+from relay.web.site.audit.difference import Difference
 from relay.web.site.documents import DamagedSite, parse
 from relay.web.site.paths import region_path
 from relay.web.site.regions import Document

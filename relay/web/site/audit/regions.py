@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from relay.receiver.ledger import Ledger
-from relay.web.site.audited import Difference, difference, number_of
-from relay.web.site.audited_site import TRIES, AuditedSite
-from relay.web.site.compared import Compared, refused
+from relay.web.site.audit.compared import Compared, refused
+from relay.web.site.audit.difference import Difference, difference, number_of
+from relay.web.site.audit.served import TRIES, AuditedSite
+from relay.web.site.audit.truth import Place, RegionTruth, Truth
 from relay.web.site.paths import region_path
 from relay.web.site.regions import Document
-from relay.web.site.truth import Place, RegionTruth, Truth
 
 
 class RegionsAudit:

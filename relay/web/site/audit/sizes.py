@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from relay.web.site.audited import Difference
-from relay.web.site.truth import Span
+from relay.web.site.audit.difference import Difference
+from relay.web.site.audit.truth import Span
 
 _STEPS = 16
 """Sizes of the log for which something may have been written, that are tried."""

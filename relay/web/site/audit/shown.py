@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 from relay.limits import AUDIT_DOCUMENT
 from relay.net.source import Source
-from relay.web.site.audited import Difference, difference
+from relay.web.site.audit.difference import Difference, difference
+from relay.web.site.audit.truth import FormTruth
 from relay.web.site.documents import parse
 from relay.web.site.regions import Document
-from relay.web.site.truth import FormTruth
 
 
 @dataclass(slots=True)

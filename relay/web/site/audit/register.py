@@ -14,9 +14,9 @@ from relay.limits import AUDIT_STATIONS
 from relay.receiver.attachments import wrong
 from relay.records.notice import Station
 from relay.trust.admission import Admission
-from relay.web.site.audited import Difference
-from relay.web.site.audited_site import AuditedSite
-from relay.web.site.compared import refused
+from relay.web.site.audit.compared import refused
+from relay.web.site.audit.difference import Difference
+from relay.web.site.audit.served import AuditedSite
 from relay.web.site.paths import region_path
 from relay.web.site.regions import WHOLE, Document
 

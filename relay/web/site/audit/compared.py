@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from relay.errors import Refused
-from relay.web.site.audited import Difference
+from relay.web.site.audit.difference import Difference
 
 
 @dataclass(slots=True)
