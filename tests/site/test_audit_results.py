@@ -21,6 +21,7 @@ from relay.records.identifiers import Kind
 from relay.trust.admission import Admission
 from relay.web.site.audit.compared import Compared
 from relay.web.site.audit.course import ResultsAudit
+from relay.web.site.audit.difference import difference
 from tests.site.election import BATUN, BUPATI, GUBERNUR, KETAPANG, LONG, PublicElection, tally_of
 from tests.site.story import serving
 
@@ -224,6 +225,39 @@ async def test_tables_say_what_the_log_says(told: PublicElection, monkeypatch: p
     next(one for one in rows if (one["tps"], one["form"]) == (LONG, GUBERNUR))["votes"]["1"] = 0
     file.write_text(json.dumps(rows), encoding="utf-8")
     assert f"{name}.json ({LONG} {GUBERNUR}) shows 0 votes for pair 1" in await wrong(told)
+
+
+async def test_a_table_that_no_program_can_read_is_refused_in_words(told: PublicElection) -> None:
+    table = told.public / "results.csv"
+    content = table.read_bytes()
+    header, row, *_ = content.split(b"\r\n")
+    place = header.split(b",").index(b"entry")
+    cells = row.split(b",")
+    cells[place] = b"9" * 5_000
+    table.write_bytes(content.replace(row, b",".join(cells)))
+    assert "for entry, and the log says" in await wrong(told)
+    table.write_bytes(content)
+    (told.public / "results.json").write_bytes(b"[" * 100_000)
+    assert "results.json is not what belongs there" in await wrong(told)
+
+
+def test_what_is_nested_more_deeply_than_can_be_told_differs_all_the_same() -> None:
+    deep: list[Any] = []
+    for _ in range(5_000):
+        deep = [deep]
+    for said, shown in (({"flags": []}, {"flags": [deep]}), ({"name": "Long"}, {"name": deep})):
+        found = difference(said, shown)
+        assert found is not None
+        assert found.told("x.json").startswith("x.json ")
+
+
+@pytest.mark.parametrize("name", ["../../../etc/passwd", "a\0b", ""])
+async def test_a_form_of_the_sites_own_register_is_no_path(told: PublicElection, name: str) -> None:
+    def named(document: dict[str, Any]) -> None:
+        document["sums"]["totals"][name] = document["sums"]["totals"][BUPATI]
+
+    alter(told, WHOLE, named)
+    assert f"{WHOLE} is not what belongs there" in await wrong(told, register=False)
 
 
 async def test_a_stray_that_is_not_listed_is_not_shown(told: PublicElection) -> None:

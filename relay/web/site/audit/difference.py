@@ -61,7 +61,7 @@ def difference(said: Document, shown: object, besides: AbstractSet[str] = frozen
     None for none."""
     try:
         return _differ(_plain(said, besides), _plain(_object(shown), besides), ())
-    except (KeyError, TypeError, AttributeError, ValueError):
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
         return Difference((), shown, said)
 
 
@@ -96,7 +96,10 @@ def rows_in(path: str, content: bytes) -> dict[tuple[str, str], Document]:
             raise ValueError
         rows = [{key: one for key, one in row.items() if one} | {"flags": row["flags"].split()} for row in found]
     else:
-        rows = json.loads(content)
+        try:
+            rows = json.loads(content)
+        except RecursionError as error:
+            raise ValueError from error
     named: dict[tuple[str, str], Document] = {}
     for row in rows:
         if (row["tps"], row["form"]) in named:
@@ -242,7 +245,10 @@ def _text(value: object) -> str:
     """A value as it is told."""
     if isinstance(value, _Nothing):
         return "nothing"
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except RecursionError:
+        return "[[[…"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 

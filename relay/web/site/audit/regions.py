@@ -39,13 +39,13 @@ class RegionsAudit:
             await self._site.read_state()
             shown = await self._site.region(place.region.key)
         self._report.regions += 1
+        self._report.unnamed += number_of(shown) is None
         return truth
 
     async def _compare(
         self, place: Place, shown: Document, known: Mapping[str, RegionTruth]
     ) -> tuple[RegionTruth, Difference | None]:
         named, size = number_of(shown), self._report.size
-        self._report.unnamed += named is None
         end = size if named is None else named
         truth = await self._truth.region(place, min(end, size), known)
         found = difference(truth.document, shown)

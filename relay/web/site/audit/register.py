@@ -12,6 +12,7 @@ from typing import Any
 
 from relay.limits import AUDIT_STATIONS
 from relay.receiver.attachments import wrong
+from relay.records.identifiers import is_code
 from relay.records.notice import Station
 from relay.trust.admission import Admission
 from relay.web.site.audit.compared import refused
@@ -94,7 +95,9 @@ def _forms_of(whole: Document) -> tuple[str, ...]:
     """The forms that each station returns, as the overview has them; those of which nothing arrived have no name."""
     try:
         sums = whole["sums"]
-        named = sorted(map(str, sums["totals"]))
+        named = sorted(sums["totals"])
+        if not all(map(is_code, named)):  # they become paths
+            raise refused(region_path(WHOLE), Difference((), None, None))
         count = sums["expected"] // sums["stations"] if sums["stations"] else 0
         return (*named, *(f"{_NAMELESS}{number}" for number in range(len(named), min(count, 64))))
     except (KeyError, TypeError, AttributeError) as error:

@@ -17,6 +17,9 @@ from relay.web.site.audit.sizes import Tried, try_sizes
 from relay.web.site.audit.truth import Place, Truth
 from relay.web.site.regions import WHOLE, Document
 
+_DIGITS = 18
+"""Of an entry's number. What has more is none: Python reads no number of thousands of them."""
+
 
 class TablesAudit:
     """Compares tables, and notes in `report` what it finds."""
@@ -71,7 +74,8 @@ class TablesAudit:
     ) -> Difference | None:
         """Compare a row with what it should be now, and where it is not that, with what it was since its entry."""
         entry = str(row.get("entry") or "")
-        start = int(entry) + 1 if entry.isdecimal() else entries[0] if entries else self._report.size
+        is_entry = entry.isdecimal() and len(entry) <= _DIGITS
+        start = int(entry) + 1 if is_entry else entries[0] if entries else self._report.size
 
         async def compare(end: int) -> Tried:
             pages, span = await self._truth.table(tps, end)
