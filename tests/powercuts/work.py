@@ -450,6 +450,9 @@ class Free(Work):
 
     name = "free"
 
+    def prepare(self, folder: Path) -> None:
+        (folder / "boat").mkdir()  # a node's own folder is there for good before anything is in it
+
     async def run(self, folder: Path, turn: int, tell: Tell) -> None:
         fleet = Fleet(folder)
         office = await fleet.receiver()
