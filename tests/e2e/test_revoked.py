@@ -11,6 +11,8 @@ from tests.boxes import NodeBox
 from tests.e2e.world import FORM, OTHER_FORM, TPS, World, holds
 from tests.processes import eventually
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
