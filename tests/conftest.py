@@ -30,7 +30,7 @@ async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with `slow` tests first, then those with the most tests: where several workers take file by file, none is
+    """Files with a `slow` test first, then those with the most tests: where several workers take file by file, none is
     left alone with a long one at the end."""
     counts = Counter(item.path for item in items)
     slow = {item.path for item in items if item.get_closest_marker("slow") is not None}

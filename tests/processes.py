@@ -23,6 +23,7 @@ from typing import Any, Self, TypeVar
 T = TypeVar("T")
 
 POLL_SECONDS = 0.05
+LONGEST_POLL_SECONDS = 0.5
 TAIL_BYTES = 4096
 """How much of an output a failure report shows: its end."""
 
@@ -190,15 +191,17 @@ def eventually(predicate: Callable[[], T], within: float, what: str, *, while_ru
     processes = tuple(while_running)
     deadline = time.monotonic() + within
     while True:
+        asked = time.monotonic()
         value = predicate()
         if value:
             return value
+        took = time.monotonic() - asked
         for process in processes:
             if process.poll() is not None:
                 raise Failed(f"{what}: {process.name} ended ({_state(process)})\n{tail(process.output_file)}")
         if time.monotonic() >= deadline:
             raise Failed(f"{what}: not within {within:g} s (last seen: {value!r})")
-        time.sleep(POLL_SECONDS)
+        time.sleep(max(POLL_SECONDS, min(2 * took, LONGEST_POLL_SECONDS)))  # what is waited for needs the time itself
 
 
 def tail(file: Path) -> str:

@@ -12,8 +12,6 @@ from tests.cluster.faults import Campaign
 from tests.cluster.postgres import Postgres
 from tests.cluster.swift import Swift
 
-pytestmark = pytest.mark.slow
-
 FAULTS = 12
 SEED = 1
 

@@ -39,8 +39,6 @@ from tests.factory import object_of
 from tests.fleet import Ship, each
 from tests.processes import POLL_SECONDS
 
-pytestmark = pytest.mark.slow
-
 BUCKET_AWAY_SECONDS = 60.0
 """How long the S3 service is away."""
 RULES_SECONDS = 5.0

@@ -14,8 +14,6 @@ from tests.boxes import RELAY, NodeBox
 from tests.e2e.world import FORM, OTHER_FORM, TPS, World, holds
 from tests.processes import Outcome, eventually
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
 from tests.boxes import NodeBox
 from tests.e2e.world import FORM, OTHER_FORM, TPS, World, holds
 from tests.processes import eventually
-
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -25,6 +26,13 @@ def revoked_by(box: NodeBox) -> str | None:
     return reason
 
 
+def knows_of_a_revocation(box: NodeBox) -> bool:
+    """Whether the daemon does: it says so itself."""
+    console = tomllib.loads((box.home / "config.toml").read_text())["console"]
+    with urlopen(f"http://{console}/metrics") as answer:
+        return re.search(rb"^relay_revoked_nodes\S* 1", answer.read(), re.MULTILINE) is not None
+
+
 def test_a_receiver_tells_a_device_that_it_is_revoked(world: World) -> None:
     receiver = world.box("receiver", "receiver")
     island = world.box("island", "operator", tps=[TPS], receivers=[receiver])
@@ -34,6 +42,7 @@ def test_a_receiver_tells_a_device_that_it_is_revoked(world: World) -> None:
     holds(receiver, ("delivered", 0))
     assert revoked_by(island) is None
     receiver.import_(world.election.revoke("island", "stolen at the harbour"))
+    eventually(lambda: knows_of_a_revocation(receiver), 30, "the running receiver hears of it")
     island.submit(world.photo(6_000, "other.jpg"), tps=TPS, form=OTHER_FORM)
     eventually(lambda: revoked_by(island) == "stolen at the harbour", 60, "the island hears of it")
     said = island.relay("status").text

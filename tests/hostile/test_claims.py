@@ -20,8 +20,6 @@ from tests.e2e.world import FORM, TPS, holds
 from tests.hostile.waters import Liar, Waters, free_port, peak, posing
 from tests.processes import eventually
 
-pytestmark = pytest.mark.slow
-
 
 class Counted(Liar):
     """A liar of whom it is known how often somebody fell for it."""

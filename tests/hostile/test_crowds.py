@@ -37,8 +37,6 @@ from tests.e2e.world import FORM, TPS, holds
 from tests.hostile.waters import Waters, ask, connection, head, open_files, peak, rest
 from tests.processes import eventually
 
-pytestmark = pytest.mark.slow
-
 CROWD = 3_000
 
 

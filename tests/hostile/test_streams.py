@@ -28,8 +28,6 @@ from tests.e2e.world import FORM, TPS, holds
 from tests.hostile.waters import Waters, answering, ask, asked_for, connection, free_port, good, head, rest
 from tests.processes import eventually
 
-pytestmark = pytest.mark.slow
-
 BOMB = gzip.compress(bytes(200_000_000))
 
 

@@ -23,8 +23,6 @@ from tests.boxes import RELAY, Election, NodeBox
 from tests.netns.harness import Lab, Radio
 from tests.processes import eventually
 
-pytestmark = pytest.mark.slow
-
 STATIONS = "1906022011006", "1906012001001"
 FORM = "C-HASIL-KWK-BUPATI"
 PHOTO, SLOW_PHOTO = 1_500_000, 600_000

@@ -13,8 +13,6 @@ from playwright.sync_api import Page, expect
 from relay.records.tally import COUNTS, Tally, check_tally
 from tests.operator.conftest import FORM, TALLY, TPS, Island, Phones, begin, type_tally, with_boat
 
-pytestmark = pytest.mark.slow
-
 TAGS = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 CONTRAST = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
 NARROW = {"width": 320, "height": 640}

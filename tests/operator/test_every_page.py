@@ -22,8 +22,6 @@ from tests.operator.conftest import OTHER_FORM, Island, Phones, make_island
 from tests.operator.test_access import find_nothing
 from tests.operator.test_admin import PASSWORD, enter
 
-pytestmark = pytest.mark.slow
-
 DOORS = (CONSOLE, PHONES, ADMIN, BOARD)
 """The public's pages are files: see tests/site."""
 

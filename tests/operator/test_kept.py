@@ -12,8 +12,6 @@ from tests.operator.conftest import TALLY, Island, Phones, begin, type_tally
 from tests.operator.wifi import Wifi
 from tests.processes import eventually
 
-pytestmark = pytest.mark.slow
-
 PARTS = "**/pictures/*"
 KEPT = """() => new Promise((done) => {
     const opening = indexedDB.open("relay", 1);

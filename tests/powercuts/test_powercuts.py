@@ -22,8 +22,6 @@ from tests.powercuts.losing_fs import Disk, File, why_not
 from tests.powercuts.visits import cut_visits
 from tests.powercuts.work import Intake, Violation, Work, check_statements, sync_tree
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def campaign(tmp_path_factory: pytest.TempPathFactory) -> Campaign:

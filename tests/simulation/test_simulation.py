@@ -44,8 +44,6 @@ from tests.simulation.ship import EPOCH, Answers, Ship, Traits
 from tests.simulation.store import Chunks, MemoryStore
 from tests.simulation.voyage import run, simulated
 
-pytestmark = pytest.mark.slow
-
 EVERY_DAY = (3, 19, 75)
 """Seeds that are run every time: both contact plans, crashes, cut links, wrong clocks, pirates; in the last one the
 receiver is revoked, hears of it, and is followed by another one."""

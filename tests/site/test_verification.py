@@ -27,8 +27,6 @@ from tests.factory import ELECTION, ISSUED_AT, make_election, make_node
 from tests.site.election import BUPATI, KETAPANG, LONG
 from tests.site.story import OLD_CHECKPOINT
 
-pytestmark = pytest.mark.slow
-
 STEPS = ("statement", "root", "certificate", "signature", "shown", "receipt", "checkpoint", "inclusion")
 FORM_PAGE = f"tps/{LONG}/{BUPATI}.html"
 CURRENT = ".statement >> nth=0"
