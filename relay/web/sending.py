@@ -13,11 +13,16 @@ from aiohttp.abc import AbstractStreamWriter
 
 
 @contextmanager
-def _readers_gone() -> Iterator[None]:
-    """Within it, a reader who is gone is one that aiohttp has a word for, whatever the kernel says of it."""
+def _readers_gone(request: web.BaseRequest) -> Iterator[None]:
+    """Within it, a reader who is gone is one that aiohttp has a word for, whatever the kernel says of it; or Python,
+    which before 3.11.4 looks for the protocol of a TLS connection that has none any more."""
     try:
         yield
     except OSError as error:
+        raise ConnectionResetError("The reader is gone") from error
+    except AttributeError as error:
+        if request.transport is not None:
+            raise
         raise ConnectionResetError("The reader is gone") from error
 
 
@@ -26,7 +31,7 @@ class Part(web.FileResponse):
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Send it."""
-        with _readers_gone():
+        with _readers_gone(request):
             return await super().prepare(request)
 
 
@@ -44,7 +49,7 @@ class FromDisk(web.StreamResponse):
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Send it all."""
-        with self._file as file, _readers_gone():
+        with self._file as file, _readers_gone(request):
             writer = await super().prepare(request)
             transport = request.transport
             if transport is None:

@@ -29,6 +29,7 @@ from relay.web.operator import uploads, view
 from relay.web.operator.answers import PAGE_HEADERS, PREFIX, TOKEN, see_other
 from relay.web.operator.guard import FORM, PHONE
 from relay.web.pages import language, render, texts
+from relay.web.sending import Part
 
 
 class OperatorPages:
@@ -287,4 +288,4 @@ def _hindrance(draft: Draft) -> str:
 
 def _file(path: Any, media_type: str) -> web.StreamResponse:
     headers = {**PAGE_HEADERS, "Cache-Control": "private, max-age=86400, immutable", "Content-Type": media_type}
-    return web.FileResponse(path, headers=headers)
+    return Part(path, headers=headers)
