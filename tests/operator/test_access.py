@@ -14,7 +14,7 @@ from relay.records.tally import COUNTS, Tally, check_tally
 from tests.operator.conftest import FORM, TALLY, TPS, Island, Phones, begin, type_tally, with_boat
 
 TAGS = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-CONTRAST = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
+CONTRAST = {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}}
 NARROW = {"width": 320, "height": 640}
 
 

@@ -25,7 +25,7 @@ PAGES = (
     "check.html",
 )
 WCAG = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
-CONTRAST = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
+CONTRAST = {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}}
 BOTH = [f"{prefix}{path}" for path in PAGES for prefix in ("", "en/")]
 
 
