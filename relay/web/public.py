@@ -52,6 +52,7 @@ from relay.web.copies import Copies, compressed
 from relay.web.missing import with_way_back
 from relay.web.pages import DRILL, HEADERS, Handler, serving
 from relay.web.sending import FromDisk, Part
+from relay.web.shared import SharedReads
 from relay.web.site.service import site_service, type_of_file
 
 _PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*){0,4}", re.ASCII)
@@ -96,8 +97,8 @@ class PublicSite:
         self._copies = Copies(folder, MAX_SERVED_COPIES)
         self._tags: OrderedDict[tuple[int, ...], str] = OrderedDict()
         """Of files that were read whole for it, as they were then."""
-        self._fetching: dict[str, asyncio.Task[bytes | str | None]] = {}
-        """What is read from a bucket just now, once for all who ask for it."""
+        self._elsewhere = SharedReads(self._fetch)
+        """What is read from a bucket just now."""
         self._reads = asyncio.Semaphore(MAX_SHELF_READS)
         self._objects = asyncio.Semaphore(MAX_OBJECT_READS)
 
@@ -194,7 +195,7 @@ class PublicSite:
             found = await asyncio.to_thread(_look_at, shelf.file(path))
             tag = "" if found is None or isinstance(found, bytes) else await self._tag(found)
         else:
-            fetched = await self._fetch(path)
+            fetched = await self._elsewhere.read(path)
             tag = fetched if isinstance(fetched, str) else ""
             found = fetched if not isinstance(fetched, str) else await self._copies.held(tag)
         if found is None:
@@ -231,21 +232,7 @@ class PublicSite:
         return self._tags[key]
 
     async def _fetch(self, path: str) -> bytes | str | None:
-        """What a shelf elsewhere has, or of what is large the name of its copy: read once for all who ask at the same
-        time, and not too much at once."""
-
-        def done(task: asyncio.Task[bytes | str | None]) -> None:
-            del self._fetching[path]
-            if not task.cancelled():
-                task.exception()  # whoever asked may be gone
-
-        task = self._fetching.get(path)
-        if task is None:
-            task = self._fetching[path] = asyncio.create_task(self._fetch_one(path))
-            task.add_done_callback(done)
-        return await asyncio.shield(task)
-
-    async def _fetch_one(self, path: str) -> bytes | str | None:
+        """What a shelf elsewhere has, or of what is large the name of its copy; not too much at once."""
         async with self._reads:
             content = await self._store.shelf.read(path)
             if content is None or len(content) <= MAX_SERVED_WHOLE:

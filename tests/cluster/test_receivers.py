@@ -161,7 +161,7 @@ async def test_promises_5_and_6_a_receiver_is_killed(receivers: Company, whose: 
 
 
 async def test_promise_6_a_leader_that_hung_is_followed_and_does_no_harm_when_it_goes_on(receivers: Company) -> None:
-    async with traffic(receivers):
+    async with traffic(receivers) as (_, onlookers):
         await grown(receivers)
         leader = receivers.known_leader()
         assert leader.daemon is not None
@@ -173,6 +173,7 @@ async def test_promise_6_a_leader_that_hung_is_followed_and_does_no_harm_when_it
             os.kill(leader.daemon.pid, signal.SIGCONT)
         await grown(receivers, 30)
         assert receivers.leader() is not leader
+    assert onlookers.sizes == sorted(onlookers.sizes)
 
 
 @asynccontextmanager

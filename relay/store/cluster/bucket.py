@@ -5,7 +5,8 @@
     store-id                  which database goes with it (`relay.store.cluster.bond`)
 
 What was put is there, durably, when the call returns: that is what an S3 service promises. Nothing is put under a
-condition, which not every service knows. Only `public/` needs to be readable by others.
+condition, which not every service knows: so files that change are put by the receiver that leads, as long as it can be
+sure to lead (`BucketShelf`). Only `public/` needs to be readable by others.
 """
 
 from __future__ import annotations
@@ -24,13 +25,19 @@ from obstore.store import S3Store
 from relay.errors import StoreError
 from relay.limits import BUCKET_RETRY_SECONDS, BUCKET_SECONDS, CONNECT_SECONDS
 from relay.store.durable import reading
-from relay.store.shelf import FRESH
+from relay.store.shelf import FOR_EVER, FRESH
 
 PUBLIC = "public/"
 MARK = "store-id"
 """The file that says which database goes with the bucket. It is not public."""
 _BINARY = "application/octet-stream"
 _TRIES = 3
+_PATIENT: Any = {
+    "max_retries": 4,
+    "retry_timeout": timedelta(seconds=BUCKET_RETRY_SECONDS),
+    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=2), "base": 2},
+}
+_IMPATIENT: Any = {**_PATIENT, "max_retries": 0}
 _CONTENT = "object/"
 _NOTHING_THERE = (NotFoundError, FileNotFoundError)
 _NO_BUCKET = "NoSuchBucket"
@@ -40,8 +47,10 @@ _ASKED_ONE_BY_ONE = 16
 class Bucket:
     """A bucket of an S3 service."""
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, store: Any, impatient: Any = None) -> None:
+        """`store` is obstore's; `impatient` the same, but that it makes every call once only."""
         self._store = store
+        self._impatient = impatient or store
         self._agreed: Callable[[], Awaitable[None]] | None = None
         self.failures = 0
         """Calls that it did not answer as it should."""
@@ -53,29 +62,20 @@ class Bucket:
         The keys come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or from the machine's role.
         Raises `StoreError`.
         """
-        settings: dict[str, Any] = {"virtual_hosted_style_request": False, "endpoint": endpoint} if endpoint else {}
+        settings: dict[str, Any] = {
+            "client_options": {
+                "allow_http": (endpoint or "").startswith("http://"),
+                "timeout": timedelta(seconds=BUCKET_SECONDS),
+                "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
+            },
+        }
+        if endpoint:
+            settings |= {"virtual_hosted_style_request": False, "endpoint": endpoint}
         if region:
             settings["region"] = region
         with _explained(name):
             return cls(
-                S3Store(
-                    name,
-                    client_options={
-                        "allow_http": (endpoint or "").startswith("http://"),
-                        "timeout": timedelta(seconds=BUCKET_SECONDS),
-                        "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
-                    },
-                    retry_config={
-                        "max_retries": 4,
-                        "retry_timeout": timedelta(seconds=BUCKET_RETRY_SECONDS),
-                        "backoff": {
-                            "init_backoff": timedelta(milliseconds=100),
-                            "max_backoff": timedelta(seconds=2),
-                            "base": 2,
-                        },
-                    },
-                    **settings,
-                )
+                S3Store(name, retry_config=_PATIENT, **settings), S3Store(name, retry_config=_IMPATIENT, **settings)
             )
 
     def ask_first(self, agreed: Callable[[], Awaitable[None]]) -> None:
@@ -84,12 +84,25 @@ class Bucket:
 
     async def put(self, path: str, content: bytes, content_type: str = _BINARY, cache: str = FRESH) -> None:
         """Put content there, in place of what was. Raises `StoreError`."""
+        await self._put(self._store, path, content, content_type, cache, lambda: None)
+
+    async def replace(
+        self, path: str, content: bytes, content_type: str, cache: str, permitted: Callable[[], None]
+    ) -> None:
+        """Put content there as long as that is permitted, which is asked before each try and raises what speaks
+        against. Raises `StoreError`."""
+        await self._put(self._impatient, path, content, content_type, cache, permitted)
+
+    async def _put(
+        self, store: Any, path: str, content: bytes, content_type: str, cache: str, permitted: Callable[[], None]
+    ) -> None:
         await self._ask(path)
         attributes: Any = {"Content-Type": content_type, "Cache-Control": cache}
-        with self._explained(path):
-            for left in reversed(range(_TRIES)):
+        for left in reversed(range(_TRIES)):
+            permitted()
+            with self._explained(path):
                 try:
-                    await obstore.put_async(self._store, path, content, attributes=attributes, use_multipart=False)
+                    await obstore.put_async(store, path, content, attributes=attributes, use_multipart=False)
                 except GenericError:  # of two puts of one name at once, Swift's s3api says to one that it is lost
                     if not left:
                         raise
@@ -155,8 +168,11 @@ class Bucket:
 class BucketShelf:
     """The published files of a bucket. Content lies there from the beginning: it is not copied."""
 
-    def __init__(self, bucket: Bucket) -> None:
+    def __init__(self, bucket: Bucket, may_publish: Callable[[], bool] = lambda: True) -> None:
+        """`may_publish` says whether files that change may be put: whoever hung while he led, and goes on when another
+        one leads, would put an older one in a newer one's place."""
         self._bucket = bucket
+        self._may_publish = may_publish
 
     async def write(
         self,
@@ -168,7 +184,18 @@ class BucketShelf:
         durable: bool = False,  # noqa: ARG002
     ) -> None:
         """See `relay.store.shelf.Shelf`."""
-        await self._bucket.put(PUBLIC + path, content, content_type, cache)
+        if cache == FOR_EVER:
+            await self._bucket.put(PUBLIC + path, content, content_type, cache)
+        else:
+            await self._bucket.replace(PUBLIC + path, content, content_type, cache, self._check)
+
+    def _check(self) -> None:
+        if not self._may_publish():
+            raise StoreError(
+                "This receiver was silent for a while, and another one may lead by now",
+                "Nothing needs to be done: whoever leads publishes. Where it comes often, look for what stops this one "
+                "for seconds (memory that is swapped, a virtual machine that is paused).",
+            )
 
     async def read(self, path: str) -> bytes | None:
         """See `relay.store.shelf.Shelf`."""

@@ -81,7 +81,7 @@ class ClusterStore:
         self._clock = clock
         self._transfers = Transfers(database, bucket)
         self._adds = SharedAdds(lambda records_: self._add(records_, quota))
-        self._shelf = BucketShelf(bucket)
+        self._shelf = BucketShelf(bucket, watch.may_publish)
         self._members = RecordSet()
         self._summed, self._summed_until = (0, 0), 0.0
         self._lost: set[ObjectId] = set()

@@ -36,6 +36,8 @@ class Watch:
         self._bell = asyncio.Event()
         self._leads = False
         self._asked_at = float("-inf")
+        self._alive_at = float("-inf")
+        """When the last sign of life was given that the database has answered."""
 
     async def tell(self, connection: Any, seen: Seen) -> None:
         """Tell the others, when this transaction commits."""
@@ -74,7 +76,14 @@ class Watch:
                     await self._connection.execute(f"SET idle_session_timeout = {milliseconds}")
                     self._leads = self._listening
                     self.term += 1
+                self._alive_at = now
         return self._leads
+
+    def may_publish(self) -> bool:
+        """Whether nobody else can lead at this moment: the database waits `LEADER_SILENT_SECONDS` for a sign of life
+        before it lets another one lead. Who hung is told so by his clock, before he can ask. True for whoever never
+        led: it is for those who alone use a store."""
+        return not self.term or (self._leads and self._clock() - self._alive_at < LEADER_SILENT_SECONDS)
 
     async def close(self) -> None:
         """Stop watching, and leading."""
