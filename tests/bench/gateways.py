@@ -26,7 +26,7 @@ from relay.records.tally import read_tally
 from relay.store.interface import Bundle, BundleFile, Holding, Outcome, State
 from relay.store.recordset import Item, RecordSet
 from relay.sync.claims import Claims
-from relay.sync.custody import Custody
+from relay.sync.custody import Custody, Verdict
 from relay.sync.handover import Handed
 from relay.sync.messages import Hello
 from relay.sync.peer import Frame
@@ -123,12 +123,6 @@ class Held:
         self.members.discard(Kind.STATEMENT, statement)
 
 
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    asked: bytes
-    outcome: Outcome = Outcome.NEW
-
-
 class Keeper:
     """The part of a `Custody` that a visit to a receiver uses: takes everything and checks it after the race."""
 
@@ -144,9 +138,9 @@ class Keeper:
         self._statements = {receipt_id(one): one for one in load.statements}
         self._checkpoint: RecordId | None = None
 
-    async def take(self, records: Sequence[tuple[Kind, bytes]], asked: frozenset[bytes]) -> list[_Taken]:
+    async def take(self, records: Sequence[tuple[Kind, bytes]], asked: frozenset[bytes]) -> list[Verdict]:
         now = time.perf_counter()
-        taken: list[_Taken] = []
+        taken: list[Verdict] = []
         for kind, raw in records:
             name = RecordId(sha256(raw))
             if kind is Kind.RECEIPT:
@@ -158,7 +152,7 @@ class Keeper:
                     self.store.members.discard(Kind.CHECKPOINT, self._checkpoint)
                 self._checkpoint = name
             self.store.members.add(kind, name)
-            taken.append(_Taken(name))
+            taken.append(Verdict(kind, name, Outcome.NEW, asked=name))
         return taken
 
 
