@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from relay.cli.audit import audit
 from relay.errors import BadInput, Refused, Unreachable
 from relay.net.source import open_source
-from relay.receiver.auditing import Audit, Scope, admit_notices, read_checkpoint, read_notices
+from relay.receiver.auditing import STATE, Audit, Scope, admit_notices, read_checkpoint, read_notices
 from relay.receiver.ledger import Ledger
 from relay.records.identifiers import Kind
 from relay.trust.admission import Admission
@@ -327,6 +327,21 @@ async def test_more_than_the_log_has_is_not_taken_for_newer(told: PublicElection
 
     alter(told, WHOLE, ahead)
     with pytest.raises(Unreachable, match="The site shows 9000 entries"):
+        await compared(told)
+
+
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        (WHOLE, lambda document: document["log"].update(entries=10**40)),
+        (STATE, lambda state: state.update(entries=9_000)),
+    ],
+)
+async def test_a_site_that_is_right_and_says_that_it_shows_more_than_the_log_has_is_told(
+    told: PublicElection, path: str, more: Callable[[dict[str, Any]], Any]
+) -> None:
+    alter(told, path, more)
+    with pytest.raises(Unreachable, match="entries of a log that has"):
         await compared(told)
 
 

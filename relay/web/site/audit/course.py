@@ -26,6 +26,7 @@ from relay.net.source import Source
 from relay.receiver.attachments import Progress
 from relay.receiver.ledger import Ledger
 from relay.trust.admission import Admission
+from relay.web.site.audit.case import Case
 from relay.web.site.audit.compared import Compared
 from relay.web.site.audit.entries import take_in
 from relay.web.site.audit.forms import FormsAudit
@@ -97,10 +98,9 @@ class ResultsAudit:
     async def _compare(self, register: AuditedRegister) -> None:
         revoked = frozenset(self._admission.revoked)
         truth = Truth(self._ledger, self._look(), self._size, register.stations, register.forms, revoked)
-        forms = FormsAudit(self._site, self._ledger, register, truth, self._report, self._progress)
-        regions = RegionsAudit(self._site, self._ledger, truth, self._report)
-        tables = TablesAudit(self._site, self._ledger, register, truth, self._report)
-        strays = StraysAudit(self._site, self._ledger, truth, self._report)
+        case = Case(self._site, self._ledger, register, truth, self._report)
+        forms, regions = FormsAudit(case, self._progress), RegionsAudit(case)
+        tables, strays = TablesAudit(case), StraysAudit(case)
 
         async def check(place: Place) -> RegionTruth:
             """Compare a region, and all below it."""

@@ -38,7 +38,7 @@ class AuditedSite:
         self._admission = admission
 
     async def read_state(self) -> None:
-        """Ask the site how far it is. Raises `BadInput` where there is none."""
+        """Ask the site how far it is. Raises `BadInput` where there is none, and as `reach` does."""
         try:
             document = await self.document(STATE)
         except NotHeld as error:
@@ -53,6 +53,7 @@ class AuditedSite:
                 self.entries, self.again = entries, range(first, end)
             case _:
                 raise refused(STATE, Difference((), document, None))
+        await self.reach(self.entries)
 
     async def document(self, path: str) -> Document:
         """A document. Raises `NotHeld`; `Refused` where it is none."""
