@@ -362,8 +362,10 @@ IDLE_CONNECTION_SECONDS = 45.0
 """A connection without a call for so long is closed; visitors give theirs up after 30 s."""
 LINGERING_SECONDS = 0.5
 """How long a visitor who was answered before the end of its call may go on talking, so that it hears the answer."""
+LARGE_CALLS = 2
+"""Calls that may take some memory or time, at once in one visit."""
 MAX_LARGE_CALLS_PER_PEER = 3
-"""Calls of one visitor that may take some memory or time, at once; a visit makes two."""
+"""The same of one visitor."""
 MAX_BODIES = 12 * MIB
 """Bytes of bodies and answers that calls hold, of all visitors together: see `relay.net.bodies`."""
 MAX_BODIES_AT_RECEIVER = 128 * MIB

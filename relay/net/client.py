@@ -23,6 +23,7 @@ from relay.limits import (
     CHUNKS_SECONDS,
     CONNECT_SECONDS,
     HANDSHAKE_SECONDS,
+    LARGE_CALLS,
     MAX_GREETING,
     MAX_INQUIRY_WAIT,
     MAX_MESSAGE,
@@ -66,6 +67,7 @@ class HttpPeer:
         self._expects_content = False
         self._warming: asyncio.Task[None] | None = None
         self._made = asyncio.Condition()
+        self._large = asyncio.Semaphore(LARGE_CALLS)
         self._calls = 0
         """Calls under way that carry records or chunks."""
         self._warm = 0
@@ -135,7 +137,7 @@ class HttpPeer:
         """See `Peer`."""
         if not self._is_receiver():  # content is brought there, and never fetched
             self._warm_up()
-        async with self._connection():
+        async with self._large, self._connection():
             body = await self._call(routes.GET_RECORDS, messages.encode_ids(ids), MAX_RECORDS_MESSAGE)
         return Given.decode(body)
 
@@ -143,7 +145,7 @@ class HttpPeer:
         """See `Peer`."""
         if any(kind is Kind.STATEMENT and files_of(raw) for kind, raw in records):
             self._warm_up()
-        async with self._connection():
+        async with self._large, self._connection():
             body = await self._call(routes.PUT_RECORDS, messages.encode_records(records), MAX_MESSAGE)
         return Taken.decode(body)
 

@@ -58,6 +58,8 @@ Presence = Callable[[Identity, bool], AbstractContextManager[None]]
 
 
 _BODIES = web.AppKey("bodies", Bodies)
+_WAITS = "waits"
+"""Of a call: whether it waits for more of its body, or for its answer to be read."""
 _RECORDS = web.AppKey("records", asyncio.Semaphore)
 """Turns at batches of records, which take several times their bytes. Nobody waits for a visitor within one."""
 
@@ -80,7 +82,9 @@ class SyncServer:
         self._context = context
         self._presence = presence
         self._most, self._handshakes = most, handshakes
-        self._calls: Counter[tuple[bytes, str]] = Counter()
+        self._calls: Counter[bytes] = Counter()
+        self._large: dict[int, tuple[bytes, web.Request]] = {}
+        """Large calls under way and whose they are, the oldest first."""
         self._bodies = Bodies(bodies)
         self._runner: web.AppRunner | None = None
         self._door: Door | None = None
@@ -145,22 +149,35 @@ class SyncServer:
     @contextmanager
     def _at_work(self, request: web.Request, identity: Identity, path: str) -> Iterator[None]:
         """Within it, a visitor's call counts. Raises `Refused` when it makes more at once than a visit needs."""
-        bounds = {(identity.node, ""): MAX_CALLS_PER_PEER}
-        if path in _LARGE:
-            bounds[identity.node, "large"] = MAX_LARGE_CALLS_PER_PEER
-        if any(self._calls[key] >= most for key, most in bounds.items()):
+        node = identity.node
+        if self._calls[node] >= MAX_CALLS_PER_PEER or (path in _LARGE and not self._has_turn(node)):
             raise Refused("too-many-calls", f"{identity.name} makes more calls at once than a visit needs")
-        self._calls.update(bounds.keys())
-        self._bodies.begin(request, identity.node)
+        self._calls[node] += 1
+        if path in _LARGE:
+            self._large[id(request)] = node, request
+        self._bodies.begin(request, node)
         try:
             with self._door.call(request.transport) if self._door is not None else nullcontext():
                 yield
         finally:
             self._bodies.release(request)
-            for key in bounds:
-                self._calls[key] -= 1
-                if not self._calls[key]:
-                    del self._calls[key]
+            self._large.pop(id(request), None)
+            self._calls[node] -= 1
+            if not self._calls[node]:
+                del self._calls[node]
+
+    def _has_turn(self, node: bytes) -> bool:
+        """Whether a node may begin one more large call. The oldest one that waits for the node itself gives way: it is
+        of a contact that broke, and of which nobody else has told yet."""
+        begun = [request for whose, request in self._large.values() if whose == node]
+        if len(begun) < MAX_LARGE_CALLS_PER_PEER:
+            return True
+        stale = next((request for request in begun if request.get(_WAITS)), None)
+        if stale is not None:
+            del self._large[id(stale)]
+            if stale.transport is not None:
+                stale.transport.abort()
+        return stale is not None
 
     def _visitor(self, request: web.Request) -> Identity:
         transport = request.transport
@@ -198,7 +215,8 @@ async def _body(request: web.Request, limit: int) -> bytes:
             part = request.content.read_nowait()
         else:
             async with asyncio.timeout(STALL_SECONDS):
-                part = await request.content.readany()
+                with _waiting(request):
+                    part = await request.content.readany()
         if not part:
             return b"".join(parts)
         size += len(part)
@@ -206,6 +224,16 @@ async def _body(request: web.Request, limit: int) -> bytes:
             raise Malformed(f"A call is over its limit of {limit} bytes")
         parts.append(part)
         request.app[_BODIES].add(request, len(part))
+
+
+@contextmanager
+def _waiting(request: web.Request) -> Iterator[None]:
+    """Within it, a call waits for its visitor."""
+    request[_WAITS] = True
+    try:
+        yield
+    finally:
+        request[_WAITS] = False
 
 
 def _reply(body: bytes) -> web.Response:
@@ -222,10 +250,11 @@ async def _send(request: web.Request, body: bytes) -> web.StreamResponse:
         while_moving(lambda: (left, acknowledged(request.transport)), STALL_SECONDS),
     ):
         await _prepare(request, response)
-        for start in range(0, len(body), MAX_UNSENT):
-            await response.write(body[start : start + MAX_UNSENT])
-            left -= MAX_UNSENT
-        await response.write_eof()
+        with _waiting(request):
+            for start in range(0, len(body), MAX_UNSENT):
+                await response.write(body[start : start + MAX_UNSENT])
+                left -= MAX_UNSENT
+            await response.write_eof()
     return response
 
 

@@ -10,7 +10,7 @@ nothing crosses in vain, and no half takes the room of a whole.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 
 from relay.errors import REVOKED, Malformed, Refused
 from relay.limits import (
@@ -82,11 +82,12 @@ class Exchange:
         """Wait until a first chunk is asked for, where there is one: it takes the connection that is there."""
         await self._fetching.wait()
 
-    async def all_told(self) -> None:
+    def all_told(self) -> None:
         """Say that the last statements of the visit are there. Until then few objects are begun at a time: a
         better one may be told of."""
         self._told.set()
-        await together(self._in.more(), self._out.more())
+        self._in.more()
+        self._out.more()
 
     async def to_receiver(self) -> None:
         """Bring what a receiver lacks of the packages that wait here. One stream does for little; others help it while
@@ -103,14 +104,17 @@ class Exchange:
                 await self._send_stream(supply)
                 done.set()
 
-        await together(*(bring(place * STREAM_AT_RECEIVER_SECONDS) for place in range(STREAMS)))
+        try:
+            await together(*(bring(place * STREAM_AT_RECEIVER_SECONDS) for place in range(STREAMS)))
+        finally:
+            await supply.close()
 
     # -- what there is to move
 
     async def _wanted_here(self) -> AsyncIterator[list[Chunk]]:
         """What is wanted here and held there: bundle by bundle."""
         tried: set[ObjectId] = set()
-        while not self._report.unkept_here:
+        while not (self._report.unkept_here or self._is_late()):
             told = self._told.is_set()
             coming = tried & self._in.under_way
             wants = await self._store.wants(WANTS_PAGE + len(coming), frozenset(tried - coming))
@@ -137,6 +141,8 @@ class Exchange:
                 holding = held[object_id]
                 found = list(chunks_of(object_id, holding.size, holding.offers(by_object[object_id].missing)))
                 page.extend(found if forward else reversed(found))
+            if not page:  # a long list of what is not to be had there holds nothing up
+                self._fetching.set()
             yield page
 
     async def _wanted_there(self) -> AsyncIterator[list[Chunk]]:
@@ -146,7 +152,7 @@ class Exchange:
         again: list[Chunk] = []
         if not self._wants_there:
             await self._fetching.wait()  # the connection that is free is for chunks first
-        while len(tried) < MAX_WANTS and not self._report.unkept_there:
+        while len(tried) < MAX_WANTS and not (self._report.unkept_there or self._is_late()):
             told = self._told.is_set()
             going = self._out.under_way
             done = [one for one in tried if one not in going]
@@ -171,14 +177,20 @@ class Exchange:
                     vain = self._custody.handed.in_vain(self._who.peer, want.object, want.missing)
                     (again if vain else page).extend(chunks_of(want.object, holding.size, holding.offers(want.missing)))
             yield page
+        if len(tried) >= MAX_WANTS:  # it wants more than it can tell: of what is here can be asked all the same
+            async for page in self._lacked_there(tried):
+                yield page
         yield self._in_turn(again)
 
-    async def _lacked_there(self) -> AsyncIterator[list[Chunk]]:
-        """What a receiver lacks of the packages that wait here: one after the other, their signers in turn, old
-        versions last. Last of all comes what it answered for before and still lacks, since a signer may have told it
-        other chunks; and of that no more than it bears with."""
+    async def _lacked_there(self, besides: Collection[ObjectId] = ()) -> AsyncIterator[list[Chunk]]:
+        """What the peer lacks of the packages that wait here, `besides` some: one after the other, their signers in
+        turn, old versions last. Last of all comes what it answered for before and still lacks, since a signer may have
+        told it other chunks; and of that no more than it bears with."""
         again: list[Chunk] = []
-        async for objects in self._to_deliver():
+        async for listed in self._to_deliver():
+            objects = [one for one in listed if one not in besides]
+            if self._is_late():
+                break
             held = {one.object: one for one in await self._store.holdings(objects)}
             page: list[Chunk] = []
             for object_id, missing in await self._peer.missing(list(held)) if held else []:
@@ -318,8 +330,11 @@ class Exchange:
         return self._ends()
 
     def _ends(self) -> bool:
+        return self._is_late() or self._is_revoked()
+
+    def _is_late(self) -> bool:
         self._report.more = self._report.more or self._clock() > self._deadline
-        return self._report.more or self._is_revoked()
+        return self._report.more
 
     def _is_revoked(self) -> bool:
         return self._report.peer.node in self._custody.admission.revoked
@@ -327,5 +342,8 @@ class Exchange:
 
 async def _in_streams(supply: Supply, stream: Callable[[Supply], Coroutine[None, None, None]]) -> None:
     """Move what there is over several streams; most visits have nothing to move, and open none."""
-    if not await supply.is_empty():
-        await together(*(stream(supply) for _ in range(STREAMS)))
+    try:
+        if not await supply.is_empty():
+            await together(*(stream(supply) for _ in range(STREAMS)))
+    finally:
+        await supply.close()

@@ -33,16 +33,18 @@ def chunks_of(object_id: ObjectId, size: int, bits: int) -> Iterator[Chunk]:
 
 
 class Supply:
-    """Chunks to move, best first. They are listed page by page, each while some of the last one is left; or, where not
-    `ahead`, when it is used up, until `more` is there to choose from."""
+    """Chunks to move, best first. They are listed page by page: the next one while some of the last one is left; or,
+    where not `ahead`, when it is used up, until `more` is there to choose from. What is listed is given at once:
+    nothing that could move waits for an answer. Whoever draws from it closes it in the end."""
 
     def __init__(self, pages: AsyncIterator[list[Chunk]], *, ahead: bool = True) -> None:
         self._pages = pages
-        self._low = LOW_SUPPLY if ahead else 1
+        self._low = LOW_SUPPLY if ahead else 0
         self._chunks: deque[Chunk] = deque()
         self._drawn: Counter[ObjectId] = Counter()
         self._over = False
-        self._listing = asyncio.Lock()
+        self._listing: asyncio.Task[None] | None = None
+        """Lists one page; one that failed stays, and is the end."""
 
     @property
     def under_way(self) -> set[ObjectId]:
@@ -56,36 +58,61 @@ class Supply:
             del self._drawn[object_id]
 
     async def draw(self) -> Chunk | None:
-        """The next chunk, waited for while it is being listed; None when there are no more."""
-        await self._list()
-        return self._draw() if self._chunks else None
+        """The next chunk, waited for while it is being listed; None when there are no more. Raises what listing
+        raises."""
+        return None if await self.is_empty() else self._draw()
 
-    async def more(self) -> None:
+    def more(self) -> None:
         """Say that there is all to choose from, and list ahead from now on."""
         self._low = LOW_SUPPLY
-        await self._list()
+        self._look_ahead()
 
     async def is_empty(self) -> bool:
-        """Whether there is nothing to move, once the first page is listed."""
-        await self._list()
+        """Whether there is nothing to move, once that is known."""
+        while not self._chunks and not self._over:
+            await asyncio.shield(self._list())
         return not self._chunks
 
     def take(self, most: int) -> Chunk | None:
         """The next chunk if it is listed already and is of at most so many bytes."""
         return self._draw() if self._chunks and self._chunks[0].length <= most else None
 
+    async def close(self) -> None:
+        """List no more."""
+        self._over = True
+        if self._listing is not None:
+            self._listing.cancel()
+            await asyncio.wait([self._listing])
+
     def _draw(self) -> Chunk:
         chunk = self._chunks.popleft()
         self._drawn[chunk.object] += 1
+        self._look_ahead()
         return chunk
 
-    async def _list(self) -> None:
+    def _look_ahead(self) -> None:
         if len(self._chunks) < self._low and not self._over:
-            async with self._listing:
-                while len(self._chunks) < self._low and not self._over:
-                    page = await anext(self._pages, None)
-                    self._over = page is None
-                    self._chunks.extend(page or ())
+            self._list()
+
+    def _list(self) -> asyncio.Task[None]:
+        """List one page, unless one is being listed."""
+        last = self._listing
+        if last is None or (last.done() and not last.cancelled() and last.exception() is None):
+            self._listing = asyncio.create_task(self._list_page())
+            self._listing.add_done_callback(_noticed)
+        assert self._listing is not None
+        return self._listing
+
+    async def _list_page(self) -> None:
+        page = await anext(self._pages, None)
+        self._over = self._over or page is None
+        self._chunks.extend(page or ())
+
+
+def _noticed(listing: asyncio.Task[None]) -> None:
+    """Whoever draws next is told of a failure, if anybody does."""
+    if not listing.cancelled():
+        listing.exception()
 
 
 class Window:

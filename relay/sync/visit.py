@@ -145,7 +145,7 @@ class Visit:
                 await self._content.begun()  # the connection that is there is for content first
             await self._both_ways(last_need, last_have, report)
             await first_told.wait()
-            await self._content.all_told()
+            self._content.all_told()
 
         await together(begin(), tell_the_rest())
 

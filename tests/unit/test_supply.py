@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import pytest
+
+from relay.errors import Unreachable
 from relay.limits import BATCH_SECONDS, FIRST_BATCH, LOW_SUPPLY, MAX_BATCH
 from relay.records.identifiers import ObjectId
 from relay.sync.supply import Chunk, Supply, Window, chunks_of
@@ -31,16 +34,78 @@ class Pages:
             yield page
 
 
+async def listed() -> None:
+    """Let what is being listed be listed."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
 async def test_a_page_is_listed_while_some_of_the_last_one_is_left() -> None:
     pages = Pages(chunks(0, LOW_SUPPLY + 1), chunks(1_000, 1), [], chunks(2_000, 1))
     supply = Supply(pages())
     assert await supply.draw() == chunks(0, 1)[0]
+    await listed()
     assert pages.made == 1
+    for place in range(1, 4):
+        assert await supply.draw() == chunks(place, 1)[0]
+        await listed()
+        assert pages.made == 1 + place
+    await supply.close()
+
+
+async def test_what_is_listed_moves_while_the_next_page_is_asked_for() -> None:
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def pages() -> AsyncIterator[list[Chunk]]:
+        yield chunks(0, 2)
+        asked.set()
+        await answer.wait()
+        yield chunks(2, 1)
+
+    supply = Supply(pages())
+    assert await supply.draw() == chunks(0, 1)[0]
+    await asked.wait()
     assert await supply.draw() == chunks(1, 1)[0]
-    assert pages.made == 1
-    drawn = [await supply.draw(), await supply.draw()]
-    assert drawn == chunks(2, 2)
-    assert pages.made == 4
+    waiting = asyncio.create_task(supply.draw())
+    await listed()
+    assert not waiting.done()
+    answer.set()
+    assert await waiting == chunks(2, 1)[0]
+    assert await supply.draw() is None
+    await supply.close()
+
+
+async def test_what_listing_fails_with_is_told_when_there_is_nothing_left_to_move() -> None:
+    async def pages() -> AsyncIterator[list[Chunk]]:
+        yield chunks(0, 2)
+        raise Unreachable("The contact ended", "It is tried again.")
+
+    supply = Supply(pages())
+    assert [await supply.draw() for _ in range(2)] == chunks(0, 2)
+    for _ in range(2):
+        with pytest.raises(Unreachable):
+            await supply.draw()
+    await supply.close()
+
+
+async def test_what_is_closed_asks_for_nothing_more() -> None:
+    asked, ended = asyncio.Event(), asyncio.Event()
+
+    async def pages() -> AsyncIterator[list[Chunk]]:
+        yield chunks(0, 1)
+        try:
+            asked.set()
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    supply = Supply(pages())
+    assert await supply.draw()
+    await asked.wait()
+    await supply.close()
+    assert ended.is_set()
+    supply.more()
+    assert await supply.draw() is None
 
 
 async def test_no_page_is_listed_ahead_until_there_is_all_to_choose_from() -> None:
@@ -49,10 +114,14 @@ async def test_no_page_is_listed_ahead_until_there_is_all_to_choose_from() -> No
     assert await supply.draw() == chunks(0, 1)[0]
     assert supply.take(CHUNK) == chunks(1, 1)[0]
     assert supply.take(CHUNK) is None
+    await listed()
+    assert pages.made == 1
     assert (await supply.draw(), pages.made) == (chunks(100, 1)[0], 2)
-    await supply.more()
+    supply.more()
+    await listed()
     assert pages.made == 3
     assert supply.take(CHUNK) == chunks(200, 1)[0]
+    await supply.close()
 
 
 async def test_streams_draw_each_chunk_once_and_in_order() -> None:

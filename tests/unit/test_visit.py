@@ -15,6 +15,7 @@ from relay.limits import (
     FIRST_STATEMENTS,
     LAST_STATEMENTS,
     MAX_FILES,
+    MAX_RECORD,
     MAX_WANTS,
     RECORDS_SECONDS,
     STREAMS,
@@ -27,7 +28,7 @@ from relay.sync import content as exchange
 from relay.sync.host import Host
 from relay.sync.messages import Given, Greeting, Inquiry, Taken
 from relay.sync.peer import Frame
-from tests.factory import make_file, make_statement, object_of
+from tests.factory import make_file, make_node, make_statement, object_of
 from tests.fleet import CHUNK, Busy, Cut, CutCalls, Fleet, Late, Link, Ship
 from tests.promises.adversaries import Glutton
 
@@ -183,14 +184,95 @@ async def test_what_a_neighbour_lacks_costs_a_question_a_page(fleet: Fleet) -> N
     statements = [await island.submit(fleet.content(CHUNK), form=f"form-{place}") for place in range(count)]
     asked: list[int] = []
 
-    class Asked(Link):
+    class Counted(Link):
         async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
             asked.append(len(objects))
             return await super().holdings(objects)
 
-    await boat.visit(Asked(island.host(boat)))
+    await boat.visit(Counted(island.host(boat)))
     assert {await boat.state(one) for one in statements} == {State.WAITING}
     assert asked == [60], "what it was told of with the statements is not asked about"
+
+
+class Asked(Link):
+    """A contact over which each question takes a while: from the third on, until content has crossed."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host)
+        self._asked = 0
+        self._moved = asyncio.Event()
+
+    async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
+        await self._wait()
+        return await super().holdings(objects)
+
+    async def wants(self, skip: Sequence[ObjectId]) -> list[Want]:
+        await self._wait()
+        return await super().wants(skip)
+
+    def _cross(self, way: str, object_id: ObjectId, index: int) -> None:
+        super()._cross(way, object_id, index)
+        self._moved.set()
+
+    async def _wait(self) -> None:
+        self._asked += 1
+        if self._asked > 2:
+            async with asyncio.timeout(10):
+                await self._moved.wait()
+
+
+@pytest.mark.parametrize("expecting", [True, False])
+@pytest.mark.parametrize("fetches", [True, False])
+async def test_content_that_is_there_does_not_wait_until_all_is_asked_about(
+    fleet: Fleet, fetches: bool, expecting: bool
+) -> None:
+    """A boat knows of hundreds of photographs that are elsewhere, and so does the island; one package is there."""
+    lost, island, boat = await fleet.launch("pulau-jauh"), await fleet.launch("pulau-long"), await fleet.carrier("km")
+    for place in range(6 * WANTS_PAGE // MAX_FILES):
+        files = [make_file(fleet.content(8), f"{which}.jpg") for which in range(MAX_FILES)]
+        statement = make_statement(fleet.election, lost.node, *files, form=f"form-{place}")
+        await boat.take(statement)
+        await island.take(statement)
+    mine = await island.submit(fleet.content(5 * CHUNK))
+    link = Asked(island.host(boat) if fetches else boat.host(island))
+    await (boat if fetches else island).visit(link, expecting=expecting)
+    assert await boat.state(mine) is State.WAITING
+
+
+async def test_who_wants_more_than_it_can_tell_is_brought_what_is_here(fleet: Fleet) -> None:
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    for place in range(MAX_WANTS // MAX_FILES + 1):  # so many signers take turns before anybody's second object
+        files = [make_file(fleet.content(8), f"{which}.jpg") for which in range(MAX_FILES)]
+        await boat.take(make_statement(fleet.election, make_node(fleet.election, f"pulau-{place}"), *files))
+    mine = await island.submit(fleet.content(3 * CHUNK))
+    await boat.custody.take([(Kind.STATEMENT, (await island.store.read([mine], MAX_RECORD))[0][2])])
+    link = Link(boat.host(island))
+    await island.visit(link)
+    assert await boat.state(mine) is State.WAITING
+    assert len(link.crossed) == 3
+
+
+@pytest.mark.parametrize("question", ["wants", "holdings"])
+async def test_who_has_itself_asked_without_end_is_left_when_its_time_is_over(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, question: str
+) -> None:
+    lost, island, boat = await fleet.launch("pulau-jauh"), await fleet.launch("pulau-long"), await fleet.carrier("km")
+    for place in range(6 * WANTS_PAGE // MAX_FILES):
+        files = [make_file(fleet.content(8), f"{which}.jpg") for which in range(MAX_FILES)]
+        await island.take(make_statement(fleet.election, lost.node, *files, form=f"form-{place}"))
+    asked = 0
+
+    async def slowly(*_: object) -> list[Want]:
+        nonlocal asked
+        asked += 1
+        fleet.clock.now += CONTENT_SECONDS / 3
+        return [Want(ObjectId(asked.to_bytes(32, "big")), 8, 1, 8)] if question == "wants" else []
+
+    link = Link(boat.host(island))
+    monkeypatch.setattr(link, question, slowly)
+    report = await island.visit(link)
+    assert report.more
+    assert asked <= 4
 
 
 async def test_many_statements_come_before_any_content(fleet: Fleet) -> None:
