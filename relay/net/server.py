@@ -58,8 +58,8 @@ Presence = Callable[[Identity, bool], AbstractContextManager[None]]
 
 
 _BODIES = web.AppKey("bodies", Bodies)
-_WAITS = "waits"
-"""Of a call: whether it waits for more of its body, or for its answer to be read."""
+_WAITING = web.AppKey("waiting", set[int])
+"""Calls that wait for more of their body, or for their answer to be read."""
 _RECORDS = web.AppKey("records", asyncio.Semaphore)
 """Turns at batches of records, which take several times their bytes. Nobody waits for a visitor within one."""
 
@@ -85,6 +85,7 @@ class SyncServer:
         self._calls: Counter[bytes] = Counter()
         self._large: dict[int, tuple[bytes, web.Request]] = {}
         """Large calls under way and whose they are, the oldest first."""
+        self._waiting: set[int] = set()
         self._bodies = Bodies(bodies)
         self._runner: web.AppRunner | None = None
         self._door: Door | None = None
@@ -101,6 +102,7 @@ class SyncServer:
         """What answers on connections, wherever they come from. Nothing is ever decompressed."""
         app = web.Application(client_max_size=MAX_RECORDS_MESSAGE)
         app[_BODIES] = self._bodies
+        app[_WAITING] = self._waiting
         app[_RECORDS] = asyncio.Semaphore(RECORDS_AT_WORK)
         for path, handler in _HANDLERS.items():
             app.router.add_post(path, self._guarded(path, handler))
@@ -172,7 +174,7 @@ class SyncServer:
         begun = [request for whose, request in self._large.values() if whose == node]
         if len(begun) < MAX_LARGE_CALLS_PER_PEER:
             return True
-        stale = next((request for request in begun if request.get(_WAITS)), None)
+        stale = next((request for request in begun if id(request) in self._waiting), None)
         if stale is not None:
             del self._large[id(stale)]
             if stale.transport is not None:
@@ -229,11 +231,12 @@ async def _body(request: web.Request, limit: int) -> bytes:
 @contextmanager
 def _waiting(request: web.Request) -> Iterator[None]:
     """Within it, a call waits for its visitor."""
-    request[_WAITS] = True
+    waiting = request.app[_WAITING]
+    waiting.add(id(request))
     try:
         yield
     finally:
-        request[_WAITS] = False
+        waiting.discard(id(request))
 
 
 def _reply(body: bytes) -> web.Response:
