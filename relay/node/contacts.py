@@ -21,6 +21,7 @@ from relay.limits import (
     CONTACT_SECONDS,
     HURRY_SECONDS,
     KNOCK_SECONDS,
+    LINK_HURRY_SECONDS,
     MAX_ADDRESSES,
     MAX_ARRIVALS,
     MAX_KNOCKS,
@@ -108,7 +109,7 @@ class Contacts:
         known.gone = False
         known.remembered &= remembered
         known.changed.set()
-        self._hurry(known)
+        self._hurry(known, HURRY_SECONDS)
 
     def configure(self, addresses: Iterable[str]) -> None:
         """Keep trying these addresses: those of config.toml and the receivers' URLs."""
@@ -138,7 +139,7 @@ class Contacts:
             neighbour.changed.set()
             if zone in gone and neighbour.visit is not None:
                 neighbour.visit.cancel()
-            self._hurry(neighbour)
+            self._hurry(neighbour, LINK_HURRY_SECONDS)
 
     def arrived(self, identity: Identity, visiting: bool = True) -> None:
         """A node visits this one: then this one need not. A call for news is a sign of life, and no visit: two nodes
@@ -235,11 +236,11 @@ class Contacts:
                 await one.peer.close()
         return chosen or Reached(HttpPeer(url, self._context), revoked)
 
-    def _hurry(self, neighbour: Neighbour) -> None:
+    def _hurry(self, neighbour: Neighbour, apart: float) -> None:
         """Begin a visit anew that nobody answered yet: it may have begun before the link was there, and would wait a
-        second for TCP to try again. Not often, so that visits over slow links get their answer."""
+        second for TCP to try again. So many seconds `apart`, so that visits over slow links get their answer."""
         now = self._clock()
-        if neighbour.visit is not None and not neighbour.answered and now - neighbour.hurried >= HURRY_SECONDS:
+        if neighbour.visit is not None and not neighbour.answered and now - neighbour.hurried >= apart:
             neighbour.hurried = now
             neighbour.visit.cancel()
 

@@ -160,16 +160,18 @@ class Daemon:
         return sorted(notes, key=lambda one: one.last_seen, reverse=True)[:MAX_REMEMBERED]
 
     async def take_in_changes(self, contacts: Contacts) -> None:
-        """See what commands beside the daemon committed, for ever."""
+        """See what commands beside the daemon committed, for ever; what could not be taken in is, the next time."""
+        seen = Seen.NOTHING
         while True:
             try:
                 await self.custody.store.changed(REFRESH_SECONDS)
-                seen = await self.custody.store.refresh()
+                seen = max(seen, await self.custody.store.refresh(), key=list(Seen).index)
                 if seen in (Seen.HEADS, Seen.RULES):
                     await self.custody.load(notices=seen is Seen.RULES)
                 await self.custody.rule()
                 if seen is not Seen.NOTHING:
                     self.custody.news.ring()
+                seen = Seen.NOTHING
             except RelayError as error:
                 logger.error("%s", error)  # a full disk or a long lock passes; carrying goes on meanwhile
                 await asyncio.sleep(REFRESH_SECONDS)

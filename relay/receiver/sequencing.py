@@ -51,6 +51,8 @@ class Sequencer:
         self._publishing = asyncio.Lock()
         self._shown = b""
         """The checkpoint that was published last, with the cosignatures it had."""
+        self._offered = False
+        """Whether visitors have it."""
 
     @property
     def published(self) -> int:
@@ -146,6 +148,8 @@ class Sequencer:
         async with self._publishing:
             if not self._shown:
                 return
+            if not self._offered and not self._unbelieved():
+                await self._offer()
             signed = self._custody.admission.checkpoints.get(self._key.name)
             if signed is not None and self._shown.startswith(signed.note.text.encode()):
                 self._shown = signed.raw
@@ -200,21 +204,30 @@ class Sequencer:
 
     async def _show(self, raw: bytes) -> None:
         """Offer a published checkpoint to visitors as a record, once a notice names this receiver. One that is revoked
-        shows what it has, for whoever checks."""
-        self._shown = raw
-        identity, admission = self._member.identity, self._custody.admission
-        if identity.node in admission.revoked:
-            logger.warning("this receiver is revoked: nodes do not believe its checkpoints any more")
-            return
-        if identity.name not in [one.name for one in admission.receivers]:
-            logger.warning("no notice names this receiver yet: nodes will not believe its checkpoints")
-            return
-        (verdict,) = await self._custody.take([(Kind.CHECKPOINT, raw)])
+        shows what it has, for whoever checks. What the store does not take now is offered again (`tend`)."""
+        self._shown, self._offered = raw, False
+        if why := self._unbelieved():
+            logger.warning("%s: nodes do not believe its checkpoints", why)
+        else:
+            await self._offer()
+
+    async def _offer(self) -> None:
+        (verdict,) = await self._custody.take([(Kind.CHECKPOINT, self._shown)])
+        self._offered = True
         if verdict.refusal is not None:
             raise StoreError(
                 f"The log's own checkpoint is refused ({verdict.refusal.what})",
                 "Stop this receiver: another one signs the same log, or its store was restored from an old backup.",
             )
+
+    def _unbelieved(self) -> str:
+        """Why nodes do not believe what this receiver signs, if so."""
+        identity, admission = self._member.identity, self._custody.admission
+        if identity.node in admission.revoked:
+            return "this receiver is revoked"
+        if identity.name not in [one.name for one in admission.receivers]:
+            return "no notice names this receiver yet"
+        return ""
 
 
 class _Unpublished:

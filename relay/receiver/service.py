@@ -126,6 +126,8 @@ class Sequencing:
         self._said = self._doubt = ""
         self.measures = Measures()
         self.leading = False
+        self._term = 0
+        """The term of leading in which the log was taken up last."""
 
     async def begin(self) -> None:
         """Take up the log before anybody is answered, if this receiver leads: what keeps it from that, ends it, unless
@@ -133,11 +135,9 @@ class Sequencing:
         await check_place(self._custody.store)
         if await self._custody.store.leads():
             try:
-                await self._sequencer.start()
+                await self._take_up()
             except Unseen as error:
                 logger.error("%s", error)
-            else:
-                self.leading = True
 
     async def stand_by(self) -> None:
         """While another receiver leads, keep in mind how far the log is."""
@@ -203,7 +203,7 @@ class Sequencing:
             heard = self._log.grown.count
             pause = LOG_IDLE_SECONDS
             try:
-                if self.leading:
+                if self.leading and self._term == self._custody.store.term:
                     await self._sequencer.publish()
                     self._log.published.ring()
                     await self._sequencer.tend()
@@ -217,15 +217,21 @@ class Sequencing:
             await self._log.grown.wait(heard, pause)
 
     async def _lead(self) -> bool:
-        """Whether this receiver leads; who comes to it takes the log up anew."""
+        """Whether this receiver leads. Who comes to it takes the log up anew, also who did before: another one may have
+        led meanwhile."""
         leads = await self._custody.store.leads()
-        if leads and not self.leading:
-            self._said = ""
-            await self._sequencer.start()
+        if not leads:
+            self.leading = False
+        elif not self.leading or self._term != self._custody.store.term:
+            await self._take_up()
             logger.info("this receiver sequences now")
             self._log.grown.ring()  # there may be something to publish
-        self.leading = leads
         return leads
+
+    async def _take_up(self) -> None:
+        self.leading, self._said, self._term = False, "", self._custody.store.term
+        await self._sequencer.start()
+        self.leading = True
 
 
 async def site_entries(shelf: Shelf) -> int:

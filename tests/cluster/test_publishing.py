@@ -12,7 +12,7 @@ from obstore.exceptions import GenericError
 from obstore.store import MemoryStore
 
 from relay.errors import StoreError
-from relay.limits import LEADER_SILENT_SECONDS
+from relay.limits import LEAD_SECONDS, LEADER_SILENT_SECONDS
 from relay.store.cluster.bucket import PUBLIC, Bucket, BucketShelf
 from relay.store.cluster.database import Database
 from relay.store.cluster.watch import Watch
@@ -69,6 +69,21 @@ async def test_promise_6_who_lost_the_database_does_not_know_whether_he_leads(
     assert await watch.leads()
     postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted")
     await until(lambda: not watch.may_publish(), 10, "the watch hears that its session ended")
+
+
+async def test_promise_6_who_lost_the_lead_leaves_it_to_others_for_a_moment(
+    clock_and_watch: tuple[Clock, Watch], postgres: Postgres
+) -> None:
+    """What it has under way ends in it, and knows no more than what was read in the term before."""
+    clock, watch = clock_and_watch
+    assert await watch.leads()
+    postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted")
+    await until(lambda: not watch.may_publish(), 10, "the watch hears that its session ended")
+    assert not await watch.leads()
+    assert not watch.may_publish()
+    clock.now += LEAD_SECONDS
+    assert await watch.leads()
+    assert (watch.may_publish(), watch.term) == (True, 2)
 
 
 async def test_what_fails_is_tried_again_only_while_it_is_permitted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,6 +100,20 @@ async def test_who_was_followed_writes_nothing_from_the_next_file_on() -> None:
     assert bucket.content == {"a": b"1"}
 
 
+async def test_what_was_to_be_written_in_another_term_is_not(
+    election: PublicElection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who led before, and leads again, may have been followed meanwhile: it opens the site first."""
+    terms = [1]
+    monkeypatch.setattr(type(election.receiver.store), "term", property(lambda _: terms[-1]))
+    await election.keeper.open()
+    assert await election.keeper.leads()
+    terms.append(2)
+    assert not await election.keeper.leads()
+    await election.keeper.open()
+    assert await election.keeper.leads()
+
+
 async def test_the_keeper_counts_work_without_waiting(election: PublicElection) -> None:
     await election.submit(LONG)
     election.elsewhere = True

@@ -16,6 +16,7 @@ from relay.limits import (
     CONTACT_SECONDS,
     FIRST_RETRY_SECONDS,
     IDLE_SECONDS,
+    LINK_HURRY_SECONDS,
     MAX_ADDRESSES,
     MEMORY_FAILURES,
     SETTLED_SECONDS,
@@ -329,6 +330,13 @@ async def test_a_visit_that_nobody_answers_is_begun_anew_when_the_link_comes_but
         rig.contacts.link_changed({"wlan0"}, ())
         await asyncio.sleep(0)
     assert len(rig.called) == 2
+    now = rig.contacts._clock() + LINK_HURRY_SECONDS
+    rig.contacts._clock = lambda: now
+    rig.contacts.seen(rig.key, [HERE])
+    await asyncio.sleep(0)
+    assert len(rig.called) == 2, "that it is announced is no change of the link"
+    rig.contacts.link_changed({"wlan0"}, ())
+    await rig.until(lambda: len(rig.called) == 3)
 
 
 async def test_who_was_visited_just_now_leaves_the_next_visit_to_the_other(rig: Rig) -> None:

@@ -390,6 +390,45 @@ async def test_an_older_checkpoint_that_a_dying_receiver_wrote_is_replaced(fleet
     assert file.read_bytes() == new
 
 
+async def test_a_checkpoint_that_the_store_could_not_take_is_offered_again(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the last one of a night would never be carried by boats."""
+    receiver = await fleet.receiver()
+    assert receiver.log is not None
+    sequencer, custody = receiver.log.sequencer, receiver.custody
+    await sequencer.start()
+    await submit_some(fleet, receiver, 2)
+    await sequencer.sequence()
+
+    async def fail(*_: object, **__: object) -> None:
+        raise StoreError("The database is away", "Bring it back.")
+
+    with monkeypatch.context() as away, pytest.raises(StoreError):
+        away.setattr(custody, "take", fail)
+        await sequencer.publish()
+    name = log_key(receiver.node.identity).name
+    assert custody.admission.checkpoints[name].checkpoint.size == 0
+    await sequencer.publish()  # nothing is left to be published
+    await sequencer.tend()
+    assert custody.admission.checkpoints[name].checkpoint.size == 2
+
+
+async def test_a_checkpoint_is_offered_once_a_notice_names_the_receiver(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver = await fleet.receiver()
+    assert receiver.log is not None
+    sequencer, admission = receiver.log.sequencer, receiver.custody.admission
+    with monkeypatch.context() as before:
+        before.setattr(type(admission), "receivers", property(lambda _: ()))
+        await sequencer.start()
+        await sequencer.tend()
+    assert admission.checkpoints == {}
+    await sequencer.tend()
+    assert admission.checkpoints[log_key(receiver.node.identity).name].checkpoint.size == 0
+
+
 async def test_a_false_checkpoint_is_replaced_while_the_receiver_runs(
     fleet: Fleet, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -16,7 +16,7 @@ from relay.receiver.publishing import Publisher
 from relay.receiver.sequencing import Sequencer
 from relay.receiver.service import NoticeBoard, ReceiverLog, Sequencing
 from relay.trust.witness import log_key
-from tests.fleet import Clock, Fleet
+from tests.fleet import Clock, Fleet, Ship
 
 
 @pytest.fixture
@@ -49,16 +49,72 @@ class Batches:
         return entries
 
 
+class Lead:
+    """Which term of leading the store says it is."""
+
+    term = 1
+
+
+class Noted(Batches):
+    """A sequencer that notes what is asked of it, and in which term."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.asked: list[tuple[str, int]] = []
+
+    async def start(self) -> None:
+        """The log is taken up."""
+        self.asked.append(("start", Lead.term))
+
+    async def publish(self) -> None:
+        """What is not published yet is."""
+        self.asked.append(("publish", Lead.term))
+
+    async def tend(self) -> None:
+        """What is published is looked after."""
+        self.asked.append(("tend", Lead.term))
+
+
+def sequencing_of(fleet: Fleet, receiver: Ship, sequencer: object) -> Sequencing:
+    """A receiver that sequences by this sequencer."""
+    daemon = SimpleNamespace(custody=receiver.custody, config=SimpleNamespace(listen="[::]:8470"))
+    publisher = Publisher(receiver.store.shelf, log_key(receiver.member.identity))
+    log, board = ReceiverLog(receiver.store, publisher), NoticeBoard(receiver.store, publisher)
+    return Sequencing(cast(Daemon, daemon), cast(Sequencer, sequencer), log, board, fleet.clock)
+
+
+async def test_promise_6_who_lost_the_lead_and_has_it_again_takes_the_log_up_anew_before_it_publishes(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one may have led meanwhile: what was known of the log is older than what that one published."""
+    receiver = await fleet.receiver()
+    monkeypatch.setattr(Lead, "term", 1)
+    monkeypatch.setattr(type(receiver.store), "term", property(lambda _: Lead.term))
+    monkeypatch.setattr("relay.receiver.service.PUBLISH_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("relay.receiver.service.LOG_IDLE_SECONDS", 0.0)
+    sequencer = Noted(fleet.clock)
+    sequencing = sequencing_of(fleet, receiver, sequencer)
+    await sequencing.begin()
+    monkeypatch.setattr(Lead, "term", 2)
+    publishing = asyncio.create_task(sequencing.publish())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert sequencer.asked == [("start", 1)]
+    assert await sequencing._lead()
+    async with asyncio.timeout(10):
+        while len(sequencer.asked) < 4:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    assert sequencer.asked[:4] == [("start", 1), ("start", 2), ("publish", 2), ("tend", 2)]
+    publishing.cancel()
+
+
 async def measured(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, *batches: tuple[float, int | None]) -> list[float]:
     """How long packages waited, by what a receiver says that sequences so."""
     for pause in ("LOG_IDLE_SECONDS", "LEAD_SECONDS", "LOG_BATCH_SECONDS"):
         monkeypatch.setattr(f"relay.receiver.service.{pause}", 0.0)
     receiver = await fleet.receiver()
     sequencer = Batches(fleet.clock, *batches)
-    daemon = SimpleNamespace(custody=receiver.custody, config=SimpleNamespace(listen="[::]:8470"))
-    publisher = Publisher(receiver.store.shelf, log_key(receiver.member.identity))
-    log, board = ReceiverLog(receiver.store, publisher), NoticeBoard(receiver.store, publisher)
-    sequencing = Sequencing(cast(Daemon, daemon), cast(Sequencer, sequencer), log, board, fleet.clock)
+    sequencing = sequencing_of(fleet, receiver, sequencer)
     noted: list[float] = []
     monkeypatch.setattr(sequencing.measures.receipts, "note", noted.append)
     running = asyncio.create_task(sequencing.run())

@@ -159,7 +159,11 @@ class ClusterStore:
         if seen is not Seen.NOTHING:
             self._transfers.forget()
         if seen in (Seen.HEADS, Seen.RULES):
-            await self._load_members()
+            try:
+                await self._load_members()
+            except BaseException:
+                self._watch.note(seen)
+                raise
         return seen
 
     async def changed(self, seconds: float) -> None:

@@ -38,6 +38,8 @@ class Watch:
         self._asked_at = float("-inf")
         self._alive_at = float("-inf")
         """When the last sign of life was given that the database has answered."""
+        self._rests_until = float("-inf")
+        """Who lost the lead leaves it to others for a moment: what it had under way notices, and ends."""
 
     async def tell(self, connection: Any, seen: Seen) -> None:
         """Tell the others, when this transaction commits."""
@@ -51,6 +53,11 @@ class Watch:
                 await self._bell.wait()
         except TimeoutError:
             pass
+
+    def note(self, seen: Seen) -> None:
+        """Hear it once more: what was to follow from it did not come to its end."""
+        self._heard = max(self._heard, seen, key=list(Seen).index)
+        self._bell.set()
 
     def heard(self) -> Seen:
         """What was heard since this was asked; everything, where nobody listened."""
@@ -71,13 +78,16 @@ class Watch:
                 self._asked_at = now
                 if self._leads:
                     await self._connection.execute("SELECT 1")  # a sign of life, and the way to learn that we died
-                elif await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", _LEADER):
+                elif now >= self._rests_until and await self._try():
                     milliseconds = int(LEADER_SILENT_SECONDS * 1_000)
                     await self._connection.execute(f"SET idle_session_timeout = {milliseconds}")
                     self._leads = self._listening
                     self.term += 1
                 self._alive_at = now
         return self._leads
+
+    async def _try(self) -> bool:
+        return bool(await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", _LEADER))
 
     def may_publish(self) -> bool:
         """Whether nobody else can lead at this moment: the database waits `LEADER_SILENT_SECONDS` for a sign of life
@@ -104,18 +114,18 @@ class Watch:
                 connection.add_termination_listener(self._lost)
                 await connection.add_listener(_CHANNEL, self._hear)
             self._connection = connection
-            self._leads = False
-            self._note(Seen.RULES)  # whatever happened while nobody listened
+            self._lose()
+            self.note(Seen.RULES)  # whatever happened while nobody listened
 
     def _hear(self, _connection: Any, _process: int, _channel: str, payload: object) -> None:
         seen, _, who = str(payload).partition(" ")
         if who != self._me:
-            self._note(Seen(seen) if seen in set(Seen) else Seen.NEWS)
-
-    def _note(self, seen: Seen) -> None:
-        self._heard = max(self._heard, seen, key=list(Seen).index)
-        self._bell.set()
+            self.note(Seen(seen) if seen in set(Seen) else Seen.NEWS)
 
     def _lost(self, _connection: Any = None) -> None:
-        self._leads = False
+        self._lose()
         self._bell.set()
+
+    def _lose(self) -> None:
+        if self._leads:
+            self._leads, self._rests_until = False, self._clock() + LEAD_SECONDS

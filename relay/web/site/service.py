@@ -95,6 +95,8 @@ class SiteKeeper:
         self._register = Register({}, ())
         self._term: int | None = None
         """The term of leading in which the site was opened; None while it is not open."""
+        self._began = store.term
+        """The term in which opening it was begun last."""
         self._taken_over = 0
         """Where the site was when it was opened."""
         self._again_at: float | None = None
@@ -105,13 +107,18 @@ class SiteKeeper:
         """Whether the site is open, and nobody else can have kept it since it was."""
         return self._term == self._store.term
 
+    async def leads(self) -> bool:
+        """Whether this receiver leads, and has all the while since the site was opened: what is still to be written
+        follows from what was read then."""
+        return await self._store.leads() and self._began == self._store.term
+
     def let_go(self) -> None:
         """The site is to be opened anew: it may be another than the one that is known here."""
         self._term = None
 
     async def open(self, *, anew: bool = False) -> None:
         """Go on where the site is; where it cannot be read back, mend it."""
-        self._term, term = None, self._store.term
+        self._term, self._began = None, self._store.term
         self._register = self._in_force()
         self._site.size = (await self._store.log_state()).size
         try:
@@ -121,7 +128,7 @@ class SiteKeeper:
         if self.is_elsewhere:
             self._taken_over = self._site.entries
             self._again_at = self._clock() + SITE_AGAIN_SECONDS
-        self._term = term
+        self._term = self._began
 
     @property
     def is_elsewhere(self) -> bool:
@@ -285,10 +292,15 @@ def read_map(home: Home) -> tuple[Place, ...]:
 def site_of(home: Home, member: Member, custody: Custody, share: float = 1.0) -> tuple[Site, SiteKeeper]:
     """The site among a receiver's published files, and its keeper; it may take this share of the time."""
     identity = member.identity
-    shelf = GuardedShelf(custody.store.shelf, custody.store.leads, SITE_CALLS)
+
+    async def leads() -> bool:
+        return await keeper.leads()
+
+    shelf = GuardedShelf(custody.store.shelf, leads, SITE_CALLS)
     pace = Pace(share, lambda: time.monotonic() - shelf.waited)
     site = Site(shelf, Look(identity.election, member.root, identity.certificate, read_map(home)), pace)
-    return site, SiteKeeper(site, shelf, custody.store, custody.admission)
+    keeper = SiteKeeper(site, shelf, custody.store, custody.admission)
+    return site, keeper
 
 
 @asynccontextmanager
