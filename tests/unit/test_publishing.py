@@ -420,13 +420,16 @@ async def test_a_checkpoint_is_offered_once_a_notice_names_the_receiver(
     receiver = await fleet.receiver()
     assert receiver.log is not None
     sequencer, admission = receiver.log.sequencer, receiver.custody.admission
+    name = log_key(receiver.node.identity).name
+    await submit_some(fleet, receiver, 2)
+    await sequencer.sequence()
     with monkeypatch.context() as before:
         before.setattr(type(admission), "receivers", property(lambda _: ()))
-        await sequencer.start()
+        await sequencer.publish()
         await sequencer.tend()
-    assert admission.checkpoints == {}
+    assert admission.checkpoints[name].checkpoint.size == 0
     await sequencer.tend()
-    assert admission.checkpoints[log_key(receiver.node.identity).name].checkpoint.size == 0
+    assert admission.checkpoints[name].checkpoint.size == 2
 
 
 async def test_a_false_checkpoint_is_replaced_while_the_receiver_runs(
