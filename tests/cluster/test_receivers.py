@@ -176,6 +176,26 @@ async def test_promise_6_a_leader_that_hung_is_followed_and_does_no_harm_when_it
     assert onlookers.sizes == sorted(onlookers.sizes)
 
 
+async def test_promise_6_a_leader_that_hung_and_leads_again_goes_on_where_its_follower_was(receivers: Company) -> None:
+    async with traffic(receivers) as (_, onlookers):
+        await grown(receivers)
+        leader = receivers.known_leader()
+        (follower,) = others(receivers, leader)
+        assert leader.daemon is not None
+        os.kill(leader.daemon.pid, signal.SIGSTOP)
+        try:
+            await taken_over(receivers, leader)
+            await grown(receivers)
+            await until(lambda: onlookers.sizes[-1] >= receivers.size() - 10, 30, "what the follower logged is shown")
+            follower.kill()
+        finally:
+            os.kill(leader.daemon.pid, signal.SIGCONT)
+        await grown(receivers, within=60)
+        assert receivers.leader() is leader
+        await asyncio.to_thread(follower.start, within=START_SECONDS)
+    assert onlookers.sizes == sorted(onlookers.sizes)
+
+
 @asynccontextmanager
 async def stopped_within(receivers: Company, table: str, chosen: Callable[[NodeBox], bool]) -> AsyncIterator[NodeBox]:
     """A receiver hangs in the middle of the transaction in which it writes to this table, with all that it locked."""
