@@ -239,7 +239,7 @@ def main() -> int:
         if options.json:
             results.save(options.json, kept)
         where = f"{row.rate:g} Mbit/s, {row.delay:g} ms, {row.loss:g} % loss, {row.seconds:g} s"
-        measured = results.Row(row.name, row.rate, kept)
+        measured = results.Row(row.name, row.rate, row.seconds, kept)
         print(f"\n{row.name}: {where}{', both ways' * row.both}\n\n{results.table(measured)}", flush=True)
         print(f"\n{results.verdict(measured)}", flush=True)
     return 0

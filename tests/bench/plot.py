@@ -80,7 +80,7 @@ def main() -> int:
         return cannot_run("needs matplotlib: pip install -e '.[bench]'")
     source, target = map(Path, sys.argv[1:3])
     kept = results.load(source)
-    rows = [Row(one.name, one.rate, kept) for one in ROWS if one.name in TITLES]
+    rows = [Row(one.name, one.rate, one.seconds, kept) for one in ROWS if one.name in TITLES]
     for row in rows:
         if absent := [name for name in COLOURS if not row.runs(name)]:
             print(f"{row.name}: not measured for {', '.join(absent)}", file=sys.stderr)

@@ -68,10 +68,11 @@ def save(file: Path, results: Sequence[Result]) -> None:
 
 
 class Row:
-    """The results of one row. `rate` in Mbit/s."""
+    """The results of one row, a contact of so many seconds. `rate` in Mbit/s."""
 
-    def __init__(self, name: str, rate: float, results: Iterable[Result]) -> None:
+    def __init__(self, name: str, rate: float, seconds: float, results: Iterable[Result]) -> None:
         self.name = name
+        self._bytes = rate * 1e6 / 8 * seconds
         self._bare_seconds = PACKAGE * 8 / rate / 1e6
         mine = [one for one in results if one.row == name]
         self._runs = {key: [one for one in mine if one.contestant == key] for key in (one.contestant for one in mine)}
@@ -103,6 +104,10 @@ class Row:
     def ratio(self, name: str) -> float | None:
         """Median of the useful bytes over TCP's."""
         return None if self.limit is None else self.useful(name) / self.limit
+
+    def of_link(self, name: str) -> float | None:
+        """Median of the useful bytes over what the link's rate comes to, heads and all."""
+        return self.useful(name) / self._bytes
 
     def above(self, name: str) -> int:
         """How many runs moved more than the limit, which is a median."""
@@ -194,6 +199,7 @@ def demands(row: Row) -> list[Demand]:
     measured = RELAY in row.programs
     for what, of, required in (
         ("useful bytes over TCP's", row.ratio, {"plain": 0.93, "lossy": 0.90, "fast": 0.90, "both": 0.90}),
+        ("useful bytes over the link's rate", row.of_link, {"both": 0.90}),
         ("second contact over first", row.second, {"plain": 1.0}),
         ("lesser way over greater", row.starved, {"both": 1 / 3}),
     ):
