@@ -83,8 +83,8 @@ class SyncServer:
         self._presence = presence
         self._most, self._handshakes = most, handshakes
         self._calls: Counter[bytes] = Counter()
-        self._large: dict[int, tuple[bytes, web.Request]] = {}
-        """Large calls under way and whose they are, the oldest first."""
+        self._large: dict[bytes, dict[int, web.Request]] = {}
+        """Large calls under way by node, the oldest first."""
         self._waiting: set[int] = set()
         self._bodies = Bodies(bodies)
         self._runner: web.AppRunner | None = None
@@ -156,27 +156,28 @@ class SyncServer:
             raise Refused("too-many-calls", f"{identity.name} makes more calls at once than a visit needs")
         self._calls[node] += 1
         if path in _LARGE:
-            self._large[id(request)] = node, request
+            self._large.setdefault(node, {})[id(request)] = request
         self._bodies.begin(request, node)
         try:
             with self._door.call(request.transport) if self._door is not None else nullcontext():
                 yield
         finally:
             self._bodies.release(request)
-            self._large.pop(id(request), None)
+            self._large.get(node, {}).pop(id(request), None)
             self._calls[node] -= 1
             if not self._calls[node]:
                 del self._calls[node]
+                self._large.pop(node, None)
 
     def _has_turn(self, node: bytes) -> bool:
         """Whether a node may begin one more large call. The oldest one that waits for the node itself gives way: it is
         of a contact that broke, and of which nobody else has told yet."""
-        begun = [request for whose, request in self._large.values() if whose == node]
+        begun = self._large.get(node, {})
         if len(begun) < MAX_LARGE_CALLS_PER_PEER:
             return True
-        stale = next((request for request in begun if id(request) in self._waiting), None)
+        stale = next((request for call, request in begun.items() if call in self._waiting), None)
         if stale is not None:
-            del self._large[id(stale)]
+            del begun[id(stale)]
             if stale.transport is not None:
                 stale.transport.abort()
         return stale is not None

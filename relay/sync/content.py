@@ -77,6 +77,8 @@ class Exchange:
             await together(self._fetch(self._in), self._send(self._out))
         finally:
             self._claims.release(self._who)
+            for supply in (self._in, self._out):
+                await supply.close()
 
     async def begun(self) -> None:
         """Wait until a first chunk is asked for, where there is one: it takes the connection that is there."""
@@ -342,8 +344,5 @@ class Exchange:
 
 async def _in_streams(supply: Supply, stream: Callable[[Supply], Coroutine[None, None, None]]) -> None:
     """Move what there is over several streams; most visits have nothing to move, and open none."""
-    try:
-        if not await supply.is_empty():
-            await together(*(stream(supply) for _ in range(STREAMS)))
-    finally:
-        await supply.close()
+    if not await supply.is_empty():
+        await together(*(stream(supply) for _ in range(STREAMS)))

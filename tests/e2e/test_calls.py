@@ -69,7 +69,7 @@ class Counted(SyncServer):
 
     def _has_turn(self, node: bytes) -> bool:
         has = super()._has_turn(node)
-        self._most_large[0] = max(self._most_large[0], len(self._large) + has)
+        self._most_large[0] = max(self._most_large[0], len(self._large.get(node, {})) + has)
         return has
 
 
