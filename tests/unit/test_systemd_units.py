@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from relay.cli.audit import NOT_CHECKED, UNUSABLE, WRONG, audit
+from relay.limits import AUDIT_PATIENCE_SECONDS
 
 SYSTEMD = Path(__file__).parents[2] / "systemd"
 UNITS = ("relay.service", "relay-receiver.service", "relay-audit.service")
@@ -82,13 +83,20 @@ def test_the_audit_is_tried_again_for_what_passes_and_for_nothing_else() -> None
     service = _settings(SYSTEMD / "relay-audit.service")
     assert service["Type"] == ["oneshot"]
     assert service["Restart"] == ["on-failure"]
-    assert service["RestartPreventExitStatus"] == [f"{WRONG} {UNUSABLE}"]
+    assert service["RestartPreventExitStatus"] == [f"{WRONG} {UNUSABLE} SIGTERM"]
     assert str(NOT_CHECKED) not in service.get("SuccessExitStatus", [])
     (start,) = service["ExecStart"]
     program, command, *arguments = shlex.split(start.replace("${SITE}", "https://results.example"))
     assert (program, command) == ("/usr/bin/relay", "audit")
     assert audit.make_context("audit", arguments).params["state"] is None  # they are options that there are
     assert service["Environment"] == [f"XDG_STATE_HOME=%S/{service['StateDirectory'][0]}"]
+
+
+def test_an_audit_that_a_site_keeps_busy_ends_and_is_told() -> None:
+    """A unit of this type may take for ever by itself; and one that is restarted after that has nobody told."""
+    service = _settings(SYSTEMD / "relay-audit.service")
+    assert service["TimeoutStartSec"] == [f"{AUDIT_PATIENCE_SECONDS // 3_600}h"]
+    assert "SIGTERM" in service["RestartPreventExitStatus"][0].split()
 
 
 def _settings(unit: Path) -> dict[str, list[str]]:
