@@ -63,8 +63,10 @@ def json_option(command: Command) -> Command:
 
 
 def print_json(document: object) -> None:
-    """Print one JSON document on standard output."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    """Print one JSON document on standard output. Half a character, of a file's name for instance, is escaped: no
+    terminal takes it, and no UTF-8 has it."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    click.echo(text.encode(errors="backslashreplace").decode())
 
 
 def message(text: str) -> None:

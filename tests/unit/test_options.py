@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from relay.cli import options, relay
-from relay.cli.options import check_owner
+from relay.cli.options import check_owner, print_json
 from relay.errors import BadInput
 
 
@@ -35,3 +37,12 @@ def test_root_may_look_and_take_copies(tmp_path: Path, monkeypatch: pytest.Monke
             arguments += ["--tps", "1", "--form", "F", str(__file__)]
         said = str(CliRunner().invoke(relay, arguments).exception)
         assert ("belongs to relay" in said) == (command in ("submit", "pair")), command
+
+
+def test_a_name_that_is_no_utf_8_is_printed_as_json_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a file on somebody's stick; terminals refuse it."""
+    document = {"wrong": [os.fsdecode(b"\xff\xfe.cose"), "Pulau Ké \U0001d11e"]}
+    print_json(document)
+    printed = capsys.readouterr().out
+    assert printed.encode().isascii() is False
+    assert json.loads(printed) == document
