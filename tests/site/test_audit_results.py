@@ -22,6 +22,7 @@ from relay.trust.admission import Admission
 from relay.web.site.audit.compared import Compared
 from relay.web.site.audit.course import ResultsAudit
 from relay.web.site.audit.difference import difference
+from relay.web.site.audit.strays import StraysAudit
 from tests.site.election import BATUN, BUPATI, GUBERNUR, KETAPANG, LONG, PublicElection, tally_of
 from tests.site.story import serving
 
@@ -369,6 +370,104 @@ async def test_results_that_were_not_judged_again_yet_are_told(told: PublicElect
         await compared(told, state=state, now=PATIENCE)
     alter(told, FORM, _no_correction)
     assert "does not show entry 0" in await wrong(told)
+
+
+def say_again(election: PublicElection, first: int) -> None:
+    """Have the site say that it is written again, and is through up to the entry `first`."""
+    alter(election, STATE, lambda document: document.update(again=[first, election.site.entries]))
+
+
+async def test_a_site_that_is_written_again_for_ever_is_a_fault_though_it_says_that_it_goes_on(
+    told: PublicElection, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    kept = (told.public / WHOLE).read_bytes()
+    alter(told, WHOLE, _sums)
+    for first, now in ((1, 0.0), (2, PATIENCE - 1)):
+        say_again(told, first)
+        found = await compared(told, state=state, now=now)
+        assert (found.rewritten, found.waiting) == (1, {"again": now})
+    say_again(told, 3)
+    with pytest.raises(Refused, match="does not come to an end") as refused:
+        await compared(told, state=state, now=PATIENCE)
+    assert refused.value.reason == "not-shown"
+    (told.public / WHOLE).write_bytes(kept)
+    assert (await compared(told, state=state, now=PATIENCE)).waiting == {}
+    alter(told, WHOLE, _sums)
+    assert (await compared(told, state=state, now=2 * PATIENCE)).waiting == {"again": 0.0}
+
+
+async def test_a_long_log_has_longer_to_be_written_again_as_long_as_that_goes_on(
+    told: PublicElection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.web.site.audit.course.AUDIT_AGAIN_ENTRIES", told.site.entries)
+    alter(told, WHOLE, _sums)
+    for name, first in (("goes on", 2), ("stands still", 1)):
+        state = tmp_path / name
+        say_again(told, 1)
+        await compared(told, state=state, now=0.0)
+        say_again(told, first)
+        if first == 2:
+            assert (await compared(told, state=state, now=PATIENCE)).waiting == {"again": PATIENCE}
+            say_again(told, 3)
+        with pytest.raises(Refused, match="does not come to an end"):
+            await compared(told, state=state, now=first * PATIENCE)
+
+
+async def test_what_waits_for_two_reasons_is_remembered_of_both(told: PublicElection, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    kept = (told.public / "strays.json").read_bytes()
+    alter(told, "strays.json", lambda document: document["strays"].clear())
+    await compared(told, state=state, now=0.0)
+    alter(told, WHOLE, _sums)
+    say_again(told, 1)
+    with pytest.raises(Refused, match="Entry 6 is in the log"):
+        await compared(told, state=state, now=PATIENCE)
+    (told.public / "strays.json").write_bytes(kept)
+    assert (await compared(told, state=state, now=PATIENCE + 1)).waiting == {"again": 1.0}
+
+
+def _known_stray(document: dict[str, Any]) -> None:
+    document["strays"][f"{LONG}/{BUPATI}"] = {}
+
+
+@pytest.mark.parametrize(("change", "again"), [(_no_stray, 6), (_known_stray, 0)])
+async def test_a_list_that_is_not_written_again_yet_is_told_and_a_fault_when_it_stays_so(
+    told: PublicElection, tmp_path: Path, change: Callable[[dict[str, Any]], None], again: int
+) -> None:
+    """A row may be as it was judged before, or of a station that the register did not have then."""
+    alter(told, STATE, lambda document: document.update(again=[again, again + 1]))
+    alter(told, "strays.json", change)
+    state = tmp_path / "state"
+    found = await compared(told, state=state)
+    assert (found.rewritten, found.newer, found.waiting) == (1, 0, {"again": 0.0})
+    with pytest.raises(Refused, match="does not come to an end"):
+        await compared(told, state=state, now=PATIENCE)
+
+
+async def test_a_row_of_which_the_log_has_nothing_is_made_up_also_while_the_site_is_written_again(
+    told: PublicElection,
+) -> None:
+    say_again(told, 0)
+    alter(told, "strays.json", _made_up_stray)
+    assert "has a row for 1906022099002/C-HASIL-KWK-BUPATI" in await wrong(told)
+
+
+async def test_a_stray_that_arrives_while_the_site_is_compared_is_newer_and_no_fault(
+    told: PublicElection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = StraysAudit.read
+
+    async def read_after_arrivals(strays: StraysAudit) -> None:
+        for number in range(2, 90):  # more than the log had
+            await told.submit(f"19060220990{number:02}", BUPATI)
+        await publish(told)
+        await read(strays)
+
+    monkeypatch.setattr(StraysAudit, "read", read_after_arrivals)
+    assert (await compared(told)).newer == 88
+    monkeypatch.undo()
+    assert (await compared(told)).newer == 0
 
 
 async def test_a_revoked_device_is_flagged_in_what_is_expected(told: PublicElection) -> None:

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from relay.errors import NotHeld, Refused
+from relay.limits import AUDIT_AGAIN_ENTRIES
 from relay.net.source import Source
 from relay.receiver.attachments import Progress
 from relay.receiver.ledger import Ledger
@@ -43,6 +44,7 @@ OTHER_JUDGING = "other-judging"
 """The reason of a refusal because the site is another version's, and no fault."""
 _STATIONS_AT_ONCE = 256
 
+_ASK = "Ask the receiver's administrator why; if it stays so, tell the election office and the public."
 
 class ResultsAudit:
     """One audit of the results in `source`, of whose log the first `size` entries were found right: `ledger`."""
@@ -151,16 +153,21 @@ class ResultsAudit:
         now = self._clock()
         behind = self._report.behind
         again = self._site.again.start if self._report.rewritten else None
-        for what, entry in (("behind", behind), ("again", again)):
-            waited = now - self._ledger.lacking_since(f"results {what}", entry, now)
-            if entry is None:
-                continue
-            self._report.waiting[what] = waited
-            if waited >= patience:
-                late = f"Entry {entry} is in the log, and the site does not show it where it belongs"
-                old = f"The site says that it is written again from entry {entry} on, and does not come to an end"
-                raise Refused(
-                    "not-shown",
-                    late if what == "behind" else old,
-                    "Ask the receiver's administrator why; if it stays so, tell the election office and the public.",
-                )
+        late = self._waited("behind", behind)
+        stuck = self._waited("again", again)
+        whole = self._waited("rewritten", None if again is None else 0)  # also while it goes on, from entry to entry
+        if behind is not None:
+            self._report.waiting["behind"] = late
+        if again is not None:
+            self._report.waiting["again"] = whole
+        if behind is not None and late >= patience:
+            what = f"Entry {behind} is in the log, and the site does not show it where it belongs"
+            raise Refused("not-shown", what, _ASK)
+        if again is not None and (stuck >= patience or whole >= patience * (1 + self._size // AUDIT_AGAIN_ENTRIES)):
+            what = f"The site says that it is written again from entry {again} on, and does not come to an end"
+            raise Refused("not-shown", what, _ASK)
+
+    def _waited(self, what: str, entry: int | None) -> float:
+        """For how many seconds audits found this entry, or one before it, lacking."""
+        now = self._clock()
+        return now - self._ledger.lacking_since(f"results {what}", entry, now)

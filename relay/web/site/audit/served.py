@@ -21,6 +21,8 @@ from relay.web.site.regions import Document
 
 TRIES = 3
 """A document that is not right may have been read while others of it were written, or the site began again."""
+DIGITS = 18
+"""Of an entry's number. What has more is none: Python neither reads nor tells numbers of thousands of them."""
 _KEY = re.compile(r"[a-z0-9-]{1,200}")
 
 
@@ -35,6 +37,8 @@ class AuditedSite:
         """How far the site says it is."""
         self.again = range(0)
         """Which entries it says it brings again."""
+        self.looked_at = STATE
+        """The document that is compared, to be named where it is none at all."""
         self._admission = admission
 
     async def read_state(self) -> None:
@@ -48,15 +52,19 @@ class AuditedSite:
             ) from error
         match document:
             case {"entries": int(entries), "again": None, "election": self._admission.election}:
-                self.entries, self.again = entries, range(0)
+                first = end = 0
             case {"entries": int(entries), "again": [int(first), int(end)], "election": self._admission.election}:
-                self.entries, self.again = entries, range(first, end)
+                pass
             case _:
                 raise refused(STATE, Difference((), document, None))
+        if not all(0 <= one < 10**DIGITS for one in (entries, first, end)):
+            raise refused(STATE, Difference((), document, None))
+        self.entries, self.again = entries, range(first, end)
         await self.reach(self.entries)
 
     async def document(self, path: str) -> Document:
         """A document. Raises `NotHeld`; `Refused` where it is none."""
+        self.looked_at = path
         content = await self.source.read(path, MAX_SITE_DOCUMENT)
         try:
             return parse(path, content)
@@ -76,11 +84,16 @@ class AuditedSite:
     async def reach(self, entries: int) -> None:
         """See that the log has so many entries by now, as something is shown of them. Raises `Unreachable`."""
         if entries > self.newest:
-            signed = await read_checkpoint(self.source, self._admission)
-            self.newest = max(self.newest, signed.checkpoint.size)
+            await self.ask_log()
         if entries > self.newest:
+            shown = str(entries) if entries < 10**DIGITS else f"10^{DIGITS}+"
             raise Unreachable(
-                f"The site shows {entries} entries of a log that has {self.newest}",
+                f"The site shows {shown} entries of a log that has {self.newest}",
                 "A cache may have an old copy of the log's head: ask again in a few minutes. If it stays so, tell the "
                 "election office and the public.",
             )
+
+    async def ask_log(self) -> None:
+        """See how many entries the log has by now."""
+        signed = await read_checkpoint(self.source, self._admission)
+        self.newest = max(self.newest, signed.checkpoint.size)
