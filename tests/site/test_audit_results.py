@@ -106,7 +106,7 @@ def alter(election: PublicElection, path: str, change: Callable[[dict[str, Any]]
     """Change a published document."""
     document = election.document(path)
     change(document)
-    (election.public / path).write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+    (election.public / path).write_text(json.dumps(document), encoding="utf-8")
 
 
 @pytest.mark.parametrize("register", [True, False])
@@ -526,6 +526,19 @@ def test_the_command_compares_results_and_names_what_differs(
     assert unusable.return_value == 2
 
 
+def test_the_command_tells_what_no_terminal_takes(published: Path, tmp_path: Path) -> None:
+    shutil.copytree(published, tmp_path / "public")
+    form = tmp_path / "public" / FORM
+    document = json.loads(form.read_bytes())
+    document["tally"]["votes"]["1"] = HALF
+    form.write_text(json.dumps(document), encoding="utf-8")
+    options = [form.parents[2].as_uri(), "--root", str(published / "root.pem"), "--no-state", "--jobs", "1"]
+    said = CliRunner().invoke(audit, [*options, "--results"], standalone_mode=False)
+    assert (said.return_value, f"{FORM} shows" in said.stderr) == (1, True)
+    said = CliRunner().invoke(audit, [*options, "--results", "--json"], standalone_mode=False)
+    assert (said.return_value, json.loads(said.stdout)["reason"]) == (1, "wrong-result")
+
+
 async def test_a_document_too_long_to_be_one_is_not_read(told: PublicElection, monkeypatch: pytest.MonkeyPatch) -> None:
     size = (told.public / FORM).stat().st_size
     monkeypatch.setattr("relay.web.site.audit.forms.AUDIT_DOCUMENT", size)
@@ -544,6 +557,162 @@ async def test_a_site_with_more_stations_than_there_can_be_is_not_read_to_its_en
 ) -> None:
     monkeypatch.setattr("relay.web.site.audit.register.AUDIT_STATIONS", 3)
     assert await wrong(told, register=False) == "The site lists more than 3 polling stations"
+
+
+async def test_a_site_with_more_regions_than_there_can_be_is_not_read_to_its_end(
+    told: PublicElection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a station in them they could go on for ever."""
+    most = len(told.stations)
+    monkeypatch.setattr("relay.web.site.audit.register.AUDIT_STATIONS", most)
+    names = [f"empty-{number}" for number in range(most)]
+    for name in names:
+        (told.public / f"region/{name}.json").write_text('{"level": "village", "children": {}}', encoding="utf-8")
+    alter(told, WHOLE, lambda document: document["children"].update({name: {} for name in names}))
+    assert await wrong(told, register=False) == f"The site lists more than {most} regions"
+
+
+async def test_a_village_that_is_named_in_every_district_is_not_read_for_ever(
+    told: PublicElection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = len(told.stations)
+    monkeypatch.setattr("relay.web.site.audit.register.AUDIT_STATIONS", most)
+    village = told.result()["path"][-1]["key"]
+    district = {"level": "district", "children": {village: {}}}
+    (told.public / "region/more.json").write_text(json.dumps(district), encoding="utf-8")
+    alter(told, WHOLE, lambda document: document["children"].update(more={}))
+    assert await wrong(told, register=False) == f"The site lists more than {most} polling stations"
+
+
+async def test_a_list_of_more_than_the_log_has_is_not_kept(told: PublicElection) -> None:
+    rows: dict[str, Any] = {f"{number}/{BUPATI}": {} for number in range(2 * told.site.entries)}
+    alter(told, "strays.json", lambda document: document["strays"].update(rows))
+    assert await wrong(told) == "strays.json is not what belongs there"
+
+
+@pytest.mark.timeout(60)
+async def test_a_flag_that_is_shown_fifty_thousand_times_ends_the_audit_at_once(told: PublicElection) -> None:
+    alter(told, FORM, lambda document: document.update(flags=["gap"] * 50_000))
+    assert f"{FORM} does not show the flag more-votes-than-register" in await wrong(told)
+
+
+@pytest.mark.timeout(60)
+def test_what_has_one_name_a_hundred_thousand_times_is_told_apart_at_once() -> None:
+    said = [{"id": "ab", "entry": 1}]
+    shown = [{"id": "ab", "entry": 1, "more": number} for number in range(100_000)]
+    assert difference({"statements": said}, {"statements": shown}) is not None
+    assert difference({"statements": said}, {"statements": said * 100_000}) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (["a"], ["a", "a"]),
+        (["a", "a"], ["a"]),
+        (["a", "a"], ["a", 'a"+1']),
+        (["a", "a", "b"], ["a", "b", "b"]),
+    ],
+)
+def test_flags_count_as_often_as_they_are_shown(said: list[str], shown: list[str]) -> None:
+    assert difference({"flags": said}, {"flags": shown}) is not None
+    assert difference({"flags": said}, {"flags": said[::-1]}) is None
+
+
+def test_no_name_takes_the_place_of_what_is_numbered() -> None:
+    """One that ends as a number behind a name does."""
+    same = {"id": "a", "entry": 1}
+    others = [{"id": "a", "entry": 2}, {"id": "a+1", "entry": 2}, {"id": "a+1+1", "entry": 2}]
+    for shown in ([same, *others], [*others, same], [others[1], same, others[0]], [others[0], others[2], same]):
+        found = difference({"statements": [same]}, {"statements": shown})
+        assert found is not None
+    assert difference({"statements": [same, *others]}, {"statements": [same, *others, same, *others]}) is None
+
+
+HALF = "\ud800"
+"""Half a character, which JSON can have and no text."""
+
+
+def _key(name: str) -> Callable[[dict[str, Any]], None]:
+    def change(document: dict[str, Any]) -> None:
+        document["children"][name] = document["children"].pop(LONG)
+
+    return change
+
+
+def _half_a_name(document: dict[str, Any]) -> None:
+    document["name"] = HALF
+
+
+def _half_a_district(document: dict[str, Any]) -> None:
+    document["path"][-1]["name"] = HALF
+
+
+def _half_an_island(document: dict[str, Any]) -> None:
+    document["children"][LONG]["island"] = HALF
+
+
+@pytest.mark.parametrize(
+    "change",
+    [_half_a_name, _half_a_district, _half_an_island, _key(HALF), _key("a\0b"), _key("../../x"), _key("")],
+    ids=["name", "district", "island", "half", "null", "path", "empty"],
+)
+async def test_a_village_of_the_sites_own_register_has_names_and_stations_that_can_be(
+    told: PublicElection, change: Callable[[dict[str, Any]], None]
+) -> None:
+    village = told.result()["path"][-1]["key"]
+    alter(told, f"region/{village}.json", change)
+    assert await wrong(told, register=False) == f"region/{village}.json is not what belongs there"
+
+
+def _half_a_village(document: dict[str, Any]) -> None:
+    document["station"]["village"] = HALF
+
+
+def _expected(document: dict[str, Any]) -> None:
+    document["sums"].update(expected=10**400, stations=1.5)
+
+
+@pytest.mark.parametrize(("path", "change"), [(FORM, _half_a_village), (WHOLE, _expected)])
+async def test_documents_that_are_none_are_refused_in_words(
+    told: PublicElection, path: str, change: Callable[[dict[str, Any]], None]
+) -> None:
+    alter(told, path, change)
+    assert await wrong(told, register=False) == f"{path} is not what belongs there"
+
+
+async def test_a_table_with_a_row_of_no_station_is_refused_in_words(told: PublicElection) -> None:
+    table = told.public / "results.json"
+    table.write_text(json.dumps([*json.loads(table.read_bytes()), {"tps": 1, "form": 2}]), encoding="utf-8")
+    assert await wrong(told) == "results.json is not what belongs there"
+
+
+async def test_numbers_of_entries_that_cannot_be_told_are_not(told: PublicElection) -> None:
+    kept = (told.public / FORM).read_bytes()
+    alter(told, FORM, lambda document: document["statements"][-1].update(entry=int("9" * 4_300)))
+    with pytest.raises(Unreachable, match=r"The site shows 10\^18\+ entries of a log"):
+        await compared(told)
+    (told.public / FORM).write_bytes(kept)
+    for said in ({"entries": int("9" * 4_300)}, {"again": [0, int("9" * 4_300)]}, {"again": [-1, 1]}):
+        kept = (told.public / STATE).read_bytes()
+        alter(told, STATE, lambda document, said=said: document.update(said))  # type: ignore[misc]
+        assert f"{STATE} is not what belongs there" in await wrong(told)
+        (told.public / STATE).write_bytes(kept)
+
+
+@pytest.mark.parametrize(
+    "failure", [ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, RecursionError]
+)
+async def test_whatever_a_comparison_fails_with_is_told_in_words(
+    told: PublicElection, monkeypatch: pytest.MonkeyPatch, failure: type[Exception]
+) -> None:
+    def fail(*_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr("relay.web.site.audit.strays.stray_row", fail)
+    assert await wrong(told) == "strays.json is not what belongs there"
+    monkeypatch.setattr("relay.web.site.audit.regions.difference", fail)
+    village = told.result(next(iter(told.stations)))["path"][-1]["key"]
+    assert await wrong(told) == f"region/{village}.json is not what belongs there"
 
 
 async def test_where_another_version_wrote_the_pages_that_is_said_first(told: PublicElection) -> None:

@@ -28,7 +28,8 @@ from relay.receiver.attachments import Progress
 from relay.receiver.ledger import Ledger
 from relay.trust.admission import Admission
 from relay.web.site.audit.case import Case
-from relay.web.site.audit.compared import Compared
+from relay.web.site.audit.compared import Compared, refused
+from relay.web.site.audit.difference import Difference
 from relay.web.site.audit.entries import take_in
 from relay.web.site.audit.forms import FormsAudit
 from relay.web.site.audit.regions import RegionsAudit
@@ -43,8 +44,8 @@ from relay.web.site.settled import JUDGING, SETTLED
 OTHER_JUDGING = "other-judging"
 """The reason of a refusal because the site is another version's, and no fault."""
 _STATIONS_AT_ONCE = 256
-
 _ASK = "Ask the receiver's administrator why; if it stays so, tell the election office and the public."
+
 
 class ResultsAudit:
     """One audit of the results in `source`, of whose log the first `size` entries were found right: `ledger`."""
@@ -69,7 +70,7 @@ class ResultsAudit:
     async def run(self, patience: float) -> Compared:
         """Compare everything. Raises what is wrong first."""
         try:
-            return await self._run(patience)
+            return await self._run_or_refuse(patience)
         except Refused as error:
             if error.reason != "wrong-result" or self._report.same_pages:
                 raise
@@ -80,6 +81,14 @@ class ResultsAudit:
                 "tell anybody. If it ends here too, keep a copy of that file and its page, and tell the election "
                 "office and the public.",
             ) from error
+
+    async def _run_or_refuse(self, patience: float) -> Compared:
+        """Compare everything. What is shown may hold anything that can be parsed: where something of it has a
+        comparison fail, it is wrong, and is told like all that is."""
+        try:
+            return await self._run(patience)
+        except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
+            raise refused(self._site.looked_at, Difference((), None, None)) from error
 
     async def _run(self, patience: float) -> Compared:
         await self._site.read_state()
@@ -149,8 +158,8 @@ class ResultsAudit:
                 )
 
     def _wait(self, patience: float) -> None:
-        """Tell since when something is not as it should be in the end. Raises `Refused` after so long."""
-        now = self._clock()
+        """Tell since when something is not as it should be in the end. Raises `Refused` after so long, with all of it
+        remembered."""
         behind = self._report.behind
         again = self._site.again.start if self._report.rewritten else None
         late = self._waited("behind", behind)

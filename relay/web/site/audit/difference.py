@@ -9,9 +9,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from relay.web.site.regions import Document
@@ -102,9 +103,10 @@ def rows_in(path: str, content: bytes) -> dict[tuple[str, str], Document]:
             raise ValueError from error
     named: dict[tuple[str, str], Document] = {}
     for row in rows:
-        if (row["tps"], row["form"]) in named:
+        name = row["tps"], row["form"]
+        if name in named or not all(isinstance(one, str) for one in name):
             raise ValueError
-        named[row["tps"], row["form"]] = {key: one for key, one in row.items() if not key.endswith("arrived")}
+        named[name] = {key: one for key, one in row.items() if not key.endswith("arrived")}
     return named
 
 
@@ -158,25 +160,49 @@ def _notes(notes: Sequence[Document]) -> Document:
 
 def _by(names: Iterable[str], items: Iterable[Document]) -> Document:
     """Items by their names. What says the same twice says it once; of two that differ none takes the other's place."""
-    found: Document = {}
+    apart = _Apart()
+    said: dict[str, set[str]] = {}
     for name, item in zip(names, items, strict=True):
-        while name in found and found[name] != item:
-            name += "+"  # noqa: PLW2901
-        found[name] = item
-    return found
+        if name in apart.found:
+            texts = said.setdefault(name, {_canonical(apart.found[name])})
+            text = _canonical(item)
+            if text in texts:
+                continue
+            texts.add(text)
+        apart.add(name, item)
+    return apart.found
 
 
 def _set_of(flags: Iterable[object], besides: AbstractSet[str] = frozenset()) -> Document:
     """Flags by what they say, each time they are said."""
-    found: Document = {}
+    apart = _Apart()
     for flag in flags:
-        if isinstance(flag, Mapping) and flag["flag"] in besides:
-            continue
-        name = json.dumps(flag, sort_keys=True, ensure_ascii=False)
-        while name in found:
-            name += "+"
-        found[name] = flag
-    return found
+        if not (isinstance(flag, Mapping) and flag["flag"] in besides):
+            apart.add(_canonical(flag), flag)
+    return apart.found
+
+
+class _Apart:
+    """Items by their names, all of them kept: what comes under a name that is taken gets a number behind it.
+
+    A document may name one thing a hundred thousand times, so no number is tried twice.
+    """
+
+    def __init__(self) -> None:
+        self.found: Document = {}
+        self._numbers: dict[str, Iterator[int]] = {}
+
+    def add(self, name: str, item: object) -> None:
+        """Keep an item."""
+        free = name
+        while free in self.found:  # once more for each number that something else has in its own name
+            free = f"{name}+{next(self._numbers.setdefault(name, count(1)))}"
+        self.found[free] = item
+
+
+def _canonical(item: object) -> str:
+    """The same text for what says the same."""
+    return json.dumps(item, sort_keys=True, ensure_ascii=False)
 
 
 # -- in words

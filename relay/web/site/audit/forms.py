@@ -51,6 +51,7 @@ class FormsAudit:
     async def _check_form(self, tps: str, form: str, entries: list[int], served: Served) -> None:
         path = form_path(tps, form)
         for attempt in range(TRIES):
+            self._case.site.looked_at = path
             found = await self._compare(tps, form, entries, served)
             if found is None:
                 return
@@ -68,10 +69,10 @@ class FormsAudit:
             return Difference((), None, None)
         try:
             shown = await read_form(self._case.site.source, form_path(tps, form), served, len(entries))
+            if self._case.register.take_names(tps, shown.head):
+                self._case.truth.rename(tps)
         except (DamagedSite, NotHeld, Malformed, KeyError, TypeError, AttributeError, ValueError):
             return Difference((), None, None)
-        if self._case.register.take_names(tps, shown.head):
-            self._case.truth.rename(tps)
         if shown.newest >= self._case.report.size:
             return await self._compare_newer(tps, form, entries, shown)
         if not entries:

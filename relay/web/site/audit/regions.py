@@ -24,6 +24,7 @@ class RegionsAudit:
 
     async def check(self, place: Place, shown: Document, known: Mapping[str, RegionTruth]) -> RegionTruth:
         """Compare a region as it was `shown`. What the log says of it, of whose parts that is `known`."""
+        self._case.site.looked_at = region_path(place.region.key)
         for attempt in range(TRIES):
             truth, found = await self._compare(place, shown, known)
             if found is None:

@@ -6,7 +6,7 @@ station's documents call them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -48,11 +48,11 @@ class AuditedRegister:
 
     def take_names(self, tps: str, head: Document) -> bool:
         """Without the office's, a station's village and district have the names that its documents give them. Returns
-        whether these are others than before."""
+        whether these are others than before. Raises `ValueError` for what is no name."""
         station, told = self.stations.get(tps), head.get("station")
         if self.is_office or station is None or not isinstance(told, dict):
             return False
-        names = {key: str(told.get(key, "")) for key in ("village", "district")}
+        names = {key: _name(told.get(key, "")) for key in ("village", "district")}
         if all(getattr(station, key) == name for key, name in names.items()):
             return False
         self.stations[tps] = replace(station, village=names["village"], district=names["district"])
@@ -63,32 +63,54 @@ async def open_register(admission: Admission, site: AuditedSite) -> AuditedRegis
     """The office's where the auditor has it, else the site's own."""
     if admission.stations:
         return AuditedRegister(admission.stations, admission.forms, is_office=True)
-    stations: dict[str, Station] = {}
     whole = await site.region(WHOLE)
-    async for tps, station in _stations_below(site, whole, 0):
-        stations[tps] = station
-        if len(stations) > AUDIT_STATIONS:
-            raise wrong("wrong-result", f"The site lists more than {AUDIT_STATIONS} polling stations")
+    stations = await _SiteStations(site).below(WHOLE, whole, 0)
     return AuditedRegister(stations, _forms_of(whole), is_office=False)
 
 
-async def _stations_below(site: AuditedSite, document: Document, level: int) -> AsyncIterator[tuple[str, Station]]:
-    """The stations of a region, as the site has them."""
-    try:
-        if document["level"] == "village":
-            for tps, row in document["children"].items():
-                yield tps, _station_of(tps, row, document)
-            return
-        keys = list(document["children"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise refused("region/…", Difference((), document, None)) from error
-    for key in keys:
-        below = await site.region(key)
-        at = _LEVELS.index(below["level"]) if below.get("level") in _LEVELS else 0
-        if at <= level:
-            raise refused(region_path(key), Difference((), below, None))
-        async for one in _stations_below(site, below, at):
-            yield one
+class _SiteStations:
+    """Reads the stations of a site region by region, and no more of either than there can be: one village may be named
+    in every district, and a district by thousands of names."""
+
+    def __init__(self, site: AuditedSite) -> None:
+        self._site = site
+        self._found: dict[str, Station] = {}
+        self._regions = self._rows = 0
+
+    async def below(self, key: str, document: Document, level: int) -> dict[str, Station]:
+        """Read those of a region, beside what was read before."""
+        if document.get("level") == "village":
+            self._take(key, document)
+            return self._found
+        for below in _children(key, document):
+            self._regions += 1
+            if self._regions > AUDIT_STATIONS:
+                raise wrong("wrong-result", f"The site lists more than {AUDIT_STATIONS} regions")
+            part = await self._site.region(below)
+            at = _LEVELS.index(part["level"]) if part.get("level") in _LEVELS else 0
+            if at <= level:
+                raise refused(region_path(below), Difference((), part, None))
+            await self.below(below, part, at)
+        return self._found
+
+    def _take(self, key: str, village: Document) -> None:
+        rows = _children(key, village)
+        self._rows += len(rows)
+        if self._rows > AUDIT_STATIONS:
+            raise wrong("wrong-result", f"The site lists more than {AUDIT_STATIONS} polling stations")
+        try:
+            for tps, row in rows.items():
+                self._found[tps] = _station_of(tps, row, village)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise refused(region_path(key), Difference((), None, None)) from error
+
+
+def _children(key: str, document: Document) -> Document:
+    """The rows of a region. Raises `Refused` where it has none."""
+    rows = document.get("children")
+    if not isinstance(rows, dict):
+        raise refused(region_path(key), Difference((), None, None))
+    return rows
 
 
 def _forms_of(whole: Document) -> tuple[str, ...]:
@@ -98,26 +120,39 @@ def _forms_of(whole: Document) -> tuple[str, ...]:
         named = sorted(sums["totals"])
         if not all(map(is_code, named)):  # they become paths
             raise refused(region_path(WHOLE), Difference((), None, None))
-        count = sums["expected"] // sums["stations"] if sums["stations"] else 0
+        expected, stations = sums["expected"], sums["stations"]
+        if not type(expected) is type(stations) is int:
+            raise refused(region_path(WHOLE), Difference((), None, None))
+        count = expected // stations if stations else 0
         return (*named, *(f"{_NAMELESS}{number}" for number in range(len(named), min(count, 64))))
     except (KeyError, TypeError, AttributeError) as error:
         raise refused(region_path(WHOLE), Difference((), None, None)) from error
 
 
 def _station_of(tps: str, row: Any, village: Document) -> Station:
-    """A station from its village's document."""
-    names = {one["level"]: str(one["name"]) for one in village["path"]}
+    """A station from its village's document. Raises `KeyError`, `TypeError`, `AttributeError` or `ValueError` where
+    that is none."""
+    if not is_code(tps):  # it becomes a path
+        raise ValueError
+    names = {one["level"]: _name(one["name"]) for one in village["path"]}
     match row:
         case {"number": int(number), "island": str(island), "registered_voters": int(voters)}:
             return Station(
                 tps,
                 number,
-                str(village["name"]),
+                _name(village["name"]),
                 names.get("district", ""),
-                island,
+                _name(island),
                 voters,
                 signal=False,
                 province=names.get("province", ""),
                 regency=names.get("regency", ""),
             )
-    raise refused(region_path(str(village["key"])), Difference(("children", tps), row, None))
+    raise ValueError
+
+
+def _name(shown: object) -> str:
+    """The name of a place, which is written and hashed. Raises `ValueError` for what no text can be."""
+    name = str(shown)
+    name.encode()  # half a character, as JSON can have it, is none
+    return name

@@ -11,12 +11,10 @@ from relay.limits import MAX_SITE_DOCUMENT
 from relay.web.site.audit.case import Case
 from relay.web.site.audit.compared import refused
 from relay.web.site.audit.difference import NOTHING, Difference, difference, rows_in
+from relay.web.site.audit.served import DIGITS
 from relay.web.site.audit.sizes import Tried, try_sizes
 from relay.web.site.audit.truth import Place
 from relay.web.site.regions import WHOLE, Document
-
-_DIGITS = 18
-"""Of an entry's number. What has more is none: Python reads no number of thousands of them."""
 
 
 class TablesAudit:
@@ -31,6 +29,7 @@ class TablesAudit:
             return
         name = "results" if place.region.key == WHOLE else f"region/{place.region.key}-results"
         for path in (f"{name}.csv", f"{name}.json"):
+            self._case.site.looked_at = path
             stations = list(place.all_stations())
             try:
                 rows = rows_in(path, await self._case.site.source.read(path, MAX_SITE_DOCUMENT))
@@ -66,7 +65,7 @@ class TablesAudit:
     ) -> Difference | None:
         """Compare a row with what it should be now, and where it is not that, with what it was since its entry."""
         entry = str(row.get("entry") or "")
-        is_entry = entry.isdecimal() and len(entry) <= _DIGITS
+        is_entry = entry.isdecimal() and len(entry) <= DIGITS
         start = int(entry) + 1 if is_entry else entries[0] if entries else self._case.report.size
 
         async def compare(end: int) -> Tried:
