@@ -16,7 +16,7 @@ import click
 from relay.cli.language import told, told_in_parts
 from relay.cli.options import json_option, print_json
 from relay.cli.terminal import counting, paint
-from relay.errors import BadInput, Malformed, Refused, RelayError
+from relay.errors import BadInput, Malformed, Refused, RelayError, on_one_line
 from relay.limits import MAX_FILE, MAX_RECORD
 from relay.log.merkle import leaf_hash
 from relay.node.byhand import FOLDERS, OBJECTS, read_plain
@@ -206,6 +206,6 @@ def _show(findings: Findings, as_json: bool) -> None:
     width = 2 + max(len(told(mark)) for mark, _, _ in parts)
     for mark, colour, lines in parts:
         for line in lines:
-            click.echo(f"{paint(f'{told(mark):{width}}', colour)}{told_in_parts(line)}")
+            click.echo(f"{paint(f'{told(mark):{width}}', colour)}{told_in_parts(on_one_line(line))}")
     proved, missing, wrong = (len(lines) for _, _, lines in parts)
     click.echo(told(f"{proved} proved, {missing} missing, {wrong} wrong"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -214,6 +215,20 @@ def test_verify_finds_what_was_altered(exported: tuple[World, Path], tmp_path: P
         assert done.status == 1
         assert file.name in " ".join(done.json()["wrong"])
         assert done.stderr == ""
+
+
+def test_verify_shows_names_on_a_stick_as_a_terminal_takes_them(exported: tuple[World, Path], tmp_path: Path) -> None:
+    """A name may be no UTF-8, or move the cursor over what was said before."""
+    world, stick = exported
+    copy = shutil.copytree(stick, tmp_path / "stick")
+    for name in (b"\xff.cose", b"\x1b[2J\x1b[1;1Hok.cose"):
+        Path(os.fsdecode(os.fsencode(copy / "statements") + b"/" + name)).write_bytes(b"nothing")
+    done = NodeBox(world.folder / "nobody").host.run(
+        [*RELAY, "verify", "--root", world.election.root, copy], check=False
+    )
+    assert (done.status, done.stderr) == (1, "")
+    assert b"2 wrong" in done.stdout
+    assert b"\x1b" not in done.stdout
 
 
 def test_an_exports_objects_are_named_by_their_hashes(exported: tuple[World, Path]) -> None:
