@@ -549,6 +549,14 @@ MAX_SHELF_READS = 8
 """Files that are read from a bucket for the public at once."""
 MAX_OBJECT_READS = 4
 """Contents of packages of which the same is true: they may be larger."""
+MAX_RECORD_READS = 4
+"""Statements and receipts that are read for the public at once: fewer than `DATABASE_CONNECTIONS`, which the intake
+needs."""
+MAX_PUBLIC_CALLS = MAX_CONNECTIONS * 3 // 4
+"""Calls of the public that wait for a shared store at once; more are told to come again. The connections that are left
+take those, and the balancer, who asks whether this receiver is ready: nobody may wait in all of them."""
+PUBLIC_PATIENCE_SECONDS = 30.0
+"""How long such a call may wait: one call to the bucket may take two thirds of it, and may have waited for others."""
 SITE_DOCUMENTS = 2_048
 """Published documents that are kept in memory between arrivals."""
 SITE_DOCUMENTS_BYTES = 32 * MIB

@@ -39,7 +39,11 @@ class Copies:
         self._begun = False
 
     async def open(self, name: str, make: Callable[[BinaryIO], None]) -> BufferedReader:
-        """The copy with this name, for reading; `make` writes it where there is none. Raises `StoreError`."""
+        """The copy with this name, for reading; `make` writes it where there is none. Raises `StoreError`.
+
+        Who leaves while his copy is made is kept until it is: the thread that makes it goes on and reads what he gave
+        it, and what it makes takes its room on the disk like all others.
+        """
         there = await self.held(name)
         if there is not None:
             return there
@@ -47,11 +51,24 @@ class Copies:
             there = await self.held(name)
             if there is not None:
                 return there
-            if not self._begun:
-                self._begun = True
-                await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
-            with explained(self._folder):
-                file, size = await asyncio.to_thread(self._make, name, make)
+            making = asyncio.create_task(self._keep(name, make))
+            try:
+                return await asyncio.shield(making)
+            except asyncio.CancelledError:
+                while not making.done():
+                    with suppress(asyncio.CancelledError):
+                        await asyncio.wait([making])
+                if making.exception() is None:
+                    making.result().close()
+                raise
+
+    async def _keep(self, name: str, make: Callable[[BinaryIO], None]) -> BufferedReader:
+        """Make a copy, and let those go that are too many then."""
+        if not self._begun:
+            self._begun = True
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        with explained(self._folder):
+            file, size = await asyncio.to_thread(self._make, name, make)
         self._sizes[name] = size
         while sum(self._sizes.values()) > self._most:
             oldest, _ = self._sizes.popitem(last=False)

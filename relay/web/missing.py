@@ -8,6 +8,7 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from relay.web.crowd import Crowded
 from relay.web.pages import Handler, render
 
 
@@ -37,7 +38,7 @@ def _page(request: web.Request, error: web.HTTPException, stylesheet: str) -> we
         "missing.html",
         status=error.status,
         stylesheet=stylesheet,
-        what="not_yet" if soon else "no_page",
+        what="crowded" if isinstance(error, Crowded) else "not_yet" if soon else "no_page",
     )
     if soon and "Retry-After" in error.headers:
         response.headers["Retry-After"] = response.headers["Refresh"] = error.headers["Retry-After"]

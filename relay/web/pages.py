@@ -88,9 +88,14 @@ async def serving(
     *,
     known_by: KnownBy | None = None,
     most_each: int = MAX_CONNECTIONS_PER_NODE,
+    handler_cancellation: bool = False,
 ) -> AsyncIterator[None]:
     """Within it, `app` answers on a socket that listens: bounded in connections, of each address too where it is
-    `known_by` something, and nothing is ever decompressed."""
+    `known_by` something, and nothing is ever decompressed.
+
+    With `handler_cancellation` a call ends when its reader is gone: for what only reads. Who hands something in may be
+    gone before it is kept, and it is kept all the same.
+    """
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -98,6 +103,7 @@ async def serving(
         auto_decompress=False,
         lingering_time=LINGERING_SECONDS,
         shutdown_timeout=1.0,
+        handler_cancellation=handler_cancellation,
     )
     door = Door(lambda: _protocol(runner), context, known_by=known_by, most_each=most_each)
 

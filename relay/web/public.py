@@ -8,7 +8,8 @@ Everything that is named by its hash never changes and may be cached for ever; t
 server can do the same from the folder of published files: nothing here decides anything.
 
 The intake lives in the same process: so nothing large is held here for a reader. What is small is answered out of
-memory; all else is sent from the disk, where compressed copies lie as well, and what a bucket gave.
+memory; all else is sent from the disk, where compressed copies lie as well, and what a bucket gave. Of a store that
+receivers share little is read at a time, for so many readers as leave `/ready` a place, and for none who are gone.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from hashlib import file_digest
 from io import BufferedReader
 from pathlib import Path
+from socket import socket
 from typing import BinaryIO
 
 from aiohttp import web
@@ -31,11 +33,14 @@ from relay.errors import RelayError, StoreError, Unreadable
 from relay.limits import (
     MAX_CONNECTIONS_PER_ADDRESS,
     MAX_OBJECT_READS,
+    MAX_PUBLIC_CALLS,
     MAX_RECORD,
+    MAX_RECORD_READS,
     MAX_SERVED_COPIES,
     MAX_SERVED_TAGS,
     MAX_SERVED_WHOLE,
     MAX_SHELF_READS,
+    PUBLIC_PATIENCE_SECONDS,
 )
 from relay.log.tiles import ENTRIES, parse_path
 from relay.net.door import public_address
@@ -49,6 +54,7 @@ from relay.store.durable import explained
 from relay.store.interface import Store
 from relay.store.shelf import FOR_EVER, FRESH, FolderShelf
 from relay.web.copies import Copies, compressed
+from relay.web.crowd import Crowd
 from relay.web.missing import with_way_back
 from relay.web.pages import DRILL, HEADERS, Handler, serving
 from relay.web.sending import FromDisk, Part
@@ -97,24 +103,39 @@ class PublicSite:
         self._copies = Copies(folder, MAX_SERVED_COPIES)
         self._tags: OrderedDict[tuple[int, ...], str] = OrderedDict()
         """Of files that were read whole for it, as they were then."""
-        self._elsewhere = SharedReads(self._fetch)
+        self._elsewhere = SharedReads(self._fetch, MAX_SHELF_READS)
         """What is read from a bucket just now."""
-        self._reads = asyncio.Semaphore(MAX_SHELF_READS)
-        self._objects = asyncio.Semaphore(MAX_OBJECT_READS)
+        self._objects = SharedReads(self._find, MAX_OBJECT_READS)
+        self._records = SharedReads(self._logged, MAX_RECORD_READS)
+        self._asked: SharedReads[str, bool] = SharedReads(lambda _: self._readiness.ready(), 1)
+        """Whether it is ready: who leaves calls no database off."""
+        self._crowd = Crowd(MAX_PUBLIC_CALLS, PUBLIC_PATIENCE_SECONDS)
 
     def routes(self) -> list[web.RouteDef]:
         """Its paths."""
         return [
-            web.get("/", self.page),
+            web.get("/", self._let_in(self.page)),
             web.get("/ready", self.ready),
-            web.get("/checkpoint", self.checkpoint),
-            web.get("/checkpoint.cosigned", self.checkpoint),
-            web.get("/tile/{rest:.+}", self.tile),
-            web.get("/object/{digest}", self.object),
-            web.get("/statement/{digest}", self.statement),
-            web.get("/receipt/{digest}", self.receipt),
-            web.get("/{path:.+}", self.page),
+            web.get("/checkpoint", self._let_in(self.checkpoint)),
+            web.get("/checkpoint.cosigned", self._let_in(self.checkpoint)),
+            web.get("/tile/{rest:.+}", self._let_in(self.tile)),
+            web.get("/object/{digest}", self._let_in(self.object)),
+            web.get("/statement/{digest}", self._let_in(self.statement)),
+            web.get("/receipt/{digest}", self._let_in(self.receipt)),
+            web.get("/{path:.+}", self._let_in(self.page)),
         ]
+
+    def _let_in(self, handler: Handler) -> Handler:
+        """`handler`, for not too many at once where they wait for other machines; who reads this one's disk is through
+        in a moment."""
+
+        async def let_in(request: web.Request) -> web.StreamResponse:
+            if isinstance(self._store.shelf, FolderShelf):
+                return await handler(request)
+            async with self._crowd.place():
+                return await handler(request)
+
+        return let_in
 
     async def page(self, request: web.Request) -> web.StreamResponse:
         """A page, a document or a download of the site."""
@@ -131,7 +152,7 @@ class PublicSite:
 
     async def ready(self, _request: web.Request) -> web.StreamResponse:
         """For balancers: 200 while this receiver takes packages in, 503 while its store is away, full or read-only."""
-        ready = await self._readiness.ready()
+        ready = await self._asked.read("")
         headers = {"Cache-Control": "no-store"}
         return web.Response(status=200 if ready else 503, text="ready" if ready else "not ready", headers=headers)
 
@@ -156,14 +177,10 @@ class PublicSite:
     async def object(self, request: web.Request) -> web.StreamResponse:
         """The content of an object of a logged package."""
         digest = ObjectId(parse_hash(request.match_info["digest"], "object"))
-        async with self._objects:  # it may come from a bucket, whole
-            path = await self._store.object_path(digest)
-        try:
-            kind = await asyncio.to_thread(type_of_file, path) if path is not None else ""
-        except Unreadable:  # what the disk says is for the people here
-            path = None
-        if path is None:
+        found = await self._objects.read(digest)
+        if found is None:
             raise web.HTTPNotFound(text="There is no such object here.")
+        path, kind = found
         headers = {**_OPEN, "Cache-Control": FOR_EVER, "Content-Security-Policy": HEADERS["Content-Security-Policy"]}
         return Part(path, headers={**headers, "Content-Type": kind})
 
@@ -232,25 +249,38 @@ class PublicSite:
         return self._tags[key]
 
     async def _fetch(self, path: str) -> bytes | str | None:
-        """What a shelf elsewhere has, or of what is large the name of its copy; not too much at once."""
-        async with self._reads:
-            content = await self._store.shelf.read(path)
-            if content is None or len(content) <= MAX_SERVED_WHOLE:
-                return content
-            tag = await asyncio.to_thread(_tag_of, content)
-            (await self._copies.open(tag, lambda target: _write(target, content))).close()
-            return tag
+        """What a shelf elsewhere has, or of what is large the name of its copy."""
+        content = await self._store.shelf.read(path)
+        if content is None or len(content) <= MAX_SERVED_WHOLE:
+            return content
+        tag = await asyncio.to_thread(_tag_of, content)
+        (await self._copies.open(tag, lambda target: _write(target, content))).close()
+        return tag
+
+    async def _find(self, digest: ObjectId) -> tuple[Path, str] | None:
+        """Where the content of an object lies, which may come from a bucket, whole; and its media type."""
+        try:
+            path = await self._store.object_path(digest)
+            return None if path is None else (path, await asyncio.to_thread(type_of_file, path))
+        except Unreadable:  # what the disk, or the bucket, says is for the people here
+            return None
 
     def _statement_id(self, request: web.Request) -> StatementId:
         return StatementId(RecordId(parse_hash(request.match_info["digest"], "statement id")))
 
     async def _record(self, record: RecordId, logged: StatementId) -> web.StreamResponse:
-        bundle = await self._store.bundle(logged)
-        found = await self._store.read([record], MAX_RECORD) if bundle and bundle.entry is not None else []
-        if not found:
+        raw = await self._records.read((record, logged))
+        if raw is None:
             raise web.HTTPNotFound(text="There is no such record in the log.")
         headers = {**_OPEN, "Cache-Control": FOR_EVER}
-        return web.Response(body=found[0][2], content_type="application/cose", headers=headers)
+        return web.Response(body=raw, content_type="application/cose", headers=headers)
+
+    async def _logged(self, name: tuple[RecordId, StatementId]) -> bytes | None:
+        """A statement's record, if the statement is in the log."""
+        record, logged = name
+        bundle = await self._store.bundle(logged)
+        found = await self._store.read([record], MAX_RECORD) if bundle and bundle.entry is not None else []
+        return found[0][2] if found else None
 
 
 def _small(request: web.Request, content: bytes, headers: Mapping[str, str]) -> web.StreamResponse:
@@ -316,11 +346,19 @@ async def public_service(daemon: Daemon) -> AsyncIterator[None]:
     )
     daemon.work.append(readiness.keep_writing)
     app = public_application(daemon, readiness)
-    async with (
-        site_service(daemon),
-        serving(app, listening, known_by=public_address, most_each=MAX_CONNECTIONS_PER_ADDRESS),
-    ):
+    async with site_service(daemon), serving_public(app, listening):
         yield
+
+
+def serving_public(app: web.Application, listening: socket) -> AbstractAsyncContextManager[None]:
+    """Within it, `app` answers the public on a socket that listens."""
+    return serving(
+        app,
+        listening,
+        known_by=public_address,
+        most_each=MAX_CONNECTIONS_PER_ADDRESS,
+        handler_cancellation=True,
+    )
 
 
 def public_application(daemon: Daemon, readiness: Readiness | None = None) -> web.Application:

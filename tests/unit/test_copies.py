@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import threading
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -50,6 +51,40 @@ async def test_those_asked_for_longest_ago_go_and_who_reads_one_reads_on(tmp_pat
     with first:
         assert len(first.read()) == 100
     assert await copies.held("a") is None
+
+
+async def test_one_whose_reader_goes_while_it_is_made_counts_as_others_do_and_is_made_in_his_presence(
+    tmp_path: Path,
+) -> None:
+    """Else folders fill with what nobody counts, and as many are made at once as have come and gone."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def make(target: BinaryIO) -> None:
+        begun.set()
+        assert go_on.wait(30)
+        target.write(source.read())
+
+    copies, source = Copies(tmp_path / "served", 250), BytesIO(bytes(100))
+
+    async def ask() -> None:
+        with source:
+            (await copies.open("a", make)).close()
+
+    reader = asyncio.create_task(ask())
+    assert await asyncio.to_thread(begun.wait, 30)
+    for _ in range(2):  # his connection is lost, and his time is over
+        reader.cancel()
+        await asyncio.sleep(0)
+    assert not source.closed
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+    there = await copies.held("a")
+    assert there is not None
+    there.close()
+    for name in "bc":
+        await size_of(copies, name, Maker(100))
+    assert sorted(one.name for one in (tmp_path / "served").iterdir()) == ["b", "c"]
 
 
 async def test_one_that_somebody_deleted_is_made_again(tmp_path: Path) -> None:
