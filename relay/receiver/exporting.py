@@ -8,7 +8,8 @@
 
 `relay audit file:///…/data` checks it, and so does any BagIt tool. An export that was interrupted is begun again: what
 is whole stays, and every file is read back and hashed before the manifest names it. Until then there is no manifest,
-so that half a bag cannot pass for one. An object that the receiver's own disk does not give is left out, and named.
+so that half a bag cannot pass for one. An object that the receiver's disk or bucket does not give is left out, and
+named.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ _LOG = "External-Identifier: "
 @dataclass(frozen=True, slots=True)
 class Bagged:
     """What a bag holds: entries of the log, files and their bytes. And what it does not hold: objects that never became
-    complete here, and the names of those that the disk does not give as they were."""
+    complete here, and the names of those that the disk or the bucket does not give as they were."""
 
     entries: int
     files: int
@@ -127,13 +128,13 @@ class Exporter:
             target = self._path(f"object/{entry.sha256.hex()}")
             if entry.sha256 in self._unreadable or (target.is_file() and target.stat().st_size == entry.size):
                 continue
-            source = await self._custody.store.object_path(entry.sha256)
-            if source is None:
-                self._incomplete += 1
-                continue
             with explained(target.parent):
                 make_folder(target.parent)
             try:
+                source = await self._custody.store.object_path(entry.sha256)
+                if source is None:
+                    self._incomplete += 1
+                    continue
                 digest = await asyncio.to_thread(copy_durably, source, target)
             except Unreadable:
                 self._unreadable.add(entry.sha256)
