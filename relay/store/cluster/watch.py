@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from relay.limits import LEAD_SECONDS, LEADER_SILENT_SECONDS
+from relay.limits import DATABASE_SECONDS, LEAD_SECONDS, LEADER_SILENT_SECONDS
 from relay.store.cluster.database import connect, explained
 from relay.store.interface import Seen
 
@@ -22,7 +22,7 @@ _LEADER = 0x524C4159_0002
 
 
 class Watch:
-    """One process's watch over the store of `url`. `clock` is seconds that only grow."""
+    """One process's watch over the store of `url`. `clock` is seconds that only grow, also while the machine sleeps."""
 
     def __init__(self, url: str, clock: Callable[[], float]) -> None:
         self.term = 0
@@ -76,18 +76,24 @@ class Watch:
         with explained():
             async with self._connecting:
                 self._asked_at = now
-                if self._leads:
-                    await self._connection.execute("SELECT 1")  # a sign of life, and the way to learn that we died
-                elif now >= self._rests_until and await self._try():
-                    milliseconds = int(LEADER_SILENT_SECONDS * 1_000)
-                    await self._connection.execute(f"SET idle_session_timeout = {milliseconds}")
-                    self._leads = self._listening
-                    self.term += 1
+                try:
+                    async with asyncio.timeout(DATABASE_SECONDS):
+                        await self._lead(now)
+                except TimeoutError:
+                    self._connection.terminate()  # to go on with it would be to wait for the answer all the same
+                    raise
                 self._alive_at = now
         return self._leads
 
-    async def _try(self) -> bool:
-        return bool(await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", _LEADER))
+    async def _lead(self, now: float) -> None:
+        """Go on leading, or try to begin."""
+        if self._leads:
+            await self._connection.execute("SELECT 1")  # a sign of life, and the way to learn that we died
+        elif now >= self._rests_until and await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", _LEADER):
+            milliseconds = int(LEADER_SILENT_SECONDS * 1_000)
+            await self._connection.execute(f"SET idle_session_timeout = {milliseconds}")
+            self._leads = self._listening
+            self.term += 1
 
     def may_publish(self) -> bool:
         """Whether nobody else can lead at this moment: the database waits `LEADER_SILENT_SECONDS` for a sign of life
