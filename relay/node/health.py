@@ -8,8 +8,12 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import time
 from pathlib import Path
+
+from relay import clock
+
+steady = clock.steady
+"""What a daemon reckons by."""
 
 
 def notify(state: str) -> None:
@@ -33,11 +37,6 @@ def watchdog_seconds() -> float | None:
     if not text.isdecimal() or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     return int(text) / 2_000_000
-
-
-def steady() -> float:
-    """Seconds by a clock that nobody sets. It goes on while the machine sleeps, where there is one that does."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def bytes_free(folder: Path) -> int:

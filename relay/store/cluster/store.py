@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from relay.clock import steady
 from relay.errors import Malformed, StoreError, Unreadable
 from relay.limits import (
     CONNECT_SECONDS,
@@ -96,14 +97,16 @@ class ClusterStore:
         own: NodeId | None,
         quota: Quota = QUOTA_AT_RECEIVER,
         clock: Callable[[], float] = time.time,
+        lease: Callable[[], float] = steady,
     ) -> ClusterStore:
         """Open the store of the database at `url` and `bucket`; make it where there is none. Raises `StoreError`, also
         where the two do not belong together; a bucket that is away is asked when it is used.
 
-        `cache` is a folder for copies of content. `clock` (seconds since 1970) only marks when receipts came.
+        `cache` is a folder for copies of content. `clock` (seconds since 1970) only marks when receipts came; by
+        `lease` who leads sees how long he was silent, also for having slept.
         """
         database = await Database.open(url)
-        store = ClusterStore(database, bucket, Watch(url, time.monotonic), own, quota, cache, clock)
+        store = ClusterStore(database, bucket, Watch(url, lease), own, quota, cache, clock)
         bond = Bond(database, bucket)
         bucket.ask_first(bond.check)
         try:
