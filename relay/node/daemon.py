@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 
+from relay.clock import steady
 from relay.errors import MYSELF, Refused, RelayError, StoreError
 from relay.limits import (
     MAX_BODIES,
@@ -33,7 +34,7 @@ from relay.net.sockets import listen, parse_endpoint
 from relay.net.tls import client_context, server_context
 from relay.node.config import Config
 from relay.node.contacts import Contacts
-from relay.node.health import bytes_free, notify, steady, watchdog_seconds
+from relay.node.health import bytes_free, notify, watchdog_seconds
 from relay.node.home import Home, Member
 from relay.node.measures import Measures
 from relay.node.pairing import this_boot

@@ -10,11 +10,6 @@ import shutil
 import socket
 from pathlib import Path
 
-from relay import clock
-
-steady = clock.steady
-"""What a daemon reckons by."""
-
 
 def notify(state: str) -> None:
     """Tell systemd `READY=1`, `WATCHDOG=1`, `STOPPING=1`; nothing where systemd did not start this process."""
