@@ -356,22 +356,11 @@ class Ledger:
             for row in rows.values()
             if row.node in self.company.islanders
             and row.node not in barred
-            and all(self._is_left(file, aware if row.id in received else ships) for file in row.statement.package.files)
+            and all(
+                _is_left(file, [one for one in ships if one in aware or not _may_go(one, file.sha256, received)])
+                for file in row.statement.package.files
+            )
         ]
-
-    def _is_left(self, file: FileEntry, ships: Sequence[Ship]) -> bool:
-        held = 0
-        for ship in ships:
-            item = ship.disk.catalogue.objects.get(file.sha256)
-            if (
-                item is None or file.sha256 in ship.disk.bad | ship.disk.rotten
-            ):  # what no disk gives, relay did not lose
-                continue
-            if item.whole is not None:
-                return True
-            layout = _honest_layout(item, file)
-            held |= layout.held if layout is not None else 0
-        return held == (1 << len(file.chunks)) - 1
 
     def unsettled(self, ships: Sequence[Ship], receiver: Ship, expected: Sequence[StatementId]) -> Iterator[str]:
         """What is left to do until everybody has everything: nothing, once all was calm for long enough."""
@@ -396,6 +385,27 @@ class Ledger:
         for statement, state in bundles:
             if (state is State.DELIVERED) != (statement in ship.disk.catalogue.receipts):
                 self.broken(f"[6] {ship.name} shows {_short(statement)} as {state}")
+
+
+def _may_go(ship: Ship, object_id: ObjectId, received: set[StatementId]) -> bool:
+    """Whether a ship may let go of content, which believes the receipts for these: what it knows to need it was
+    delivered, or is when it hears of that. What it does not know of may need the same photograph."""
+    item = ship.disk.catalogue.objects.get(object_id)
+    return item is not None and all(row.entry is not None or row.id in received for row in item.rows)
+
+
+def _is_left(file: FileEntry, ships: Sequence[Ship]) -> bool:
+    """Whether ships hold all of a file among them."""
+    held = 0
+    for ship in ships:
+        item = ship.disk.catalogue.objects.get(file.sha256)
+        if item is None or file.sha256 in ship.disk.bad | ship.disk.rotten:
+            continue  # what no disk gives, relay did not lose
+        if item.whole is not None:
+            return True
+        layout = _honest_layout(item, file)
+        held |= layout.held if layout is not None else 0
+    return held == (1 << len(file.chunks)) - 1
 
 
 def _honest_layout(item: Object, truth: FileEntry) -> Layout | None:
