@@ -201,7 +201,8 @@ RECEIPT_SECONDS = 2.0
 HURRY_SECONDS = 10.0
 """A visit that nobody answered yet is begun anew when the neighbour is announced again, at most this often."""
 LINK_HURRY_SECONDS = 2.0
-"""The same for a change of the link: TCP would wait longer, and over a slow link a greeting takes less."""
+"""The same for a change of the link, or for one that came back: TCP would wait longer, and over a slow link a greeting
+takes less."""
 KNOCK_SECONDS = 0.25
 """While a visit is not answered, the neighbour's other addresses are tried as well, each so long after the last."""
 MAX_KNOCKS = 16

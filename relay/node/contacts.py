@@ -105,11 +105,12 @@ class Contacts:
         if came or fresh or not known.at_odds:
             if known.contact.failures or known.gone:
                 known.contact.met = now
+                came = True
             known.contact.failures = 0
         known.gone = False
         known.remembered &= remembered
         known.changed.set()
-        self._hurry(known, HURRY_SECONDS)
+        self._hurry(known, LINK_HURRY_SECONDS if came else HURRY_SECONDS)
 
     def configure(self, addresses: Iterable[str]) -> None:
         """Keep trying these addresses: those of config.toml and the receivers' URLs."""

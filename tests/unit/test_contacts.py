@@ -539,6 +539,40 @@ async def test_who_met_before_and_meets_again_leaves_the_first_visit_to_the_lowe
     await higher.contacts.close()
 
 
+async def test_an_attempt_that_hangs_when_a_neighbour_comes_back_leaves_the_first_visit_to_the_lower_id(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TCP tries on by itself, and would get through at the moment of the other one's visit: much would come twice."""
+    higher = Rig(rig.other, rig.ship)
+    now = 100.0
+    monkeypatch.setattr(higher.contacts, "_clock", lambda: now)
+    monkeypatch.setattr(contacts, "HttpPeer", higher.peer)
+    higher.contacts.seen(higher.key, [HERE])
+    neighbour = higher.contacts._neighbours[higher.key]
+    now += SILENCE_SECONDS
+    neighbour.changed.set()
+    await higher.until(lambda: higher.listening)
+    for round_ in range(2):  # the second time soon after the first
+        now += 6.0
+        neighbour.contact.failures, neighbour.contact.failed = 1, now - 6.0
+        higher.on_hello = wait_for_ever
+        neighbour.changed.set()
+        await higher.until(lambda round_=round_: len(higher.called) == 2 + 2 * round_)  # type: ignore[misc]
+        hanging = neighbour.visit
+        assert hanging is not None
+        higher.contacts.seen(higher.key, [HERE])
+        await higher.until(hanging.cancelled)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert neighbour.visit is None, "the other one has its turn"
+        higher.on_hello = higher._nothing
+        now += SILENCE_SECONDS
+        neighbour.changed.set()
+        await higher.until(lambda round_=round_: len(higher.called) == 3 + 2 * round_)  # type: ignore[misc]
+        await higher.until(lambda: neighbour.visit is None)
+    await higher.contacts.close()
+
+
 async def test_who_keeps_calling_stays_in_contact(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A boat that lies alongside calls all the time, and makes no new beginning by which it would be noted."""
     now, noted = 0.0, []
