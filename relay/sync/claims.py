@@ -3,7 +3,8 @@
 A claim is only a courtesy among visits of one node: what one peer brings, another takes last and from the other end,
 so that two that bring the same things meet in the middle, and a peer that promises everything and sends nothing holds
 nobody up. What a peer brings on one way (its visit, or ours to it) it does not bring on the other as well. The claims
-of a way fade when it brought nothing for `CLAIM_SECONDS`, and who brings nothing at all has none for a good while.
+of a way fade when it brought nothing for `CLAIM_SECONDS`; who brought something may claim anew when it comes again, and
+who brings nothing at all has none for a good while.
 """
 
 from __future__ import annotations
@@ -29,14 +30,18 @@ class Claims:
         self._held: dict[ObjectId, Way] = {}
         self._progress: dict[Way, float] = {}
         """When each way last brought something, or began."""
+        self._brought: set[Way] = set()
+        """Ways that brought something since they began."""
 
     def order(self, objects: Sequence[ObjectId], who: Way, now: float) -> list[tuple[ObjectId, bool]]:
         """Claim what is free; these objects in the order in which `who` should bring them, and whether from the front.
 
         What other peers bring comes last and is taken from its end; what the same peer brings already is left out.
         """
-        if now - self._progress.get(who, float("-inf")) > CLAIM_REST_SECONDS:
+        rested = now - self._progress.get(who, float("-inf")) > CLAIM_REST_SECONDS
+        if rested or (who in self._brought and not self._is_alive(who, now)):
             self._progress[who] = now  # it begins; who only asks, again and again, makes no progress
+            self._brought.discard(who)
         free = {object_id: self._claim(object_id, who, now) for object_id in objects}
         mine = [(object_id, True) for object_id in objects if free[object_id]]
         others = [one for one in reversed(objects) if not free[one] and self._held[one].peer != who.peer]
@@ -45,6 +50,7 @@ class Claims:
     def claim(self, object_id: ObjectId, who: Way, now: float) -> bool:
         """Claim an object, and tell of progress; False while somebody else who makes progress has it."""
         self._progress[who] = now
+        self._brought.add(who)
         return self._claim(object_id, who, now)
 
     def _claim(self, object_id: ObjectId, who: Way, now: float) -> bool:
@@ -64,6 +70,7 @@ class Claims:
     def release(self, who: Way) -> None:
         """Give up every claim of a visit that ended."""
         self._progress.pop(who, None)
+        self._brought.discard(who)
         for object_id in [key for key, holder in self._held.items() if holder == who]:
             del self._held[object_id]
 
@@ -73,5 +80,6 @@ class Claims:
     def _sweep(self, now: float) -> None:
         self._held = {key: holder for key, holder in self._held.items() if self._is_alive(holder, now)}
         self._progress = {who: when for who, when in self._progress.items() if self._is_alive(who, now)}
+        self._brought &= self._progress.keys()
         if len(self._held) >= MAX_CLAIMS:
             self._held.clear()

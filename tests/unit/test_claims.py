@@ -71,6 +71,18 @@ def test_a_way_that_was_silent_yields_to_the_other_of_the_same_peer() -> None:
     assert not claims.comes_otherwise(ONE, FERRY, CLAIM_SECONDS + 1.0)
 
 
+def test_who_brought_something_claims_anew_when_it_comes_again() -> None:
+    """Else two nodes that visit each other at once, soon after the link was cut, bring the same on both ways."""
+    claims, brings = Claims(), BOAT._replace(fetched=False)
+    claims.claim(ONE, brings, 0.0)
+    again = CLAIM_SECONDS + 3.0
+    assert again < CLAIM_REST_SECONDS
+    assert claims.order([TWO, THREE], brings, again) == [(TWO, True), (THREE, True)]
+    assert claims.order([TWO, THREE], BOAT, again + 0.1) == []
+    assert claims.order([TWO, THREE], brings, again + CLAIM_SECONDS) == [(TWO, True), (THREE, True)]
+    assert claims.order([TWO], BOAT, again + CLAIM_SECONDS) == [(TWO, True)], "it only asked again"
+
+
 def test_who_only_asks_claims_nothing_for_long() -> None:
     """Else who asks every second and a half what is wanted, and brings nothing, turns everybody's order round."""
     claims = Claims()
