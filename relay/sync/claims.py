@@ -38,13 +38,13 @@ class Claims:
 
         What other peers bring comes last and is taken from its end; what the same peer brings already is left out.
         """
-        rested = now - self._progress.get(who, float("-inf")) > CLAIM_REST_SECONDS
-        if rested or (who in self._brought and not self._is_alive(who, now)):
-            self._progress[who] = now  # it begins; who only asks, again and again, makes no progress
-            self._brought.discard(who)
-        free = {object_id: self._claim(object_id, who, now) for object_id in objects}
+        free = {object_id: self._is_free(object_id, who, now) for object_id in objects}
         mine = [(object_id, True) for object_id in objects if free[object_id]]
         others = [one for one in reversed(objects) if not free[one] and self._held[one].peer != who.peer]
+        if mine:
+            self._begin(who, now)
+            for object_id, _ in mine:
+                self._claim(object_id, who, now)
         return mine + [(object_id, False) for object_id in others]
 
     def claim(self, object_id: ObjectId, who: Way, now: float) -> bool:
@@ -53,11 +53,22 @@ class Claims:
         self._brought.add(who)
         return self._claim(object_id, who, now)
 
-    def _claim(self, object_id: ObjectId, who: Way, now: float) -> bool:
+    def _begin(self, who: Way, now: float) -> None:
+        """A way has something to bring: it begins, if it did not lately. Who only asks, again and again, makes no
+        progress."""
+        rested = now - self._progress.get(who, float("-inf")) > CLAIM_REST_SECONDS
+        if rested or (who in self._brought and not self._is_alive(who, now)):
+            self._progress[who] = now
+            self._brought.discard(who)
+
+    def _is_free(self, object_id: ObjectId, who: Way, now: float) -> bool:
         holder = self._held.get(object_id)
-        if holder is not None and holder != who and self._is_alive(holder, now):
+        return holder is None or holder == who or not self._is_alive(holder, now)
+
+    def _claim(self, object_id: ObjectId, who: Way, now: float) -> bool:
+        if not self._is_free(object_id, who, now):
             return False
-        if len(self._held) >= MAX_CLAIMS and holder is None:
+        if len(self._held) >= MAX_CLAIMS and object_id not in self._held:
             self._sweep(now)
         self._held[object_id] = who
         return True

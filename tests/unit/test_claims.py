@@ -83,6 +83,17 @@ def test_who_brought_something_claims_anew_when_it_comes_again() -> None:
     assert claims.order([TWO], BOAT, again + CLAIM_SECONDS) == [(TWO, True)], "it only asked again"
 
 
+def test_who_found_nothing_to_bring_has_not_begun() -> None:
+    """All was being fetched from it when it asked; when it comes again soon after, what it brings is its own."""
+    claims, brings = Claims(), BOAT._replace(fetched=False)
+    claims.order([ONE, TWO], BOAT, 0.0)
+    assert claims.order([ONE, TWO], brings, 0.1) == []
+    claims.release(BOAT)
+    again = CLAIM_SECONDS + 3.0
+    assert claims.order([ONE, TWO], brings, again) == [(ONE, True), (TWO, True)]
+    assert claims.order([ONE, TWO], BOAT, again + 0.1) == []
+
+
 def test_who_only_asks_claims_nothing_for_long() -> None:
     """Else who asks every second and a half what is wanted, and brings nothing, turns everybody's order round."""
     claims = Claims()
