@@ -36,6 +36,12 @@ class Room:
         self._given.set()
 
 
+def note_end(ended: asyncio.Future[Any]) -> None:
+    """A callback for work that goes on when whoever asked for it is gone: its failure is nobody's trouble then."""
+    if not ended.cancelled():
+        ended.exception()
+
+
 async def in_order(
     work: Iterable[Coroutine[Any, Any, T]] | AsyncIterable[Coroutine[Any, Any, T]], ahead: int
 ) -> AsyncGenerator[T]:

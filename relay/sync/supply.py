@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from relay.limits import BATCH_SECONDS, FIRST_BATCH, LOW_SUPPLY, MAX_BATCH
 from relay.records.identifiers import ObjectId
 from relay.store.layouts import chunk_count, span
+from relay.together import note_end
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class Supply:
         last = self._listing
         if last is None or (last.done() and not last.cancelled() and last.exception() is None):
             self._listing = asyncio.create_task(self._list_page())
-            self._listing.add_done_callback(_noticed)
+            self._listing.add_done_callback(note_end)
         assert self._listing is not None
         return self._listing
 
@@ -107,12 +108,6 @@ class Supply:
         page = await anext(self._pages, None)
         self._over = self._over or page is None
         self._chunks.extend(page or ())
-
-
-def _noticed(listing: asyncio.Task[None]) -> None:
-    """Whoever draws next is told of a failure, if anybody does."""
-    if not listing.cancelled():
-        listing.exception()
 
 
 class Window:

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from relay.together import note_end
+
 Name = TypeVar("Name", bound=Hashable)
 Found = TypeVar("Found")
 
@@ -41,7 +43,7 @@ class SharedReads(Generic[Name, Found]):
         turn = self._waiting.get(name)
         if turn is None:
             task = asyncio.create_task(self._take_turn(name, self._under_way.get(name)))
-            task.add_done_callback(_noticed)
+            task.add_done_callback(note_end)
             turn = self._waiting[name] = _Turn(task)
         turn.askers += 1
         try:
@@ -61,9 +63,3 @@ class SharedReads(Generic[Name, Found]):
                 return await self._read(name)
             finally:
                 del self._under_way[name]
-
-
-def _noticed(task: asyncio.Task[Found]) -> None:
-    """A failure that nobody waits for any more is no trouble."""
-    if not task.cancelled():
-        task.exception()

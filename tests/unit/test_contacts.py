@@ -31,7 +31,7 @@ from relay.sync.host import Host
 from relay.sync.messages import PROTOCOL, Greeting
 from relay.sync.signal import Signal
 from tests.factory import make_statement
-from tests.fleet import Fleet, Link, Ship
+from tests.fleet import Clock, Fleet, Link, Ship
 
 HERE, THERE = "[fe80::1%wlan0]:8470", "[fe80::1%wlan1]:8470"
 
@@ -508,32 +508,37 @@ async def test_who_calls_in_vain_again_and_again_is_visited_less_and_less(
     await rig.until(lambda: neighbour.contact.in_vain == 0)
 
 
+async def visited_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> tuple[Rig, Clock]:
+    """The node with the higher id, which has visited the other one once, and its clock."""
+    higher, clock = Rig(rig.other, rig.ship), Clock()
+    monkeypatch.setattr(higher.contacts, "_clock", clock)
+    monkeypatch.setattr(contacts, "HttpPeer", higher.peer)
+    higher.contacts.seen(higher.key, [HERE])
+    clock.now += SILENCE_SECONDS
+    higher.contacts._neighbours[higher.key].changed.set()
+    await higher.until(lambda: higher.listening)
+    return higher, clock
+
+
 @pytest.mark.parametrize("gone", [True, False])
 async def test_who_met_before_and_meets_again_leaves_the_first_visit_to_the_lower_id(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, gone: bool
 ) -> None:
     """Its last visit is long ago, so that one is due: both would make it at once, and bring much twice. Whether the
     other one was said to have gone, or was found to be."""
-    higher = Rig(rig.other, rig.ship)
-    now = 100.0
-    monkeypatch.setattr(higher.contacts, "_clock", lambda: now)
-    monkeypatch.setattr(contacts, "HttpPeer", higher.peer)
-    higher.contacts.seen(higher.key, [HERE])
+    higher, clock = await visited_once(rig, monkeypatch)
     neighbour = higher.contacts._neighbours[higher.key]
-    now += SILENCE_SECONDS
-    neighbour.changed.set()
-    await higher.until(lambda: higher.listening)
-    now += 10 * IDLE_SECONDS
+    clock.now += 10 * IDLE_SECONDS
     if gone:
         higher.contacts.lost(higher.key)
     else:
-        neighbour.contact.failures, neighbour.contact.failed = 3, now - 5 * IDLE_SECONDS
+        neighbour.contact.failures, neighbour.contact.failed = 3, clock.now - 5 * IDLE_SECONDS
     higher.contacts.seen(higher.key, [HERE])
-    assert next_visit(neighbour.contact, higher.ship.custody.news.count) == now + SILENCE_SECONDS
+    assert next_visit(neighbour.contact, higher.ship.custody.news.count) == clock.now + SILENCE_SECONDS
     for _ in range(100):
         await asyncio.sleep(0)
     assert len(higher.called) == 1, "the other one has its turn"
-    now += SILENCE_SECONDS
+    clock.now += SILENCE_SECONDS
     neighbour.changed.set()
     await higher.until(lambda: len(higher.called) == 2)
     await higher.contacts.close()
@@ -543,18 +548,11 @@ async def test_an_attempt_that_hangs_when_a_neighbour_comes_back_leaves_the_firs
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """TCP tries on by itself, and would get through at the moment of the other one's visit: much would come twice."""
-    higher = Rig(rig.other, rig.ship)
-    now = 100.0
-    monkeypatch.setattr(higher.contacts, "_clock", lambda: now)
-    monkeypatch.setattr(contacts, "HttpPeer", higher.peer)
-    higher.contacts.seen(higher.key, [HERE])
+    higher, clock = await visited_once(rig, monkeypatch)
     neighbour = higher.contacts._neighbours[higher.key]
-    now += SILENCE_SECONDS
-    neighbour.changed.set()
-    await higher.until(lambda: higher.listening)
     for round_ in range(2):  # the second time soon after the first
-        now += 6.0
-        neighbour.contact.failures, neighbour.contact.failed = 1, now - 6.0
+        clock.now += 6.0
+        neighbour.contact.failures, neighbour.contact.failed = 1, clock.now - 6.0
         higher.on_hello = wait_for_ever
         neighbour.changed.set()
         await higher.until(lambda round_=round_: len(higher.called) == 2 + 2 * round_)  # type: ignore[misc]
@@ -566,7 +564,7 @@ async def test_an_attempt_that_hangs_when_a_neighbour_comes_back_leaves_the_firs
             await asyncio.sleep(0)
         assert neighbour.visit is None, "the other one has its turn"
         higher.on_hello = higher._nothing
-        now += SILENCE_SECONDS
+        clock.now += SILENCE_SECONDS
         neighbour.changed.set()
         await higher.until(lambda round_=round_: len(higher.called) == 3 + 2 * round_)  # type: ignore[misc]
         await higher.until(lambda: neighbour.visit is None)
