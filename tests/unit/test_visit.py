@@ -676,8 +676,8 @@ class Lagging(Link):
     page: Sequence[Want] = ()
 
     async def wants(self, skip: Sequence[ObjectId]) -> list[Want]:
-        """The last page again, until all of it is passed over."""
-        if not {want.object for want in self.page} <= set(skip):
+        """The last page again, until all of it is passed over; what is listed when there is less than a page is all."""
+        if len(self.page) >= WANTS_PAGE and not {want.object for want in self.page} <= set(skip):
             return list(self.page)
         self.page = await super().wants(skip)
         return list(self.page)
