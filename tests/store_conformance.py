@@ -406,6 +406,29 @@ class StoreConformance:
         first = (await store.wants(10))[0]
         assert (first.object, first.missing, first.remaining) == (object_of(large), 1 << 5, CHUNK)
 
+    async def test_what_is_wanted_all_the_while_is_listed_whatever_is_committed(
+        self, opener: Opener, cast: Cast
+    ) -> None:
+        store = await opener()
+        contents = [cast.content(40 + place) for place in range(60)]
+        await store.add([cast.statement(one) for one in contents])
+        order = [want.object for want in await store.wants(100)]
+        by_object = {object_of(one): one for one in contents}
+        came: list[ObjectId] = []
+
+        async def come() -> None:
+            for object_id in order:
+                came.append(object_id)
+                await stage_all(store, by_object[object_id])
+                await store.commit_chunks()
+
+        coming = asyncio.create_task(come())
+        while not coming.done():
+            listed = {want.object for want in await store.wants(100)}
+            assert listed >= set(order) - set(came)
+        await coming
+        assert await store.wants(100) == []
+
     async def test_the_superseded_come_last(self, opener: Opener, cast: Cast) -> None:
         store = await opener()
         old, new = cast.content(9), cast.content()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 
 from relay.errors import StoreError
 from relay.records.identifiers import ObjectId, StatementId
 from relay.store.interface import Want
 from relay.store.layouts import Layout, want_of
 
-Page = Callable[[bool, int, int], Awaitable[Sequence[ObjectId | None]]]
-"""Objects of bundles that are wanted, best first (None: a bundle has none that is not whole): of superseded ones or of
-others, and of each signer from which of its bundles on how many."""
+Listed = Callable[[Set[ObjectId], int], Awaitable[Sequence[ObjectId]]]
+"""Objects of bundles that are wanted, best first, but for some, as the catalogue had them at one moment: at least so
+many, where there are so many. One that several bundles name may stand there several times."""
 
 
 class SharedCommits:
@@ -64,7 +64,7 @@ class SharedCommits:
 
 
 async def gather_wants(
-    page_of: Page,
+    listed: Listed,
     layouts_of: Callable[[ObjectId], Awaitable[Sequence[Layout]]],
     limit: int,
     skip: frozenset[ObjectId],
@@ -72,19 +72,20 @@ async def gather_wants(
     """The first `limit` wanted objects of which something is missing, but those in `skip`.
 
     Signers take turns, so that nobody can fill the list: whoever has a thousand small packages under way comes no
-    sooner with the second one than others with their first.
+    sooner with the second one than others with their first. What is wanted all the while is not passed over, whatever
+    is committed meanwhile.
     """
-    wants: dict[ObjectId, Want] = {}
-    for superseded in (False, True):
-        turn, turns = 0, 1
-        while page := await page_of(superseded, turn, turns):
-            for object_id in page:
-                if object_id is None or object_id in skip or object_id in wants:
-                    continue
+    wants: list[Want] = []
+    seen = set(skip)
+    while len(wants) < limit:
+        # More each time: of a long list nothing may be missing that is not on its way.
+        count = limit - len(wants) + len(seen) - len(skip)
+        found = await listed(seen, count)
+        for object_id in found:
+            if object_id not in seen and len(wants) < limit:
+                seen.add(object_id)
                 if want := want_of(await layouts_of(object_id)):
-                    wants[want.object] = want
-                if len(wants) == limit:
-                    return list(wants.values())
-            turn += turns
-            turns *= 2
-    return list(wants.values())
+                    wants.append(want)
+        if len(found) < count:
+            break
+    return wants

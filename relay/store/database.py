@@ -143,9 +143,10 @@ class Database:
                 job.done.set_result(result)
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What `work` finds in what is committed: for several queries, one way to the connection's thread and back."""
+        """What `work` finds in what is committed, as it is at one moment: for several queries, one way to the
+        connection's thread and back."""
         with _explained(self._path):
-            return await self._reader.run(work)
+            return await self._reader.run(_at_one_moment, work)
 
     async def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """The rows of a query over what is committed."""
@@ -202,6 +203,14 @@ def _in_one_transaction(
         if connection.in_transaction:
             connection.execute("ROLLBACK")
     return outcomes
+
+
+def _at_one_moment(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    connection.execute("BEGIN")
+    try:
+        return work(connection)
+    finally:
+        connection.execute("COMMIT")
 
 
 async def _to_its_end(connection: aiosqlite.Connection, command: str) -> None:

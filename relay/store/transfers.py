@@ -14,7 +14,7 @@ import asyncio
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 
 from relay.errors import DiskFull, Malformed, StoreError, Unreadable
@@ -320,9 +320,19 @@ class Transfers:
             self._content.write_chunk(one.object, one.name, offset, chunk.data)
         return lacking
 
-    async def _wanted(self, superseded: bool, turn: int, turns: int) -> list[ObjectId | None]:
-        rows = await self._database.rows(_WANTED.format(self._undelivered), (int(superseded), turn, turns))
-        return [row[0] and ObjectId(row[0]) for row in rows]
+    async def _wanted(self, skip: Set[ObjectId], count: int) -> list[ObjectId]:
+        sql = _WANTED.format(self._undelivered)
+
+        def find(db: sqlite3.Connection) -> list[ObjectId]:
+            found: list[ObjectId] = []
+            for superseded in (0, 1):
+                turn, turns = 0, 1
+                while len(found) < count and (rows := db.execute(sql, (superseded, turn, turns)).fetchall()):
+                    found += [ObjectId(row[0]) for row in rows if row[0] is not None and row[0] not in skip]
+                    turn, turns = turn + turns, 2 * turns
+            return found
+
+        return await self._database.read(find)
 
     async def _ask_layouts(self, object_id: ObjectId) -> list[_Layout]:
         if not self._unreadable.may_come_again(object_id):
@@ -445,6 +455,7 @@ class Transfers:
 
 
 # Signers are found by leaping over the index, and of each only the bundles whose turn it is: whatever is under way.
+# A bundle none of whose objects is missing has a row without one, so that who reads does not take its turn for the end.
 _WANTED = """
     WITH RECURSIVE signers (node) AS (
         SELECT min(node) FROM bundles INDEXED BY bundles_wanted

@@ -109,6 +109,15 @@ class Database:
                     raise
         raise AssertionError
 
+    async def read(self, work: Work[T]) -> T:
+        """What `work` finds with a connection, as it is at one moment (`REPEATABLE READ`)."""
+        with self._explained():
+            async with (
+                self._pool.acquire() as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                return await work(connection)
+
     async def rows(self, sql: str, *parameters: object) -> list[Any]:
         """All rows of a query."""
         with self._explained():

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -168,8 +168,17 @@ class Transfers:
         await self._tidy(freed)
         return True
 
-    async def _wanted(self, superseded: bool, turn: int, turns: int) -> list[ObjectId | None]:
-        return [row[0] and ObjectId(row[0]) for row in await self._database.rows(_WANTED, superseded, turn, turns)]
+    async def _wanted(self, skip: Set[ObjectId], count: int) -> list[ObjectId]:
+        async def find(db: Any) -> list[ObjectId]:
+            found: list[ObjectId] = []
+            for superseded in (False, True):
+                turn, turns = 0, 1
+                while len(found) < count and (rows := await db.fetch(_WANTED, superseded, turn, turns)):
+                    found += [ObjectId(row[0]) for row in rows if row[0] is not None and row[0] not in skip]
+                    turn, turns = turn + turns, 2 * turns
+            return found
+
+        return await self._database.read(find)
 
     async def _ask_layouts(self, object_id: ObjectId) -> list[_Layout]:
         return [_layout(row) for row in await self._database.rows(_LAYOUTS, object_id)]
