@@ -522,6 +522,11 @@ SITE_NEWEST = 40
 SITE_BATCH = 64
 """Entries of the log that are brought to the site at a time; more when it lags far behind."""
 SITE_LARGEST_BATCH = 512
+SITE_BATCH_SECONDS = 5.0
+"""What a batch of the site may take, as far as the one before tells: while it is written, readers find some of its
+files, and not others; and the site gives way between batches."""
+SITE_LEAST_BATCH = 16
+"""However long these take: what many arrivals change would be written for each of them."""
 SITE_CALLS = 48
 """Files of the site that are read or written at once."""
 SITE_AGAIN_SECONDS = 90.0

@@ -112,7 +112,7 @@ def make_receipt(election: Election, receiver: Node, statement: Admitted, entry:
         receiver.identity.uri,
         receiver.identity.certificate,
         receiver.key,
-    )
+    ).raw
     return election.admission.admit(Kind.RECEIPT, raw)
 
 

@@ -182,7 +182,7 @@ class Sequencer:
         proofs = await asyncio.to_thread(growth.proofs)
         receipts: list[Admitted] = []
         for place, (statement, leaf) in enumerate(zip(statements, growth.leaves, strict=True)):
-            raw = sign_receipt(
+            receipt = sign_receipt(
                 identity.election,
                 statement,
                 leaf,
@@ -195,7 +195,7 @@ class Sequencer:
             if place % JUDGED_AT_ONCE == 0:
                 await asyncio.sleep(0)  # visitors get their turn
             # Admitting our own receipt checks the proof and the signature before anything is committed.
-            receipts.append(self._custody.admission.admit(Kind.RECEIPT, raw))
+            receipts.append(self._custody.admission.admit_receipt(receipt))
         return tuple(receipts)
 
     def _sign(self, frontier: Frontier) -> bytes:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from relay.errors import Malformed, Refused
 from relay.limits import MAX_CERTIFICATE, MAX_RECORD
@@ -34,6 +33,13 @@ class Signer(Protocol):
 
     def sign(self, data: bytes, /) -> bytes:
         """The 64-byte signature over `data`."""
+
+
+class Verifier(Protocol):
+    """Something that verifies Ed25519 signatures by one key: an `Ed25519PublicKey`, or what does it in less time."""
+
+    def verify(self, signature: bytes, data: bytes, /) -> None:
+        """Raises `cryptography.exceptions.InvalidSignature`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,11 @@ class Sign1:
         """The signer's certificate, DER."""
         return bytes(self.header[X5CHAIN])
 
-    def verify(self, key: Ed25519PublicKey, detached: bytes | None = None) -> None:
+    def to_bytes(self) -> bytes:
+        """The tagged COSE_Sign1."""
+        return _SIGN1_TAG + encode([self.protected, self.unprotected, self.payload, self.signature])
+
+    def verify(self, key: Verifier, detached: bytes | None = None) -> None:
         """Check the signature; `detached` is the payload where the envelope has none. Raises `Refused`."""
         payload = self.payload if self.payload is not None else detached
         if payload is None:
@@ -94,9 +104,21 @@ def sign1(
     detached: bool = False,
 ) -> bytes:
     """A tagged COSE_Sign1 over `payload`, which stays out of the envelope when `detached`."""
+    return envelope(parameters, payload, signer, unprotected=unprotected, detached=detached).to_bytes()
+
+
+def envelope(
+    parameters: Mapping[Any, Any],
+    payload: bytes,
+    signer: Signer,
+    *,
+    unprotected: Mapping[Any, Any] | None = None,
+    detached: bool = False,
+) -> Sign1:
+    """The same as a value: what `read_sign1` reads from those bytes."""
     protected = encode(parameters)
     signature = signer.sign(to_be_signed(protected, payload))
-    return _SIGN1_TAG + encode([protected, unprotected or {}, None if detached else payload, signature])
+    return Sign1(protected, parameters, unprotected or {}, None if detached else payload, signature)
 
 
 def read_sign1(raw: bytes) -> Sign1:

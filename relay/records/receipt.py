@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from relay.errors import Malformed
 from relay.limits import MAX_PROOF_PATH, MAX_RECORD
-from relay.records.cose import Sign1, Signer, header, read_sign1, sign1
+from relay.records.cose import Sign1, Signer, envelope, header, read_sign1
 from relay.records.encoding import decode, encode
 from relay.records.identifiers import HASH_SIZE, RecordId, StatementId, is_code, parse_hash, receipt_id
 
@@ -66,34 +66,35 @@ def sign_receipt(
     issuer: str,
     certificate: bytes,
     signer: Signer,
-) -> bytes:
-    """The bytes of a receipt for the statement whose leaf `inclusion` ties to `root`."""
+) -> Receipt:
+    """A receipt for the statement whose leaf `inclusion` ties to `root`: what `read_receipt` reads from its bytes."""
     parameters = header(None, issuer, f"{election}/statement/{statement.hex()}", certificate)
     parameters |= {VDS: RFC9162_SHA256, LEAF_HASH: leaf, TREE_SIZE: inclusion.size}
     proof = encode([inclusion.size, inclusion.index, list(inclusion.path)])
-    return sign1(parameters, root, signer, unprotected={VDP: {INCLUSION: [proof]}}, detached=True)
+    signed = envelope(parameters, root, signer, unprotected={VDP: {INCLUSION: [proof]}}, detached=True)
+    return Receipt(receipt_id(statement), signed.to_bytes(), signed, election, statement, leaf, inclusion)
 
 
 def read_receipt(raw: bytes) -> Receipt:
     """Parse a receipt; neither proof nor signature is checked here. Raises `Malformed`."""
-    envelope = read_sign1(raw)
-    match envelope.header:
-        case {395: 1, -65_537: bytes(leaf), -65_538: int(size)} if len(leaf) == HASH_SIZE and len(envelope.header) == 6:
+    signed = read_sign1(raw)
+    match signed.header:
+        case {395: 1, -65_537: bytes(leaf), -65_538: int(size)} if len(leaf) == HASH_SIZE and len(signed.header) == 6:
             pass
         case _:
             raise Malformed("A record is not a receipt: its header differs")
-    match envelope.unprotected:
+    match signed.unprotected:
         case {396: {-1: [bytes(proof)], **other_proofs}, **other} if not other and not other_proofs:
             pass
         case _:
             raise Malformed("A receipt does not have exactly one inclusion proof")
-    if envelope.payload is not None:
+    if signed.payload is not None:
         raise Malformed("A receipt's payload is not detached")
-    election, statement = _read_subject(envelope.subject)
+    election, statement = _read_subject(signed.subject)
     inclusion = _read_inclusion(proof)
     if isinstance(size, bool) or inclusion.size != size:
         raise Malformed("A receipt's proof is for a tree of another size than was signed")
-    return Receipt(receipt_id(statement), raw, envelope, election, statement, leaf, inclusion)
+    return Receipt(receipt_id(statement), raw, signed, election, statement, leaf, inclusion)
 
 
 def _read_subject(subject: str) -> tuple[str, StatementId]:

@@ -100,10 +100,14 @@ class FolderShelf:
         return self.folder.joinpath(*parts)
 
 
+_CROWDED = 5
+"""Processors are crowded where whoever needs one waits for it for a fifth of the time."""
+
+
 class GuardedShelf:
     """Another shelf, for one of several writers: it writes only while `leads` says so, so that one that hung and was
     followed by another does not write over that one's files; and not more than so many calls are under way at once.
-    `clock` is seconds that only grow."""
+    `clock` is seconds that only grow, `delayed` those of them in which this thread waited for a processor."""
 
     def __init__(
         self,
@@ -111,16 +115,19 @@ class GuardedShelf:
         leads: Callable[[], Awaitable[bool]],
         most: int,
         clock: Callable[[], float] = time.monotonic,
+        delayed: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.waited = 0.0
-        """Seconds in which calls were under way to a service elsewhere: they are no load on this machine."""
+        """Seconds in which calls were under way to a service elsewhere: they are no load on this machine. Where its
+        processors are crowded they are one: the service may be on it, too."""
         self.is_elsewhere = not isinstance(shelf, FolderShelf)
         self._shelf = shelf
         self._leads = leads
         self._room = asyncio.Semaphore(most)
         self._clock = clock
+        self._delayed = delayed
         self._under_way = 0
-        self._since = 0.0
+        self._since = self._delayed_before = 0.0
 
     async def write(
         self, path: str, content: bytes, content_type: str, cache: str = FRESH, *, durable: bool = False
@@ -157,14 +164,15 @@ class GuardedShelf:
     async def _call(self) -> AsyncIterator[None]:
         async with self._room:
             if not self._under_way:
-                self._since = self._clock()
+                self._since, self._delayed_before = self._clock(), self._delayed()
             self._under_way += 1
             try:
                 yield
             finally:
                 self._under_way -= 1
                 if not self._under_way and self.is_elsewhere:
-                    self.waited += self._clock() - self._since
+                    load = (self._delayed() - self._delayed_before) * _CROWDED
+                    self.waited += max(0.0, self._clock() - self._since - load)
 
 
 def _write_durably(target: Path, content: bytes) -> None:

@@ -48,6 +48,7 @@ from relay.records.receipt import Receipt, read_receipt
 from relay.records.statement import Statement, read_statement
 from relay.trust.certificates import Identity, check_issued, read_certificate
 from relay.trust.roles import MAY_SIGN, Role
+from relay.trust.verifying import Issuer, QuickKey
 from relay.trust.witness import SignedCheckpoint, combine, log_key, read_signed_checkpoint, witness_key
 
 B = TypeVar("B")
@@ -80,6 +81,7 @@ class Admission:
             raise Malformed("A certificate that is no root was given as root")
         check_issued(root, self.root)
         self.election = self.root.election
+        self._issuer = Issuer(root, self.root.key)
         self._notices: dict[str, Notice] = {}
         self._checkpoints: dict[str, SignedCheckpoint] = {}
         self._notice_ids: set[bytes] = set()
@@ -162,7 +164,8 @@ class Admission:
                     f"A certificate of election {identity.election} was shown in {self.election}",
                     "Enrol the device in this election, or use it in its own.",
                 )
-            check_issued(certificate, self.root)
+            if not self._issuer.has_issued(certificate):
+                check_issued(certificate, self.root)
             self._identities[certificate] = identity
             if len(self._identities) > MAX_CACHED_CERTIFICATES:
                 self._identities.popitem(last=False)
@@ -182,11 +185,16 @@ class Admission:
             case Kind.STATEMENT:
                 return self._admit_statement(read_statement(raw))
             case Kind.RECEIPT:
-                return self._admit_receipt(read_receipt(raw))
+                return self.admit_receipt(read_receipt(raw))
             case Kind.NOTICE:
                 return self._admit_notice(read_notice(raw))
             case Kind.CHECKPOINT:
                 return self._admit_checkpoint(raw)
+
+    def admit_receipt(self, receipt: Receipt) -> Admitted:
+        """Judge a receipt that is at hand as a value, as `admit` does."""
+        identity, _ = self.prove(receipt)
+        return Admitted(Kind.RECEIPT, receipt.id, receipt.raw, receipt, identity.node)
 
     def prove(self, receipt: Receipt) -> tuple[Identity, bytes]:
         """Judge a receipt as `admit` does: who signed it, and the root that its proof leads to, which is computed once.
@@ -196,7 +204,7 @@ class Admission:
             raise Refused("foreign-election", f"A receipt of election {receipt.election} was shown in {self.election}")
         proof = receipt.inclusion
         root = root_from_inclusion(receipt.leaf, proof.index, proof.size, proof.path)
-        receipt.envelope.verify(identity.key, root)
+        receipt.envelope.verify(QuickKey(identity.key), root)
         return identity, root
 
     def install(self, admitted: Admitted) -> bool:
@@ -259,18 +267,14 @@ class Admission:
                 f"{identity.name} signed for polling station {package.tps}, which is not among its own",
                 "Ask the election office to enrol the device for this station.",
             )
-        statement.envelope.verify(identity.key)
+        statement.envelope.verify(QuickKey(identity.key))
         return Admitted(Kind.STATEMENT, statement.id, statement.raw, statement, identity.node)
-
-    def _admit_receipt(self, receipt: Receipt) -> Admitted:
-        identity, _ = self.prove(receipt)
-        return Admitted(Kind.RECEIPT, receipt.id, receipt.raw, receipt, identity.node)
 
     def _admit_notice(self, notice: Notice) -> Admitted:
         identity = self._signer(Kind.NOTICE, notice.envelope)
         if notice.election != self.election:
             raise Refused("foreign-election", f"A notice of election {notice.election} was shown in {self.election}")
-        notice.envelope.verify(identity.key)
+        notice.envelope.verify(QuickKey(identity.key))
         slot = f"{notice.topic}/{notice.part}"
         return Admitted(Kind.NOTICE, notice.id, notice.raw, notice, identity.node, slot, notice.version)
 

@@ -11,16 +11,14 @@ that is sure; what is not so plainly right is judged by `Admission`, which says 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from cryptography.exceptions import InvalidSignature
 
 from relay.errors import Malformed, Refused
-from relay.limits import MAX_CACHED_CERTIFICATES
 from relay.log.merkle import HASH_SIZE, leaf_hash, root_from_inclusion
 from relay.log.tiles import HEIGHT, WIDTH, decode_entries
 from relay.records.cose import to_be_signed
@@ -28,9 +26,9 @@ from relay.records.identifiers import Kind, NodeId, ObjectId, StatementId
 from relay.records.receipt import read_receipt
 from relay.records.statement import Statement
 from relay.trust.admission import Admission
-from relay.trust.certificates import Identity, read_certificate
+from relay.trust.certificates import Identity
 from relay.trust.pattern import ReceiptPattern
-from relay.trust.verifying import Issuer, quick
+from relay.trust.verifying import QuickKey
 
 
 class Entry(NamedTuple):
@@ -132,31 +130,6 @@ def judge_receipts(
     return found, None
 
 
-class _RootAlone(Admission):
-    """An admission that knows no notices, and verifies many signatures."""
-
-    def __init__(self, root: bytes) -> None:
-        super().__init__(root)
-        self._issuer = Issuer(root, self.root.key)
-        self._quick: OrderedDict[bytes, Identity] = OrderedDict()
-
-    def identify(self, certificate: bytes) -> Identity:
-        """See `Admission`."""
-        identity = self._quick.get(certificate)
-        if identity is None:
-            identity = self._read(certificate)
-            self._quick[certificate] = identity
-            if len(self._quick) > MAX_CACHED_CERTIFICATES:
-                self._quick.popitem(last=False)
-        return identity
-
-    def _read(self, certificate: bytes) -> Identity:
-        identity = read_certificate(certificate)
-        if identity.election != self.election or not self._issuer.has_issued(certificate):
-            identity = super().identify(certificate)
-        return replace(identity, key=quick(identity.key))
-
-
 class _Receipts:
     """Judges receipts, most of them by the pattern of the one before."""
 
@@ -179,7 +152,7 @@ class _Receipts:
             return None
         try:
             tree = _root_above(leaf, index, pattern.size, fitting.path)
-            signer.key.verify(fitting.signature, to_be_signed(fitting.protected, tree))
+            QuickKey(signer.key).verify(fitting.signature, to_be_signed(fitting.protected, tree))
         except (Malformed, InvalidSignature):
             return None
         return pattern.size, tree, signer.certificate
@@ -208,9 +181,9 @@ _root_from_tile = lru_cache(maxsize=16)(root_from_inclusion)
 
 
 @lru_cache(maxsize=1)
-def _by_root_alone(root: bytes) -> _RootAlone:
-    """One for all bundles: a device's certificate is checked once."""
-    return _RootAlone(root)
+def _by_root_alone(root: bytes) -> Admission:
+    """One that knows no notices, for all bundles: a device's certificate is checked once."""
+    return Admission(root)
 
 
 @lru_cache(maxsize=1)

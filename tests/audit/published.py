@@ -102,7 +102,7 @@ class Published:
         name = statement_id(raw)
         identity = self.receiver.identity
         receipt = sign_receipt(ELECTION, name, leaf, proof, root, identity.uri, identity.certificate, self.receiver.key)
-        self.put(f"receipt/{name.hex()}", receipt)
+        self.put(f"receipt/{name.hex()}", receipt.raw)
 
     def sign(self, size: int, root: bytes, by: Node | None = None) -> None:
         """Publish a checkpoint."""

@@ -45,7 +45,7 @@ from relay.records.statement import Package, sign_statement
 from relay.records.tally import Tally
 from relay.trust.admission import Admission
 from relay.trust.roles import Role
-from relay.trust.verifying import QUICK, quick
+from relay.trust.verifying import QuickKey, libsodium
 from relay.trust.witness import log_key
 from tests.factory import ELECTION, Node, make_election, make_file, make_node
 
@@ -128,7 +128,7 @@ def _put_receipts(folder: Path, receiver: Node, growth: Growth, raws: Sequence[b
     for place, (raw, proof) in enumerate(zip(raws, growth.proofs(), strict=True)):
         name, inclusion = statement_id(raw), Inclusion(size, growth.first + place, proof)
         signer = identity.uri, identity.certificate, receiver.key
-        receipt = sign_receipt(ELECTION, name, growth.leaves[place], inclusion, root, *signer)
+        receipt = sign_receipt(ELECTION, name, growth.leaves[place], inclusion, root, *signer).raw
         _put(folder / "receipt" / name.hex(), receipt)
 
 
@@ -165,7 +165,7 @@ async def measure(folder: Path, receiver: Node, scope: Scope, state: Path | None
 def verification() -> float:
     """Processor seconds of an Ed25519 verification: no audit of all signatures takes less than that for each."""
     key = Ed25519PrivateKey.generate()
-    public, signature, message = quick(key.public_key()), key.sign(bytes(800)), bytes(800)
+    public, signature, message = QuickKey(key.public_key()), key.sign(bytes(800)), bytes(800)
     began, count = time.process_time(), 5_000
     for _ in range(count):
         public.verify(signature, message)
@@ -188,7 +188,7 @@ def main() -> None:
     if arguments.brief:
         arguments.entries, arguments.tree = 2 * _AT_ONCE, 100_000
     jobs: int = arguments.jobs
-    library = "libsodium" if QUICK else "OpenSSL"
+    library = "libsodium" if libsodium() else "OpenSSL"
     print(f"{1 / verification():,.0f} Ed25519 verifications/s by {library} on one processor; {jobs} processes")
     tree = ("hashes only", Scope(signatures=False))
     default, fewer = Scope(jobs=jobs), Scope(receipts=False, objects=False, jobs=jobs)

@@ -42,7 +42,7 @@ def receipt(signer: Member, of: StatementId, leaf: bytes) -> bytes:
     """A receipt of a log that has this entry alone."""
     who = signer.identity
     proof = Inclusion(1, 0, ())
-    return sign_receipt(who.election, of, leaf, proof, leaf, who.uri, who.certificate, signer.key)
+    return sign_receipt(who.election, of, leaf, proof, leaf, who.uri, who.certificate, signer.key).raw
 
 
 def checkpoint(signer: Member, size: int, root: bytes = bytes(32), name: str = "") -> bytes:

@@ -257,7 +257,7 @@ class Loot:
                 receipt = sign_receipt(
                     ELECTION, statement, leaf, Inclusion(1, 0, ()), leaf,
                     receiver.uri, who.identity.certificate, who.key,
-                )  # fmt: skip
+                ).raw  # fmt: skip
                 found.append((Kind.RECEIPT, receipt))
         return found
 

@@ -76,6 +76,21 @@ async def test_files_go_side_by_side_and_the_time_of_it_is_no_work() -> None:
     assert shelf.waited == 7.0
 
 
+@pytest.mark.parametrize(("delay", "waited"), [(0.0, 7.0), (0.7, 3.5), (1.4, 0.0), (5.0, 0.0)])
+async def test_where_processors_are_crowded_a_service_that_may_be_on_this_machine_is_work(
+    delay: float, waited: float
+) -> None:
+    now, delayed = 100.0, 30.0
+    bucket = Bucket()
+    shelf = GuardedShelf(bucket, always, 3, lambda: now, lambda: delayed)
+    write = asyncio.create_task(shelf.write("a", b"", "text/plain"))
+    await asyncio.sleep(0)
+    now, delayed = now + 7, delayed + delay
+    bucket.answer.set()
+    await write
+    assert shelf.waited == pytest.approx(waited)
+
+
 async def test_a_folder_is_on_this_machine_and_counts(tmp_path: Path) -> None:
     times = iter(range(100))
     shelf = GuardedShelf(FolderShelf(tmp_path), always, 3, lambda: float(next(times)))

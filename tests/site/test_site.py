@@ -281,6 +281,33 @@ async def test_what_lags_far_behind_comes_in_larger_batches(
     assert brought[-2:] == [2, 2] and sum(brought) == 40
 
 
+async def test_a_batch_is_as_large_as_can_be_written_in_its_time(
+    election: PublicElection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where files take long, as in a bucket that much else is put into, readers find a half of it no longer."""
+    monkeypatch.setattr("relay.web.site.service.SITE_BATCH", 16)
+    monkeypatch.setattr("relay.web.site.service.SITE_LEAST_BATCH", 3)
+    for tps in list(election.stations)[:40]:
+        await election.submit(tps)
+    assert election.receiver.log is not None
+    while await election.receiver.log.sequencer.sequence():
+        pass
+    seconds_each, bring = 1.0, election.keeper._bring
+
+    async def bring_slowly(first: int, count: int, *, published: bool = False) -> int:
+        brought = await bring(first, count, published=published)
+        election.fleet.clock.now += brought * seconds_each
+        return brought
+
+    monkeypatch.setattr(election.keeper, "_bring", bring_slowly)
+    brought = [await election.keeper.follow() for _ in range(3)]
+    seconds_each = 10.0
+    brought += [await election.keeper.follow() for _ in range(2)]
+    seconds_each = 0.1
+    brought += [await election.keeper.follow() for _ in range(2)]
+    assert brought == [16, 5, 5, 5, 3, 3, 3]
+
+
 async def test_a_site_that_was_cut_while_it_was_begun_is_begun_again(
     election: PublicElection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

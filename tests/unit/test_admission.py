@@ -95,7 +95,7 @@ class Bench:
             "certificate": signer.identity.certificate,
             "signer": signer.key,
         }
-        return sign_receipt(**(values | changes))
+        return sign_receipt(**(values | changes)).raw
 
     def checkpoint(self, size: int = 1, root: bytes = bytes(32), signer: Node | None = None) -> bytes:
         """A checkpoint of the log."""

@@ -142,7 +142,7 @@ async def test_a_receipt_that_proves_another_entry_is_let_go_when_its_statement_
         receiver.node.identity.uri,
         receiver.node.identity.certificate,
         receiver.node.key,
-    )
+    ).raw
     records = [(Kind.RECEIPT, lie), (Kind.STATEMENT, statement.raw)]
     for batch in [records] if together else [records[:1], records[1:]]:
         verdicts = await boat.custody.take(batch)

@@ -28,7 +28,7 @@ from relay.node.daemon import Daemon
 from relay.receiver import sequencing, service
 from relay.receiver.publishing import Publisher
 from relay.receiver.remembering import NEWEST, LogMemory
-from relay.records.receipt import sign_receipt
+from relay.records.receipt import Receipt, sign_receipt
 from relay.store.interface import LogBatch, LogState, Store
 from relay.store.shelf import FolderShelf
 from relay.store.sqlite import SqliteStore
@@ -341,7 +341,7 @@ async def test_visitors_get_their_turn_while_receipts_are_signed(fleet: Fleet, m
             turns += 1
             await asyncio.sleep(0)
 
-    def sign(*arguments: Any) -> bytes:
+    def sign(*arguments: Any) -> Receipt:
         signed_at.append(turns)
         return sign_receipt(*arguments)
 

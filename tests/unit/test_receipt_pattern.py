@@ -33,7 +33,12 @@ def receipts(request: pytest.FixtureRequest, receiver: Node) -> list[Receipt]:
 
 def receipt(by: Node, statement: StatementId, leaf: bytes, proof: Inclusion, root: bytes) -> Receipt:
     signer = by.identity.uri, by.identity.certificate, by.key
-    return read_receipt(sign_receipt(ELECTION, statement, leaf, proof, root, *signer))
+    return sign_receipt(ELECTION, statement, leaf, proof, root, *signer)
+
+
+def test_what_is_signed_is_what_is_read(receipts: list[Receipt]) -> None:
+    for one in receipts:
+        assert read_receipt(one.raw) == one
 
 
 def test_the_receipts_of_one_tree_have_one_pattern(receipts: list[Receipt]) -> None:

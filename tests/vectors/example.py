@@ -64,7 +64,7 @@ def make_example() -> Example:
         read_certificate(receiver).uri,
         receiver,
         receiver_key,
-    )
+    ).raw
     return Example(root, certificate, statement, receiver, receipt)
 
 

@@ -1,8 +1,9 @@
 """The site beside a receiver: follows the log, publishes what each entry needs, and lets the site take it in.
 
 The intake comes first. The site is brought up in batches, with a pause after each that depends on how much work it was
-(waiting for a service elsewhere is none), and it may lag behind the log while much arrives; `site.json` says how far it
-is. The further it lags, the larger the batches: what many arrivals change is written once.
+(waiting for a service elsewhere is none, unless the processors here are crowded), and it may lag behind the log while
+much arrives; `site.json` says how far it is. The further it lags, the larger the batches: what many arrivals change is
+written once.
 
 Of several receivers on one store the one that leads keeps the site. One that hung in the middle of a batch and was
 followed writes no more (`GuardedShelf`); what it had sent before may still arrive, and write over what its follower
@@ -28,6 +29,7 @@ from contextlib import asynccontextmanager
 from itertools import islice
 from pathlib import Path
 
+from relay.clock import waited_for_processor
 from relay.errors import RelayError, StoreError, Unreadable
 from relay.limits import (
     LEAD_SECONDS,
@@ -36,8 +38,10 @@ from relay.limits import (
     MIB,
     SITE_AGAIN_SECONDS,
     SITE_BATCH,
+    SITE_BATCH_SECONDS,
     SITE_CALLS,
     SITE_LARGEST_BATCH,
+    SITE_LEAST_BATCH,
     SITE_RETRY_SECONDS,
     SITE_SETTLE_SECONDS,
     SITE_SETTLE_SECONDS_ELSEWHERE,
@@ -101,6 +105,8 @@ class SiteKeeper:
         """Where the site was when it was opened."""
         self._again_at: float | None = None
         """When what was brought since then is brought once more."""
+        self._most = SITE_BATCH
+        """Entries of one batch that do not take too long, as far as the last one tells."""
 
     @property
     def is_open(self) -> bool:
@@ -171,8 +177,10 @@ class SiteKeeper:
             self.let_go()
             raise StoreError(f"The site shows {first} entries and the log has {state.size}", "Write the site anew.")
         self._site.size = state.size
-        lag = state.size - first
-        brought = await self._bring(first, min(lag, max(SITE_BATCH, min(lag // 8, SITE_LARGEST_BATCH))))
+        lag, began = state.size - first, self._clock()
+        brought = await self._bring(first, min(lag, max(SITE_BATCH, min(lag // 8, SITE_LARGEST_BATCH)), self._most))
+        if brought:
+            self._most = _entries_in_time(brought, self._clock() - began)
         await self._publish_lacking()
         return brought + (await self._follow_again() if self._site.entries >= state.size else 0)
 
@@ -266,6 +274,11 @@ class SiteKeeper:
                 return
 
 
+def _entries_in_time(brought: int, seconds: float) -> int:
+    """How many entries a batch may have, where so many took so long."""
+    return max(SITE_LEAST_BATCH, min(SITE_LARGEST_BATCH, int(brought * SITE_BATCH_SECONDS / max(seconds, 0.001))))
+
+
 def _logged(statement: Statement, entry: int, arrived: int) -> Logged:
     signer = read_certificate(statement.envelope.certificate)  # issued by our root: admission saw to that
     return Logged.of(statement, signer.name, signer.node, entry, arrived)
@@ -296,7 +309,7 @@ def site_of(home: Home, member: Member, custody: Custody, share: float = 1.0) ->
     async def leads() -> bool:
         return await keeper.leads()
 
-    shelf = GuardedShelf(custody.store.shelf, leads, SITE_CALLS)
+    shelf = GuardedShelf(custody.store.shelf, leads, SITE_CALLS, delayed=waited_for_processor)
     pace = Pace(share, lambda: time.monotonic() - shelf.waited)
     site = Site(shelf, Look(identity.election, member.root, identity.certificate, read_map(home)), pace)
     keeper = SiteKeeper(site, shelf, custody.store, custody.admission)

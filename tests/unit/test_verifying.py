@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from relay.trust import verifying
+from relay.trust.admission import Admission
 from relay.trust.certificates import make_root
-from relay.trust.verifying import Issuer, QuickKey, quick
+from relay.trust.verifying import Issuer, QuickKey, libsodium
 from tests.factory import ISSUED_AT, make_election, make_node
 
 ORDER = 2**252 + 27742317777372353535851937790883648493
@@ -64,7 +65,7 @@ def accepts(verify: Callable[[bytes, bytes], None], signature: bytes, data: byte
 @pytest.mark.parametrize(("public", "signature", "data"), SIGNATURES)
 def test_a_signature_is_valid_where_openssl_accepts_it(public: bytes, signature: bytes, data: bytes) -> None:
     key = Ed25519PublicKey.from_public_bytes(public)
-    assert accepts(quick(key).verify, signature, data) == accepts(key.verify, signature, data)
+    assert accepts(QuickKey(key).verify, signature, data) == accepts(key.verify, signature, data)
 
 
 def test_what_libsodium_alone_refuses_is_no_forgery() -> None:
@@ -77,12 +78,28 @@ def test_libsodium_accepts_what_an_honest_signer_makes() -> None:
     assert QuickKey(KEY.public_key()).is_quickly_right(KEY.sign(DATA), DATA)
 
 
-def test_without_libsodium_the_key_is_openssls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verifying, "QUICK", False)
-    key = KEY.public_key()
-    assert quick(key) is key
+@pytest.fixture
+def _no_libsodium(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setitem(sys.modules, "nacl.bindings", None)
+    libsodium.cache_clear()
+    yield
+    libsodium.cache_clear()
+
+
+@pytest.mark.usefixtures("_no_libsodium")
+@pytest.mark.parametrize(("public", "signature", "data"), SIGNATURES)
+def test_without_libsodium_openssl_says_the_same(public: bytes, signature: bytes, data: bytes) -> None:
+    assert libsodium() is None
+    key = Ed25519PublicKey.from_public_bytes(public)
+    assert accepts(QuickKey(key).verify, signature, data) == accepts(key.verify, signature, data)
+
+
+@pytest.mark.usefixtures("_no_libsodium")
+def test_without_libsodium_nothing_is_quickly_right() -> None:
+    assert not QuickKey(KEY.public_key()).is_quickly_right(KEY.sign(DATA), DATA)
     election = make_election()
     assert not Issuer(election.root, election.root_key.public_key()).has_issued(election.root)
+    Admission(election.root).identify(make_node(election, "pulau").identity.certificate)
 
 
 def test_a_certificate_is_plainly_issued_by_its_own_root_alone() -> None:
