@@ -250,6 +250,8 @@ PUBLISH_SECONDS = 2.0
 """How long a visitor's question waits for what is committed to be published: less than the visitor waits for a byte."""
 PUBLISH_PAUSE_SECONDS = 0.25
 """How often it is looked for meanwhile."""
+NOTICES_LOOK_SECONDS = 60.0
+"""How often a receiver looks whether the published notices are those that it wrote."""
 SHELF_PATIENCE_SECONDS = 3.0
 """How long a receiver that begins to sequence waits for what is published."""
 METRICS_SECONDS = 5.0

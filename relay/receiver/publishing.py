@@ -73,12 +73,15 @@ class Publisher:
         """Publish a checkpoint whose tiles are written."""
         await self.shelf.write(CHECKPOINT, checkpoint, _TEXT, FRESH, durable=True)
 
-    async def publish_notices(self, notices: Sequence[bytes]) -> None:
-        """Publish the notices in force, but the register: with the root, all that a stranger needs to check the log."""
+    async def publish_notices(self, notices: Sequence[bytes]) -> bytes | None:
+        """Publish the notices in force, but the register: with the root, all that a stranger needs to check the log.
+        What was written; None where there is nothing to write."""
         few = tuple(raw for raw in notices if read_notice(raw).topic is not Topic.REGISTER)
-        if few:
-            content = write_enrolment(Enrolment(None, None, few))
-            await self.shelf.write(NOTICES, content, _TEXT, FRESH, durable=True)
+        if not few:
+            return None
+        content = write_enrolment(Enrolment(None, None, few))
+        await self.shelf.write(NOTICES, content, _TEXT, FRESH, durable=True)
+        return content
 
     async def published(self) -> Checkpoint | None:
         """What the published checkpoint says; None where there is none of this log."""

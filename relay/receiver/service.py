@@ -19,6 +19,7 @@ from relay.limits import (
     LOG_BATCH_SECONDS,
     LOG_IDLE_SECONDS,
     MAX_SITE_DOCUMENT,
+    NOTICES_LOOK_SECONDS,
     PUBLISH_PAUSE_SECONDS,
     PUBLISH_SECONDS,
 )
@@ -26,7 +27,7 @@ from relay.log.tree import consistency_proof
 from relay.node.daemon import Daemon
 from relay.node.measures import Measures
 from relay.receiver.moving import check_place
-from relay.receiver.publishing import Publisher
+from relay.receiver.publishing import NOTICES, Publisher
 from relay.receiver.remembering import NEWEST, LogMemory
 from relay.receiver.sequencing import Sequencer, Unseen
 from relay.receiver.witnessing import Witnessing
@@ -92,7 +93,8 @@ async def receiver_service(daemon: Daemon) -> AsyncIterator[None]:
     daemon.log = log
     memory = LogMemory(key, daemon.home.path / NEWEST)
     sequencer = Sequencer(daemon.custody, daemon.member, publisher, memory)
-    sequencing = Sequencing(daemon, sequencer, log, NoticeBoard(store, publisher), asyncio.get_running_loop().time)
+    clock = asyncio.get_running_loop().time
+    sequencing = Sequencing(daemon, sequencer, log, NoticeBoard(store, publisher, clock), clock)
     await sequencing.begin()
     daemon.work.append(sequencing.run)
     daemon.work.append(sequencing.publish)
@@ -246,19 +248,33 @@ async def site_entries(shelf: Shelf) -> int:
 
 
 class NoticeBoard:
-    """Keeps the published notices those in force."""
+    """Keeps the published notices those in force. `clock` is seconds that only grow."""
 
-    def __init__(self, store: Store, publisher: Publisher) -> None:
+    def __init__(self, store: Store, publisher: Publisher, clock: Callable[[], float]) -> None:
         self._store = store
         self._publisher = publisher
+        self._clock = clock
         self._shown: tuple[bytes, ...] = ()
+        self._content: bytes | None = None
+        self._look_at = 0.0
 
     async def follow(self) -> None:
-        """Publish them again if they changed. Cheap when nothing did."""
+        """Publish them again if they changed, or if somebody put others in their place: that is looked for now and
+        then. Cheap when nothing did."""
         keys = tuple(self._store.members.keys(bytes([Kind.NOTICE]), kind_end(Kind.NOTICE)))
-        if keys and keys != self._shown:
-            await self._publisher.publish_notices(await self._store.load(Kind.NOTICE))
-            self._shown = keys
+        if not keys or (keys == self._shown and await self._is_there()):
+            return
+        self._content = await self._publisher.publish_notices(await self._store.load(Kind.NOTICE))
+        self._shown, self._look_at = keys, self._clock() + NOTICES_LOOK_SECONDS
+
+    async def _is_there(self) -> bool:
+        if self._clock() < self._look_at:
+            return True
+        self._look_at = self._clock() + NOTICES_LOOK_SECONDS
+        there = await self._publisher.shelf.read(NOTICES) == self._content
+        if not there:
+            logger.error("somebody else wrote to the published files: the notices there are not those in force")
+        return there
 
 
 async def give_signs_of_life(store: Store) -> None:

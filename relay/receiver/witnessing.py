@@ -68,10 +68,10 @@ class Witnessing:
             await asyncio.gather(*(self._ask_one(session, url, signed) for url in due))
 
     async def publish(self) -> None:
-        """Publish the newest cosigned checkpoint, if it is another one than before. Raises `StoreError` and
-        `NotYet`."""
-        signed = self._custody.admission.cosigned.get(self._origin)
-        if signed is None or signed.raw == self._shown:
+        """Publish the newest cosigned checkpoint, if it is another one than before, or something else lies in its
+        place. Raises `StoreError` and `NotYet`."""
+        signed, shelf = self._custody.admission.cosigned.get(self._origin), self._custody.store.shelf
+        if signed is None or (signed.raw == self._shown and await shelf.read(COSIGNED) == signed.raw):
             return
         old, new = signed.checkpoint, self._custody.admission.checkpoints[self._origin].checkpoint
         try:
@@ -80,7 +80,7 @@ class Witnessing:
             logger.error("a cosigned checkpoint is not published: %s", error)
             return
         content_type = "text/plain; charset=utf-8"
-        await self._custody.store.shelf.write(COSIGNED, signed.raw, content_type, FRESH, durable=True)
+        await shelf.write(COSIGNED, signed.raw, content_type, FRESH, durable=True)
         self._shown = signed.raw
 
     async def _ask_one(self, session: aiohttp.ClientSession, url: str, signed: SignedCheckpoint) -> None:

@@ -105,3 +105,26 @@ async def test_a_database_that_goes_silent_is_left_and_asked_on_a_new_connection
             now += LEAD_SECONDS
         assert await watch.leads()
         assert (watch.term, well.is_gone) == (1 + led, False)
+
+
+async def test_a_connection_on_which_nothing_can_be_heard_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Deaf(Connection):
+        """It takes no listener."""
+
+        async def add_listener(self, _channel: str, _told: object) -> None:
+            """See asyncpg."""
+            raise TimeoutError
+
+    deaf, well = Deaf(answers=True), Connection(answers=True)
+    connections = [deaf, well]
+
+    async def connect(_url: str) -> Connection:
+        return connections.pop(0)
+
+    monkeypatch.setattr("relay.store.cluster.watch.connect", connect)
+    watch = Watch("", lambda: 100.0)
+    with pytest.raises(StoreError):
+        await watch.leads()
+    assert deaf.is_gone
+    assert await watch.leads()
+    assert not well.is_gone

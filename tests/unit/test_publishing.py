@@ -513,7 +513,7 @@ async def test_a_receiver_that_cannot_tell_yet_whether_its_store_is_the_newest_w
     assert receiver.log is not None
     keeps_edge(receiver.store, monkeypatch)
     daemon = cast(Daemon, SimpleNamespace(custody=receiver.custody, config=SimpleNamespace(listen="here")))
-    board = service.NoticeBoard(receiver.store, receiver.log.publisher)
+    board = service.NoticeBoard(receiver.store, receiver.log.publisher, fleet.clock)
     log = service.ReceiverLog(receiver.store, receiver.log.publisher)
     sequencer = sequencing.Sequencer(receiver.custody, receiver.member, receiver.log.publisher)
     work = service.Sequencing(daemon, sequencer, log, board, fleet.clock)

@@ -11,8 +11,9 @@ from typing import cast
 import pytest
 
 from relay.errors import StoreError
+from relay.limits import NOTICES_LOOK_SECONDS
 from relay.node.daemon import Daemon
-from relay.receiver.publishing import Publisher
+from relay.receiver.publishing import NOTICES, Publisher
 from relay.receiver.sequencing import Sequencer
 from relay.receiver.service import NoticeBoard, ReceiverLog, Sequencing
 from relay.trust.witness import log_key
@@ -79,7 +80,7 @@ def sequencing_of(fleet: Fleet, receiver: Ship, sequencer: object) -> Sequencing
     """A receiver that sequences by this sequencer."""
     daemon = SimpleNamespace(custody=receiver.custody, config=SimpleNamespace(listen="[::]:8470"))
     publisher = Publisher(receiver.store.shelf, log_key(receiver.member.identity))
-    log, board = ReceiverLog(receiver.store, publisher), NoticeBoard(receiver.store, publisher)
+    log, board = ReceiverLog(receiver.store, publisher), NoticeBoard(receiver.store, publisher, fleet.clock)
     return Sequencing(cast(Daemon, daemon), cast(Sequencer, sequencer), log, board, fleet.clock)
 
 
@@ -106,6 +107,29 @@ async def test_promise_6_who_lost_the_lead_and_has_it_again_takes_the_log_up_ane
             await asyncio.sleep(0)
     assert sequencer.asked[:4] == [("start", 1), ("start", 2), ("publish", 2), ("tend", 2)]
     publishing.cancel()
+
+
+async def test_notices_that_somebody_put_back_do_not_stay(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
+    """An old copy of them knows nothing of who was revoked since."""
+    receiver = await fleet.receiver()
+    board = NoticeBoard(receiver.store, Publisher(receiver.store.shelf, log_key(receiver.member.identity)), fleet.clock)
+    file = receiver.folder / "public" / NOTICES
+    await board.follow()
+    right = file.read_bytes()
+    file.write_bytes(b"older ones")
+    await board.follow()
+    assert file.read_bytes() == b"older ones", "it is not looked for all the time"
+    for wrong in (b"older ones", None):
+        fleet.clock.now += NOTICES_LOOK_SECONDS
+        if wrong is None:
+            file.unlink()
+        await board.follow()
+        assert file.read_bytes() == right
+    assert caplog.text.count("somebody else wrote to the published files") == 2
+    written = file.stat().st_ino
+    fleet.clock.now += NOTICES_LOOK_SECONDS
+    await board.follow()
+    assert file.stat().st_ino == written, "nothing is written twice"
 
 
 async def measured(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, *batches: tuple[float, int | None]) -> list[float]:

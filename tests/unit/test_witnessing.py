@@ -218,9 +218,15 @@ async def test_a_cosignature_on_what_grew_since_is_published_beside(fleet: Fleet
     assert receiver.custody.admission.checkpoints[ORIGIN].checkpoint.size == 5
     await witnessing.publish()
     assert file.read_bytes() == note.to_bytes()
+    written = file.stat().st_ino
+    await witnessing.publish()
+    assert file.stat().st_ino == written, "nothing is written twice"
+    file.write_bytes(signed.raw)
+    await witnessing.publish()
+    assert file.read_bytes() == note.to_bytes(), "what somebody put in its place does not stay"
     file.unlink()
     await witnessing.publish()
-    assert not file.exists()  # nothing is written twice
+    assert file.read_bytes() == note.to_bytes()
     kept = Admission(fleet.election.root)
     for kind in (Kind.NOTICE, Kind.CHECKPOINT):
         kept.load((kind, raw) for raw in await receiver.store.load(kind))

@@ -118,7 +118,11 @@ class Watch:
             with explained():
                 connection = await connect(self._url)
                 connection.add_termination_listener(self._lost)
-                await connection.add_listener(_CHANNEL, self._hear)
+                try:
+                    await connection.add_listener(_CHANNEL, self._hear)
+                except BaseException:
+                    connection.terminate()  # nobody would close it
+                    raise
             self._connection = connection
             self._lose()
             self.note(Seen.RULES)  # whatever happened while nobody listened
