@@ -136,6 +136,10 @@ BATCH_SECONDS = 0.4
 """What a stream has asked for and not got is at most what it moves in so long."""
 FIRST_BATCH = 128 * KIB
 MAX_BATCH = 320 * KIB
+FAST_BATCH_SECONDS = 0.15
+MAX_FAST_BATCH = 1 * MIB
+"""Where a link is so fast that `MAX_BATCH` moves in less, it is this: what a taker does between two chunks, and a round
+trip where a call ends, would leave it idle."""
 LOW_SUPPLY = 64
 """Chunks that are left of a page of what is to be moved when the next one is listed."""
 COMMIT_SECONDS = 0.3

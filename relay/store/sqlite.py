@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from relay.limits import DISK_RESERVE, MAX_FILE, MAX_LISTED, MAX_PEERS, STATEMENTS_MARGIN, STATEMENTS_RESERVE
+from relay.limits import DISK_RESERVE, MAX_FILE, MAX_PEERS, STATEMENTS_MARGIN, STATEMENTS_RESERVE
 from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, receipt_id
 from relay.store import catalogue, entries
 from relay.store.ballast import Ballast
@@ -32,6 +32,7 @@ from relay.store.interface import (
 from relay.store.layoutcache import objects_named
 from relay.store.membership import Membership
 from relay.store.recordset import RecordSet
+from relay.store.room import Room
 from relay.store.schema import lost
 from relay.store.shelf import FolderShelf
 from relay.store.transfers import Transfers
@@ -72,15 +73,13 @@ class SqliteStore:
         self._rules = rules
         self._storage_limit = storage_limit
         self._clock = clock
-        self._room = 0
-        self._listed: dict[ObjectId, None] = {}
-        """What somebody was told that this node takes, since there was room for all of it."""
         self._shelf = shelf
         self._reading = reading
         self._ballast = ballast
         self._upkeep = Upkeep(database, content, ballast)
         self._unreadable = UnreadableObjects(self._packages_of)
         self._transfers = Transfers(database, content, self._unreadable, keeps_all=rules.keeps_all)
+        self._room = Room(self._transfers.least)
         self._membership = Membership(database, rules.left_out)
         self._foreign_changes = -1
 
@@ -185,7 +184,7 @@ class SqliteStore:
     async def refresh(self) -> Seen:
         """See `Store`."""
         await self._ballast.renew()
-        if self._room <= 0:
+        if self._room.left <= 0:
             await self._measure_room()  # a receiver is asked what it misses, and for nothing that would measure it
         changes = await self._database.foreign_changes()
         if changes == self._foreign_changes:
@@ -382,43 +381,15 @@ class SqliteStore:
     async def wants(self, limit: int, skip: frozenset[ObjectId] = frozenset()) -> list[Want]:
         """See `Store`."""
         await self._measure_room()
-        wants = await self._transfers.wants(limit, skip) if self._room > 0 else []
-        await self._transfers.look_up(self._listed)
+        wants = await self._transfers.wants(limit, skip) if self._room.left > 0 else []
+        await self._transfers.look_up(self._room.listed)
         # From here on no chunk comes in between: what it takes of the room it no longer lacks.
-        kept = self._keep_room(skip)
-        room = self._room - sum(kept.values())
-        fitting: list[Want] = []
-        for want in wants:
-            left = 0 if want.object in kept else self._left_of(want.object) or want.remaining
-            if left <= room:
-                room -= left
-                fitting.append(want)
-        self._listed.update(dict.fromkeys(want.object for want in fitting))
-        while len(self._listed) > MAX_LISTED:
-            del self._listed[next(iter(self._listed))]
-        return fitting
-
-    def _keep_room(self, skip: frozenset[ObjectId]) -> dict[ObjectId, int]:
-        """What still lacks so many bytes of what was listed before, but for `skip`, or is coming just now, as far as
-        there is room: what came to be wanted more since does not take the room of what is on its way."""
-        if not (skip or self._transfers.arriving):
-            self._listed.clear()  # nothing is on its way: it is for the order of what is wanted alone
-        kept: dict[ObjectId, int] = {}
-        room = self._room
-        listed = [one for one in self._listed if one not in skip]
-        for object_id in dict.fromkeys((*listed, *self._transfers.arriving)):
-            left = self._left_of(object_id)
-            if left <= 0:
-                self._listed.pop(object_id, None)
-            elif left <= room:
-                room -= left
-                kept[object_id] = left
-        return kept
+        return self._room.choose(wants, skip, self._transfers.arriving)
 
     async def missing(self, object_id: ObjectId) -> int:
         """See `Store`."""
         missing = await self._transfers.missing(object_id)
-        return missing if missing and self._left_of(object_id) <= self._room else 0
+        return missing if missing and self._room.fits(object_id) else 0
 
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
         """See `Store`."""
@@ -431,14 +402,13 @@ class SqliteStore:
     async def stage_chunk(self, object_id: ObjectId, index: int, data: bytes) -> int:
         """See `Store`."""
         await self._transfers.look_up((object_id,))
-        if self._room < len(data):
+        if not self._room.take(len(data)):
             return 0
-        self._room -= len(data)
         taken = 0
         try:
             taken = await self._transfers.stage(object_id, index, data)
         finally:
-            self._room += 0 if taken else len(data)
+            self._room.give_back(0 if taken else len(data))
         return taken
 
     async def commit_chunks(self, since: int = 0) -> list[StatementId]:
@@ -602,7 +572,7 @@ class SqliteStore:
         row = await self._database.row("SELECT value FROM counters WHERE name = 'bytes_held'")
         return int(row[0]) if row else 0
 
-    async def _measure_room(self) -> int:
+    async def _measure_room(self) -> None:
         """See how many bytes of content of others may still come, by the limit and by the disk. Chunks count from then
         on: whoever brings what was not asked for fills no disk either (promise 2)."""
         held = await self._bytes_held() if self._storage_limit is not None else 0
@@ -611,14 +581,8 @@ class SqliteStore:
         if self._storage_limit is not None:
             left = self._storage_limit - held - coming - self._transfers.uncommitted
             # What a commit is at may have been counted twice. Then what was known before is no less true.
-            room = min(room, left + self._transfers.settling, max(left, self._room))
-        self._room = room
-        return room
-
-    def _left_of(self, object_id: ObjectId) -> int:
-        """How many bytes of an object have to come until it is whole, besides those that are being staged, for which
-        room was made."""
-        return self._transfers.least(object_id) - self._transfers.coming[object_id]
+            room = min(room, left + self._transfers.settling, max(left, self._room.left))
+        self._room.left = room
 
 
 def _pages(ids: Sequence[bytes]) -> Iterator[tuple[bytes, ...]]:

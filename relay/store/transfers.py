@@ -156,8 +156,9 @@ class Transfers:
             await self._layouts.of(one)
 
     def least(self, object_id: ObjectId) -> int:
-        """How many bytes have to come until an object is whole that the catalogue was asked about; 0 of others."""
-        return least_of(self._layouts.known(object_id))
+        """How many bytes have to come until an object is whole that the catalogue was asked about, besides those that
+        are being written; 0 of others."""
+        return least_of(self._layouts.known(object_id)) - self.coming[object_id]
 
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
         """See `Store.holdings`."""

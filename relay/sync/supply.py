@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 
-from relay.limits import BATCH_SECONDS, FIRST_BATCH, LOW_SUPPLY, MAX_BATCH
+from relay.limits import BATCH_SECONDS, FAST_BATCH_SECONDS, FIRST_BATCH, LOW_SUPPLY, MAX_BATCH, MAX_FAST_BATCH
 from relay.records.identifiers import ObjectId
 from relay.store.layouts import chunk_count, span
 from relay.together import note_end
@@ -136,4 +136,5 @@ class Window:
 
     def _most(self) -> float:
         rate = self._moved / max(self._clock() - self._begun, 0.001)
-        return min(max(rate * BATCH_SECONDS, FIRST_BATCH), MAX_BATCH)
+        most = max(MAX_BATCH, min(rate * FAST_BATCH_SECONDS, MAX_FAST_BATCH))
+        return min(max(rate * BATCH_SECONDS, FIRST_BATCH), most)

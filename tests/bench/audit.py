@@ -30,8 +30,6 @@ from itertools import islice
 from multiprocessing import active_children
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from relay.log.checkpoint import Checkpoint, sign_checkpoint
 from relay.log.growth import Growth, Tail
 from relay.log.tiles import WIDTH
@@ -47,6 +45,7 @@ from relay.trust.admission import Admission
 from relay.trust.roles import Role
 from relay.trust.verifying import QuickKey, libsodium
 from relay.trust.witness import log_key
+from tests.bench.cost import verification
 from tests.factory import ELECTION, Node, make_election, make_file, make_node
 
 ENOUGH = 20_000
@@ -162,16 +161,6 @@ async def measure(folder: Path, receiver: Node, scope: Scope, state: Path | None
     return report.entries, time.perf_counter() - began
 
 
-def verification() -> float:
-    """Processor seconds of an Ed25519 verification: no audit of all signatures takes less than that for each."""
-    key = Ed25519PrivateKey.generate()
-    public, signature, message = QuickKey(key.public_key()), key.sign(bytes(800)), bytes(800)
-    began, count = time.process_time(), 5_000
-    for _ in range(count):
-        public.verify(signature, message)
-    return (time.process_time() - began) / count
-
-
 def signatures(scope: Scope) -> float:
     """How many are verified for an entry: its own, its receipt's, and its share of its device's certificate."""
     return scope.signatures * (1 + scope.receipts + 1 / _PER_DEVICE)
@@ -189,7 +178,7 @@ def main() -> None:
         arguments.entries, arguments.tree = 2 * _AT_ONCE, 100_000
     jobs: int = arguments.jobs
     library = "libsodium" if libsodium() else "OpenSSL"
-    print(f"{1 / verification():,.0f} Ed25519 verifications/s by {library} on one processor; {jobs} processes")
+    print(f"{1 / verification(QuickKey):,.0f} Ed25519 verifications/s by {library} on one processor; {jobs} processes")
     tree = ("hashes only", Scope(signatures=False))
     default, fewer = Scope(jobs=jobs), Scope(receipts=False, objects=False, jobs=jobs)
     print(f"a log of {arguments.tree:,} entries of noise")
@@ -209,7 +198,7 @@ def _measure_all(log: Callable[[], Iterator[Some]], scopes: Sequence[tuple[str, 
         for what, scope in scopes:
             # Each scope remembers what it checked: the same one again finds little to do.
             state = Path(name, f"{scope.receipts}.state") if scope.signatures else None
-            bound, began = signatures(scope) * verification(), processor()
+            bound, began = signatures(scope) * verification(QuickKey), processor()
             entries, seconds = asyncio.run(measure(folder, receiver, scope, state))
             told = ""
             if entries > WIDTH:

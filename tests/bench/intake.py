@@ -32,6 +32,7 @@ from pathlib import Path
 from relay.records.identifiers import Kind, StatementId, receipt_id
 from relay.records.receipt import read_receipt
 from relay.sync.messages import Greeting
+from tests.bench.cost import verification
 from tests.bench.gateways import PHOTO, Gateway, Load, Stations
 from tests.bench.machine import Batch, MemoryWatch, memory, plain_files, processor, services
 from tests.bench.plainest import plain_intake
@@ -253,7 +254,8 @@ async def measure(folder: Path, chosen: argparse.Namespace) -> list[dict[str, ob
     rows: list[dict[str, object]] = []
     with bench.receiver:
         for name in chosen.rows.split(","):
-            rows.append(await getattr(bench, name)())
+            yardstick = round(await asyncio.to_thread(verification) * 1e6, 1)
+            rows.append(await getattr(bench, name)() | {"openssl_verification_us": yardstick})
             print(json.dumps(rows[-1]), flush=True)
         if "Traceback" in bench.receiver.log:
             raise SystemExit(bench.receiver.log)

@@ -35,6 +35,7 @@ from relay.store.interface import (
     Want,
 )
 from relay.store.recordset import END, FIRST, RecordSet
+from relay.store.room import Room
 from relay.store.unreadable import UnreadableObjects
 from relay.sync.reconcile import respond
 from relay.trust.admission import Admitted
@@ -100,10 +101,8 @@ class MemoryStore:
         self.handle = handle
         self._rules = rules
         self._storage_limit = storage_limit
-        self._room = 0
-        """Bytes of content of others that may still come, as measured last."""
+        self._room = Room(self._left_of)
         self._coming: Counter[ObjectId] = Counter()
-        self._listed: dict[ObjectId, None] = {}
         """Bytes of chunks that are being staged."""
         self._clock = clock
         self.truth: Callable[[], tuple[float, int]] = lambda: (0.0, 0)
@@ -316,64 +315,39 @@ class MemoryStore:
     async def wants(self, limit: int, skip: frozenset[ObjectId] = frozenset()) -> list[Want]:
         """See `Store`."""
         await self.handle.give_way()
-        room = self._measure_room()
+        self._measure_room()
         wants: dict[ObjectId, Want] = {}
-        for object_id in self._catalogue.wanting(self._rules) if room > 0 else ():
+        for object_id in self._catalogue.wanting(self._rules) if self._room.left > 0 else ():
             if object_id in skip or object_id in wants:
                 continue
             if want := self._want(object_id):
                 wants[object_id] = want
                 if len(wants) == limit:
                     break
-        for object_id in sorted(self.unreadable - skip - wants.keys()) if room > 0 else ():
+        for object_id in sorted(self.unreadable - skip - wants.keys()) if self._room.left > 0 else ():
             if len(wants) < limit and (want := self._want(object_id)):
                 wants[object_id] = want
-        kept = self._keep_room(skip)
-        room = self._room - sum(kept.values())
-        fitting: list[Want] = []
-        for want in wants.values():
-            left = 0 if want.object in kept else self._left_of(want.object)
-            if left <= room:
-                room -= left
-                fitting.append(want)
-        self._listed.update(dict.fromkeys(want.object for want in fitting))
-        return fitting
-
-    def _keep_room(self, skip: frozenset[ObjectId]) -> dict[ObjectId, int]:
-        """What still lacks so many bytes of what was listed before, but for `skip`, or is coming just now."""
         arriving = {*self._coming, *(one.object for one in (*self._staged, *self._committing))}
-        if not (skip or arriving):
-            self._listed.clear()
-        kept: dict[ObjectId, int] = {}
-        room = self._room
-        for object_id in dict.fromkeys((*(one for one in self._listed if one not in skip), *sorted(arriving))):
-            left = self._left_of(object_id)
-            if left <= 0:
-                self._listed.pop(object_id, None)
-            elif left <= room:
-                room -= left
-                kept[object_id] = left
-        return kept
+        return self._room.choose(list(wants.values()), skip, sorted(arriving))
 
-    def _measure_room(self) -> int:
+    def _measure_room(self) -> None:
         """See how many bytes of content of others may still come, by the limit and by the disk: when it is opened, when
         somebody asks what it wants, after a commit, and now and then. Chunks count from then on."""
         disk = self.handle.disk
-        self._room = (1 << 62) - self._coming.total()
+        self._room.left = (1 << 62) - self._coming.total()
         if disk.full:
-            self._room = 0
+            self._room.left = 0
             disk.on_trouble()  # which looks again
         elif self._storage_limit is not None:
             coming = (one for chunks in (self._staged, self._committing) for one in chunks.values())
             uncommitted = sum(len(data) for one in coming for data in one.values())
-            self._room = self._storage_limit - self._catalogue.bytes_held - self._coming.total() - uncommitted
-        return self._room
+            self._room.left = self._storage_limit - self._catalogue.bytes_held - self._coming.total() - uncommitted
 
     async def missing(self, object_id: ObjectId) -> int:
         """See `Store`."""
         await self.handle.give_way()
         want = self._want(object_id)
-        return want.missing if want and self._left_of(object_id) <= self._room else 0
+        return want.missing if want and self._room.fits(object_id) else 0
 
     def _left_of(self, object_id: ObjectId) -> int:
         """How many bytes of an object have to come until it is whole, besides those for which room was made."""
@@ -419,16 +393,15 @@ class MemoryStore:
 
     async def stage_chunk(self, object_id: ObjectId, index: int, data: bytes) -> int:
         """See `Store`."""
-        if self._room < len(data):
+        if not self._room.take(len(data)):
             return 0
-        self._room -= len(data)
         self._coming[object_id] += len(data)
         taken = False
         try:
             taken = await self._stage(object_id, index, data)
         finally:
             self._coming = +(self._coming - Counter({object_id: len(data)}))
-            self._room += 0 if taken else len(data)
+            self._room.give_back(0 if taken else len(data))
         return self._commits.number if taken else 0
 
     async def _stage(self, object_id: ObjectId, index: int, data: bytes) -> bool:
