@@ -264,17 +264,18 @@ class NoticeBoard:
         keys = tuple(self._store.members.keys(bytes([Kind.NOTICE]), kind_end(Kind.NOTICE)))
         if not keys or (keys == self._shown and await self._is_there()):
             return
+        self._shown = ()  # until it is done
         self._content = await self._publisher.publish_notices(await self._store.load(Kind.NOTICE))
         self._shown, self._look_at = keys, self._clock() + NOTICES_LOOK_SECONDS
 
     async def _is_there(self) -> bool:
-        if self._clock() < self._look_at:
+        if self._content is None or self._clock() < self._look_at:
             return True
-        self._look_at = self._clock() + NOTICES_LOOK_SECONDS
-        there = await self._publisher.shelf.read(NOTICES) == self._content
-        if not there:
+        if await self._publisher.shelf.read(NOTICES) != self._content:
             logger.error("somebody else wrote to the published files: the notices there are not those in force")
-        return there
+            return False
+        self._look_at = self._clock() + NOTICES_LOOK_SECONDS
+        return True
 
 
 async def give_signs_of_life(store: Store) -> None:

@@ -71,8 +71,12 @@ class Witnessing:
         """Publish the newest cosigned checkpoint, if it is another one than before, or something else lies in its
         place. Raises `StoreError` and `NotYet`."""
         signed, shelf = self._custody.admission.cosigned.get(self._origin), self._custody.store.shelf
-        if signed is None or (signed.raw == self._shown and await shelf.read(COSIGNED) == signed.raw):
+        if signed is None:
             return
+        if signed.raw == self._shown:
+            if await shelf.read(COSIGNED) == signed.raw:
+                return
+            logger.error("somebody else wrote to the published files: the cosigned checkpoint there is another one")
         old, new = signed.checkpoint, self._custody.admission.checkpoints[self._origin].checkpoint
         try:
             verify_consistency(old.size, old.root, new.size, new.root, await self._log.consistency(old.size, new.size))

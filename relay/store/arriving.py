@@ -82,7 +82,9 @@ async def gather_wants(
         count = limit - len(wants) + len(seen) - len(skip)
         found = await listed(seen, count)
         for object_id in found:
-            if object_id not in seen and len(wants) < limit:
+            if len(wants) == limit:
+                break
+            if object_id not in seen:
                 seen.add(object_id)
                 if want := want_of(await layouts_of(object_id)):
                     wants.append(want)

@@ -143,8 +143,8 @@ class Database:
                 job.done.set_result(result)
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What `work` finds in what is committed, as it is at one moment: for several queries, one way to the
-        connection's thread and back."""
+        """What `work` finds in what is committed, as it is at one moment (while somebody reads a `stream`, when that
+        began): for several queries, one way to the connection's thread and back."""
         with _explained(self._path):
             return await self._reader.run(_at_one_moment, work)
 
@@ -210,7 +210,8 @@ def _at_one_moment(connection: sqlite3.Connection, work: Callable[[sqlite3.Conne
     try:
         return work(connection)
     finally:
-        connection.execute("COMMIT")
+        if connection.in_transaction:  # SQLite gives it up itself when the disk fails
+            connection.execute("COMMIT")
 
 
 async def _to_its_end(connection: aiosqlite.Connection, command: str) -> None:

@@ -118,8 +118,9 @@ class GuardedShelf:
         delayed: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.waited = 0.0
-        """Seconds in which calls were under way to a service elsewhere: they are no load on this machine. Where its
-        processors are crowded they are one: the service may be on it, too."""
+        """Seconds in which calls were under way to a service elsewhere: they are no load on this machine."""
+        self.crowded = 0.0
+        """Those of them in which its processors were crowded: the service may be on it, too."""
         self.is_elsewhere = not isinstance(shelf, FolderShelf)
         self._shelf = shelf
         self._leads = leads
@@ -164,15 +165,17 @@ class GuardedShelf:
     async def _call(self) -> AsyncIterator[None]:
         async with self._room:
             if not self._under_way:
-                self._since, self._delayed_before = self._clock(), self._delayed()
+                self._since = self._clock()
+                self._delayed_before = self._delayed() if self.is_elsewhere else 0.0
             self._under_way += 1
             try:
                 yield
             finally:
                 self._under_way -= 1
                 if not self._under_way and self.is_elsewhere:
-                    load = (self._delayed() - self._delayed_before) * _CROWDED
-                    self.waited += max(0.0, self._clock() - self._since - load)
+                    passed, delayed = self._clock() - self._since, self._delayed() - self._delayed_before
+                    self.waited += passed
+                    self.crowded += min(passed, max(0.0, delayed * _CROWDED))
 
 
 def _write_durably(target: Path, content: bytes) -> None:

@@ -474,6 +474,7 @@ _WANTED = """
         WHERE s.node IS NOT NULL)
     SELECT o.id FROM due d LEFT JOIN files f ON f.statement = d.statement
     LEFT JOIN objects o ON o.id = f.object AND o.state != 1
+        AND EXISTS (SELECT 1 FROM layouts l WHERE l.object = o.id AND NOT l.refuted)
     ORDER BY d.turn, d.remaining, d.statement, f.place
 """
 

@@ -4,7 +4,8 @@ libsodium (PyNaCl, the extra `quick`) takes half to two thirds of OpenSSL's time
 much of what a receiver on election night, and an audit of millions of entries, computes. Whether one is valid stays
 OpenSSL's to say, so that all nodes say the same: the two differ in keys and signatures that no honest signer makes (a
 point of small order, another spelling of one), and there libsodium is the stricter one. So what it accepts is accepted,
-and what it refuses is asked of OpenSSL: only what both refuse is false.
+and what it refuses is asked of OpenSSL: only what both refuse is false. A libsodium that is more lenient, as one that
+multiplies by the cofactor is, is not used at all.
 """
 
 from __future__ import annotations
@@ -18,6 +19,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.x509.oid import SignatureAlgorithmOID
 
 _SIGNATURE_SIZE = 64
+_LENIENT = (
+    bytes.fromhex(
+        "704f236ddd0c3e7cba82221b38f72171a15940c2a3bbfb335eb4cd8d65fa3cd5"
+        "e6d93b2fca32cfa007fb6e872c816865e1434968b254b4a6a916687ecf4d0b0b"
+    ),
+    b"statement",
+    bytes.fromhex("7767a3242dc9b58bbc68488c1265cc6cc5f26c6f3c88a5d55e901b0734dca572"),
+)
+"""A signature whose R has a point of order 2 added, its data, its key: right by the equation with the cofactor alone
+(RFC 8032 §5.1.7 allows both), and OpenSSL refuses it."""
 _ED25519 = bytes.fromhex("300506032b6570")
 """The AlgorithmIdentifier of Ed25519 (RFC 8410 §3)."""
 _BEFORE_ALGORITHM = 32
@@ -26,8 +37,8 @@ _BEFORE_ALGORITHM = 32
 
 @cache
 def libsodium() -> Callable[[bytes, bytes, bytes], bool] | None:
-    """Whether libsodium accepts a signature over data by a raw public key, for whoever asks; None where it is not
-    installed. It is loaded when somebody first has something to verify: few commands do."""
+    """Whether libsodium accepts a signature over data by a raw public key, for whoever asks; None where there is none
+    that is as strict as OpenSSL. It is loaded when somebody first has something to verify: few commands do."""
     try:
         from nacl.bindings import crypto_sign_open
         from nacl.exceptions import CryptoError
@@ -43,7 +54,7 @@ def libsodium() -> Callable[[bytes, bytes, bytes], bool] | None:
             return False
         return True
 
-    return accepts
+    return None if accepts(*_LENIENT) else accepts
 
 
 class QuickKey:
@@ -54,6 +65,10 @@ class QuickKey:
     def __init__(self, key: Ed25519PublicKey) -> None:
         self._key = key
 
+    def public_bytes_raw(self) -> bytes:
+        """The key, 32 bytes."""
+        return self._key.public_bytes_raw()
+
     def verify(self, signature: bytes, data: bytes) -> None:
         """Raises `InvalidSignature`."""
         if not self.is_quickly_right(signature, data):
@@ -62,7 +77,7 @@ class QuickKey:
     def is_quickly_right(self, signature: bytes, data: bytes) -> bool:
         """Whether libsodium accepts the signature; False says nothing."""
         accepts = libsodium()
-        return accepts is not None and accepts(signature, data, self._key.public_bytes_raw())
+        return accepts is not None and accepts(signature, data, self.public_bytes_raw())
 
 
 class Issuer:

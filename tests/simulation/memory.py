@@ -13,8 +13,6 @@ from types import FunctionType
 from typing import Any, cast
 from unittest.mock import patch
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from relay.limits import MAX_CBOR_DEPTH, MAX_RECONCILE_MESSAGE
 from relay.log.checkpoint import merge, open_checkpoint, parse_checkpoint
 from relay.log.note import check, parse_note
@@ -29,6 +27,7 @@ from relay.sync.messages import Greeting
 from relay.sync.ranges import decode as decode_ranges
 from relay.sync.reconcile import respond
 from relay.trust.certificates import Identity, check_issued, read_certificate
+from relay.trust.verifying import Issuer, QuickKey
 from tests.simulation.store import Members
 
 _MOST = 1 << 14
@@ -75,7 +74,7 @@ class Memory:
         self._patches["relay.records.encoding._check"] = _walk_once()
         self._verified: dict[tuple[object, ...], None] = {}
         """Signatures that hold."""
-        self._verify: Callable[[Sign1, Ed25519PublicKey, bytes | None], None] = Sign1.verify
+        self._verify: Callable[[Sign1, QuickKey, bytes | None], None] = Sign1.verify
 
     def believe_all(self) -> None:
         """Have every signature of a record hold: for showing that somebody notices."""
@@ -86,7 +85,7 @@ class Memory:
         """Within it, relay asks the memory first."""
         memory = self
 
-        def verify(envelope: Sign1, key: Ed25519PublicKey, detached: bytes | None = None) -> None:
+        def verify(envelope: Sign1, key: QuickKey, detached: bytes | None = None) -> None:
             asked = (envelope.protected, envelope.payload, envelope.signature, key.public_bytes_raw(), detached)
             memory._recall(asked, lambda: memory._verify(envelope, key, detached))
 
@@ -101,6 +100,7 @@ class Memory:
                 stack.enter_context(patch(name, function))
             stack.enter_context(patch.object(Sign1, "verify", verify))
             stack.enter_context(patch("relay.trust.admission.check_issued", check_certificate))
+            stack.enter_context(patch.object(Issuer, "has_issued", lambda *_: False))  # which has that asked
             stack.enter_context(patch("relay.log.note.check", check_note))
             stack.enter_context(patch("relay.log.checkpoint.check", check_note))
             yield

@@ -181,7 +181,9 @@ class PublicElection:
 async def turn(election: PublicElection) -> float | None:
     """Have the site's keeper take one turn, as it does while its receiver runs; seconds that it rests then."""
     upkeep = _Upkeep(election.site, election.keeper, election.fleet.clock)
-    return await _take_turn(election.receiver.store, election.keeper, upkeep, election.site.pace)
+    return await _take_turn(
+        election.receiver.store, election.keeper, upkeep, election.site.pace, election.receiver.custody.news
+    )
 
 
 def island_places() -> tuple[Place, ...]:

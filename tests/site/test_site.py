@@ -6,7 +6,8 @@ import csv
 import json
 import random
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ import pytest_asyncio
 
 from relay.cli.demo.election import example_stations
 from relay.errors import BadInput, StoreError
-from relay.limits import SITE_AGAIN_SECONDS
+from relay.limits import SITE_AGAIN_SECONDS, SITE_LEAST_BATCH
 from relay.records.identifiers import StatementId, sha256
 from relay.records.notice import Station
+from relay.records.statement import Statement
 from relay.web.site.chart import draw, read_places
 from relay.web.site.pages import Look
 from relay.web.site.regions import Regions, add_up, fingerprint, station_row
@@ -292,20 +294,28 @@ async def test_a_batch_is_as_large_as_can_be_written_in_its_time(
     assert election.receiver.log is not None
     while await election.receiver.log.sequencer.sequence():
         pass
-    seconds_each, bring = 1.0, election.keeper._bring
+    seconds_each = iter((1.0, 1.0, 0.6, 100.0, 0.5, 10.0))
+    publish, sizes = election.keeper._publish, []
 
-    async def bring_slowly(first: int, count: int, *, published: bool = False) -> int:
-        brought = await bring(first, count, published=published)
-        election.fleet.clock.now += brought * seconds_each
-        return brought
+    async def publish_slowly(statements: Mapping[int, Statement]) -> None:
+        sizes.append(len(statements))
+        seconds = next(seconds_each) * len(statements)
+        election.fleet.clock.now += seconds
+        if seconds > 200:
+            raise StoreError("The bucket does not answer", "Wait.")
+        await publish(statements)
 
-    monkeypatch.setattr(election.keeper, "_bring", bring_slowly)
-    brought = [await election.keeper.follow() for _ in range(3)]
-    seconds_each = 10.0
-    brought += [await election.keeper.follow() for _ in range(2)]
-    seconds_each = 0.1
-    brought += [await election.keeper.follow() for _ in range(2)]
-    assert brought == [16, 5, 5, 5, 3, 3, 3]
+    monkeypatch.setattr(election.keeper, "_publish", publish_slowly)
+    for _ in range(6):
+        with suppress(StoreError):
+            await election.keeper.follow()
+    assert sizes == [16, 5, 5, 8, 4, 10]
+
+
+def test_where_the_lag_grows_for_all_that_batches_grow_with_it(election: PublicElection) -> None:
+    keeper = election.keeper
+    keeper._most = SITE_LEAST_BATCH
+    assert [keeper._batch(lag) for lag in (5, 100, 6_400, 1_000_000)] == [5, 16, 100, 512]
 
 
 async def test_a_site_that_was_cut_while_it_was_begun_is_begun_again(

@@ -91,6 +91,39 @@ async def test_a_caller_that_is_cancelled_is_not_waited_for_and_its_work_is_done
     assert await kept(database) == ["gone", "stays"]
 
 
+async def test_several_queries_see_what_was_committed_at_one_moment(database: Database, tmp_path: Path) -> None:
+    await database.write(Note("before"))
+    other = sqlite3.connect(tmp_path / "catalogue.db", check_same_thread=False)
+
+    def look_twice(db: sqlite3.Connection) -> list[int]:
+        counts = [db.execute("SELECT count(*) FROM notes").fetchone()[0]]
+        other.execute("INSERT INTO notes VALUES ('between', '')")
+        other.commit()
+        return [*counts, db.execute("SELECT count(*) FROM notes").fetchone()[0]]
+
+    assert await database.read(look_twice) == [1, 1]
+    other.close()
+    assert await kept(database) == ["before", "between"]
+
+
+async def test_what_fails_while_it_is_read_says_what_failed_and_keeps_nothing_open(database: Database) -> None:
+    def given_up(db: sqlite3.Connection) -> None:
+        db.rollback()  # as SQLite does when the disk fails
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_IOERR, "SQLITE_IOERR"
+        raise error
+
+    def wrong(_: sqlite3.Connection) -> None:
+        raise KeyError("wrong")
+
+    with pytest.raises(StoreError, match="disk"):
+        await database.read(given_up)
+    with pytest.raises(KeyError):
+        await database.read(wrong)
+    await database.write(Note("after"))
+    assert await database.read(lambda db: db.execute("SELECT key FROM notes").fetchall()) != []
+
+
 async def test_a_closed_store_says_so_to_all(tmp_path: Path) -> None:
     database = await Database.open(tmp_path / "catalogue.db")
     await database.close()

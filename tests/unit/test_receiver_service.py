@@ -109,7 +109,14 @@ async def test_promise_6_who_lost_the_lead_and_has_it_again_takes_the_log_up_ane
     publishing.cancel()
 
 
-async def test_notices_that_somebody_put_back_do_not_stay(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
+async def failing(*_: object) -> None:
+    """A shelf that is away."""
+    raise StoreError("It is away", "Wait.")
+
+
+async def test_notices_that_somebody_put_back_do_not_stay(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """An old copy of them knows nothing of who was revoked since."""
     receiver = await fleet.receiver()
     board = NoticeBoard(receiver.store, Publisher(receiver.store.shelf, log_key(receiver.member.identity)), fleet.clock)
@@ -130,6 +137,14 @@ async def test_notices_that_somebody_put_back_do_not_stay(fleet: Fleet, caplog: 
     fleet.clock.now += NOTICES_LOOK_SECONDS
     await board.follow()
     assert file.stat().st_ino == written, "nothing is written twice"
+    file.write_bytes(b"older ones")
+    fleet.clock.now += NOTICES_LOOK_SECONDS
+    with monkeypatch.context() as away:
+        away.setattr(Publisher, "publish_notices", failing)
+        with pytest.raises(StoreError):
+            await board.follow()
+    await board.follow()
+    assert file.read_bytes() == right, "where it fails it is tried again at once"
 
 
 async def measured(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, *batches: tuple[float, int | None]) -> list[float]:

@@ -561,6 +561,22 @@ async def test_what_was_written_anew_stays_in_its_place_whatever_becomes_of_the_
     await store.close()
 
 
+async def test_promise_2_lies_that_were_found_out_cost_nobody_anything_who_asks_what_is_wanted(
+    folder: Path, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await open_store(folder)
+    for place in range(8):
+        content, forged = cast.content(40 + place), cast.content(40 + place)
+        await store.add([cast.lie(replace(make_file(forged), sha256=object_of(content)))])
+        await store.stage_chunk(object_of(content), 0, forged)
+    await store.commit_chunks()
+    asked: list[object] = []
+    monkeypatch.setattr(store._transfers._layouts, "of", asked.append)
+    assert await store.wants(10) == []
+    assert asked == []
+    await store.close()
+
+
 async def test_one_file_that_the_disk_does_not_let_go_of_keeps_no_other_from_being_freed(
     folder: Path, cast: Cast, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,4 +1,4 @@
-"""Signatures in bulk: what OpenSSL says of them is what is said, whatever libsodium would say."""
+"""Signatures: what OpenSSL says of them is what is said, whatever libsodium would say."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from relay.records.identifiers import Kind
+from relay.trust import verifying
 from relay.trust.admission import Admission
 from relay.trust.certificates import make_root
+from relay.trust.roles import Role
 from relay.trust.verifying import Issuer, QuickKey, libsodium
-from tests.factory import ISSUED_AT, make_election, make_node
+from tests.factory import ISSUED_AT, make_election, make_node, make_receipt, make_statement
 
 ORDER = 2**252 + 27742317777372353535851937790883648493
 SEED = bytes(range(32))
@@ -51,6 +54,7 @@ SIGNATURES: list[tuple[bytes, bytes, bytes]] = [
     (PUBLIC, KEY.sign(DATA)[:-1], DATA),
     (PUBLIC, KEY.sign(DATA) + DATA[:1], DATA[1:]),
     (PUBLIC, b"", KEY.sign(DATA) + DATA),
+    (verifying._LENIENT[2], verifying._LENIENT[0], verifying._LENIENT[1]),
 ]
 
 
@@ -72,6 +76,40 @@ def test_what_libsodium_alone_refuses_is_no_forgery() -> None:
     key = Ed25519PublicKey.from_public_bytes(PUBLIC)
     assert not QuickKey(key).is_quickly_right(of_the_identity(), DATA)
     QuickKey(key).verify(of_the_identity(), DATA)
+
+
+def test_a_libsodium_that_accepts_more_than_openssl_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes would not agree about what is signed."""
+    monkeypatch.setattr("nacl.bindings.crypto_sign_open", lambda signed, _key: signed[64:])
+    libsodium.cache_clear()
+    assert libsodium() is None
+    libsodium.cache_clear()
+    monkeypatch.undo()
+    assert libsodium() is not None
+
+
+def test_records_and_certificates_are_judged_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenSSL is asked about nothing that libsodium finds right."""
+    election = make_election()
+    admission = Admission(election.root)
+    statement = make_statement(election, make_node(election, "pulau"))
+    receipt = make_receipt(election, make_node(election, "receiver", Role.RECEIVER), statement, 0)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("relay.trust.admission.check_issued", refuse)
+    judged: list[bytes] = []
+    quickly = QuickKey.is_quickly_right
+
+    def noted(key: QuickKey, signature: bytes, data: bytes) -> bool:
+        judged.append(signature)
+        return quickly(key, signature, data)
+
+    monkeypatch.setattr(QuickKey, "is_quickly_right", noted)
+    for kind, one in ((Kind.STATEMENT, statement), (Kind.RECEIPT, receipt)):
+        admission.admit(kind, one.raw)
+    assert len(judged) == 4, "two records, two certificates"
 
 
 def test_libsodium_accepts_what_an_honest_signer_makes() -> None:

@@ -378,6 +378,7 @@ _WANTED = """
             PARTITION BY b.node ORDER BY b.remaining, b.statement) AS turn
         FROM bundles b WHERE b.completed IS NULL AND NOT b.withheld AND b.superseded = $1) d
     LEFT JOIN files f ON f.statement = d.statement LEFT JOIN objects o ON o.id = f.object AND NOT o.whole
+        AND EXISTS (SELECT 1 FROM layouts l WHERE l.object = o.id AND NOT l.refuted)
     WHERE d.turn > $2 AND d.turn <= $2 + $3
     ORDER BY d.turn, d.remaining, d.statement, f.place
 """

@@ -38,7 +38,11 @@ class Pace:
     @property
     def due(self) -> float:
         """Seconds to rest for the work since it began, or since the last rest."""
-        return (self._clock() - self._since) * self._ratio
+        return self.rest_for(self._clock() - self._since)
+
+    def rest_for(self, seconds: float) -> float:
+        """Seconds to rest for so many of work."""
+        return seconds * self._ratio
 
     def begin(self) -> None:
         """Work begins now."""

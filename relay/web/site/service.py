@@ -1,9 +1,9 @@
 """The site beside a receiver: follows the log, publishes what each entry needs, and lets the site take it in.
 
 The intake comes first. The site is brought up in batches, with a pause after each that depends on how much work it was
-(waiting for a service elsewhere is none, unless the processors here are crowded), and it may lag behind the log while
-much arrives; `site.json` says how far it is. The further it lags, the larger the batches: what many arrivals change is
-written once.
+(waiting for a service elsewhere is none, unless the processors here are crowded while more arrives), and it may lag
+behind the log while much arrives; `site.json` says how far it is. The further it lags, the larger the batches, as far
+as they can be written in a few seconds: what many arrivals change is written once.
 
 Of several receivers on one store the one that leads keeps the site. One that hung in the middle of a batch and was
 followed writes no more (`GuardedShelf`); what it had sent before may still arrive, and write over what its follower
@@ -59,6 +59,7 @@ from relay.store.interface import Store
 from relay.store.layouts import chunk_count
 from relay.store.shelf import FOR_EVER, GuardedShelf
 from relay.sync.custody import Custody
+from relay.sync.signal import Signal
 from relay.trust.admission import Admission
 from relay.trust.certificates import read_certificate
 from relay.web.site.builder import Site
@@ -146,6 +147,11 @@ class SiteKeeper:
         """Seconds that passed without those in which a service elsewhere was waited for, and without rests."""
         return self._clock() - self._shelf.waited - self._site.pace.rested
 
+    @property
+    def crowded(self) -> float:
+        """Of the seconds in which a service elsewhere was waited for, those in which processors here were crowded."""
+        return self._shelf.crowded
+
     async def follow(self) -> int:
         """Bring one batch of entries, and what notices changed, to the site; how many entries."""
         try:
@@ -177,12 +183,15 @@ class SiteKeeper:
             self.let_go()
             raise StoreError(f"The site shows {first} entries and the log has {state.size}", "Write the site anew.")
         self._site.size = state.size
-        lag, began = state.size - first, self._clock()
-        brought = await self._bring(first, min(lag, max(SITE_BATCH, min(lag // 8, SITE_LARGEST_BATCH)), self._most))
-        if brought:
-            self._most = _entries_in_time(brought, self._clock() - began)
+        brought = await self._bring(first, self._batch(state.size - first))
         await self._publish_lacking()
         return brought + (await self._follow_again() if self._site.entries >= state.size else 0)
+
+    def _batch(self, lag: int) -> int:
+        """How many entries come next: the more, the further the site lags, and no more than can be written in their
+        time; but where the lag grows for all that, what many arrivals change is written for more of them at once."""
+        fitting = max(self._most, min(lag // 64, SITE_LARGEST_BATCH))
+        return min(lag, max(SITE_BATCH, min(lag // 8, SITE_LARGEST_BATCH)), fitting)
 
     async def _follow_again(self) -> int:
         """Bring one batch once more, of what is due: what arrives comes first. How many entries."""
@@ -196,6 +205,7 @@ class SiteKeeper:
         """Bring entries to the site, and their own files, unless these are `published` already; how many."""
         entries = await self._store.log_statements(first, count) if count else []
         if entries:
+            began, self._most = self._clock(), max(SITE_LEAST_BATCH, len(entries) // 2)  # should it fail
             times = await self._store.log_times(first, len(entries))
             statements = await asyncio.to_thread(lambda: [read_statement(raw) for raw in entries])
             numbered = dict(enumerate(statements, first))
@@ -203,6 +213,7 @@ class SiteKeeper:
                 await self._publish(numbered)
             arrivals = zip(numbered.items(), times, strict=False)
             await self._site.add([_logged(one, entry, at) for (entry, one), at in arrivals])
+            self._most = _entries_in_time(len(entries), self._clock() - began)
         return len(entries)
 
     async def _follow_notices(self) -> None:
@@ -325,18 +336,19 @@ async def site_service(daemon: Daemon) -> AsyncIterator[None]:
 
 
 async def _keep_for_ever(daemon: Daemon, site: Site, keeper: SiteKeeper) -> None:
-    upkeep = _Upkeep(site, keeper)
+    upkeep, news = _Upkeep(site, keeper), daemon.custody.news
     while True:
-        heard = daemon.custody.news.count
-        rest = await _take_turn(daemon.custody.store, keeper, upkeep, site.pace)
+        heard = news.count
+        rest = await _take_turn(daemon.custody.store, keeper, upkeep, site.pace, news)
         if rest is None:
-            await daemon.custody.news.wait(heard, upkeep.patience)
+            await news.wait(heard, upkeep.patience)
         else:
             await asyncio.sleep(rest)
 
 
-async def _take_turn(store: Store, keeper: SiteKeeper, upkeep: _Upkeep, pace: Pace) -> float | None:
+async def _take_turn(store: Store, keeper: SiteKeeper, upkeep: _Upkeep, pace: Pace, news: Signal) -> float | None:
     """Do what there is to do, a batch at most; seconds to rest then. None where there was nothing."""
+    heard, crowded = news.count, keeper.crowded
     pace.begin()
     try:
         if not await store.leads():
@@ -355,7 +367,9 @@ async def _take_turn(store: Store, keeper: SiteKeeper, upkeep: _Upkeep, pace: Pa
         logger.exception("the site stays behind: a fault of the program. The intake goes on; report it")
         keeper.let_go()
         return LOG_IDLE_SECONDS
-    return pace.due if brought else None
+    # The service that was waited for may be on this machine. It crowds nobody out where nothing arrives.
+    load = keeper.crowded - crowded if news.count != heard else 0.0
+    return pace.due + pace.rest_for(load) if brought else None
 
 
 class _Upkeep:
