@@ -76,7 +76,7 @@ class Witnessing:
         if signed.raw == self._shown:
             if await shelf.read(COSIGNED) == signed.raw:
                 return
-            logger.error("somebody else wrote to the published files: the cosigned checkpoint there is another one")
+            logger.error("somebody else wrote to the published files: the cosigned checkpoint there is not the newest")
         old, new = signed.checkpoint, self._custody.admission.checkpoints[self._origin].checkpoint
         try:
             verify_consistency(old.size, old.root, new.size, new.root, await self._log.consistency(old.size, new.size))

@@ -266,16 +266,21 @@ async def test_what_a_writer_that_hung_wrote_late_is_mended(
     assert await election.keeper.follow() == 0  # once is enough
 
 
-async def test_what_lags_far_behind_comes_in_larger_batches(
-    election: PublicElection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("relay.web.site.service.SITE_BATCH", 2)
-    monkeypatch.setattr("relay.web.site.service.SITE_LARGEST_BATCH", 4)
+async def log_forty(election: PublicElection) -> None:
+    """Have forty results logged, of which the site knows nothing yet."""
     for tps in list(election.stations)[:40]:
         await election.submit(tps)
     assert election.receiver.log is not None
     while await election.receiver.log.sequencer.sequence():
         pass
+
+
+async def test_what_lags_far_behind_comes_in_larger_batches(
+    election: PublicElection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.web.site.service.SITE_BATCH", 2)
+    monkeypatch.setattr("relay.web.site.service.SITE_LARGEST_BATCH", 4)
+    await log_forty(election)
     brought = []
     while count := await election.keeper.follow():
         brought.append(count)
@@ -289,11 +294,7 @@ async def test_a_batch_is_as_large_as_can_be_written_in_its_time(
     """Where files take long, as in a bucket that much else is put into, readers find a half of it no longer."""
     monkeypatch.setattr("relay.web.site.service.SITE_BATCH", 16)
     monkeypatch.setattr("relay.web.site.service.SITE_LEAST_BATCH", 3)
-    for tps in list(election.stations)[:40]:
-        await election.submit(tps)
-    assert election.receiver.log is not None
-    while await election.receiver.log.sequencer.sequence():
-        pass
+    await log_forty(election)
     seconds_each = iter((1.0, 1.0, 0.6, 100.0, 0.5, 10.0))
     publish, sizes = election.keeper._publish, []
 
