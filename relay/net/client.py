@@ -13,6 +13,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -40,7 +41,7 @@ from relay.limits import (
 from relay.net import routes
 from relay.net.frames import read_frames
 from relay.net.patience import acknowledged, while_moving
-from relay.net.sockets import client_socket
+from relay.net.sockets import client_socket, end_in_order
 from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId
 from relay.records.statement import files_of
 from relay.store.interface import Holding, Want
@@ -91,6 +92,7 @@ class HttpPeer:
         if self._warming is not None:
             self._warming.cancel()
             await asyncio.gather(self._warming, return_exceptions=True)
+        self._connector.end()
         await self._session.close()
 
     def prepare(self) -> None:
@@ -280,6 +282,15 @@ class _OneNode(aiohttp.TCPConnector):
         """`met` is called when there is a connection; `options` are aiohttp's."""
         super().__init__(**options)
         self._tell_met = met
+        self._made: WeakSet[asyncio.Transport] = WeakSet()
+
+    def end(self) -> None:
+        """End what broken calls left, at once; the other connections, on which nothing is under way, may end well."""
+        for transport in list(self._made):
+            if transport.is_closing():
+                transport.abort()
+            elif connection := transport.get_extra_info("socket"):
+                end_in_order(connection)
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
@@ -292,6 +303,8 @@ class _OneNode(aiohttp.TCPConnector):
             connection.close()
             raise Refused("other-node", "An address led to one node, and then to another")
         self.identity = identity
+        assert transport is not None  # it has a certificate
+        self._made.add(transport)
         self._tell_met()
         return connection
 

@@ -14,19 +14,21 @@ import pytest
 
 from relay.errors import Refused, Unreachable
 from relay.limits import STREAMS
+from relay.net import client
 from relay.net.client import HttpPeer
 from relay.net.server import SyncServer
 from relay.net.sockets import listen
 from relay.net.tls import server_context
 from relay.node.home import Home
-from relay.records.identifiers import NodeId
+from relay.records.identifiers import NodeId, ObjectId
 from relay.sync.claims import Claims
 from relay.sync.host import Host
 from relay.sync.messages import Greeting, Hello
+from relay.sync.peer import Frame
 from relay.trust.admission import Admission
 from relay.trust.roles import Role
 from tests.e2e.visitors import as_node
-from tests.e2e.world import World
+from tests.e2e.world import Cable, World
 from tests.processes import eventually
 
 _ESTABLISHED = "01"
@@ -101,3 +103,40 @@ async def test_nobody_greets_as_what_the_certificate_does_not_say(tmp_path: Path
             with pytest.raises(Refused) as refused:
                 await peer.hello(Greeting(mine))
             assert refused.value.reason == "false-greeting"
+
+
+async def test_what_a_broken_call_had_not_sent_is_never_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link that comes back would bring it beside what the next visit sends."""
+    monkeypatch.setattr(client, "STALL_SECONDS", 0.1)
+    with World(tmp_path) as world:
+        host, visitor = world.box("host", "carrier"), world.box("visitor", "carrier")
+        _, truth = as_node(host)
+        context, mine = as_node(visitor)
+        async with greeting_as(Home(host.home), truth) as url:
+            cable = Cable(int(url.rpartition(":")[2]), 1_000_000)
+
+            async def frames() -> AsyncIterator[Frame]:
+                for index in range(64):
+                    cable.cut.set()
+                    yield ObjectId(bytes(32)), index, bytes(64 << 10)
+
+            async with HttpPeer(f"https://127.0.0.1:{cable.port}", context) as peer:
+                await peer.hello(Greeting(mine))
+                with pytest.raises(Unreachable):
+                    await peer.put_chunks(frames())
+            assert await asyncio.to_thread(cable.was_reset)
+            cable.close()
+
+
+async def test_a_contact_that_is_over_ends_without_a_reset(tmp_path: Path) -> None:
+    """Whatever stands between two nodes tells its operators of resets."""
+    with World(tmp_path) as world:
+        host, visitor = world.box("host", "carrier"), world.box("visitor", "carrier")
+        _, truth = as_node(host)
+        context, mine = as_node(visitor)
+        async with greeting_as(Home(host.home), truth) as url:
+            cable = Cable(int(url.rpartition(":")[2]), 1_000_000)
+            async with HttpPeer(f"https://127.0.0.1:{cable.port}", context) as peer:
+                await peer.hello(Greeting(mine))
+            assert not await asyncio.to_thread(cable.was_reset)
+            cable.close()

@@ -91,7 +91,7 @@ def holds(box: NodeBox, *expected: tuple[str, int | None]) -> None:
 
 
 class Cable:
-    """A way to a port of this machine that passes on so many bytes from there, in all, and is then cut for ever."""
+    """A way to a port of this machine that passes on so many bytes from there, in all, and is silent from then on."""
 
     def __init__(self, target: int, most: int) -> None:
         self._target = target
@@ -100,16 +100,25 @@ class Cable:
         self.cut = threading.Event()
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []
+        self._coming: list[threading.Thread] = []
+        self._reset = threading.Event()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        """Cut it now."""
+        """End it, with a word to both ends."""
         self.cut.set()
         with self._lock:
             for one in (self._listening, *self._open):
                 one.close()
+
+    def was_reset(self) -> bool:
+        """Whether who came here took back what had not come; waits for its end."""
+        for pump in self._coming:
+            pump.join(10)
+        with self._lock:
+            return self._reset.is_set() or all(_is_reset(one) for one in self._open[::2])
 
     def _accept(self) -> None:
         while not self.cut.is_set():
@@ -120,7 +129,8 @@ class Cable:
                 return
             with self._lock:
                 self._open += [near, far]
-            threading.Thread(target=self._pump, args=(near, far, False), daemon=True).start()
+            self._coming.append(threading.Thread(target=self._pump, args=(near, far, False), daemon=True))
+            self._coming[-1].start()
             threading.Thread(target=self._pump, args=(far, near, True), daemon=True).start()
 
     def _pump(self, source: socket.socket, sink: socket.socket, counted: bool) -> None:
@@ -129,9 +139,22 @@ class Cable:
                 if counted:
                     self.passed += len(data)
                     if self.passed > self._most:
-                        self.close()
-                        return
+                        self.cut.set()
+                if self.cut.is_set():
+                    return
                 sink.sendall(data)
             sink.shutdown(socket.SHUT_WR)
+        except ConnectionResetError:
+            self._reset.set()
         except OSError:
             return
+
+
+def _is_reset(connection: socket.socket) -> bool:
+    connection.settimeout(10)
+    try:
+        while connection.recv(65_536):
+            pass
+    except ConnectionResetError:
+        return True
+    return False
