@@ -230,6 +230,8 @@ SETTLED_SECONDS = 300.0
 """With a neighbour that has no news, and none for whom there is any, content is looked at again after so long."""
 REFRESH_SECONDS = 0.5
 """How often the daemon looks whether a command changed the store."""
+GREETING_SECONDS = 0.1
+"""How long a greeting may wait for that look: what is handed over as a boat comes in goes with it."""
 RETENTION_SECONDS = 60.0
 JUMP_SECONDS = 3_600.0
 """A clock that gains more than this between two looks was set."""

@@ -11,7 +11,7 @@ import base64
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from weakref import WeakSet
 
@@ -288,7 +288,8 @@ class _OneNode(aiohttp.TCPConnector):
         """End what broken calls left, at once; the other connections, on which nothing is under way, may end well."""
         for transport in list(self._made):
             if transport.is_closing():
-                transport.abort()
+                with suppress(AttributeError):  # closed twice, as after an answer that is no HTTP, it is gone (3.11)
+                    transport.abort()
             elif connection := transport.get_extra_info("socket"):
                 end_in_order(connection)
 

@@ -294,6 +294,7 @@ class Contacts:
 
     async def _try_visit(self, neighbour: Neighbour, peer: HttpPeer, address: str) -> bool:
         contact = neighbour.contact
+        await self._custody.take_in_before_greeting()
         mine = self._greeting()
         heard = mine.news
         try:

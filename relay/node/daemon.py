@@ -42,7 +42,7 @@ from relay.node.retention import Retention
 from relay.node.unreadable import keep_unreadable
 from relay.node.witness import Witness
 from relay.records.identifiers import sha256
-from relay.store.interface import PeerNote, Seen
+from relay.store.interface import PeerNote
 from relay.sync.claims import Claims
 from relay.sync.custody import Custody
 from relay.sync.host import Host, LogReader
@@ -162,17 +162,10 @@ class Daemon:
 
     async def take_in_changes(self, contacts: Contacts) -> None:
         """See what commands beside the daemon committed, for ever; what could not be taken in is, the next time."""
-        seen = Seen.NOTHING
         while True:
             try:
                 await self.custody.store.changed(REFRESH_SECONDS)
-                seen = max(seen, await self.custody.store.refresh(), key=list(Seen).index)
-                if seen in (Seen.HEADS, Seen.RULES):
-                    await self.custody.load(notices=seen is Seen.RULES)
-                await self.custody.rule()
-                if seen is not Seen.NOTHING:
-                    self.custody.news.ring()
-                seen = Seen.NOTHING
+                await self.custody.take_in()
             except RelayError as error:
                 logger.error("%s", error)  # a full disk or a long lock passes; carrying goes on meanwhile
                 await asyncio.sleep(REFRESH_SECONDS)

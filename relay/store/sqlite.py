@@ -189,10 +189,10 @@ class SqliteStore:
         changes = await self._database.foreign_changes()
         if changes == self._foreign_changes:
             return Seen.NOTHING
-        self._foreign_changes = changes
         self._transfers.forget()
         await self._measure_room()
         await self._membership.follow()
+        self._foreign_changes = changes
         return self._membership.heard()
 
     async def changed(self, seconds: float) -> None:

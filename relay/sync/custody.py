@@ -14,13 +14,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
-from relay.errors import REVOKED, Malformed, Refused, StoreError
-from relay.limits import JUDGED_AT_ONCE, MAX_HEADS, MAX_RECORD, MAX_REFUSALS, RECORDS_PAGE, TOLD_REFUSALS
+from relay.errors import REVOKED, Malformed, Refused, RelayError, StoreError
+from relay.limits import (
+    GREETING_SECONDS,
+    JUDGED_AT_ONCE,
+    MAX_HEADS,
+    MAX_RECORD,
+    MAX_REFUSALS,
+    RECORDS_PAGE,
+    TOLD_REFUSALS,
+)
 from relay.log.merkle import leaf_hash
 from relay.records.identifiers import Kind, NodeId, RecordId, receipt_id, sha256
 from relay.records.receipt import Receipt, read_receipt
 from relay.records.statement import Statement
-from relay.store.interface import Outcome, Store
+from relay.store.interface import Outcome, Seen, Store
 from relay.store.recordset import item_of, kind_end
 from relay.sync.alarm import raise_alarm
 from relay.sync.handover import Handed
@@ -89,6 +97,9 @@ class Custody:
         """Revoked receivers whose records were taken back: many receipts are not read for each notice."""
         self._taken_back = 0
         """How often records were taken back: of revoked receivers, and receipts that prove another entry."""
+        self._looking = asyncio.Lock()
+        self._seen = Seen.NOTHING
+        """What other processes did that was not taken in yet."""
         self._ruling = asyncio.Lock()
         self._rules_anew = False
         """Whether a notice came into force since `rule` was done last."""
@@ -121,6 +132,25 @@ class Custody:
             self._rules_anew = True
             self._disowned = frozenset()
         await self.rule()
+
+    async def take_in(self) -> None:
+        """See what commands beside the daemon committed, and put it in force. Raises `StoreError`: what could not be
+        taken in is, the next time."""
+        async with self._looking:
+            self._seen = max(self._seen, await self.store.refresh(), key=list(Seen).index)
+            if self._seen in (Seen.HEADS, Seen.RULES):
+                await self.load(notices=self._seen is Seen.RULES)
+            await self.rule()
+            if self._seen is not Seen.NOTHING:
+                self.news.ring()
+            self._seen = Seen.NOTHING
+
+    async def take_in_before_greeting(self) -> None:
+        """The same, as far as it takes no time: what keeps it from being done is the daemon's to tell, which looks
+        anyhow."""
+        with suppress(RelayError, TimeoutError):
+            async with asyncio.timeout(GREETING_SECONDS):
+                await self.take_in()
 
     async def rule(self) -> None:
         """Withhold what revoked signers made, and take back what revoked receivers signed, where notices came since

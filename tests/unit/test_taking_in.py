@@ -1,10 +1,10 @@
-"""What other processes committed is taken in by the daemon, also when that fails at first."""
+"""What other processes committed is taken in: also when that fails at first, and before a greeting."""
 
 from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -12,18 +12,20 @@ from relay.errors import StoreError
 from relay.node import daemon
 from relay.node.contacts import Contacts
 from relay.node.daemon import Daemon
-from relay.store.interface import Seen
+from relay.store.interface import Seen, Store
+from relay.sync import custody as module
+from relay.sync.custody import Custody
+from relay.trust.admission import Admission
+from relay.trust.roles import Role
+from tests.fleet import Fleet, Ship
+from tests.unit.test_custody import Beside, beside  # noqa: F401 - a fixture
 
 
-class Failing:
-    """A custody whose store heard of a notice, and gives it when it is asked for the second time."""
+class Hearing:
+    """A store that heard of a notice."""
 
     def __init__(self) -> None:
         self.seen = [Seen.RULES]
-        self.loads: list[bool] = []
-        self.rung = asyncio.Event()
-        self.store: Any = self
-        self.news = SimpleNamespace(ring=self.rung.set)
 
     async def changed(self, _seconds: float) -> None:
         """At once."""
@@ -33,14 +35,19 @@ class Failing:
         """Once."""
         return self.seen.pop() if self.seen else Seen.NOTHING
 
-    async def load(self, *, notices: bool) -> None:
+
+class Failing(Custody):
+    """It can read the notice when it tries for the second time."""
+
+    def __init__(self) -> None:
+        super().__init__(cast(Admission, None), cast(Store, Hearing()))
+        self.loads: list[bool] = []
+
+    async def load(self, *, notices: bool = True) -> None:
         """Fails once."""
         self.loads.append(notices)
         if len(self.loads) == 1:
             raise StoreError("The database has no connection left", "Wait.")
-
-    async def rule(self) -> None:
-        """Nothing to free."""
 
 
 async def test_a_notice_that_could_not_be_loaded_is_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +56,60 @@ async def test_a_notice_that_could_not_be_loaded_is_the_next_time(monkeypatch: p
     custody = Failing()
     itself = SimpleNamespace(custody=custody, configure=lambda _: None)
     taking = asyncio.create_task(Daemon.take_in_changes(cast(Daemon, itself), cast(Contacts, None)))
-    async with asyncio.timeout(10):
-        await custody.rung.wait()
+    assert await custody.news.wait(0, 10) == 1
     taking.cancel()
     assert custody.loads == [True, True]
+
+
+async def test_a_greeting_does_not_wait_for_what_fails_or_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And leaves nothing out for that."""
+    custody = Failing()
+    await custody.take_in_before_greeting()
+    assert custody.news.count == 0
+    monkeypatch.setattr(module, "GREETING_SECONDS", 0.01)
+    async with custody._looking:
+        await custody.take_in_before_greeting()
+    assert custody.loads == [True]
+    await custody.take_in()
+    assert custody.loads == [True, True]
+    assert custody.news.count == 1
+
+
+@pytest.mark.parametrize("island_visits", [True, False])
+async def test_what_is_handed_over_as_a_boat_comes_in_goes_with_it(
+    fleet: Fleet,
+    beside: Beside,  # noqa: F811 - the fixture
+    island_visits: bool,
+) -> None:
+    """A command handed it over; the daemon did not look since."""
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    command = Ship(
+        island.node,
+        island.election,
+        Custody(Admission(fleet.election.root), await beside(island)),
+        fleet.clock,
+        island.folder,
+    )
+    statement = await command.submit(fleet.content())
+    assert island.custody.news.count == 0
+    if island_visits:
+        await island.custody.take_in_before_greeting()  # as `Contacts` does
+        await island.visit(boat)
+    else:
+        await boat.visit(island)
+    assert await boat.state(statement) is not None
+    assert island.custody.news.count > 0
+
+
+async def test_a_receiver_greets_its_many_visitors_as_it_is(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    receiver, boat = await fleet.receiver(), await fleet.carrier("km-bahari")
+    assert receiver.greeting().role is Role.RECEIVER
+    looks: list[None] = []
+
+    async def look() -> Seen:
+        looks.append(None)
+        return Seen.NOTHING
+
+    monkeypatch.setattr(receiver.store, "refresh", look)
+    await boat.visit(receiver)
+    assert looks == []
