@@ -118,7 +118,7 @@ MAX_SURPLUS = RECORDS_PAGE // 2
 """Receipts over a receiver's quota with which an exchange of records goes on: whose key was stolen keeps nobody else's
 out, and costs no visit more than a page."""
 FIRST_STATEMENTS = 4
-LAST_STATEMENTS = 64
+LAST_STATEMENTS = 256
 """Of the statements of a visit to a neighbour: so many at least are judged before any content comes, and so many at
 most while the first content is on its way already. The link does not wait while they are judged."""
 INQUIRY_PAGE = 2_048
@@ -387,8 +387,11 @@ MAX_UNSENT = 64 * KIB
 """Bytes of an answer that wait on one connection, here and in TLS each; the rest of it waits until some were read."""
 RECORDS_AT_WORK = 8
 """Batches of records that are judged, or gathered, at a time."""
-MAX_CHUNKS_CALL = 4 * MIB
+MAX_CHUNKS_CALL = 32 * MIB
 """Bytes of frames in one call, either way."""
+CALL_SECONDS = 10.0
+"""A call asks for chunks, or brings some, for no longer: then comes the next one. Between two of them a stream rests
+for a round trip; and what a call brought is answered for at its end."""
 JUDGED_AT_ONCE = 64
 """Records that are judged before other visitors get their turn."""
 TOLD_REFUSALS = 8

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequ
 
 from relay.errors import REVOKED, Malformed, Refused
 from relay.limits import (
+    CALL_SECONDS,
     CONTENT_SECONDS,
     MAX_CHUNKS_CALL,
     MAX_TO_DELIVER,
@@ -256,7 +257,7 @@ class Exchange:
     async def _ask(self, first: Chunk, supply: Supply, window: Window, asked: dict[Span, int]) -> AsyncIterator[Span]:
         """Ask for one chunk after the other as others come, in one call."""
         chunk: Chunk | None = first
-        left = MAX_CHUNKS_CALL
+        left, until = MAX_CHUNKS_CALL, self._clock() + CALL_SECONDS
         while chunk is not None and not self._ends():
             if chunk is first or await self._is_wanted(chunk):
                 await window.open(chunk.length)
@@ -265,7 +266,7 @@ class Exchange:
                 yield chunk.object, chunk.index
             else:
                 supply.done(chunk.object)
-            chunk = supply.take(left)
+            chunk = supply.take(left) if self._clock() < until else None
 
     async def _draw_wanted(self, supply: Supply) -> Chunk | None:
         while (chunk := await supply.draw()) and not await self._is_wanted(chunk):
@@ -309,7 +310,7 @@ class Exchange:
         """Read one chunk after the other as the link takes them, for one call. What went before and is lacked still is
         compared with its hash as it goes: that costs a liar's victim nothing that the link does not cost more."""
         chunk: Chunk | None = first
-        left = MAX_CHUNKS_CALL
+        left, until = MAX_CHUNKS_CALL, self._clock() + CALL_SECONDS
         while chunk is not None and not self._ends():
             doubted = self._custody.handed.went_before(self._who.peer, chunk.object, chunk.index)
             data = await self._store.read_chunk(chunk.object, chunk.index, doubted=doubted)
@@ -321,7 +322,7 @@ class Exchange:
                 left -= FRAME_HEAD.size + len(data)
             else:
                 supply.done(chunk.object)
-            chunk = supply.take(left)
+            chunk = supply.take(left) if self._clock() < until else None
 
     # -- the end
 
