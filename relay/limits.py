@@ -118,7 +118,7 @@ MAX_SURPLUS = RECORDS_PAGE // 2
 """Receipts over a receiver's quota with which an exchange of records goes on: whose key was stolen keeps nobody else's
 out, and costs no visit more than a page."""
 FIRST_STATEMENTS = 4
-LAST_STATEMENTS = 256
+LAST_STATEMENTS = 64
 """Of the statements of a visit to a neighbour: so many at least are judged before any content comes, and so many at
 most while the first content is on its way already. The link does not wait while they are judged."""
 INQUIRY_PAGE = 2_048
@@ -230,8 +230,8 @@ SETTLED_SECONDS = 300.0
 """With a neighbour that has no news, and none for whom there is any, content is looked at again after so long."""
 REFRESH_SECONDS = 0.5
 """How often the daemon looks whether a command changed the store."""
-GREETING_SECONDS = 0.1
-"""How long a greeting may wait for that look: what is handed over as a boat comes in goes with it."""
+GREETED_SECONDS = 0.1
+"""How long a greeting may wait for such a look: what is handed over as a boat comes in goes with it."""
 RETENTION_SECONDS = 60.0
 JUMP_SECONDS = 3_600.0
 """A clock that gains more than this between two looks was set."""

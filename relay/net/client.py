@@ -11,7 +11,7 @@ import base64
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 from weakref import WeakSet
 
@@ -41,7 +41,7 @@ from relay.limits import (
 from relay.net import routes
 from relay.net.frames import read_frames
 from relay.net.patience import acknowledged, while_moving
-from relay.net.sockets import client_socket, end_in_order
+from relay.net.sockets import abort, client_socket, takes_back
 from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId
 from relay.records.statement import files_of
 from relay.store.interface import Holding, Want
@@ -92,7 +92,7 @@ class HttpPeer:
         if self._warming is not None:
             self._warming.cancel()
             await asyncio.gather(self._warming, return_exceptions=True)
-        self._connector.end()
+        self._connector.end_broken()
         await self._session.close()
 
     def prepare(self) -> None:
@@ -249,7 +249,9 @@ class HttpPeer:
                 self._session.post(self.url + path, data=body, timeout=timeout, **_PLAINLY) as response,
             ):
                 await self._check(response)
-                return await _read(response, limit, body)
+                answer = await _read(response, limit, body)
+                body.is_answered()
+                return answer
         except _LOST as error:
             raise self._lost(error) from error
 
@@ -282,16 +284,13 @@ class _OneNode(aiohttp.TCPConnector):
         """`met` is called when there is a connection; `options` are aiohttp's."""
         super().__init__(**options)
         self._tell_met = met
-        self._made: WeakSet[asyncio.Transport] = WeakSet()
+        self._connections: WeakSet[asyncio.Transport] = WeakSet()
 
-    def end(self) -> None:
-        """End what broken calls left, at once; the other connections, on which nothing is under way, may end well."""
-        for transport in list(self._made):
+    def end_broken(self) -> None:
+        """End at once what broken calls left: what they had not sent is not sent any more."""
+        for transport in list(self._connections):
             if transport.is_closing():
-                with suppress(AttributeError):  # closed twice, as after an answer that is no HTTP, it is gone (3.11)
-                    transport.abort()
-            elif connection := transport.get_extra_info("socket"):
-                end_in_order(connection)
+                abort(transport)
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
@@ -305,7 +304,7 @@ class _OneNode(aiohttp.TCPConnector):
             raise Refused("other-node", "An address led to one node, and then to another")
         self.identity = identity
         assert transport is not None  # it has a certificate
-        self._made.add(transport)
+        self._connections.add(transport)
         self._tell_met()
         return connection
 
@@ -324,10 +323,15 @@ class _Body(aiohttp.AsyncIterablePayload):
         """What changes while a call gets on."""
         return self.steps, acknowledged(self._transport)
 
+    def is_answered(self) -> None:
+        """It has come whole: nothing of it is under way."""
+        takes_back(self._transport, False)
+
     async def write_with_length(self, writer: AbstractStreamWriter, _length: int | None) -> None:
         """Write it to a connection, on which no more than `MAX_UNSENT` bytes are to wait."""
         assert isinstance(writer, StreamWriter)
         self._transport = writer.transport
+        takes_back(self._transport, True)
         if self._transport is not None:
             self._transport.set_write_buffer_limits(MAX_UNSENT)
         async for part in self._value:

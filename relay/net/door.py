@@ -29,7 +29,7 @@ from relay.limits import (
     MAX_HANDSHAKES,
     SLOWEST,
 )
-from relay.net.sockets import bytes_taken
+from relay.net.sockets import abort, bytes_taken
 
 logger = logging.getLogger(__name__)
 
@@ -174,7 +174,7 @@ class Door:
         shut down and not of one that is closed: it would wait for ever for a number that is another socket's then."""
         with suppress(OSError):
             guest.socket.shutdown(SHUT_RDWR)
-        asyncio.get_running_loop().call_later(_SWEEP_SECONDS, _abort, guest.transport)
+        asyncio.get_running_loop().call_later(_SWEEP_SECONDS, abort, guest.transport)
         self._guests.pop(id(guest.transport), None)
 
     def _forget_gone(self) -> None:
@@ -215,9 +215,3 @@ def public_address(address: str) -> bytes:
     if found.is_private or found.is_link_local:
         return b""
     return found.packed[:8] if isinstance(found, IPv6Address) else found.packed
-
-
-def _abort(transport: asyncio.Transport) -> None:
-    """End a connection at once. One that was closed twice already knows nothing of itself in Python before 3.11.4."""
-    with suppress(AttributeError):
-        transport.abort()

@@ -7,6 +7,7 @@ on a listening socket are inherited by what it accepts (Linux).
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import re
@@ -78,22 +79,27 @@ def listen(endpoint: str, key: str = "") -> socket.socket:
 
 
 def client_socket(address: Any) -> socket.socket:
-    """A tuned socket for a connection to come; for `aiohttp.TCPConnector(socket_factory=...)`. Closed, it takes with
-    it what the kernel has not sent: where a link that was lost comes back, that would come beside the next visit's,
-    which sends it again. `end_in_order` lets a connection end otherwise."""
+    """A tuned socket for a connection to come; for `aiohttp.TCPConnector(socket_factory=...)`."""
     family, kind, protocol, _, _ = address
     connecting = socket.socket(family, kind, protocol)
     connecting.setblocking(False)
     tune(connecting)
-    with suppress(OSError):
-        connecting.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER.pack(1, 0))
     return connecting
 
 
-def end_in_order(connection: socket.socket) -> None:
-    """Let a connection on which nothing is under way end in TCP's usual manner, without a reset, when it is closed."""
-    with suppress(OSError):
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER.pack(0, 0))
+def takes_back(transport: asyncio.BaseTransport | None, does: bool) -> None:
+    """Say whether a connection that is closed takes with it what the kernel has not sent, with a reset: where a link
+    that was lost comes back, that would come beside the next visit's, which sends it again. Else it ends in order."""
+    connection = transport.get_extra_info("socket") if transport is not None else None
+    if connection is not None:
+        with suppress(OSError):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER.pack(does, 0))
+
+
+def abort(transport: asyncio.Transport) -> None:
+    """End a connection at once. One that was closed twice already knows nothing of itself in Python before 3.11.4."""
+    with suppress(AttributeError):
+        transport.abort()
 
 
 def tune(sock: socket.socket) -> None:

@@ -177,7 +177,10 @@ class Home:
             log = member.identity.node if member.identity.role is Role.RECEIVER else None
             custody = Custody(Admission(member.root), store, secrets.randbits(40), log)
             await custody.load()
-            yield custody
+            try:
+                yield custody
+            finally:
+                await custody.close()
         finally:
             await store.close()
 

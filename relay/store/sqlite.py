@@ -322,14 +322,13 @@ class SqliteStore:
     async def _change(self, work: Callable[[sqlite3.Connection], list[Change]]) -> None:
         """Do what rules demand, also on a full disk."""
 
-        def do(db: sqlite3.Connection) -> bool:
-            changes = work(db)
-            catalogue.journal(db, changes, self._rules)
-            return bool(changes)
+        def do(db: sqlite3.Connection) -> None:
+            catalogue.journal(db, work(db), self._rules)
 
-        if await self._ballast.afloat(lambda: self._database.write(do)):
-            await self._membership.follow()
-            self._transfers.forget()
+        await self._ballast.afloat(lambda: self._database.write(do))
+        # Whether or not something changed now: who was cancelled here after a commit left this to the next one.
+        await self._membership.follow()
+        self._transfers.forget()
 
     # -- bundles
 

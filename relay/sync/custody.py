@@ -14,9 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
-from relay.errors import REVOKED, Malformed, Refused, RelayError, StoreError
+from relay.errors import REVOKED, Malformed, Refused, StoreError
 from relay.limits import (
-    GREETING_SECONDS,
+    GREETED_SECONDS,
     JUDGED_AT_ONCE,
     MAX_HEADS,
     MAX_RECORD,
@@ -33,6 +33,7 @@ from relay.store.recordset import item_of, kind_end
 from relay.sync.alarm import raise_alarm
 from relay.sync.handover import Handed
 from relay.sync.signal import Signal
+from relay.together import note_end
 from relay.trust.admission import Admission, Admitted
 from relay.trust.heads import Head, Heads, head_of, head_of_checkpoint, origin_of
 from relay.trust.witness import SPLIT_VIEW
@@ -97,7 +98,7 @@ class Custody:
         """Revoked receivers whose records were taken back: many receipts are not read for each notice."""
         self._taken_back = 0
         """How often records were taken back: of revoked receivers, and receipts that prove another entry."""
-        self._looking = asyncio.Lock()
+        self._looking: asyncio.Task[None] | None = None
         self._seen = Seen.NOTHING
         """What other processes did that was not taken in yet."""
         self._ruling = asyncio.Lock()
@@ -135,22 +136,33 @@ class Custody:
 
     async def take_in(self) -> None:
         """See what commands beside the daemon committed, and put it in force. Raises `StoreError`: what could not be
-        taken in is, the next time."""
-        async with self._looking:
-            self._seen = max(self._seen, await self.store.refresh(), key=list(Seen).index)
-            if self._seen in (Seen.HEADS, Seen.RULES):
-                await self.load(notices=self._seen is Seen.RULES)
-            await self.rule()
-            if self._seen is not Seen.NOTHING:
-                self.news.ring()
-            self._seen = Seen.NOTHING
+        taken in is, the next time. Goes on when whoever asked for it is gone, and is done once at a time."""
+        await asyncio.shield(self._look())
 
     async def take_in_before_greeting(self) -> None:
         """The same, as far as it takes no time: what keeps it from being done is the daemon's to tell, which looks
         anyhow."""
-        with suppress(RelayError, TimeoutError):
-            async with asyncio.timeout(GREETING_SECONDS):
-                await self.take_in()
+        await asyncio.wait((self._look(),), timeout=GREETED_SECONDS)
+
+    async def close(self) -> None:
+        """Let a look that is under way come to its end: the store is still needed for it."""
+        if self._looking is not None:
+            await asyncio.wait((self._looking,))
+
+    def _look(self) -> asyncio.Task[None]:
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._take_in())
+            self._looking.add_done_callback(note_end)
+        return self._looking
+
+    async def _take_in(self) -> None:
+        self._seen = max(self._seen, await self.store.refresh(), key=list(Seen).index)
+        if self._seen in (Seen.HEADS, Seen.RULES):
+            await self.load(notices=self._seen is Seen.RULES)
+        await self.rule()
+        if self._seen is not Seen.NOTHING:
+            self.news.ring()
+        self._seen = Seen.NOTHING
 
     async def rule(self) -> None:
         """Withhold what revoked signers made, and take back what revoked receivers signed, where notices came since

@@ -62,7 +62,7 @@ class Host:
 
     async def hello(self, mine: Greeting) -> Greeting:
         """Answer a greeting, and its message of reconciliation."""
-        if self._greeting().role is not Role.RECEIVER:  # which has many visitors, and nobody who hands anything over
+        if self._log is None:  # a receiver has many visitors, and nobody who hands anything over
             await self._custody.take_in_before_greeting()
         hello = self._greeting()
         if mine.hello.election != hello.election:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
+from unittest.mock import patch
 
 import pytest
 
@@ -12,20 +13,24 @@ from relay.errors import StoreError
 from relay.node import daemon
 from relay.node.contacts import Contacts
 from relay.node.daemon import Daemon
+from relay.records.identifiers import Kind
 from relay.store.interface import Seen, Store
 from relay.sync import custody as module
 from relay.sync.custody import Custody
 from relay.trust.admission import Admission
 from relay.trust.roles import Role
+from tests.factory import make_revocations
 from tests.fleet import Fleet, Ship
 from tests.unit.test_custody import Beside, beside  # noqa: F401 - a fixture
 
 
 class Hearing:
-    """A store that heard of a notice."""
+    """A store that heard of a notice, and says so when it may."""
 
     def __init__(self) -> None:
         self.seen = [Seen.RULES]
+        self.may_tell = asyncio.Event()
+        self.may_tell.set()
 
     async def changed(self, _seconds: float) -> None:
         """At once."""
@@ -33,6 +38,7 @@ class Hearing:
 
     async def refresh(self) -> Seen:
         """Once."""
+        await self.may_tell.wait()
         return self.seen.pop() if self.seen else Seen.NOTHING
 
 
@@ -40,7 +46,8 @@ class Failing(Custody):
     """It can read the notice when it tries for the second time."""
 
     def __init__(self) -> None:
-        super().__init__(cast(Admission, None), cast(Store, Hearing()))
+        self.hearing = Hearing()
+        super().__init__(cast(Admission, None), cast(Store, self.hearing))
         self.loads: list[bool] = []
 
     async def load(self, *, notices: bool = True) -> None:
@@ -62,17 +69,42 @@ async def test_a_notice_that_could_not_be_loaded_is_the_next_time(monkeypatch: p
 
 
 async def test_a_greeting_does_not_wait_for_what_fails_or_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And leaves nothing out for that."""
+    """And leaves nothing out, or half done, for that."""
     custody = Failing()
-    await custody.take_in_before_greeting()
-    assert custody.news.count == 0
-    monkeypatch.setattr(module, "GREETING_SECONDS", 0.01)
-    async with custody._looking:
+    monkeypatch.setattr(module, "GREETED_SECONDS", 0.01)
+    custody.hearing.may_tell.clear()
+    for _ in range(3):
         await custody.take_in_before_greeting()
-    assert custody.loads == [True]
-    await custody.take_in()
+    assert custody.loads == []
+    custody.hearing.may_tell.set()
+    await custody.close()
+    assert custody.loads == [True], "it went on alone, and failed"
+    await custody.take_in_before_greeting()
     assert custody.loads == [True, True]
     assert custody.news.count == 1
+
+
+async def test_a_look_goes_on_when_the_visitor_that_caused_it_is_gone(fleet: Fleet, beside: Beside) -> None:  # noqa: F811
+    """Else what follows a commit would be left out: a revoked island's statement would still be offered."""
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    statement = await island.submit(fleet.content())
+    await boat.visit(island)
+    await (await beside(boat)).add([make_revocations(fleet.election, 1, island.node)])
+    greeting = asyncio.create_task(boat.custody.take_in_before_greeting())
+    committed = asyncio.Event()
+    write = boat.store._database.write
+
+    async def write_and_tell(*arguments: Any) -> Any:
+        found = await write(*arguments)
+        committed.set()
+        await asyncio.sleep(0)
+        return found
+
+    with patch.object(boat.store._database, "write", write_and_tell):
+        await committed.wait()
+        greeting.cancel()
+        await boat.custody.close()
+    assert (Kind.STATEMENT, statement) not in boat.store.members
 
 
 @pytest.mark.parametrize("island_visits", [True, False])
