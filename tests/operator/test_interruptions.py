@@ -99,9 +99,10 @@ def test_the_page_is_reloaded_in_the_middle_of_an_upload(island: Island, phone: 
     cut_after(phone, 2)
     phone.locator("#camera").set_input_files(photos[0])
     expect(phone.locator("#offline")).to_be_visible()
+    phone.reload()
+    expect(phone.locator("#offline")).to_be_visible()
     offsets = watch_parts(phone)  # before the way is open: the page itself goes on at once
     phone.unroute(PARTS)
-    phone.reload()
     expect(phone.locator(".pictures img[alt='Halaman 1']")).to_be_visible()
     assert min(offsets) == 2 * 256 * 1024
     assert send(phone, island) == [photos[0].stat().st_size]

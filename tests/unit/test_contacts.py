@@ -27,6 +27,7 @@ from relay.node.contacts import Contacts
 from relay.node.schedule import next_visit
 from relay.records.identifiers import Kind, NodeId, ObjectId
 from relay.store.interface import Holding, PeerNote
+from relay.sync.custody import Custody
 from relay.sync.host import Host
 from relay.sync.messages import PROTOCOL, Greeting
 from relay.sync.signal import Signal
@@ -171,7 +172,9 @@ async def wait_for_ever(*_anything: object) -> None:
 
 @pytest.fixture
 def knocking_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As soon as a visit waits for its neighbour; and it waits for nothing else."""
     monkeypatch.setattr(contacts, "KNOCK_SECONDS", 0.001)
+    monkeypatch.setattr(Custody, "take_in_before_greeting", lambda _custody: asyncio.sleep(0))
 
 
 @pytest.mark.usefixtures("knocking_at_once")
