@@ -390,8 +390,8 @@ RECORDS_AT_WORK = 8
 MAX_CHUNKS_CALL = 32 * MIB
 """Bytes of frames in one call, either way."""
 CALL_SECONDS = 10.0
-"""A call asks for chunks, or brings some, for no longer: then comes the next one. Between two of them a stream rests
-for a round trip; and what a call brought is answered for at its end."""
+"""A call draws no more chunks after so long: then comes the next one. Between two of them a stream rests for a round
+trip; and what a call brought is answered for at its end."""
 JUDGED_AT_ONCE = 64
 """Records that are judged before other visitors get their turn."""
 TOLD_REFUSALS = 8

@@ -17,7 +17,6 @@ from relay.node.home import Home
 from relay.node.report import all_delivered, describe_node
 from relay.node.uplink import Uplink
 from relay.records.identifiers import is_drill
-from relay.store.interface import Seen
 from relay.trust.roles import Role
 
 _EVERY = 1.0
@@ -64,8 +63,7 @@ async def _look(home: Home, show: Callable[[dict[str, Any]], None], *, again: bo
     async with home.custody(looking=True) as custody:
         shown: dict[str, Any] = {}
         while True:
-            if await custody.store.refresh() is not Seen.NOTHING:
-                await custody.load()
+            await custody.take_in()
             report = await describe_node(home, home.member(), custody)
             if report != shown or always:
                 show(report)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from relay.net.sockets import abort
+
 
 @dataclass(slots=True)
 class _Call:
@@ -52,7 +54,7 @@ class Bodies:
             transport = self._calls[ended].transport
             self._forget(ended)
             if transport is not None:
-                transport.abort()
+                abort(transport)
 
     def release(self, request: web.Request) -> None:
         """A call is over."""

@@ -250,7 +250,7 @@ class HttpPeer:
             ):
                 await self._check(response)
                 answer = await _read(response, limit, body)
-                body.is_answered()
+                body.answered()
                 return answer
         except _LOST as error:
             raise self._lost(error) from error
@@ -323,8 +323,8 @@ class _Body(aiohttp.AsyncIterablePayload):
         """What changes while a call gets on."""
         return self.steps, acknowledged(self._transport)
 
-    def is_answered(self) -> None:
-        """It has come whole: nothing of it is under way."""
+    def answered(self) -> None:
+        """Say that it has come whole: nothing of it is under way."""
         takes_back(self._transport, False)
 
     async def write_with_length(self, writer: AbstractStreamWriter, _length: int | None) -> None:

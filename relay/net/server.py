@@ -44,6 +44,7 @@ from relay.net.bodies import Bodies
 from relay.net.door import Door
 from relay.net.frames import read_frames, read_spans
 from relay.net.patience import acknowledged, while_moving
+from relay.net.sockets import abort
 from relay.records.identifiers import ObjectId, RecordId
 from relay.sync import messages
 from relay.sync.host import Host
@@ -179,7 +180,7 @@ class SyncServer:
         if stale is not None:
             del begun[id(stale)]
             if stale.transport is not None:
-                stale.transport.abort()
+                abort(stale.transport)
         return stale is not None
 
     def _visitor(self, request: web.Request) -> Identity:

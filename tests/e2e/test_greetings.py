@@ -105,38 +105,39 @@ async def test_nobody_greets_as_what_the_certificate_does_not_say(tmp_path: Path
             assert refused.value.reason == "false-greeting"
 
 
-async def test_what_a_broken_call_had_not_sent_is_never_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A link that comes back would bring it beside what the next visit sends."""
-    monkeypatch.setattr(client, "STALL_SECONDS", 0.1)
-    with World(tmp_path) as world:
+@asynccontextmanager
+async def greeted_over_a_cable(folder: Path) -> AsyncIterator[tuple[Cable, HttpPeer]]:
+    """A way to a node that can be cut, and a visitor that greeted over it."""
+    with World(folder) as world:
         host, visitor = world.box("host", "carrier"), world.box("visitor", "carrier")
         _, truth = as_node(host)
         context, mine = as_node(visitor)
         async with greeting_as(Home(host.home), truth) as url:
             cable = Cable(int(url.rpartition(":")[2]), 1_000_000)
-
-            async def frames() -> AsyncIterator[Frame]:
-                for index in range(64):
-                    cable.cut.set()
-                    yield ObjectId(bytes(32)), index, bytes(64 << 10)
-
             async with HttpPeer(f"https://127.0.0.1:{cable.port}", context) as peer:
                 await peer.hello(Greeting(mine))
-                with pytest.raises(Unreachable):
-                    await peer.put_chunks(frames())
-            assert await asyncio.to_thread(cable.was_reset)
+                yield cable, peer
             cable.close()
+
+
+async def test_what_a_broken_call_had_not_sent_is_never_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link that comes back would bring it beside what the next visit sends."""
+    monkeypatch.setattr(client, "STALL_SECONDS", 0.1)
+    async with greeted_over_a_cable(tmp_path) as (cable, peer):
+
+        async def frames() -> AsyncIterator[Frame]:
+            for index in range(64):
+                cable.cut.set()
+                yield ObjectId(bytes(32)), index, bytes(64 << 10)
+
+        with pytest.raises(Unreachable):
+            await peer.put_chunks(frames())
+        await peer.close()
+        assert await asyncio.to_thread(cable.was_reset)
 
 
 async def test_a_contact_that_is_over_ends_without_a_reset(tmp_path: Path) -> None:
     """Whatever stands between two nodes tells its operators of resets."""
-    with World(tmp_path) as world:
-        host, visitor = world.box("host", "carrier"), world.box("visitor", "carrier")
-        _, truth = as_node(host)
-        context, mine = as_node(visitor)
-        async with greeting_as(Home(host.home), truth) as url:
-            cable = Cable(int(url.rpartition(":")[2]), 1_000_000)
-            async with HttpPeer(f"https://127.0.0.1:{cable.port}", context) as peer:
-                await peer.hello(Greeting(mine))
-            assert not await asyncio.to_thread(cable.was_reset)
-            cable.close()
+    async with greeted_over_a_cable(tmp_path) as (cable, peer):
+        await peer.close()
+        assert not await asyncio.to_thread(cable.was_reset)

@@ -23,7 +23,7 @@ from relay.node.pairing import Pairing
 from relay.records.identifiers import is_drill
 from relay.records.tally import read_tally
 from relay.store.durable import write_durably
-from relay.store.interface import Bundle, Seen, State
+from relay.store.interface import Bundle, State
 from relay.sync.custody import Custody
 from relay.trust.roles import Role
 
@@ -173,8 +173,7 @@ class Walk:
             async with asyncio.timeout(self.patience):
                 while not await done():
                     await asyncio.sleep(_EVERY)
-                    if await self.custody.store.refresh() is not Seen.NOTHING:
-                        await self.custody.load()
+                    await self.custody.take_in()
         except TimeoutError:
             step, _, why = otherwise.partition(": ")
             trouble = f"After {self.patience:.0f} s {why}"
