@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tests.fleet import Fleet
+from relay.store.sqlite import SqliteStore
+from tests.fleet import Beside, Fleet, Ship
 
 # How long an example takes is this machine's affair, and no property of the code.
 settings.register_profile("relay", deadline=None)
@@ -27,6 +28,21 @@ async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
     fleet = Fleet(tmp_path)
     yield fleet
     await fleet.close()
+
+
+@pytest.fixture
+async def beside() -> AsyncIterator[Beside]:
+    """Opens a node's store as another process would."""
+    stores: list[SqliteStore] = []
+
+    async def open_beside(ship: Ship) -> SqliteStore:
+        folder = ship.folder / "store"
+        stores.append(await SqliteStore.open(folder, own=None, quota_bytes=1, quota_statements=1, storage_limit=None))
+        return stores[-1]
+
+    yield open_beside
+    for store in stores:
+        await store.close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,7 +7,7 @@ way, and tests name the promise that holds all the same.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -47,6 +47,8 @@ from tests.factory import (
 )
 
 T = TypeVar("T")
+Beside = Callable[["Ship"], Awaitable[SqliteStore]]
+"""Opens a node's store as another process would."""
 
 CHUNK = chunk_size_for(1)
 

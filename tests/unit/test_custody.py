@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 from unittest.mock import patch
 
@@ -28,9 +28,7 @@ from relay.trust.admission import Admission, Admitted
 from relay.trust.roles import Role
 from relay.trust.witness import log_key
 from tests.factory import ELECTION, make_node, make_receipt, make_revocations, make_statement
-from tests.fleet import Fleet, Ship
-
-Beside = Callable[[Ship], Awaitable[SqliteStore]]
+from tests.fleet import Beside, Fleet, Ship
 
 ORIGIN = f"{ELECTION}/receiver"
 
@@ -61,21 +59,6 @@ async def boat_that_saw_the_log(fleet: Fleet) -> tuple[Ship, Ship]:
     await boat.visit(receiver)
     assert boat.custody.admission.checkpoints[ORIGIN].checkpoint.size == 1
     return receiver, boat
-
-
-@pytest.fixture
-async def beside() -> AsyncIterator[Beside]:
-    """Opens a node's store as another process would."""
-    stores: list[SqliteStore] = []
-
-    async def open_beside(ship: Ship) -> SqliteStore:
-        folder = ship.folder / "store"
-        stores.append(await SqliteStore.open(folder, own=None, quota_bytes=1, quota_statements=1, storage_limit=None))
-        return stores[-1]
-
-    yield open_beside
-    for store in stores:
-        await store.close()
 
 
 @pytest.mark.parametrize("change", [revoked, renamed, enrolled_anew])

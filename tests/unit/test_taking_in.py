@@ -20,8 +20,7 @@ from relay.sync.custody import Custody
 from relay.trust.admission import Admission
 from relay.trust.roles import Role
 from tests.factory import make_revocations
-from tests.fleet import Fleet, Ship
-from tests.unit.test_custody import Beside, beside  # noqa: F401 - a fixture
+from tests.fleet import Beside, Fleet, Ship
 
 
 class Hearing:
@@ -84,7 +83,7 @@ async def test_a_greeting_does_not_wait_for_what_fails_or_takes_long(monkeypatch
     assert custody.news.count == 1
 
 
-async def test_a_look_goes_on_when_the_visitor_that_caused_it_is_gone(fleet: Fleet, beside: Beside) -> None:  # noqa: F811
+async def test_a_look_goes_on_when_the_visitor_that_caused_it_is_gone(fleet: Fleet, beside: Beside) -> None:
     """Else what follows a commit would be left out: a revoked island's statement would still be offered."""
     island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
     statement = await island.submit(fleet.content())
@@ -110,7 +109,7 @@ async def test_a_look_goes_on_when_the_visitor_that_caused_it_is_gone(fleet: Fle
 @pytest.mark.parametrize("island_visits", [True, False])
 async def test_what_is_handed_over_as_a_boat_comes_in_goes_with_it(
     fleet: Fleet,
-    beside: Beside,  # noqa: F811 - the fixture
+    beside: Beside,
     island_visits: bool,
 ) -> None:
     """A command handed it over; the daemon did not look since."""
