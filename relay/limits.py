@@ -121,6 +121,9 @@ FIRST_STATEMENTS = 4
 LAST_STATEMENTS = 64
 """Of the statements of a visit to a neighbour: so many at least are judged before any content comes, and so many at
 most while the first content is on its way already. The link does not wait while they are judged."""
+SOON_SECONDS = 1.0
+"""Content begins while more than the last statements are on their way where those take no longer than that, by the pace
+of the first ones: a third of it is more like what they take, since of four a round trip is the most."""
 INQUIRY_PAGE = 2_048
 MAX_INQUIRY_WAIT = 5.0
 MAX_NEWS_WAIT = 25.0

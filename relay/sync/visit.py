@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from relay.errors import Refused
 from relay.limits import (
@@ -28,6 +29,7 @@ from relay.limits import (
     RECORDS_BATCH,
     RECORDS_PAGE,
     RECORDS_SECONDS,
+    SOON_SECONDS,
 )
 from relay.records.identifiers import Kind, RecordId, StatementId, receipt_id
 from relay.store.interface import Outcome
@@ -125,29 +127,37 @@ class Visit:
 
     async def _with_neighbour(self, initiator: Initiator, report: VisitReport) -> None:
         """Records before content, but for the last statements: while the first ones are judged the last ones are on
-        their way, and while those are judged the content of the first begins."""
+        their way, and while those are judged the content of the first begins. Where records go quickly it begins
+        sooner: few processors judge as fast as a quick link brings, which would stand still meanwhile."""
         await self._exchange_ruling(initiator, report)
         # Receipts that came just now took statements out of the set: those need no carrying.
-        need, last_need = _cut(await self._unknown(initiator.need))
-        have, last_have = _cut(sorted(item for item in initiator.have if item[0] == Kind.STATEMENT))
-        if not (need or have or report.moved) and self._settled(report.peer):
+        need = _cut(await self._unknown(initiator.need))
+        have = _cut(sorted(item for item in initiator.have if item[0] == Kind.STATEMENT))
+        if not (need.first or have.first or report.moved) and self._settled(report.peer):
             return
 
-        first_told = asyncio.Event()
+        soon = _Soon(self._clock, sum(len(one) for told in (need, have) for one in (told.first, told.most)))
 
-        async def begin() -> None:
-            await self._both_ways(need, have, report)
-            first_told.set()
-            await self._content.with_neighbour()
-
-        async def tell_the_rest() -> None:
-            if not self._expecting:
-                await self._content.begun()  # the connection that is there is for content first
-            await self._both_ways(last_need, last_have, report)
-            await first_told.wait()
+        async def tell() -> None:
+            await together(tell_most(), tell_the_last())
             self._content.all_told()
 
-        await together(begin(), tell_the_rest())
+        async def tell_most() -> None:
+            await self._both_ways(need.first, have.first, report)
+            soon.moved(len(need.first) + len(have.first))
+            await self._both_ways(need.most, have.most, report, soon)
+            soon.came.set()
+
+        async def tell_the_last() -> None:
+            if not self._expecting:
+                await self._content.begun()  # the connection that is there is for content first
+            await self._both_ways(need.last, have.last, report)
+
+        async def move_content() -> None:
+            await soon.came.wait()
+            await self._content.with_neighbour()
+
+        await together(tell(), move_content())
 
     # -- records
 
@@ -173,9 +183,11 @@ class Visit:
         given = _ruling(initiator.have, awaited_there)
         await self._both_ways(taken, given, report)
 
-    async def _both_ways(self, taken: Sequence[Item], given: Sequence[Item], report: VisitReport) -> None:
+    async def _both_ways(
+        self, taken: Sequence[Item], given: Sequence[Item], report: VisitReport, soon: _Soon | None = None
+    ) -> None:
         if taken or given:
-            await together(self._pull_records(taken, report), self._push_records(given, report))
+            await together(self._pull_records(taken, report, soon), self._push_records(given, report, soon))
 
     def _chosen(self, need: Sequence[Item]) -> list[Item]:
         """What to take of what the peer offers, in the order of kinds: nothing that was refused before."""
@@ -188,10 +200,10 @@ class Visit:
         known = await self._store.known_statements(ids) if ids else set()
         return [item for item in statements if item[1] not in known]
 
-    async def _pull_records(self, items: Sequence[Item], report: VisitReport) -> None:
+    async def _pull_records(self, items: Sequence[Item], report: VisitReport, soon: _Soon | None = None) -> None:
         waiting = deque(RecordId(record) for _, record in items)
         surplus = 0
-        for size in self._pages(items, waiting, report):
+        for size in self._pages(items, waiting, report, soon):
             if report.unkept_here:
                 return
             page = [waiting.popleft() for _ in range(min(size, len(waiting)))]
@@ -214,12 +226,12 @@ class Visit:
             if len(rest) < len(page):  # else the peer holds none of the rest, or sends something else for ever
                 waiting.extendleft(reversed(rest))
 
-    async def _push_records(self, items: Sequence[Item], report: VisitReport) -> None:
+    async def _push_records(self, items: Sequence[Item], report: VisitReport, soon: _Soon | None = None) -> None:
         node, now = report.peer.node.hex(), self._clock()
         handed, members = self._custody.handed, self._store.members
         waiting = [RecordId(item[1]) for item in items if item in members and not handed.declines(node, item, now)]
         surplus = 0
-        for size in self._pages(items, waiting, report):
+        for size in self._pages(items, waiting, report, soon):
             records = await self._store.read(waiting[:size], RECORDS_BATCH)
             if not records:
                 del waiting[:size]
@@ -254,13 +266,18 @@ class Visit:
     def _is_late(self) -> bool:
         return self._clock() > self._until
 
-    def _pages(self, items: Sequence[Item], waiting: Collection[RecordId], report: VisitReport) -> Iterator[int]:
+    def _pages(
+        self, items: Sequence[Item], waiting: Collection[RecordId], report: VisitReport, soon: _Soon | None
+    ) -> Iterator[int]:
         """How many records to move at a time, while some of the items wait and there is time; then those that still
         wait are left to the next visit. Few at first, since of a batch nothing is kept where the link is cut in it, and
         more and more while it holds."""
         size = FIRST_RECORDS_PAGE
         while waiting and not self._is_late():
+            before = len(waiting)
             yield size
+            if soon is not None:
+                soon.moved(before - len(waiting))
             size = min(2 * size, RECORDS_PAGE)
         left = set(waiting)
         report.compared = min([report.compared, *(key_of(*item) for item in items if item[1] in left)])
@@ -307,7 +324,34 @@ def _ruling(items: Iterable[Item], awaited: set[Item]) -> list[Item]:
     return sorted(ruling, key=lambda one: (one[0], one not in awaited, one[1]))
 
 
-def _cut(statements: list[Item]) -> tuple[list[Item], list[Item]]:
-    """Those that come before any content, and the last ones."""
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Statements by when they are told of: the first and most of the others before any content, the last beside it."""
+
+    first: list[Item]
+    most: list[Item]
+    last: list[Item]
+
+
+def _cut(statements: list[Item]) -> _Told:
     at = max(FIRST_STATEMENTS, len(statements) - LAST_STATEMENTS)
-    return statements[:at], statements[at:]
+    return _Told(statements[:FIRST_STATEMENTS], statements[FIRST_STATEMENTS:at], statements[at:])
+
+
+class _Soon:
+    """When content may begin: once what is told before it is there, `left` records, or will be within `SOON_SECONDS`
+    by the pace so far."""
+
+    def __init__(self, clock: Callable[[], float], left: int) -> None:
+        self._clock = clock
+        self._begun = clock()
+        self._moved = 0
+        self._left = left
+        self.came = asyncio.Event()
+
+    def moved(self, count: int) -> None:
+        """So many records more are there."""
+        self._moved += count
+        self._left -= count
+        if self._moved and self._left * (self._clock() - self._begun) <= SOON_SECONDS * self._moved:
+            self.came.set()

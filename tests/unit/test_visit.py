@@ -275,14 +275,32 @@ async def test_who_has_itself_asked_without_end_is_left_when_its_time_is_over(
     assert asked <= 4
 
 
-async def test_many_statements_come_before_any_content(fleet: Fleet) -> None:
+@pytest.mark.parametrize("fetches", [True, False])
+@pytest.mark.parametrize(("seconds_each", "waits"), [(0.0, False), (0.1, True)])
+async def test_most_statements_come_before_any_content_unless_they_go_quickly(
+    fleet: Fleet, seconds_each: float, waits: bool, fetches: bool
+) -> None:
+    """A contact of a second brings all statements that a slow link can bring in it; a quick one does not stand still
+    while they are judged."""
     island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
-    for place in range(LAST_STATEMENTS + 10):
+    before = FIRST_STATEMENTS + 4 * FIRST_RECORDS_PAGE
+    for place in range(before + LAST_STATEMENTS):
         await island.submit(fleet.content(1), form=f"form-{place}")
-    link = Link(island.host(boat))
-    await boat.visit(link)
+
+    class Paced(Link):
+        async def get_records(self, ids: Sequence[RecordId]) -> Given:
+            fleet.clock.now += seconds_each * len(ids)
+            return await super().get_records(ids)
+
+        async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> Taken:
+            fleet.clock.now += seconds_each * len(records)
+            return await super().put_records(records)
+
+    visitor, visited = (boat, island) if fetches else (island, boat)
+    link = Paced(visited.host(visitor))
+    await visitor.visit(link)
     kinds = [step.partition(" ")[0] for step in link.steps]
-    assert kinds[: kinds.index("CHUNK")].count("STATEMENT") >= 10
+    assert (kinds[: kinds.index("CHUNK")].count("STATEMENT") >= before) is waits
 
 
 async def test_whole_packages_before_many_halves(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -456,8 +474,12 @@ async def test_of_many_records_few_come_at_first(fleet: Fleet) -> None:
             return await super().get_records(ids)
 
     await boat.visit(Counted(island.host(boat)))
-    first = [FIRST_RECORDS_PAGE, 2 * FIRST_RECORDS_PAGE, FIRST_RECORDS_PAGE]
-    assert asked[-len(first) - 2 :] == [*first, FIRST_RECORDS_PAGE, LAST_STATEMENTS - FIRST_RECORDS_PAGE]
+    most = [FIRST_RECORDS_PAGE, 2 * FIRST_RECORDS_PAGE, FIRST_RECORDS_PAGE - FIRST_STATEMENTS]
+    last = [FIRST_RECORDS_PAGE, LAST_STATEMENTS - FIRST_RECORDS_PAGE]
+    statements = asked[-1 - len(most) - len(last) :]
+    assert statements[0] == FIRST_STATEMENTS
+    assert sorted(statements[1:]) == sorted([*most, *last])
+    assert statements.index(2 * FIRST_RECORDS_PAGE) > statements.index(FIRST_RECORDS_PAGE)
 
 
 async def test_what_a_neighbour_answered_for_and_wants_again_comes_last_and_bounded(
