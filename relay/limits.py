@@ -152,8 +152,12 @@ WHOLE_SECONDS = 0.1
 RECORDS_SECONDS = 20.0
 """A visit to a neighbour compares and exchanges records for so long; then content has its turn, and the next visit, at
 once, goes on from there."""
+LOOK_SECONDS = 15.0
+"""How often a visit whose content moves looks for new records meanwhile."""
 CONTENT_SECONDS = 20.0
-"""A visit exchanges content for so long, then ends: the next one, at once, begins with records again."""
+MAX_CONTENT_SECONDS = 60.0
+"""A visit exchanges content for so long after it last had all records, and so long at the most, then ends: the next
+one, at once, begins with records again."""
 
 # Contact
 MAX_CHUNK = 256 * KIB
@@ -171,8 +175,8 @@ RECEIVER_SECONDS = 30.0
 SLOWEST = 16 * KIB
 """Bytes a second of an answer; a visit to who is slower ends, and goes on at another time."""
 CHUNKS_SECONDS = 60.0
-"""Any call is over after so long, and what its answer takes at `SLOWEST`: a visit asks for no more chunks after
-`CONTENT_SECONDS`."""
+"""Any call is over after so long, and what its answer takes at `SLOWEST`: a call asks for no more chunks after
+`CALL_SECONDS`."""
 
 # Node
 MAX_BACKUP_LIST = 64 * MIB
@@ -390,7 +394,7 @@ MAX_UNSENT = 64 * KIB
 """Bytes of an answer that wait on one connection, here and in TLS each; the rest of it waits until some were read."""
 RECORDS_AT_WORK = 8
 """Batches of records that are judged, or gathered, at a time."""
-MAX_CHUNKS_CALL = 32 * MIB
+MAX_CHUNKS_CALL = 128 * MIB
 """Bytes of frames in one call, either way."""
 CALL_SECONDS = 10.0
 """A call draws no more chunks after so long: then comes the next one. Between two of them a stream rests for a round

@@ -5,18 +5,23 @@ could list, and this node carries a boatful: there the visitor asks after what i
 
 A taker lists what it has room for. What is on its way is asked about again with each page, so that its room is counted:
 nothing crosses in vain, and no half takes the room of a whole.
+
+With a neighbour, a direction with nothing to move rests while the other one goes on, until more is told: a visit looks
+for new records while its content moves.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from contextlib import suppress
 
 from relay.errors import REVOKED, Malformed, Refused
 from relay.limits import (
     CALL_SECONDS,
     CONTENT_SECONDS,
     MAX_CHUNKS_CALL,
+    MAX_CONTENT_SECONDS,
     MAX_TO_DELIVER,
     MAX_TOLD_HOLDINGS,
     MAX_WANTS,
@@ -33,6 +38,7 @@ from relay.sync.custody import Custody
 from relay.sync.messages import FRAME_HEAD
 from relay.sync.peer import Frame, Peer, Span
 from relay.sync.report import VisitReport
+from relay.sync.signal import Signal
 from relay.sync.supply import Chunk, Supply, Window, chunks_of
 from relay.together import together
 
@@ -50,13 +56,21 @@ class Exchange:
         self._clock = clock
         self._report = report
         self._who = Way(report.peer.node.hex(), fetched=True)
-        self._deadline = float("inf")
+        self._deadline = self._last = float("inf")
         self._arrival = Arrival(custody, claims, self._who, clock)
         self._fetching = asyncio.Event()
         """Set when the first chunk is asked for, or there is none to ask for yet."""
-        self._told = asyncio.Event()
-        """Set when the last statements of the visit are there."""
-        self._in, self._out = (Supply(one, ahead=False) for one in (self._wanted_here(), self._wanted_there()))
+        self._tellings = 0
+        """How often all statements of both sides were there."""
+        self._resting: set[Supply] = set()
+        """Directions in which there is no more to list for now."""
+        self._ended: set[Supply] = set()
+        self._turns = Signal()
+        """Rings when that changes, or the last of what was listed has moved."""
+        self._over = asyncio.Event()
+        self._in, self._out = (
+            Supply(one, ahead=False, emptied=self._turns.ring) for one in (self._wanted_here(), self._wanted_there())
+        )
         self._held_there: dict[ObjectId, Holding] = {}
         self._wants_there: list[Want] = []
 
@@ -73,10 +87,12 @@ class Exchange:
 
     async def with_neighbour(self) -> None:
         """Bring and fetch at the same time, beside `all_told`. Raises what the peer raises, and what it deserves."""
-        self._deadline = self._clock() + CONTENT_SECONDS
+        self._last = self._clock() + MAX_CONTENT_SECONDS
+        self._go_on()
         try:
             await together(self._fetch(self._in), self._send(self._out))
         finally:
+            self._over.set()
             self._claims.release(self._who)
             for supply in (self._in, self._out):
                 await supply.close()
@@ -86,11 +102,46 @@ class Exchange:
         await self._fetching.wait()
 
     def all_told(self) -> None:
-        """Say that the last statements of the visit are there. Until then few objects are begun at a time: a
-        better one may be told of."""
-        self._told.set()
+        """Say that all statements are there that there are for now. Until then few objects are begun at a time: a
+        better one may be told of. Each time after that content goes on for a while, and both directions look for
+        more."""
+        if self._tellings:
+            self._go_on()
+        self._tellings += 1
         self._in.more()
         self._out.more()
+        self._turns.ring()
+
+    async def is_over(self, seconds: float) -> bool:
+        """Whether the exchange with a neighbour is over, waited for so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._over.wait()
+        return self._over.is_set()
+
+    def _go_on(self) -> None:
+        self._deadline = min(self._clock() + CONTENT_SECONDS, self._last)
+
+    async def _is_more_told(self, supply: Supply) -> bool:
+        """Wait, with no more to list in one direction, until all was told once more; False when nothing moves in
+        either direction, or the time is over."""
+        heard = self._tellings
+        self._resting.add(supply)
+        self._turns.ring()
+        while self._tellings == heard and not (heard and self._is_still()):
+            turn = self._turns.count
+            if await self._turns.wait(turn, self._deadline - self._clock()) == turn:
+                self._report.more = True
+                break
+        self._resting.discard(supply)
+        return self._tellings > heard
+
+    def _is_still(self) -> bool:
+        return all(one in self._ended or (one in self._resting and one.is_still) for one in (self._in, self._out))
+
+    def _end(self, supply: Supply) -> None:
+        self._ended.add(supply)
+        self._turns.ring()
 
     async def to_receiver(self) -> None:
         """Bring what a receiver lacks of the packages that wait here. One stream does for little; others help it while
@@ -118,17 +169,19 @@ class Exchange:
         """What is wanted here and held there: bundle by bundle."""
         tried: set[ObjectId] = set()
         while not (self._report.unkept_here or self._is_late()):
-            told = self._told.is_set()
+            told = self._tellings
             coming = tried & self._in.under_way
             wants = await self._store.wants(WANTS_PAGE + len(coming), frozenset(tried - coming))
             wants = [want for want in wants if want.object not in coming]
-            if not wants and told:
-                return
+            held = self._held_there
             if not wants:
                 self._fetching.set()
-                await self._told.wait()
+                if not await self._is_more_told(self._in):
+                    return
+                if told:  # what the peer did not hold, or not whole, it may hold by now
+                    tried &= self._in.under_way
+                    held = self._held_there = {name: one for name, one in held.items() if one.complete}
                 continue
-            held = self._held_there
             if unknown := [want.object for want in wants if want.object not in held]:
                 answer = await self._peer.holdings(unknown)
                 held.update((one.object, one) for one in answer if one.object in unknown)
@@ -152,11 +205,12 @@ class Exchange:
         """What is wanted there and held here, in the order in which the peer wants it. What it answered for before and
         wants again comes last, and no more of that than of what is wrong: nobody draws the same content for ever."""
         tried: dict[ObjectId, None] = {}
+        partly: set[ObjectId] = set()
         again: list[Chunk] = []
         if not self._wants_there:
             await self._fetching.wait()  # the connection that is free is for chunks first
         while len(tried) < MAX_WANTS and not (self._report.unkept_there or self._is_late()):
-            told = self._told.is_set()
+            told = self._tellings
             going = self._out.under_way
             done = [one for one in tried if one not in going]
             wants = self._wants_there or (await self._peer.wants(done) if told else [])
@@ -165,10 +219,15 @@ class Exchange:
             if not fresh and len(wants) >= WANTS_PAGE:  # a page of what is on its way says nothing of the rest
                 wants = await self._peer.wants(list(tried))
                 fresh = [want for want in wants if want.object not in tried]
-            if not fresh and told:
-                break  # it wants no more, or says the same for ever
-            if not fresh:
-                await self._told.wait()
+            if not fresh:  # it wants no more, or says the same for ever
+                if told:
+                    yield self._in_turn(again)
+                    again = []
+                if not await self._is_more_told(self._out):
+                    break
+                for one in partly - self._out.under_way:  # what was not held here, or not whole, may be by now
+                    del tried[one]
+                partly &= tried.keys()
                 continue
             if not told:
                 fresh = fresh[:STREAMS]
@@ -176,7 +235,10 @@ class Exchange:
             held = {one.object: one for one in await self._store.holdings([want.object for want in fresh])}
             page: list[Chunk] = []
             for want in fresh:
-                if holding := held.get(want.object):
+                holding = held.get(want.object)
+                if holding is None or not holding.complete:
+                    partly.add(want.object)
+                if holding is not None:
                     vain = self._custody.handed.in_vain(self._who.peer, want.object, want.missing)
                     (again if vain else page).extend(chunks_of(want.object, holding.size, holding.offers(want.missing)))
             yield page
@@ -238,11 +300,12 @@ class Exchange:
                 await self._arrival.finish()
             self._report.rung += self._arrival.rung
             self._report.kept += self._arrival.taken
+            self._end(supply)
 
     async def _fetch_stream(self, supply: Supply) -> None:
         while (first := await self._draw_wanted(supply)) and not self._is_over():
             window = Window(self._clock)
-            asked: dict[Span, int] = {}
+            asked: dict[Span, int] = {(first.object, first.index): first.length}
             self._fetching.set()
             async for object_id, index, data in self._peer.get_chunks(self._ask(first, supply, window, asked)):
                 length = asked.pop((object_id, index), None)
@@ -252,6 +315,8 @@ class Exchange:
                 if data:
                     await self._arrival.take(object_id, index, data)
                     self._report.bytes_in += len(data)
+                supply.done(object_id)
+            for object_id, _ in asked:  # it sent less than it was asked for
                 supply.done(object_id)
 
     async def _ask(self, first: Chunk, supply: Supply, window: Window, asked: dict[Span, int]) -> AsyncIterator[Span]:
@@ -286,8 +351,11 @@ class Exchange:
     # -- bringing
 
     async def _send(self, supply: Supply) -> None:
-        with self._report.keeping(here=False):
-            await _in_streams(supply, self._send_stream)
+        try:
+            with self._report.keeping(here=False):
+                await _in_streams(supply, self._send_stream)
+        finally:
+            self._end(supply)
 
     async def _send_stream(self, supply: Supply) -> None:
         while (first := await supply.draw()) and not self._is_over():

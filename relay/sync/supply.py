@@ -36,10 +36,14 @@ def chunks_of(object_id: ObjectId, size: int, bits: int) -> Iterator[Chunk]:
 class Supply:
     """Chunks to move, best first. They are listed page by page: the next one while some of the last one is left; or,
     where not `ahead`, when it is used up, until `more` is there to choose from. What is listed is given at once:
-    nothing that could move waits for an answer. Whoever draws from it closes it in the end."""
+    nothing that could move waits for an answer. `emptied` is called when nothing of it is under way any more. Whoever
+    draws from it closes it in the end."""
 
-    def __init__(self, pages: AsyncIterator[list[Chunk]], *, ahead: bool = True) -> None:
+    def __init__(
+        self, pages: AsyncIterator[list[Chunk]], *, ahead: bool = True, emptied: Callable[[], None] = lambda: None
+    ) -> None:
         self._pages = pages
+        self._emptied = emptied
         self._low = LOW_SUPPLY if ahead else 0
         self._chunks: deque[Chunk] = deque()
         self._drawn: Counter[ObjectId] = Counter()
@@ -52,11 +56,18 @@ class Supply:
         """The objects of the chunks that are listed, or were drawn and are not `done` with."""
         return {chunk.object for chunk in self._chunks} | self._drawn.keys()
 
+    @property
+    def is_still(self) -> bool:
+        """Whether none are."""
+        return not self._chunks and not self._drawn
+
     def done(self, object_id: ObjectId) -> None:
         """A chunk of an object that was drawn moved, or is not to be moved."""
         self._drawn[object_id] -= 1
         if not self._drawn[object_id]:
             del self._drawn[object_id]
+        if self.is_still:
+            self._emptied()
 
     async def draw(self) -> Chunk | None:
         """The next chunk, waited for while it is being listed; None when there are no more. Raises what listing

@@ -23,6 +23,7 @@ from relay.limits import (
     FIRST_STATEMENTS,
     INQUIRY_PAGE,
     LAST_STATEMENTS,
+    LOOK_SECONDS,
     MAX_RECONCILE_FOUND,
     MAX_SURPLUS,
     RECEIPT_PATIENCE,
@@ -81,6 +82,9 @@ class Visit:
         self._since = since
         self._until = float("inf")
         """When records have had their time."""
+        self._full_here: set[Kind] = set()
+        self._full_there: set[Kind] = set()
+        """The kinds of records for which there is no room, here or there, as far as this visit knows."""
 
     async def run(self, expected: Callable[[Hello], None] | None = None) -> VisitReport:
         """Visit. `expected` may refuse the peer by its greeting. Raises what the peer raises, and what it deserves; and
@@ -132,7 +136,7 @@ class Visit:
         await self._exchange_ruling(initiator, report)
         # Receipts that came just now took statements out of the set: those need no carrying.
         need = _cut(await self._unknown(initiator.need))
-        have = _cut(sorted(item for item in initiator.have if item[0] == Kind.STATEMENT))
+        have = _cut(_statements(initiator.have))
         if not (need.first or have.first or report.moved) and self._settled(report.peer):
             return
 
@@ -141,6 +145,7 @@ class Visit:
         async def tell() -> None:
             await together(tell_most(), tell_the_last())
             self._content.all_told()
+            await self._look_again(report)
 
         async def tell_most() -> None:
             await self._both_ways(need.first, have.first, report)
@@ -158,6 +163,20 @@ class Visit:
             await self._content.with_neighbour()
 
         await together(tell(), move_content())
+
+    async def _look_again(self, report: VisitReport) -> None:
+        """While content moves, exchange what came to either side since, every now and then. Where that does not come to
+        its end, content comes to its own, and the next visit goes on."""
+        while not (await self._content.is_over(LOOK_SECONDS) or report.unkept_here or report.unkept_there):
+            self._until = self._clock() + RECORDS_SECONDS
+            initiator = Initiator(self._store.members, most=MAX_RECONCILE_FOUND)
+            await self._compare(initiator, await self._peer.reconcile(initiator.start()))
+            report.compared = initiator.reached
+            await self._exchange_ruling(initiator, report)
+            await self._both_ways(await self._unknown(initiator.need), _statements(initiator.have), report)
+            if report.compared != END:
+                return
+            self._content.all_told()
 
     # -- records
 
@@ -201,7 +220,7 @@ class Visit:
         return [item for item in statements if item[1] not in known]
 
     async def _pull_records(self, items: Sequence[Item], report: VisitReport, soon: _Soon | None = None) -> None:
-        waiting = deque(RecordId(record) for _, record in items)
+        waiting = deque(RecordId(record) for kind, record in items if kind not in self._full_here)
         surplus = 0
         for size in self._pages(items, waiting, report, soon):
             if report.unkept_here:
@@ -219,7 +238,8 @@ class Visit:
             report.rung += fresh > 0
             report.kept += fresh
             surplus += sum((one.kind, one.outcome) == (Kind.RECEIPT, Outcome.OVER_QUOTA) for one in verdicts)
-            if surplus > MAX_SURPLUS or any(verdict.outcome is Outcome.NO_ROOM for verdict in verdicts):
+            if full := _full([(one.kind, one.outcome) for one in verdicts], surplus):
+                self._full_here |= full
                 return  # there is none for the rest either: those that count all the same came first
             got = {verdict.asked for verdict in verdicts}
             rest = [one for one in page if one not in got]
@@ -229,7 +249,8 @@ class Visit:
     async def _push_records(self, items: Sequence[Item], report: VisitReport, soon: _Soon | None = None) -> None:
         node, now = report.peer.node.hex(), self._clock()
         handed, members = self._custody.handed, self._store.members
-        waiting = [RecordId(item[1]) for item in items if item in members and not handed.declines(node, item, now)]
+        offered = [item for item in items if item in members and item[0] not in self._full_there]
+        waiting = [RecordId(item[1]) for item in offered if not handed.declines(node, item, now)]
         surplus = 0
         for size in self._pages(items, waiting, report, soon):
             records = await self._store.read(waiting[:size], RECORDS_BATCH)
@@ -245,9 +266,10 @@ class Visit:
             report.bytes_out += sum(len(raw) for _, _, raw in records)
             self._content.wanted_there(taken.wants)
             self._note_taken(records, taken.outcomes, report)
-            said = zip(records, taken.outcomes, strict=False)
-            surplus += sum(kind is Kind.RECEIPT and outcome == Outcome.OVER_QUOTA for (kind, _, _), outcome in said)
-            if surplus > MAX_SURPLUS or Outcome.NO_ROOM in taken.outcomes:
+            said = [(kind, outcome) for (kind, _, _), outcome in zip(records, taken.outcomes, strict=False)]
+            surplus += sum(one == (Kind.RECEIPT, Outcome.OVER_QUOTA) for one in said)
+            if full := _full(said, surplus):
+                self._full_there |= full
                 return
             del waiting[: waiting.index(records[-1][1]) + 1]
 
@@ -322,6 +344,16 @@ def _ruling(items: Iterable[Item], awaited: set[Item]) -> list[Item]:
     """What rules and these receipts, in the order of kinds: of receipts first those that somebody waits for."""
     ruling = awaited.union(item for item in items if item[0] != Kind.STATEMENT)
     return sorted(ruling, key=lambda one: (one[0], one not in awaited, one[1]))
+
+
+def _full(outcomes: Iterable[tuple[Kind, str | None]], surplus: int) -> set[Kind]:
+    """The kinds of which no more is kept, by what became of some; `surplus` is how many receipts were over a quota."""
+    full = {kind for kind, outcome in outcomes if outcome == Outcome.NO_ROOM}
+    return full | {Kind.RECEIPT} if surplus > MAX_SURPLUS else full
+
+
+def _statements(items: Iterable[Item]) -> list[Item]:
+    return sorted(item for item in items if item[0] == Kind.STATEMENT)
 
 
 @dataclass(frozen=True, slots=True)
