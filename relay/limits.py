@@ -122,8 +122,8 @@ LAST_STATEMENTS = 64
 """Of the statements of a visit to a neighbour: so many at least are judged before any content comes, and so many at
 most while the first content is on its way already. The link does not wait while they are judged."""
 SOON_SECONDS = 1.0
-"""Content begins while more than the last statements are on their way where those take no longer than that, by the pace
-of the first ones: a third of it is more like what they take, since of four a round trip is the most."""
+"""Content begins while more statements than the last ones are on their way, where those take no longer than that by
+the pace of what came. After the first four that is three times what they take: a round trip is most of their time."""
 INQUIRY_PAGE = 2_048
 MAX_INQUIRY_WAIT = 5.0
 MAX_NEWS_WAIT = 25.0
@@ -155,9 +155,10 @@ once, goes on from there."""
 LOOK_SECONDS = 15.0
 """How often a visit whose content moves looks for new records meanwhile."""
 CONTENT_SECONDS = 20.0
-MAX_CONTENT_SECONDS = 60.0
-"""A visit exchanges content for so long after it last had all records, and so long at the most, then ends: the next
-one, at once, begins with records again."""
+"""A visit exchanges content for so long, and from each look for new records on; then it ends, and the next one, at
+once, begins with records again."""
+MAX_CONTENT_SECONDS = 40.0
+"""It ends so late all the same: people are told of a neighbour for `CONTACT_SECONDS` after a visit's end."""
 
 # Contact
 MAX_CHUNK = 256 * KIB

@@ -1,4 +1,4 @@
-"""`python -m tests`: style, types, every test that this machine can run (they wait much: three at a time), and then as
+"""`python -m tests`: style, types, every test that this machine can run (they wait much: four at a time), and then as
 many simulated elections of random seeds as fit: in three minutes where `CI` is set, in less elsewhere.
 """
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 STEPS = (
     ("ruff", "check", "."),
     ("ruff", "format", "--check", "."),
-    ("pytest", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"),
+    ("pytest", "-n", "4", "--dist", "loadfile", "--no-loadscope-reorder"),
     ("tests.simulation", "--random", "--minutes", "3" if os.environ.get("CI") else "0.33"),
 )
 

@@ -13,8 +13,8 @@ for new records while its content moves.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from relay.errors import REVOKED, Malformed, Refused
 from relay.limits import (
@@ -61,12 +61,13 @@ class Exchange:
         self._fetching = asyncio.Event()
         """Set when the first chunk is asked for, or there is none to ask for yet."""
         self._tellings = 0
-        """How often all statements of both sides were there."""
+        """How often all statements were there that were found."""
+        self._looking = False
         self._resting: set[Supply] = set()
         """Directions in which there is no more to list for now."""
         self._ended: set[Supply] = set()
         self._turns = Signal()
-        """Rings when that changes, or the last of what was listed has moved."""
+        """Rings when more is told, and whenever everything may have come to rest."""
         self._over = asyncio.Event()
         self._in, self._out = (
             Supply(one, ahead=False, emptied=self._turns.ring) for one in (self._wanted_here(), self._wanted_there())
@@ -102,11 +103,8 @@ class Exchange:
         await self._fetching.wait()
 
     def all_told(self) -> None:
-        """Say that all statements are there that there are for now. Until then few objects are begun at a time: a
-        better one may be told of. Each time after that content goes on for a while, and both directions look for
-        more."""
-        if self._tellings:
-            self._go_on()
+        """Say that all statements are there that were found. Until then few objects are begun at a time: a better one
+        may be told of. Each time both directions look for more."""
         self._tellings += 1
         self._in.more()
         self._out.more()
@@ -119,25 +117,37 @@ class Exchange:
                 await self._over.wait()
         return self._over.is_set()
 
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Within it the visit looks for new records. Content goes on meanwhile, and for its time from here."""
+        self._looking = True
+        self._go_on()
+        try:
+            yield
+        finally:
+            self._looking = False
+            self._turns.ring()
+
     def _go_on(self) -> None:
         self._deadline = min(self._clock() + CONTENT_SECONDS, self._last)
 
-    async def _is_more_told(self, supply: Supply) -> bool:
-        """Wait, with no more to list in one direction, until all was told once more; False when nothing moves in
-        either direction, or the time is over."""
-        heard = self._tellings
+    async def _await_more(self, supply: Supply, told: int) -> bool:
+        """Wait, with no more to list in one direction of what was `told` of, until more was told; False when nothing
+        moves in either direction, or the time is over."""
         self._resting.add(supply)
         self._turns.ring()
-        while self._tellings == heard and not (heard and self._is_still()):
+        while self._tellings == told and not (told and self._is_still()):
             turn = self._turns.count
             if await self._turns.wait(turn, self._deadline - self._clock()) == turn:
                 self._report.more = True
                 break
         self._resting.discard(supply)
-        return self._tellings > heard
+        return self._tellings > told
 
     def _is_still(self) -> bool:
-        return all(one in self._ended or (one in self._resting and one.is_still) for one in (self._in, self._out))
+        """Whether nothing moves, and nobody looks whether there is more."""
+        ways = (self._in, self._out)
+        return not self._looking and all(one in self._ended or (one in self._resting and one.is_still) for one in ways)
 
     def _end(self, supply: Supply) -> None:
         self._ended.add(supply)
@@ -176,7 +186,7 @@ class Exchange:
             held = self._held_there
             if not wants:
                 self._fetching.set()
-                if not await self._is_more_told(self._in):
+                if not await self._await_more(self._in, told):
                     return
                 if told:  # what the peer did not hold, or not whole, it may hold by now
                     tried &= self._in.under_way
@@ -209,43 +219,48 @@ class Exchange:
         again: list[Chunk] = []
         if not self._wants_there:
             await self._fetching.wait()  # the connection that is free is for chunks first
-        while len(tried) < MAX_WANTS and not (self._report.unkept_there or self._is_late()):
+        while not (self._report.unkept_there or self._is_late()):
             told = self._tellings
-            going = self._out.under_way
-            done = [one for one in tried if one not in going]
-            wants = self._wants_there or (await self._peer.wants(done) if told else [])
-            self._wants_there = []
-            fresh = [want for want in wants if want.object not in tried]
-            if not fresh and len(wants) >= WANTS_PAGE:  # a page of what is on its way says nothing of the rest
-                wants = await self._peer.wants(list(tried))
-                fresh = [want for want in wants if want.object not in tried]
-            if not fresh:  # it wants no more, or says the same for ever
-                if told:
-                    yield self._in_turn(again)
-                    again = []
-                if not await self._is_more_told(self._out):
-                    break
-                for one in partly - self._out.under_way:  # what was not held here, or not whole, may be by now
-                    del tried[one]
-                partly &= tried.keys()
-                continue
-            if not told:
-                fresh = fresh[:STREAMS]
-            tried.update(dict.fromkeys(want.object for want in fresh))
-            held = {one.object: one for one in await self._store.holdings([want.object for want in fresh])}
-            page: list[Chunk] = []
-            for want in fresh:
-                holding = held.get(want.object)
-                if holding is None or not holding.complete:
-                    partly.add(want.object)
-                if holding is not None:
-                    vain = self._custody.handed.in_vain(self._who.peer, want.object, want.missing)
-                    (again if vain else page).extend(chunks_of(want.object, holding.size, holding.offers(want.missing)))
-            yield page
-        if len(tried) >= MAX_WANTS:  # it wants more than it can tell: of what is here can be asked all the same
-            async for page in self._lacked_there(tried):
+            if fresh := await self._fresh_wants(tried) if told or self._wants_there else []:
+                if not told:
+                    fresh = fresh[:STREAMS]
+                tried.update(dict.fromkeys(want.object for want in fresh))
+                held = {one.object: one for one in await self._store.holdings([want.object for want in fresh])}
+                partly.update(one for one in tried if one not in held or not held[one].complete)
+                page: list[Chunk] = []
+                for want in fresh:
+                    if holding := held.get(want.object):
+                        vain = self._custody.handed.in_vain(self._who.peer, want.object, want.missing)
+                        found = chunks_of(want.object, holding.size, holding.offers(want.missing))
+                        (again if vain else page).extend(found)
                 yield page
-        yield self._in_turn(again)
+                continue
+            if len(tried) >= MAX_WANTS:  # it wants more than it can tell: of what is here can be asked all the same
+                async for page in self._lacked_there(tried):
+                    yield page
+                partly.update(tried)
+            if told:
+                yield self._in_turn(again)
+                again = []
+            if not await self._await_more(self._out, told):
+                return
+            for one in partly - self._out.under_way:  # what was not held here, or not whole, may be by now
+                del tried[one]
+            partly &= tried.keys()
+
+    async def _fresh_wants(self, tried: Collection[ObjectId]) -> list[Want]:
+        """What the peer wants besides; nothing when it wants no more, says the same for ever, or wants more than it
+        could be asked about."""
+        if len(tried) >= MAX_WANTS:
+            return []
+        going = self._out.under_way
+        wants = self._wants_there or await self._peer.wants([one for one in tried if one not in going])
+        self._wants_there = []
+        fresh = [want for want in wants if want.object not in tried]
+        if not fresh and len(wants) >= WANTS_PAGE:  # a page of what is on its way says nothing of the rest
+            wants = await self._peer.wants(list(tried))
+            fresh = [want for want in wants if want.object not in tried]
+        return fresh
 
     async def _lacked_there(self, besides: Collection[ObjectId] = ()) -> AsyncIterator[list[Chunk]]:
         """What the peer lacks of the packages that wait here, `besides` some: one after the other, their signers in
@@ -323,15 +338,20 @@ class Exchange:
         """Ask for one chunk after the other as others come, in one call."""
         chunk: Chunk | None = first
         left, until = MAX_CHUNKS_CALL, self._clock() + CALL_SECONDS
-        while chunk is not None and not self._ends():
-            if chunk is first or await self._is_wanted(chunk):
-                await window.open(chunk.length)
-                asked[chunk.object, chunk.index] = chunk.length
-                left -= FRAME_HEAD.size + chunk.length
-                yield chunk.object, chunk.index
-            else:
+        try:
+            while chunk is not None and not self._ends():
+                if chunk is first or await self._is_wanted(chunk):
+                    await window.open(chunk.length)
+                    asked[chunk.object, chunk.index] = chunk.length
+                    left -= FRAME_HEAD.size + chunk.length
+                    span, chunk = (chunk.object, chunk.index), None
+                    yield span
+                else:
+                    supply.done(chunk.object)
+                chunk = supply.take(left) if self._clock() < until else None
+        finally:
+            if chunk is not None and chunk is not first:  # the answer is over
                 supply.done(chunk.object)
-            chunk = supply.take(left) if self._clock() < until else None
 
     async def _draw_wanted(self, supply: Supply) -> Chunk | None:
         while (chunk := await supply.draw()) and not await self._is_wanted(chunk):
@@ -359,26 +379,29 @@ class Exchange:
 
     async def _send_stream(self, supply: Supply) -> None:
         while (first := await supply.draw()) and not self._is_over():
+            drawn: list[Chunk] = [first]
             handed: list[Span] = []
             try:
-                taken = await self._peer.put_chunks(self._hand_over(first, supply, handed))
+                taken = await self._peer.put_chunks(self._hand_over(drawn, supply, handed))
             except (Malformed, Refused):
-                self._note_answered(handed, supply)
+                self._note_answered(handed)
                 raise
-            self._note_answered(handed, supply)
+            self._note_answered(handed)
+            for chunk in drawn:
+                supply.done(chunk.object)
             self._report.kept += taken
 
-    def _note_answered(self, handed: Sequence[Span], supply: Supply) -> None:
+    def _note_answered(self, handed: Sequence[Span]) -> None:
         """The peer answered a call. Where a link is cut instead, nobody knows how far it came."""
         for object_id, index in handed:
-            supply.done(object_id)
             self._custody.handed.answered(self._who.peer, object_id, index)
 
-    async def _hand_over(self, first: Chunk, supply: Supply, handed: list[Span]) -> AsyncIterator[Frame]:
-        """Read one chunk after the other as the link takes them, for one call. What went before and is lacked still is
-        compared with its hash as it goes: that costs a liar's victim nothing that the link does not cost more."""
-        chunk: Chunk | None = first
+    async def _hand_over(self, drawn: list[Chunk], supply: Supply, handed: list[Span]) -> AsyncIterator[Frame]:
+        """Read one chunk after the other as the link takes them, for one call, from the one that is `drawn` already on.
+        What went before and is lacked still is compared with its hash as it goes: that costs a liar's victim nothing
+        that the link does not cost more."""
         left, until = MAX_CHUNKS_CALL, self._clock() + CALL_SECONDS
+        chunk: Chunk | None = drawn[0]
         while chunk is not None and not self._ends():
             doubted = self._custody.handed.went_before(self._who.peer, chunk.object, chunk.index)
             data = await self._store.read_chunk(chunk.object, chunk.index, doubted=doubted)
@@ -388,9 +411,8 @@ class Exchange:
                 handed.append((chunk.object, chunk.index))
                 self._report.bytes_out += len(data)
                 left -= FRAME_HEAD.size + len(data)
-            else:
-                supply.done(chunk.object)
-            chunk = supply.take(left) if self._clock() < until else None
+            if chunk := supply.take(left) if self._clock() < until else None:
+                drawn.append(chunk)
 
     # -- the end
 

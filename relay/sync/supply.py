@@ -58,7 +58,7 @@ class Supply:
 
     @property
     def is_still(self) -> bool:
-        """Whether none are."""
+        """Whether no chunk is listed, or drawn and not `done` with."""
         return not self._chunks and not self._drawn
 
     def done(self, object_id: ObjectId) -> None:

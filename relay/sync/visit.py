@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from relay.errors import Refused
+from relay.errors import Refused, Unreachable
 from relay.limits import (
     FIRST_RECORDS_PAGE,
     FIRST_STATEMENTS,
@@ -84,7 +84,7 @@ class Visit:
         """When records have had their time."""
         self._full_here: set[Kind] = set()
         self._full_there: set[Kind] = set()
-        """The kinds of records for which there is no room, here or there, as far as this visit knows."""
+        """The kinds of records, but for notices, for which there is no room here or there, as far as is known."""
 
     async def run(self, expected: Callable[[Hello], None] | None = None) -> VisitReport:
         """Visit. `expected` may refuse the peer by its greeting. Raises what the peer raises, and what it deserves; and
@@ -140,7 +140,7 @@ class Visit:
         if not (need.first or have.first or report.moved) and self._settled(report.peer):
             return
 
-        soon = _Soon(self._clock, sum(len(one) for told in (need, have) for one in (told.first, told.most)))
+        soon = _Soon(self._clock, need, have)
 
         async def tell() -> None:
             await together(tell_most(), tell_the_last())
@@ -149,7 +149,8 @@ class Visit:
 
         async def tell_most() -> None:
             await self._both_ways(need.first, have.first, report)
-            soon.moved(len(need.first) + len(have.first))
+            soon.here.moved(len(need.first))
+            soon.there.moved(len(have.first))
             await self._both_ways(need.most, have.most, report, soon)
             soon.came.set()
 
@@ -165,18 +166,31 @@ class Visit:
         await together(tell(), move_content())
 
     async def _look_again(self, report: VisitReport) -> None:
-        """While content moves, exchange what came to either side since, every now and then. Where that does not come to
-        its end, content comes to its own, and the next visit goes on."""
-        while not (await self._content.is_over(LOOK_SECONDS) or report.unkept_here or report.unkept_there):
-            self._until = self._clock() + RECORDS_SECONDS
-            initiator = Initiator(self._store.members, most=MAX_RECONCILE_FOUND)
-            await self._compare(initiator, await self._peer.reconcile(initiator.start()))
-            report.compared = initiator.reached
-            await self._exchange_ruling(initiator, report)
-            await self._both_ways(await self._unknown(initiator.need), _statements(initiator.have), report)
-            if report.compared != END:
+        """While content moves, exchange what came to either side since, every now and then, where the first comparison
+        was of everything. A look that does not come to its end is the last one: content has its time, and the next
+        visit goes on."""
+        while report.compared == END and not (report.unkept_here or report.unkept_there):
+            if self._since != FIRST or await self._content.is_over(LOOK_SECONDS):
                 return
-            self._content.all_told()
+            with self._content.looking():
+                try:
+                    await self._look(report)
+                except Unreachable:  # beside photographs, on a slow link: where it is gone their calls say so
+                    report.left = True
+                    return
+
+    async def _look(self, report: VisitReport) -> None:
+        self._until = self._clock() + RECORDS_SECONDS
+        initiator = Initiator(self._store.members, most=MAX_RECONCILE_FOUND)
+        await self._compare(initiator, await self._peer.reconcile(initiator.start()))
+        report.compared = initiator.reached
+        ruled = report.kept
+        await self._exchange_ruling(initiator, report)
+        if report.kept > ruled:  # a receipt frees space, and a notice may
+            for full in (self._full_here, self._full_there):
+                full.discard(Kind.STATEMENT)
+        await self._both_ways(await self._unknown(initiator.need), _statements(initiator.have), report)
+        self._content.all_told()
 
     # -- records
 
@@ -206,7 +220,8 @@ class Visit:
         self, taken: Sequence[Item], given: Sequence[Item], report: VisitReport, soon: _Soon | None = None
     ) -> None:
         if taken or given:
-            await together(self._pull_records(taken, report, soon), self._push_records(given, report, soon))
+            here, there = (soon.here, soon.there) if soon is not None else (None, None)
+            await together(self._pull_records(taken, report, here), self._push_records(given, report, there))
 
     def _chosen(self, need: Sequence[Item]) -> list[Item]:
         """What to take of what the peer offers, in the order of kinds: nothing that was refused before."""
@@ -219,10 +234,10 @@ class Visit:
         known = await self._store.known_statements(ids) if ids else set()
         return [item for item in statements if item[1] not in known]
 
-    async def _pull_records(self, items: Sequence[Item], report: VisitReport, soon: _Soon | None = None) -> None:
+    async def _pull_records(self, items: Sequence[Item], report: VisitReport, pace: _Pace | None = None) -> None:
         waiting = deque(RecordId(record) for kind, record in items if kind not in self._full_here)
         surplus = 0
-        for size in self._pages(items, waiting, report, soon):
+        for size in self._pages(items, waiting, report, pace):
             if report.unkept_here:
                 return
             page = [waiting.popleft() for _ in range(min(size, len(waiting)))]
@@ -239,20 +254,20 @@ class Visit:
             report.kept += fresh
             surplus += sum((one.kind, one.outcome) == (Kind.RECEIPT, Outcome.OVER_QUOTA) for one in verdicts)
             if full := _full([(one.kind, one.outcome) for one in verdicts], surplus):
-                self._full_here |= full
+                self._full_here |= full - {Kind.NOTICE}
                 return  # there is none for the rest either: those that count all the same came first
             got = {verdict.asked for verdict in verdicts}
             rest = [one for one in page if one not in got]
             if len(rest) < len(page):  # else the peer holds none of the rest, or sends something else for ever
                 waiting.extendleft(reversed(rest))
 
-    async def _push_records(self, items: Sequence[Item], report: VisitReport, soon: _Soon | None = None) -> None:
+    async def _push_records(self, items: Sequence[Item], report: VisitReport, pace: _Pace | None = None) -> None:
         node, now = report.peer.node.hex(), self._clock()
         handed, members = self._custody.handed, self._store.members
         offered = [item for item in items if item in members and item[0] not in self._full_there]
         waiting = [RecordId(item[1]) for item in offered if not handed.declines(node, item, now)]
         surplus = 0
-        for size in self._pages(items, waiting, report, soon):
+        for size in self._pages(items, waiting, report, pace):
             records = await self._store.read(waiting[:size], RECORDS_BATCH)
             if not records:
                 del waiting[:size]
@@ -269,7 +284,7 @@ class Visit:
             said = [(kind, outcome) for (kind, _, _), outcome in zip(records, taken.outcomes, strict=False)]
             surplus += sum(one == (Kind.RECEIPT, Outcome.OVER_QUOTA) for one in said)
             if full := _full(said, surplus):
-                self._full_there |= full
+                self._full_there |= full - {Kind.NOTICE}
                 return
             del waiting[: waiting.index(records[-1][1]) + 1]
 
@@ -289,7 +304,7 @@ class Visit:
         return self._clock() > self._until
 
     def _pages(
-        self, items: Sequence[Item], waiting: Collection[RecordId], report: VisitReport, soon: _Soon | None
+        self, items: Sequence[Item], waiting: Collection[RecordId], report: VisitReport, pace: _Pace | None
     ) -> Iterator[int]:
         """How many records to move at a time, while some of the items wait and there is time; then those that still
         wait are left to the next visit. Few at first, since of a batch nothing is kept where the link is cut in it, and
@@ -298,8 +313,8 @@ class Visit:
         while waiting and not self._is_late():
             before = len(waiting)
             yield size
-            if soon is not None:
-                soon.moved(before - len(waiting))
+            if pace is not None:
+                pace.moved(before - len(waiting))
             size = min(2 * size, RECORDS_PAGE)
         left = set(waiting)
         report.compared = min([report.compared, *(key_of(*item) for item in items if item[1] in left)])
@@ -370,20 +385,36 @@ def _cut(statements: list[Item]) -> _Told:
     return _Told(statements[:FIRST_STATEMENTS], statements[FIRST_STATEMENTS:at], statements[at:])
 
 
-class _Soon:
-    """When content may begin: once what is told before it is there, `left` records, or will be within `SOON_SECONDS`
-    by the pace so far."""
+class _Pace:
+    """How quickly records move in one direction, of which so many are `left`; `changed` is called as they do."""
 
-    def __init__(self, clock: Callable[[], float], left: int) -> None:
-        self._clock = clock
-        self._begun = clock()
+    def __init__(self, left: int, changed: Callable[[], None]) -> None:
         self._moved = 0
         self._left = left
-        self.came = asyncio.Event()
+        self._changed = changed
 
     def moved(self, count: int) -> None:
         """So many records more are there."""
         self._moved += count
         self._left -= count
-        if self._moved and self._left * (self._clock() - self._begun) <= SOON_SECONDS * self._moved:
+        self._changed()
+
+    def is_over_within(self, seconds: float, passed: float) -> bool:
+        """Whether the rest takes no longer, after so many seconds until now."""
+        return self._left * passed <= seconds * self._moved
+
+
+class _Soon:
+    """When content may begin: once what is told before it is there, or will be within `SOON_SECONDS` in both directions
+    by the pace so far."""
+
+    def __init__(self, clock: Callable[[], float], need: _Told, have: _Told) -> None:
+        self._clock = clock
+        self._begun = clock()
+        self.here, self.there = (_Pace(len(one.first) + len(one.most), self._judge) for one in (need, have))
+        self.came = asyncio.Event()
+
+    def _judge(self) -> None:
+        passed = self._clock() - self._begun
+        if all(one.is_over_within(SOON_SECONDS, passed) for one in (self.here, self.there)):
             self.came.set()

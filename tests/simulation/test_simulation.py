@@ -58,8 +58,8 @@ WITH_REVOCATIONS = (103, 106, 107)
 WITH_SUCCESSIONS = (75, 106)
 WITH_BAD_OBJECTS = (5, 8, 32, 37)
 WITH_CORRECTIONS = (0, 1)
-WITH_ROTTEN_OBJECTS = (33, 39)
-WITH_MISPLACINGS = (14, 15)
+WITH_ROTTEN_OBJECTS = (9, 33)
+WITH_MISPLACINGS = (4, 7)
 
 
 @pytest.mark.parametrize("seed", EVERY_DAY)
@@ -455,7 +455,7 @@ def test_a_node_that_takes_no_other_copy_of_what_its_disk_lost_is_found() -> Non
 
 
 def test_a_node_that_gives_what_its_card_changed_for_ever_is_found() -> None:
-    """Without that comparison seeds 9, 33, 39, 70, 71 and 78 of the first hundred broke the promise."""
+    """Without that comparison seeds 9, 39, 43, 66 and 70 of the first hundred broke the promise."""
     with patch.object(Handed, "went_before", lambda *_: False), patch.object(voyage, "PATIENCE", 300):
         assert broken(6, WITH_ROTTEN_OBJECTS[:1])
     assert not broken(6, WITH_ROTTEN_OBJECTS[1:])
