@@ -238,7 +238,6 @@ class Exchange:
             if len(tried) >= MAX_WANTS:  # it wants more than it can tell: of what is here can be asked all the same
                 async for page in self._lacked_there(tried):
                     yield page
-                partly.update(tried)
             if told:
                 yield self._in_turn(again)
                 again = []
@@ -333,6 +332,8 @@ class Exchange:
                 supply.done(object_id)
             for object_id, _ in asked:  # it sent less than it was asked for
                 supply.done(object_id)
+            if supply.is_still:  # it may rest for long
+                await self._arrival.finish()
 
     async def _ask(self, first: Chunk, supply: Supply, window: Window, asked: dict[Span, int]) -> AsyncIterator[Span]:
         """Ask for one chunk after the other as others come, in one call."""

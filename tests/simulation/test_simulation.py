@@ -60,6 +60,7 @@ WITH_BAD_OBJECTS = (5, 8, 32, 37)
 WITH_CORRECTIONS = (0, 1)
 WITH_ROTTEN_OBJECTS = (9, 33)
 WITH_MISPLACINGS = (4, 7)
+WITH_CLOCKS_SET = (7, 8)
 
 
 @pytest.mark.parametrize("seed", EVERY_DAY)
@@ -371,9 +372,9 @@ def test_a_device_that_believes_a_clock_that_was_set_is_found(skew: float) -> No
     async def believing(retention: Retention) -> int:
         return int(retention._wall())
 
-    assert not broken(4, fit=late)
+    assert not broken(4, WITH_CLOCKS_SET, late)
     with patch.object(Retention, "_look_at_clock", believing):
-        assert broken(4, fit=late)
+        assert broken(4, WITH_CLOCKS_SET, late)
 
 
 def test_a_device_that_forgets_by_which_clock_it_dated_what_came_before_it_started_is_found() -> None:
