@@ -226,7 +226,7 @@ class Exchange:
                     fresh = fresh[:STREAMS]
                 tried.update(dict.fromkeys(want.object for want in fresh))
                 held = {one.object: one for one in await self._store.holdings([want.object for want in fresh])}
-                partly.update(one for one in tried if one not in held or not held[one].complete)
+                partly.update(one.object for one in fresh if one.object not in held or not held[one.object].complete)
                 page: list[Chunk] = []
                 for want in fresh:
                     if holding := held.get(want.object):
@@ -236,7 +236,7 @@ class Exchange:
                 yield page
                 continue
             if len(tried) >= MAX_WANTS:  # it wants more than it can tell: of what is here can be asked all the same
-                async for page in self._lacked_there(tried):
+                async for page in self._lacked_there(tried.keys() | self._out.under_way):
                     yield page
             if told:
                 yield self._in_turn(again)

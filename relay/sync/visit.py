@@ -169,8 +169,10 @@ class Visit:
         """While content moves, exchange what came to either side since, every now and then, where the first comparison
         was of everything. A look that does not come to its end is the last one: content has its time, and the next
         visit goes on."""
+        if self._since != FIRST:
+            return
         while report.compared == END and not (report.unkept_here or report.unkept_there):
-            if self._since != FIRST or await self._content.is_over(LOOK_SECONDS):
+            if await self._content.is_over(LOOK_SECONDS):
                 return
             with self._content.looking():
                 try:

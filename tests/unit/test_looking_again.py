@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -16,6 +18,7 @@ from relay.sync import content, visit
 from relay.sync.host import Host
 from relay.sync.messages import Taken
 from relay.sync.peer import Frame, Span
+from tests.factory import object_of
 from tests.fleet import CHUNK, Fleet, Link, Ship
 
 WAYS = pytest.mark.parametrize("fetches", [True, False], ids=["fetched", "brought"])
@@ -271,6 +274,30 @@ async def test_more_is_brought_to_who_wanted_more_than_it_could_tell(
     link = Interrupted(boat.host(island), beside)
     await island.visit(link)
     assert [await boat.read(one) for one in (*first, late)] == [*first, late]
+
+
+async def test_who_says_for_ever_that_it_lacks_what_it_took_gets_it_once(fleet: Fleet) -> None:
+    """Also where there was a look since, and whatever page of what it wants it was on."""
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    contents = [fleet.content(CHUNK) for _ in range(5)]
+    for place, one in enumerate(contents):
+        await island.submit(one, form=f"form-{place}")
+
+    async def beside(chunk: int) -> None:
+        if chunk == 5:
+            await link.look()
+
+    class Greedy(Interrupted):
+        async def wants(self, skip: Sequence[ObjectId]) -> list[Want]:
+            every = (Want(object_of(one), CHUNK, 1, CHUNK) for one in contents)
+            return [want for want in every if want.object not in skip]
+
+        async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> Taken:
+            return replace(await super().put_records(records), wants=await self.wants(()))
+
+    link = Greedy(boat.host(island), beside)
+    await island.visit(link)
+    assert Counter(object_id for _, object_id, _ in link.crossed) == Counter(object_of(one) for one in contents)
 
 
 @WAYS
