@@ -40,7 +40,7 @@ def test_the_connection_is_cut_in_the_middle_of_a_part(island: Island, phones: P
         offsets = watch_parts(phone)
         wifi.narrow(together=600_000)
         phone.locator("#camera").set_input_files(photos[0])
-        stalled(phone, wifi)
+        stalled(phone, wifi, offsets)
         wifi.cut()
         expect(phone.locator("#offline")).to_be_visible()
         expect(phone.locator(".pictures li")).to_contain_text("Menunggu sambungan")
@@ -60,7 +60,7 @@ def test_the_box_dies_in_the_middle_of_an_upload(island: Island, phones: Phones,
         offsets = watch_parts(phone)
         wifi.narrow(together=600_000)
         phone.locator("#camera").set_input_files(photos[0])
-        stalled(phone, wifi)
+        stalled(phone, wifi, offsets)
         before = list(offsets)
         island.box.kill()
         expect(phone.locator("#offline")).to_be_visible()
@@ -258,9 +258,10 @@ def test_no_photo_is_called_saved_while_one_waits(island: Island, phone: Page, p
     expect(phone.locator("#said")).to_have_text("Foto tersimpan di kotak", timeout=AGAIN)
 
 
-def stalled(page: Page, wifi: Wifi) -> None:
-    """Wait until a part is stuck half-way; what the page heard before is heard here, too."""
-    eventually(lambda: page.evaluate("true") and wifi.stalled.is_set(), 15, "a part is under way")
+def stalled(page: Page, wifi: Wifi, offsets: list[int]) -> None:
+    """Wait until a part is stuck half-way, and until the answer to the one before has been heard here, too."""
+    eventually(wifi.stalled.is_set, 15, "a part is under way")
+    eventually(lambda: page.evaluate("true") and offsets, 15, "the part before it was answered")
 
 
 def watch_parts(page: Page) -> list[int]:
