@@ -83,6 +83,12 @@ MAX_MESSAGE = 256 * KIB
 MAX_GREETING = 64 * KIB
 MAX_GREETED = 32 * KIB
 """Bytes of the message of reconciliation that comes back with a greeting."""
+GREETED_STATEMENTS = 128
+"""Statements after which a visitor asks with its greeting; it asks after the others next."""
+GREETED_RECORDS = 16 * KIB
+"""Bytes of records, receipts mostly, that come with a receiver's greeting."""
+INQUIRED_RECORDS = 64 * KIB
+"""The same with its reply to an inquiry. Of what comes in one message nothing is kept where the link is cut in it."""
 MAX_NUMBER = 16
 MAX_PAIR = 32
 """Bytes of a message that is one number, or two."""

@@ -26,11 +26,12 @@ from relay.store.shelf import FolderShelf
 from relay.store.sqlite import SqliteStore
 from relay.sync.claims import Claims
 from relay.sync.custody import Custody
+from relay.sync.delivery import Watch
 from relay.sync.host import Host
 from relay.sync.messages import Given, Greeting, Hello, Inquiry, InquiryReply, Taken
 from relay.sync.peer import Frame, Span
 from relay.sync.report import VisitReport
-from relay.sync.visit import Visit, Watch
+from relay.sync.visit import Visit
 from relay.trust.admission import Admission, Admitted
 from relay.trust.roles import Role
 from relay.trust.witness import log_key, public_bytes
@@ -139,12 +140,26 @@ class Ship:
         return Host(self.custody, self.greeting, name, self.claims, self.clock, self.log)
 
     async def visit(
-        self, other: Ship | Link, watch: Watch | None = None, *, expecting: bool = False, since: bytes = FIRST
+        self,
+        other: Ship | Link,
+        watch: Watch | None = None,
+        *,
+        expecting: bool = False,
+        since: bytes = FIRST,
+        at_receiver: bool | None = None,
     ) -> VisitReport:
-        """Visit another node, or whom a link leads to."""
+        """Visit another node, or whom a link leads to. Whether it is taken for a receiver is as it is, or as said."""
         link = other if isinstance(other, Link) else Link(other.host(self))
         visit = Visit(
-            self.custody, link, self.greeting(), self.claims, self.clock, watch, expecting=expecting, since=since
+            self.custody,
+            link,
+            self.greeting(),
+            self.claims,
+            self.clock,
+            watch,
+            expecting=expecting,
+            at_receiver=link.host.is_receiver if at_receiver is None else at_receiver,
+            since=since,
         )
         return await visit.run()
 
@@ -280,6 +295,8 @@ class Link:
         self.host = host
         self.crossed: list[tuple[str, ObjectId, int]] = []
         """Chunks that crossed, in order: `in` or `out`, the object, the index."""
+        self.calls: list[str] = []
+        """Calls about records, in order."""
         self.steps: list[str] = []
         """What crossed, in order: the kinds of records, and `CHUNK`."""
 
@@ -288,6 +305,7 @@ class Link:
 
     async def hello(self, mine: Greeting) -> Greeting:
         """Pass on."""
+        self.calls.append("hello")
         return await self.host.hello(mine)
 
     async def news(self, heard: int, wait: float) -> int:
@@ -296,10 +314,12 @@ class Link:
 
     async def reconcile(self, message: bytes) -> bytes:
         """Pass on."""
+        self.calls.append("reconcile")
         return await self.host.reconcile(message)
 
     async def inquire(self, inquiry: Inquiry) -> InquiryReply:
         """Pass on."""
+        self.calls.append("inquire")
         return await self.host.inquire(inquiry)
 
     async def consistency(self, old_size: int, new_size: int) -> list[bytes]:
@@ -308,12 +328,14 @@ class Link:
 
     async def get_records(self, ids: Sequence[RecordId]) -> Given:
         """Pass on."""
+        self.calls.append("get_records")
         given = await self.host.get_records(ids)
         self.steps += [f"{kind.name} in" for kind, _ in given.records]
         return given
 
     async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> Taken:
         """Pass on."""
+        self.calls.append("put_records")
         self.steps += [f"{kind.name} out" for kind, _ in records]
         return await self.host.put_records(records)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +17,9 @@ from relay.cli.logs import FORMATS, TEXT, set_up_log
 from relay.cli.options import home_option
 from relay.node.home import Home
 from relay.trust.roles import Role
+
+if TYPE_CHECKING:
+    from relay.node.daemon import Daemon
 
 _SWITCH_SECONDS = 0.0005
 """How long a thread that computes (pages of the site, hashes of a tree) keeps the interpreter from the loop that
@@ -54,11 +60,19 @@ async def _run(home: Home) -> None:
         from relay.web.console import console_service
         from relay.web.public import public_service
 
-        await run_daemon(home, stop, [receiver_service, public_service, console_service])
+        await run_daemon(home, stop, [receiver_service, public_service, console_service, _settled])
     else:
         from relay.web.console import console_service
 
-        await run_daemon(home, stop, [console_service])
+        await run_daemon(home, stop, [console_service, _settled])
+
+
+@asynccontextmanager
+async def _settled(_daemon: Daemon) -> AsyncIterator[None]:
+    """What is there when the daemon begins stays until it ends: no garbage is looked for in it again and again."""
+    gc.collect()
+    gc.freeze()
+    yield
 
 
 async def _bring_up_to_date(home: Home) -> None:

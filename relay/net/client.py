@@ -145,7 +145,8 @@ class HttpPeer:
 
     async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> Taken:
         """See `Peer`."""
-        if any(kind is Kind.STATEMENT and files_of(raw) for kind, raw in records):
+        # A receiver has many visitors: who brings it little does so over the one connection that is there.
+        if not self._is_receiver() and any(kind is Kind.STATEMENT and files_of(raw) for kind, raw in records):
             self._warm_up()
         async with self._large, self._connection():
             body = await self._call(routes.PUT_RECORDS, messages.encode_records(records), MAX_MESSAGE)

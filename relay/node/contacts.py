@@ -40,9 +40,10 @@ from relay.store.interface import PeerNote
 from relay.store.recordset import END, FIRST
 from relay.sync.claims import Claims
 from relay.sync.custody import Custody
+from relay.sync.delivery import Watch
 from relay.sync.messages import Hello
 from relay.sync.report import VisitReport
-from relay.sync.visit import Visit, Watch
+from relay.sync.visit import Visit
 from relay.trust.certificates import Identity
 from relay.trust.roles import Role
 
@@ -307,6 +308,7 @@ class Contacts:
                 self._watch,
                 lambda hello: self._is_settled(neighbour, mine, hello),
                 expecting=neighbour.settled is None or neighbour.settled.here != (mine.news, mine.content),
+                at_receiver=_is_receiver(neighbour),
                 since=neighbour.compared,
             )
             report = await self._run(neighbour, visit, address)

@@ -45,9 +45,9 @@ from relay.records.identifiers import sha256
 from relay.store.interface import PeerNote
 from relay.sync.claims import Claims
 from relay.sync.custody import Custody
+from relay.sync.delivery import Watch
 from relay.sync.host import Host, LogReader
 from relay.sync.messages import Hello
-from relay.sync.visit import Watch
 from relay.trust.certificates import Identity, issued_at
 from relay.trust.roles import Role
 

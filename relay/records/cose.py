@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidSignature
 
 from relay.errors import Malformed, Refused
 from relay.limits import MAX_CERTIFICATE, MAX_RECORD
-from relay.records.encoding import decode, encode
+from relay.records.encoding import byte_string, decode, encode
 
 # Header parameters (IANA "COSE Header Parameters")
 ALG = 1
@@ -26,6 +26,9 @@ ISS, SUB = 1, 2  # CWT claims (RFC 8392)
 EDDSA = -8
 SIGNATURE_SIZE = 64
 _SIGN1_TAG = b"\xd2"  # tag 18
+_ARRAY_OF_4 = b"\x84"
+_NULL = b"\xf6"
+_SIG_STRUCTURE = _ARRAY_OF_4 + encode("Signature1")
 
 
 class Signer(Protocol):
@@ -69,7 +72,17 @@ class Sign1:
 
     def to_bytes(self) -> bytes:
         """The tagged COSE_Sign1."""
-        return _SIGN1_TAG + encode([self.protected, self.unprotected, self.payload, self.signature])
+        payload = _NULL if self.payload is None else byte_string(self.payload)
+        return b"".join(
+            (
+                _SIGN1_TAG,
+                _ARRAY_OF_4,
+                byte_string(self.protected),
+                encode(self.unprotected),
+                payload,
+                byte_string(self.signature),
+            )
+        )
 
     def verify(self, key: Verifier, detached: bytes | None = None) -> None:
         """Check the signature; `detached` is the payload where the envelope has none. Raises `Refused`."""
@@ -84,7 +97,7 @@ class Sign1:
 
 def to_be_signed(protected: bytes, payload: bytes) -> bytes:
     """The Sig_structure (RFC 9052 §4.4) with context "Signature1" and no external data."""
-    return encode(["Signature1", protected, b"", payload])
+    return b"".join((_SIG_STRUCTURE, byte_string(protected), byte_string(b""), byte_string(payload)))
 
 
 def header(content_type: str | None, issuer: str, subject: str, certificate: bytes) -> dict[Any, Any]:

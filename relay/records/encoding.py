@@ -11,6 +11,7 @@ lengths.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import cbor2
@@ -25,11 +26,21 @@ _SIMPLE_VALUES = frozenset({0xF4, 0xF5, 0xF6})  # false, true, null
 _PLAIN = (bytes, str, int, type(None))
 """Types of values that hold no others."""
 _MIN_FOR_WIDTH = {1: 24, 2: 1 << 8, 4: 1 << 16, 8: 1 << 32}
+_RANKS_KEPT = 256
 
 
 def encode(value: Any) -> bytes:
     """The deterministic encoding of `value`, a tree of the types that the module's docstring lists."""
     return bytes(cbor2.dumps(_ordered(value)))
+
+
+def byte_string(data: bytes) -> bytes:
+    """The encoding of one byte string: what `encode` gives, in a fraction of its time."""
+    size = len(data)
+    if size < 24:
+        return bytes((0x40 | size,)) + data
+    width = 0 if size < 1 << 8 else 1 if size < 1 << 16 else 2 if size < 1 << 32 else 3
+    return bytes((0x58 | width,)) + size.to_bytes(1 << width) + data
 
 
 def decode(data: bytes, limit: int) -> Any:
@@ -60,6 +71,7 @@ def _ordered(value: Any) -> Any:
     return value
 
 
+@lru_cache(_RANKS_KEPT)
 def _rank(key: int | str) -> tuple[int, int, bytes]:
     """What sorts keys as their encodings sort: by major type, by number or length, by content."""
     if isinstance(key, str):
@@ -70,6 +82,15 @@ def _rank(key: int | str) -> tuple[int, int, bytes]:
 
 def _check(data: bytes, at: int, depth: int) -> int:
     """Walk one item that starts at `at`; its end, or `Malformed`. Allocates nothing that a length field asks for."""
+    if at + 1 < len(data):  # most items are short, and right: the rest is for what follows
+        initial = data[at]
+        low = initial & 0x1F
+        if initial < 0x40 and (low < 24 or (low == 24 and data[at + 1] >= 24)):
+            return at + 1 + (low == 24)
+        if 0x40 <= initial < 0x80 and low <= 24:
+            argument, end = (low, at + 1) if low < 24 else (data[at + 1], at + 2)
+            if (low < 24 or argument >= 24) and argument <= len(data) - end:
+                return end + argument
     major, argument, at = _head(data, at)
     if major in (_UINT, _NEGATIVE, _SIMPLE):
         return at

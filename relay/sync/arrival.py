@@ -63,12 +63,13 @@ class Arrival:
             self._keep_up()
 
     async def finish(self) -> None:
-        """Make durable all that was taken. Raises `StoreError` where some of it could not be."""
-        if self._commit is not None:
-            await asyncio.wait((self._commit,))
+        """Make durable all that was taken until now. Raises `StoreError` where some of it could not be."""
+        under_way = self._commit  # what comes meanwhile may begin another one
+        if under_way is not None:
+            await asyncio.wait((under_way,))
         await self._commit_staged()
-        if self._commit is not None:
-            self._commit.result()
+        if under_way is not None:
+            under_way.result()
 
     @property
     def committing(self) -> bool:

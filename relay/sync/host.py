@@ -7,11 +7,21 @@ over records, which admission judges, and chunks that this node wants, and nothi
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from relay.errors import Malformed, Refused, StoreError
-from relay.limits import MAX_GREETED, MAX_INQUIRY_WAIT, MAX_NEWS_WAIT, MAX_WANTS, RECORDS_BATCH, WANTS_PAGE
-from relay.records.identifiers import HASH_SIZE, Kind, ObjectId, RecordId
+from relay.limits import (
+    GREETED_RECORDS,
+    INQUIRED_RECORDS,
+    MAX_GREETED,
+    MAX_INQUIRY_WAIT,
+    MAX_NEWS_WAIT,
+    MAX_WANTS,
+    RECORDS_BATCH,
+    WANTS_PAGE,
+)
+from relay.records.identifiers import HASH_SIZE, Kind, ObjectId, RecordId, StatementId, receipt_id, sha256
 from relay.records.statement import files_of
 from relay.store.interface import Holding, Outcome, Want
 from relay.sync.arrival import Arrival
@@ -19,7 +29,7 @@ from relay.sync.claims import Claims, Way
 from relay.sync.custody import Custody
 from relay.sync.messages import Given, Greeting, Hello, Inquiry, InquiryReply, Taken
 from relay.sync.peer import Frame, Span
-from relay.sync.reconcile import respond
+from relay.sync.reconcile import finds_nothing, respond
 from relay.trust.roles import Role
 
 
@@ -57,6 +67,11 @@ class Host:
         self._clock = clock
         self._log = log
 
+    @property
+    def is_receiver(self) -> bool:
+        """Whether it answers for a receiver, with its log."""
+        return self._log is not None and self._greeting().role is Role.RECEIVER
+
     def prepare(self) -> None:
         """There is nothing to make ready."""
 
@@ -67,9 +82,33 @@ class Host:
         hello = self._greeting()
         if mine.hello.election != hello.election:
             raise Refused("foreign-election", f"A visitor is of election {mine.hello.election}, not {hello.election}")
-        if not mine.compare or hello.role is Role.RECEIVER:
+        if hello.role is Role.RECEIVER:
+            return await self._greeted_as_receiver(hello, mine)
+        return Greeting(hello, self._compared(mine))
+
+    def _compared(self, mine: Greeting) -> bytes:
+        return respond(self._store.members, mine.compare, MAX_GREETED) if mine.compare else b""
+
+    async def _greeted_as_receiver(self, hello: Hello, mine: Greeting) -> Greeting:
+        """Answer, with its inquiry, a visitor who knows whom he greets. Where the store does not answer he hears why
+        when he inquires."""
+        if not (mine.inquiry and self.is_receiver):
             return Greeting(hello)
-        return Greeting(hello, respond(self._store.members, mine.compare, MAX_GREETED))
+        inquiry, compare = Inquiry.decode(mine.inquiry), self._compared(mine)
+        checkpoint = [] if finds_nothing(compare) else self._own_checkpoint(hello)
+        try:
+            reply = await self._replied(inquiry.statements, GREETED_RECORDS - sum(len(raw) for _, raw in checkpoint))
+        except StoreError:
+            return Greeting(hello, compare)
+        return Greeting(hello, compare, replace(reply, records=[*checkpoint, *reply.records]).encode())
+
+    def _own_checkpoint(self, hello: Hello) -> list[tuple[Kind, bytes]]:
+        """The newest checkpoint of this receiver's log: it is new at almost every visit."""
+        newest = self._custody.admission.checkpoints.get(f"{hello.election}/{hello.name}")
+        if newest is None or len(newest.raw) > GREETED_RECORDS:
+            return []
+        held = (int(Kind.CHECKPOINT), RecordId(sha256(newest.raw))) in self._store.members
+        return [(Kind.CHECKPOINT, newest.raw)] if held else []
 
     async def news(self, heard: int, wait: float) -> int:
         """Tell when something new came here."""
@@ -81,20 +120,33 @@ class Host:
 
     async def inquire(self, inquiry: Inquiry) -> InquiryReply:
         """At a receiver: what is unknown, what has its receipt; waits a little when nothing has."""
-        if self._log is None or self._greeting().role is not Role.RECEIVER:
+        if not self.is_receiver:
             raise Refused("not-a-receiver", "Only a receiver answers inquiries")
-        until = self._clock() + min(inquiry.wait, MAX_INQUIRY_WAIT)
+        return await self._replied(inquiry.statements, INQUIRED_RECORDS, min(inquiry.wait, MAX_INQUIRY_WAIT))
+
+    async def _replied(self, asked: Sequence[StatementId], room: int, wait: float = 0.0) -> InquiryReply:
+        """What is unknown of these, what has its receipt, and so many bytes of the receipts."""
+        if not asked:
+            return InquiryReply((), ())
+        found = await self._receipted(asked, wait)
+        others = [one for one in asked if one not in found]
+        known = await self._store.known_statements(others) if others else set()
+        ready = tuple(one for one in asked if one in found)
+        receipts = await self._store.read([receipt_id(one) for one in ready], room) if ready else []
+        records = [(kind, raw) for kind, _, raw in receipts if len(raw) <= room]  # a single one may be larger
+        return InquiryReply(tuple(one for one in others if one not in known), ready, records)
+
+    async def _receipted(self, asked: Sequence[StatementId], wait: float) -> set[StatementId]:
+        """Which of these have their receipt; where none has, as soon as one has, or after so many seconds."""
+        assert self._log is not None
+        until = self._clock() + wait
         heard = self._log.batches  # before the store is asked: a batch that is committed meanwhile is not waited for
-        ready = await self._store.receipted(inquiry.statements)
-        while not ready and inquiry.wait and (left := until - self._clock()) > 0:
+        ready = await self._store.receipted(asked)
+        while not ready and wait and (left := until - self._clock()) > 0:
             await self._log.next_batch(heard, left)
             heard = self._log.batches
-            ready = await self._store.receipted(inquiry.statements)
-        known = await self._store.known_statements(inquiry.statements)
-        return InquiryReply(
-            unknown=tuple(one for one in inquiry.statements if one not in known),
-            ready=tuple(one for one in inquiry.statements if one in ready),
-        )
+            ready = await self._store.receipted(asked)
+        return ready
 
     async def consistency(self, old_size: int, new_size: int) -> list[bytes]:
         """At a receiver: a proof that the log only grew."""

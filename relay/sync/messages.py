@@ -64,18 +64,21 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """A greeting with a message of reconciliation, so that both take one round trip. Empty from and for receivers,
-    whose set is the whole election."""
+    """A greeting with what shares its round trip: a message of reconciliation, and an `Inquiry` where a receiver is
+    greeted. The answer brings the reply to each. A receiver's set is the whole election: it compares with nobody who
+    does not know whom he greets."""
 
     hello: Hello
     compare: bytes = b""
+    inquiry: bytes = b""
 
     def encode(self) -> bytes:
         """Its bytes."""
         hello = self.hello
         fields = {"node": hello.node, "name": hello.name, "role": str(hello.role), "election": hello.election}
         counts = {"free": hello.free, "news": hello.news, "content": hello.content}
-        return encode({**fields, **counts, "version": hello.version, "compare": self.compare})
+        asked = {"compare": self.compare, "inquiry": self.inquiry}
+        return encode({**fields, **counts, "version": hello.version, **asked})
 
     @staticmethod
     def decode(data: bytes) -> Greeting:
@@ -91,8 +94,10 @@ class Greeting:
                 "content": int(content),
                 "version": int(version),
                 "compare": bytes(compare),
+                "inquiry": bytes(inquiry),
             } if len(node) == HASH_SIZE and is_code(name) and is_code(election) and role in list(NODE_ROLES):
-                return Greeting(Hello(NodeId(node), name, Role(role), election, free, news, content, version), compare)
+                hello = Hello(NodeId(node), name, Role(role), election, free, news, content, version)
+                return Greeting(hello, compare, inquiry)
             case _:
                 raise Malformed("A peer's greeting lacks what it must say")
 
@@ -120,21 +125,24 @@ class Inquiry:
 
 @dataclass(frozen=True, slots=True)
 class InquiryReply:
-    """Statements that the receiver has never seen, and those whose receipts are ready to be fetched."""
+    """Statements that the receiver has never seen, and those whose receipts are ready; and `records`: as many of these
+    receipts as fit, and with a greeting's answer what the visitor is likely to lack besides."""
 
     unknown: tuple[StatementId, ...]
     ready: tuple[StatementId, ...]
+    records: list[tuple[Kind, bytes]] = field(default_factory=list)
 
     def encode(self) -> bytes:
         """Its bytes."""
-        return encode({"unknown": b"".join(self.unknown), "ready": b"".join(self.ready)})
+        records = encode_records(self.records)
+        return encode({"unknown": b"".join(self.unknown), "ready": b"".join(self.ready), "records": records})
 
     @staticmethod
     def decode(data: bytes) -> InquiryReply:
         """Parse. Raises `Malformed`."""
         match decode(data, MAX_MESSAGE):
-            case {"unknown": bytes(unknown), "ready": bytes(ready)}:
-                return InquiryReply(_statements(unknown), _statements(ready))
+            case {"unknown": bytes(unknown), "ready": bytes(ready), "records": bytes(records)}:
+                return InquiryReply(_statements(unknown), _statements(ready), decode_records(records))
             case _:
                 raise Malformed("A receiver's reply to an inquiry is not one")
 

@@ -68,6 +68,11 @@ def respond(records: RecordSet, message: bytes, limit: int = MAX_RECONCILE_MESSA
     return bytes(writer)
 
 
+def finds_nothing(answer: bytes) -> bool:
+    """Whether an answer of `respond` says that what was asked about is the same on both sides."""
+    return answer == bytes([VERSION])
+
+
 def _answer(records: RecordSet, said: Range, cuts: int, listed: int, writer: MessageWriter) -> bool:
     """Answer one range with lists or with fingerprints; False when the message is full before the range's end."""
     count = records.count(said.lower, said.upper)

@@ -21,7 +21,7 @@ from relay.net.client import HttpPeer
 from relay.net.tls import client_context
 from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, receipt_id, sha256
 from relay.records.receipt import read_receipt
-from relay.records.statement import Package, chunk_size_for, describe_file, read_statement, sign_statement
+from relay.records.statement import Package, chunk_size_for, describe_file, sign_statement
 from relay.records.tally import read_tally
 from relay.store.interface import Bundle, BundleFile, Holding, Outcome, State
 from relay.store.recordset import Item, RecordSet
@@ -47,6 +47,7 @@ class Load:
     statements: dict[StatementId, bytes] = field(default_factory=dict)
     objects: dict[ObjectId, bytes] = field(default_factory=dict)
     """Each object's first bytes, in which it differs from `CONTENT`."""
+    packages: dict[StatementId, Package] = field(default_factory=dict)
     needs: dict[StatementId, tuple[ObjectId, ...]] = field(default_factory=dict)
 
 
@@ -88,7 +89,7 @@ class Held:
         return set(ids)
 
     async def bundle(self, statement: StatementId) -> Bundle:
-        package = read_statement(self._load.statements[statement]).package
+        package = self._load.packages[statement]
         files = tuple(BundleFile(one.sha256, one.name, one.media_type, one.size) for one in package.files)
         size = sum(one.size for one in files)
         return Bundle(
@@ -207,7 +208,8 @@ class Gateway:
         while await keeper.store.awaiting_receipt(b"", 1):
             custody = cast(Custody, keeper)
             try:
-                await Visit(custody, self.peer, self.hello(), Claims(), time.monotonic).run()
+                visit = Visit(custody, self.peer, self.hello(), Claims(), time.monotonic, at_receiver=True)
+                await visit.run()
             except Unreachable:  # the next visit goes on where this one ended
                 self.broken += 1
                 await asyncio.sleep(FIRST_RETRY_SECONDS)
@@ -231,6 +233,7 @@ class Stations:
             name = StatementId(RecordId(sha256(raw)))
             node.chain.append(name)
             loads[-1].statements[name] = raw
+            loads[-1].packages[name] = package
             loads[-1].needs[name] = tuple(file.sha256 for file in package.files)
             loads[-1].objects |= self._heads
         return loads

@@ -26,7 +26,7 @@ from relay.node.witness import Witness
 from relay.records.identifiers import Kind, RecordId, StatementId, sha256
 from relay.store.interface import State
 from relay.sync.alarm import read_alarms
-from relay.sync.messages import Inquiry, InquiryReply, Taken
+from relay.sync.messages import Greeting, Inquiry, InquiryReply, Taken
 from relay.sync.visit import Visit
 from relay.trust.certificates import read_certificate
 from relay.trust.roles import Role
@@ -75,6 +75,15 @@ class Way(HttpPeer):
                 self._account.acknowledged.add(StatementId(RecordId(sha256(raw))))
         return taken
 
+    async def hello(self, mine: Greeting) -> Greeting:
+        """See `Peer`."""
+        inquiry = Inquiry.decode(mine.inquiry)
+        known = self._account.acknowledged.intersection(inquiry.statements)
+        answer = await super().hello(mine)
+        if answer.inquiry:
+            self._account.lost |= known.intersection(InquiryReply.decode(answer.inquiry).unknown)
+        return answer
+
     async def inquire(self, inquiry: Inquiry) -> InquiryReply:
         """See `Peer`."""
         known = self._account.acknowledged.intersection(inquiry.statements)
@@ -102,7 +111,10 @@ class Traffic:
                 await self._make(ship)
             try:
                 async with Way(self._company.url, context, self.account) as way:
-                    await Visit(ship.custody, way, ship.greeting(), ship.claims, time.monotonic, watch).run()
+                    visit = Visit(
+                        ship.custody, way, ship.greeting(), ship.claims, time.monotonic, watch, at_receiver=True
+                    )
+                    await visit.run()
             except Unreachable as error:
                 print(f"{ship.name} was cut: {error}")
                 self.account.cut += 1

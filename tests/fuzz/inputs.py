@@ -325,9 +325,12 @@ def greetings() -> Sequence[bytes]:
         "content": 3,
         "version": 1,
         "compare": b"",
+        "inquiry": b"",
     }
     first = Initiator(records()).start()
-    return [Greeting(greeting, first).encode(), encode({**more, "zz": [1, 2]})]
+    asked, replied = inquiries()[0], inquiry_replies()[0]
+    greetings = [Greeting(greeting, first), Greeting(greeting, first, asked), Greeting(greeting, first, replied)]
+    return [*(one.encode() for one in greetings), encode({**more, "zz": [1, 2]})]
 
 
 def _greeting() -> Hello:
@@ -348,7 +351,8 @@ def inquiries() -> Sequence[bytes]:
 def inquiry_replies() -> Sequence[bytes]:
     """Their replies."""
     ids = tuple(_statement(bytes([place])) for place in range(3))
-    return [InquiryReply(ids[:1], ids[1:]).encode()]
+    records = [(Kind.RECEIPT, receipts()[0]), (Kind.CHECKPOINT, b"checkpoint")]
+    return [InquiryReply(ids[:1], ids[1:]).encode(), InquiryReply(ids[:1], ids[1:], records).encode()]
 
 
 def ids() -> Sequence[bytes]:

@@ -9,6 +9,7 @@ import pytest
 
 from relay.errors import StoreError
 from relay.limits import COMMIT_SECONDS, WHOLE_SECONDS
+from relay.records.identifiers import StatementId
 from relay.sync.arrival import Arrival
 from relay.sync.claims import Way
 from tests.factory import make_file, make_statement, object_of
@@ -78,3 +79,31 @@ async def test_a_commit_that_failed_beside_the_transfer_is_not_forgotten(
     with pytest.raises(StoreError):
         await arrival.finish()
     assert await boat.chunks_held(content) == set()
+
+
+async def test_what_another_stream_brings_while_one_makes_its_last_chunks_durable_disturbs_nothing(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boat, content, arrival = await taking(fleet, 4)
+    commit, gates = boat.store.commit_chunks, [asyncio.Event(), asyncio.Event(), asyncio.Event()]
+    waiting = list(gates)
+
+    async def one_by_one(since: int = 0) -> list[StatementId]:
+        await waiting.pop(0).wait()
+        return await commit(since)
+
+    monkeypatch.setattr(boat.store, "commit_chunks", one_by_one)
+    await arrival.take(object_of(content), 0, content[:CHUNK])
+    ending = asyncio.create_task(arrival.finish())
+    await asyncio.sleep(0)
+    fleet.clock.now += 2 * COMMIT_SECONDS
+    await arrival.take(object_of(content), 1, content[CHUNK : 2 * CHUNK])
+    assert arrival.committing
+    gates[0].set()
+    await ending
+    assert arrival.committing, "the other stream's goes on"
+    assert 0 in await boat.chunks_held(content)
+    for gate in gates:
+        gate.set()
+    await arrival.finish()
+    assert await boat.chunks_held(content) == {0, 1}

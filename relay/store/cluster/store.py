@@ -22,17 +22,18 @@ from relay.limits import (
     LOCK_SECONDS,
     LOG_LOCK_SECONDS,
     MAX_FILE,
+    MAX_IDS,
     MAX_PEERS,
 )
 from relay.records.identifiers import Kind, NodeId, ObjectId, RecordId, StatementId, receipt_id, sha256
 from relay.records.receipt import Receipt
 from relay.store import listing
 from relay.store.cluster import records
-from relay.store.cluster.adding import SharedAdds
 from relay.store.cluster.bond import Bond, WrongBucket
 from relay.store.cluster.bucket import Bucket, BucketShelf
 from relay.store.cluster.cache import Cache
 from relay.store.cluster.database import Database
+from relay.store.cluster.sharing import Shared
 from relay.store.cluster.transfers import Transfers, object_path
 from relay.store.cluster.watch import Watch
 from relay.store.durable import reading
@@ -81,7 +82,9 @@ class ClusterStore:
         self._cache = Cache(cache, self._fetch)
         self._clock = clock
         self._transfers = Transfers(database, bucket)
-        self._adds = SharedAdds(lambda records_: self._add(records_, quota))
+        self._adds: Shared[Admitted, Outcome] = Shared(lambda records_: self._add(records_, quota), MAX_IDS)
+        self._receipted: Shared[StatementId, bool] = Shared(self._have_receipts, MAX_IDS)
+        """Whoever waits for a receipt looks for it when the log has grown: all at the same moment."""
         self._shelf = BucketShelf(bucket, watch.may_publish)
         self._members = RecordSet()
         self._summed, self._summed_until = (0, 0), 0.0
@@ -177,6 +180,7 @@ class ClusterStore:
         """See `Store`."""
         try:
             await self._adds.finish()
+            await self._receipted.finish()
             await self._cache.close()
             await self._transfers.commit()
         finally:
@@ -225,9 +229,14 @@ class ClusterStore:
 
     async def receipted(self, ids: Sequence[StatementId]) -> set[StatementId]:
         """See `Store`."""
-        by_receipt: dict[bytes, StatementId] = {receipt_id(one): one for one in ids}
-        rows = await self._database.rows("SELECT id FROM records WHERE id = ANY($1::bytea[])", list(by_receipt))
-        return {by_receipt[row[0]] for row in rows}
+        found = await self._receipted.join(ids) if ids else []
+        return {one for one, has in zip(ids, found, strict=True) if has}
+
+    async def _have_receipts(self, ids: Sequence[StatementId]) -> list[bool]:
+        receipts = [receipt_id(one) for one in ids]
+        rows = await self._database.rows("SELECT id FROM records WHERE id = ANY($1::bytea[])", receipts)
+        held = {row[0] for row in rows}
+        return [one in held for one in receipts]
 
     async def known_statements(self, ids: Sequence[StatementId]) -> set[StatementId]:
         """See `Store`."""

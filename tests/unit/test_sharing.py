@@ -1,4 +1,4 @@
-"""Statements that several callers bring at once share a transaction, and nothing else."""
+"""What several callers ask of a database at once shares a transaction or a query, and nothing else."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from relay.errors import StoreError
-from relay.store.cluster.adding import SharedAdds
+from relay.store.cluster.sharing import Shared
 from relay.store.interface import Outcome
 from relay.trust.admission import Admitted
 from tests.store_conformance import Cast
@@ -40,7 +40,12 @@ class Shelf:
         return outcomes
 
 
-async def joined(adds: SharedAdds, *batches: Sequence[Admitted]) -> list[asyncio.Task[list[Outcome]]]:
+def shared(shelf: Shelf, most: int = 100) -> Shared[Admitted, Outcome]:
+    """Adding to it together."""
+    return Shared(shelf.add, most)
+
+
+async def joined(adds: Shared[Admitted, Outcome], *batches: Sequence[Admitted]) -> list[asyncio.Task[list[Outcome]]]:
     """Callers, one after the other, each waiting for its outcomes."""
     callers = []
     for batch in batches:
@@ -53,7 +58,7 @@ async def joined(adds: SharedAdds, *batches: Sequence[Admitted]) -> list[asyncio
 async def test_what_comes_while_one_transaction_runs_shares_the_next(cast: Cast) -> None:
     shelf = Shelf()
     one, two, three = (cast.statement() for _ in range(3))
-    callers = await joined(SharedAdds(shelf.add), [one], [two, three], [one, three])
+    callers = await joined(shared(shelf), [one], [two, three], [one, three])
     shelf.may.release()
     shelf.may.release()
     outcomes = await asyncio.gather(*callers)
@@ -61,11 +66,22 @@ async def test_what_comes_while_one_transaction_runs_shares_the_next(cast: Cast)
     assert shelf.transactions == [[one], [two, three, one, three]]
 
 
+async def test_no_more_than_so_many_share_one(cast: Cast) -> None:
+    shelf = Shelf()
+    first, one, two, three, four = (cast.statement() for _ in range(5))
+    callers = await joined(shared(shelf, most=3), [first], [one], [two, three, four], [first])
+    for _ in range(3):
+        shelf.may.release()
+    outcomes = await asyncio.gather(*callers)
+    assert outcomes == [[Outcome.NEW], [Outcome.NEW], [Outcome.NEW] * 3, [Outcome.KNOWN]]
+    assert shelf.transactions == [[first], [one, two, three, four], [first]]
+
+
 async def test_what_one_caller_brings_makes_no_other_fail(cast: Cast) -> None:
     shelf = Shelf()
     first, bad, good = (cast.statement() for _ in range(3))
     shelf.refused = {bad.id}
-    callers = await joined(SharedAdds(shelf.add), [first], [bad], [good])
+    callers = await joined(shared(shelf), [first], [bad], [good])
     for _ in range(4):
         shelf.may.release()
     outcomes = await asyncio.gather(*callers, return_exceptions=True)
@@ -76,7 +92,7 @@ async def test_what_one_caller_brings_makes_no_other_fail(cast: Cast) -> None:
 
 async def test_who_is_cancelled_takes_nobody_along(cast: Cast) -> None:
     shelf = Shelf()
-    adds = SharedAdds(shelf.add)
+    adds = shared(shelf)
     one, two, three = (cast.statement() for _ in range(3))
     callers = await joined(adds, [one], [two], [three])
     callers[0].cancel()
@@ -92,7 +108,7 @@ async def test_who_is_cancelled_takes_nobody_along(cast: Cast) -> None:
 
 async def test_closing_waits_for_who_was_there(cast: Cast) -> None:
     shelf = Shelf()
-    adds = SharedAdds(shelf.add)
+    adds = shared(shelf)
     callers = await joined(adds, [cast.statement()], [cast.statement()])
     closing = asyncio.create_task(adds.finish())
     await asyncio.sleep(0)
