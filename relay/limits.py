@@ -87,6 +87,8 @@ GREETED_STATEMENTS = 128
 """Statements after which a visitor asks with its greeting; it asks after the others next."""
 GREETED_RECORDS = 16 * KIB
 """Bytes of records, receipts mostly, that come with a receiver's greeting."""
+GREETED_REPLY_SECONDS = 0.2
+"""How long a receiver's greeting waits for its store: less than `KNOCK_SECONDS`, or the visitor looks elsewhere."""
 INQUIRED_RECORDS = 64 * KIB
 """The same with its reply to an inquiry. Of what comes in one message nothing is kept where the link is cut in it."""
 MAX_NUMBER = 16
@@ -98,6 +100,10 @@ RECORDS_BATCH = 1 * MIB
 """Bytes of records that a node puts into one message, unless a single one is larger."""
 MAX_RECORDS_MESSAGE = RECORDS_BATCH + 64 * KIB
 """Bytes of a message that carries records: a batch, and the heads of its records."""
+DEFLATED_FROM = 1 * KIB
+"""Bytes of a message that carries records from which on it is deflated."""
+DEFLATED_BESIDE = 64 * KIB
+"""The same from which on a thread does it."""
 MAX_WANTS = 1_024
 MAX_TOLD_HOLDINGS = 8 * MAX_WANTS
 """Objects of which a visit keeps what the peer said that it holds, before they are wanted."""

@@ -38,7 +38,7 @@ from relay.limits import (
     STALL_SECONDS,
     STREAMS,
 )
-from relay.net import routes
+from relay.net import deflate, routes
 from relay.net.frames import read_frames
 from relay.net.patience import acknowledged, while_moving
 from relay.net.sockets import abort, client_socket, takes_back
@@ -243,16 +243,22 @@ class HttpPeer:
         way, and when the answer comes more slowly than `SLOWEST`: who lets it drip does not hold a visit up."""
         total = CHUNKS_SECONDS + patience + limit / SLOWEST
         timeout = aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_SECONDS)
+        headers: dict[str, str] = {}
+        if path in deflate.ROUTES and isinstance(content, bytes):
+            content, headers = await deflate.deflated(content)
+            headers[deflate.ASKED] = deflate.CODING
         body = _Body(content)
         try:
             async with (
                 while_moving(body.moved, patience, beginning=CONNECT_SECONDS + HANDSHAKE_SECONDS),
-                self._session.post(self.url + path, data=body, timeout=timeout, **_PLAINLY) as response,
+                self._session.post(
+                    self.url + path, data=body, headers=headers, timeout=timeout, **_PLAINLY
+                ) as response,
             ):
                 await self._check(response)
                 answer = await _read(response, limit, body)
                 body.answered()
-                return answer
+                return await deflate.inflated(answer, response.headers, limit)
         except _LOST as error:
             raise self._lost(error) from error
 

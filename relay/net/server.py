@@ -12,7 +12,7 @@ import json
 import logging
 import ssl
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from socket import socket
 
@@ -39,7 +39,7 @@ from relay.limits import (
     SLOWEST,
     STALL_SECONDS,
 )
-from relay.net import routes
+from relay.net import deflate, routes
 from relay.net.bodies import Bodies
 from relay.net.door import Door
 from relay.net.frames import read_frames, read_spans
@@ -100,7 +100,7 @@ class SyncServer:
         self._door.open(listening)
 
     def runner(self) -> web.AppRunner:
-        """What answers on connections, wherever they come from. Nothing is ever decompressed."""
+        """What answers on connections, wherever they come from. Nothing is inflated but records, within their limit."""
         app = web.Application(client_max_size=MAX_RECORDS_MESSAGE)
         app[_BODIES] = self._bodies
         app[_WAITING] = self._waiting
@@ -131,7 +131,7 @@ class SyncServer:
                 with self._at_work(request, identity, path), self._presence(identity, path != routes.NEWS):
                     response = await handler(request, self._host_for(identity))
                     if isinstance(response, web.Response) and isinstance(response.body, bytes):
-                        response = await _send(request, response.body)
+                        response = await _send(request, response.body, response.headers)
                     return response
             except RelayError as error:
                 logger.info("answered %s with a problem: %s", path, error.what)
@@ -241,14 +241,23 @@ def _waiting(request: web.Request) -> Iterator[None]:
         waiting.discard(id(request))
 
 
-def _reply(body: bytes) -> web.Response:
-    return web.Response(body=body, content_type=routes.MEDIA_TYPE)
+def _reply(body: bytes, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(body=body, content_type=routes.MEDIA_TYPE, headers=headers)
 
 
-async def _send(request: web.Request, body: bytes) -> web.StreamResponse:
+async def _deflated(request: web.Request, body: bytes) -> web.Response:
+    """An answer with records, in fewer bytes for who takes it so; it counts among what calls hold."""
+    headers: dict[str, str] = {}
+    if request.headers.get(deflate.ASKED) == deflate.CODING:
+        body, headers = await deflate.deflated(body)
+    request.app[_BODIES].add(request, len(body))
+    return _reply(body, headers)
+
+
+async def _send(request: web.Request, body: bytes, headers: Mapping[str, str]) -> web.StreamResponse:
     """Send an answer while its call counts, part by part: a visitor that does not read holds one part up, and is let
     go."""
-    response = web.StreamResponse(headers={"Content-Type": routes.MEDIA_TYPE})
+    response = web.StreamResponse(headers=headers)
     response.content_length = left = len(body)
     async with (
         asyncio.timeout(CHUNKS_SECONDS + left / SLOWEST),
@@ -271,7 +280,8 @@ async def _prepare(request: web.Request, response: web.StreamResponse) -> None:
 
 
 async def _hello(request: web.Request, host: Host) -> web.StreamResponse:
-    return _reply((await host.hello(Greeting.decode(await _body(request, MAX_GREETING)))).encode())
+    mine = await deflate.inflated(await _body(request, MAX_GREETING), request.headers, MAX_GREETING)
+    return await _deflated(request, (await host.hello(Greeting.decode(mine))).encode())
 
 
 async def _news(request: web.Request, host: Host) -> web.StreamResponse:
@@ -284,8 +294,8 @@ async def _reconcile(request: web.Request, host: Host) -> web.StreamResponse:
 
 
 async def _inquire(request: web.Request, host: Host) -> web.StreamResponse:
-    inquiry = Inquiry.decode(await _body(request, MAX_MESSAGE))
-    return _reply((await host.inquire(inquiry)).encode())
+    body = await deflate.inflated(await _body(request, MAX_MESSAGE), request.headers, MAX_MESSAGE)
+    return await _deflated(request, (await host.inquire(Inquiry.decode(body))).encode())
 
 
 async def _consistency(request: web.Request, host: Host) -> web.StreamResponse:
@@ -294,17 +304,17 @@ async def _consistency(request: web.Request, host: Host) -> web.StreamResponse:
 
 
 async def _get_records(request: web.Request, host: Host) -> web.StreamResponse:
-    ids = [RecordId(one) for one in messages.decode_ids(await _body(request, MAX_MESSAGE))]
+    body = await deflate.inflated(await _body(request, MAX_MESSAGE), request.headers, MAX_MESSAGE)
+    ids = [RecordId(one) for one in messages.decode_ids(body)]
     async with request.app[_RECORDS]:
-        answer = (await host.get_records(ids)).encode()
-        request.app[_BODIES].add(request, len(answer))
-    return _reply(answer)
+        return await _deflated(request, (await host.get_records(ids)).encode())
 
 
 async def _put_records(request: web.Request, host: Host) -> web.StreamResponse:
     body = await _body(request, MAX_RECORDS_MESSAGE)
     async with request.app[_RECORDS]:
-        return _reply((await host.put_records(messages.decode_records(body))).encode())
+        body = await deflate.inflated(body, request.headers, MAX_RECORDS_MESSAGE)  # as much for each turn, at most
+        return await _deflated(request, (await host.put_records(messages.decode_records(body))).encode())
 
 
 async def _holdings(request: web.Request, host: Host) -> web.StreamResponse:

@@ -308,7 +308,7 @@ class Contacts:
                 self._watch,
                 lambda hello: self._is_settled(neighbour, mine, hello),
                 expecting=neighbour.settled is None or neighbour.settled.here != (mine.news, mine.content),
-                at_receiver=_is_receiver(neighbour),
+                at_receiver=neighbour.is_receiver,
                 since=neighbour.compared,
             )
             report = await self._run(neighbour, visit, address)

@@ -16,6 +16,7 @@ from relay.records.identifiers import HASH_SIZE, NodeId
 from relay.store.recordset import FIRST
 from relay.sync.messages import Hello
 from relay.sync.report import VisitReport
+from relay.trust.roles import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,11 @@ class Neighbour:
         if self.hello is not None:
             return self.hello.node
         return NodeId(bytes.fromhex(self.key) if len(self.key) == 2 * HASH_SIZE else b"")
+
+    @property
+    def is_receiver(self) -> bool:
+        """Whether it is a receiver: by its greeting, or, where it never answered, since a URL leads to it."""
+        return self.hello.role is Role.RECEIVER if self.hello is not None else self.key.startswith("https://")
 
     @property
     def works(self) -> bool:

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 class Witness:
-    """This node as a watcher of logs (a `relay.sync.visit.Watch`). `clock` is seconds since 1970."""
+    """This node as a watcher of logs (a `relay.sync.delivery.Watch`). `clock` is seconds since 1970."""
 
     def __init__(self, member: Member, clock: Callable[[], float]) -> None:
         self._member = member

@@ -64,12 +64,15 @@ class Arrival:
 
     async def finish(self) -> None:
         """Make durable all that was taken until now. Raises `StoreError` where some of it could not be."""
-        under_way = self._commit  # what comes meanwhile may begin another one
+        under_way = self._commit
         if under_way is not None:
             await asyncio.wait((under_way,))
+        begun = self._commit  # by what came meanwhile; it has taken what was to be committed here
         await self._commit_staged()
-        if under_way is not None:
-            under_way.result()
+        for commit in (under_way, begun):
+            if commit is not None:
+                await asyncio.wait((commit,))
+                commit.result()
 
     @property
     def committing(self) -> bool:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from relay.errors import Malformed
 from relay.limits import GREETED_STATEMENTS, INQUIRY_PAGE, RECEIPT_PATIENCE
 from relay.records.identifiers import Kind, RecordId, StatementId, receipt_id, sha256
+from relay.records.receipt import read_receipt
 from relay.store.interface import Store
 from relay.store.recordset import Item, item_of, kind_end
 from relay.sync.content import Exchange
@@ -68,10 +70,11 @@ class Delivery:
     async def run(self, questions: Questions | None, answer: Greeting) -> None:
         """Deliver. `questions` went with the greeting that was answered; None where nobody knew that it was one of
         a receiver. Raises what the peer raises."""
+        ids = questions.statements if questions is not None else ()
         reply = InquiryReply.decode(answer.inquiry) if questions is not None and answer.inquiry else None
         initiator = await self._compared(questions, answer.compare)
-        await self._exchange_rules(initiator, reply)
-        await self._inquire(questions.statements if questions is not None else (), reply)
+        await self._exchange_rules(initiator, ids, reply)
+        await self._inquire(ids if reply is not None else (), reply)
         if self._watch is not None:
             with self._report.keeping(here=True):
                 await self._watch(self._custody, self._peer, self._report.peer)
@@ -86,34 +89,50 @@ class Delivery:
         await self._records.compare(initiator, await self._peer.reconcile(initiator.start()))
         return initiator
 
-    async def _exchange_rules(self, initiator: Initiator, reply: InquiryReply | None) -> None:
-        """Take first, since what comes may replace what would be given: the log grows between two visits."""
+    async def _exchange_rules(
+        self, initiator: Initiator, ids: Sequence[StatementId], reply: InquiryReply | None
+    ) -> None:
+        """Take first, since what comes may replace what would be given: the log grows between two visits. What came
+        with the greeting is kept before anything more is asked: the link may be cut there."""
         before = self._checkpoints()
         need = set(self._records.chosen(initiator.need))
-        came = [(kind, raw) for kind, raw in reply.records if kind != Kind.RECEIPT] if reply is not None else []
-        if asked := [(kind, raw) for kind, raw in came if (int(kind), RecordId(sha256(raw))) in need]:
-            verdicts = await self._records.keep(asked, frozenset(record for _, record in need))
-            need -= {(int(verdict.kind), RecordId(verdict.asked)) for verdict in verdicts}
+        if reply is not None:
+            need -= await self._take_rules(reply, need)
+        ruled = any(kind == Kind.NOTICE for kind, _ in need)  # by what is still to come: receipts are judged after it
+        if reply is not None and not ruled:
+            await self._collect(ids, reply)
         await self._records.pull(sorted(need))
         gained = self._checkpoints() - before - set(initiator.need)  # with the cosignatures of both sides
         await self._records.push(sorted({*initiator.have, *gained}))
+        if reply is not None and ruled:
+            await self._collect(ids, reply)
+
+    async def _take_rules(self, reply: InquiryReply, need: set[Item]) -> set[Item]:
+        """Take what came of the rules that are needed; which ones that were."""
+        came = [(kind, raw) for kind, raw in reply.records if (int(kind), RecordId(sha256(raw))) in need]
+        if not came:
+            return set()
+        verdicts = await self._records.keep(came, frozenset(record for _, record in need))
+        return {(int(verdict.kind), RecordId(verdict.asked)) for verdict in verdicts}
 
     def _checkpoints(self) -> set[Item]:
         keys = self._store.members.keys(bytes([Kind.CHECKPOINT]), kind_end(Kind.CHECKPOINT))
         return {item_of(key) for key in keys}
 
-    async def _inquire(self, ids: Sequence[StatementId], reply: InquiryReply | None) -> None:
-        """Collect the receipts that are ready, then hand over what the receiver has not seen. The reply is to the first
-        ids, where they were asked after already."""
-        unknown: list[Item] = []
-        if reply is None:
-            ids = await self._store.awaiting_receipt(b"", INQUIRY_PAGE)
-        while ids:
-            reply = reply or await self._peer.inquire(Inquiry(tuple(ids)))
-            await self._collect(ids, reply)
-            unknown += [(int(Kind.STATEMENT), one) for one in reply.unknown if one in set(ids)]
-            ids, reply = await self._store.awaiting_receipt(ids[-1], INQUIRY_PAGE), None
-        await self._records.push(sorted(unknown))
+    async def _inquire(self, greeted: Sequence[StatementId], reply: InquiryReply | None) -> None:
+        """Collect the receipts that are ready, then hand over what the receiver has not seen. The reply is to the ids
+        that went with the greeting; what began to wait since, by a notice that revokes a receiver for instance, is
+        asked after as well."""
+        asked = set(greeted)
+        unknown = asked.intersection(reply.unknown) if reply is not None else set()
+        after = b""
+        while ids := await self._store.awaiting_receipt(after, INQUIRY_PAGE):
+            after = ids[-1]
+            if left := [one for one in ids if one not in asked]:
+                reply = await self._peer.inquire(Inquiry(tuple(left)))
+                await self._collect(left, reply)
+                unknown |= set(left).intersection(reply.unknown)
+        await self._records.push(sorted((int(Kind.STATEMENT), one) for one in unknown))
 
     async def _await_receipts(self) -> None:
         """Wait a little for receipts of what was just handed over."""
@@ -130,8 +149,17 @@ class Delivery:
     async def _collect(self, asked: Sequence[StatementId], reply: InquiryReply) -> None:
         """Take the receipts that came with a reply, and fetch the rest of those that are ready."""
         wanted = {receipt_id(one) for one in set(reply.ready) & set(asked)}
-        came = [(kind, raw) for kind, raw in reply.records if kind == Kind.RECEIPT]
-        if came and wanted:
-            verdicts = await self._records.keep(came[: len(wanted)], frozenset(wanted))
+        came = [(kind, raw) for kind, raw in reply.records if kind == Kind.RECEIPT][: len(wanted)]
+        if came:
+            verdicts = await self._records.keep(came, frozenset(wanted))
             wanted -= {verdict.asked for verdict in verdicts}
+            wanted -= {_receipt_of(raw) for (_, raw), one in zip(came, verdicts, strict=False) if one.refusal}
         await self._records.pull(sorted((int(Kind.RECEIPT), one) for one in wanted))
+
+
+def _receipt_of(raw: bytes) -> RecordId | None:
+    """Which receipt this is to be: one that is refused is not fetched at once to be refused again."""
+    try:
+        return read_receipt(raw).id
+    except Malformed:
+        return None

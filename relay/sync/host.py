@@ -6,6 +6,7 @@ over records, which admission judges, and chunks that this node wants, and nothi
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -13,6 +14,7 @@ from typing import Protocol
 from relay.errors import Malformed, Refused, StoreError
 from relay.limits import (
     GREETED_RECORDS,
+    GREETED_REPLY_SECONDS,
     INQUIRED_RECORDS,
     MAX_GREETED,
     MAX_INQUIRY_WAIT,
@@ -90,15 +92,17 @@ class Host:
         return respond(self._store.members, mine.compare, MAX_GREETED) if mine.compare else b""
 
     async def _greeted_as_receiver(self, hello: Hello, mine: Greeting) -> Greeting:
-        """Answer, with its inquiry, a visitor who knows whom he greets. Where the store does not answer he hears why
-        when he inquires."""
-        if not (mine.inquiry and self.is_receiver):
+        """Answer, with its inquiry, a visitor who knows whom he greets. Where the store does not answer at once, the
+        greeting does: he inquires then, and hears why."""
+        if not mine.inquiry or self._log is None:
             return Greeting(hello)
         inquiry, compare = Inquiry.decode(mine.inquiry), self._compared(mine)
         checkpoint = [] if finds_nothing(compare) else self._own_checkpoint(hello)
         try:
-            reply = await self._replied(inquiry.statements, GREETED_RECORDS - sum(len(raw) for _, raw in checkpoint))
-        except StoreError:
+            async with asyncio.timeout(GREETED_REPLY_SECONDS):
+                room = GREETED_RECORDS - sum(len(raw) for _, raw in checkpoint)
+                reply = await self._replied(inquiry.statements, room)
+        except (StoreError, TimeoutError):
             return Greeting(hello, compare)
         return Greeting(hello, compare, replace(reply, records=[*checkpoint, *reply.records]).encode())
 

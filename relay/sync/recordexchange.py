@@ -111,6 +111,7 @@ class RecordExchange:
         verdicts: list[Verdict] = []
         with report.keeping(here=True):
             verdicts = await self._custody.take(records, asked=asked)
+        self._full_here |= {one.kind for one in verdicts if one.outcome is Outcome.NO_ROOM} - {Kind.NOTICE}
         fresh = sum(verdict.outcome is Outcome.NEW for verdict in verdicts)
         report.rung += fresh > 0
         report.kept += fresh

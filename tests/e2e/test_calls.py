@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+import zlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from relay.net.server import SyncServer
 from relay.net.sockets import listen
 from relay.net.tls import client_context, server_context
 from relay.records.identifiers import Kind
+from relay.store.recordset import item_of, kind_end
+from relay.sync import messages
 from relay.sync.host import Host
 from relay.sync.messages import Taken
 from relay.sync.report import VisitReport
@@ -113,6 +116,32 @@ async def test_a_visit_with_much_to_tell_both_ways_makes_no_more_calls_than_a_no
         report = await place.visit(expecting=expecting)
     assert (report.records_in, report.records_out) == (MANY, MANY)
     assert place.most == [LARGE_CALLS]
+
+
+async def test_records_cross_in_fewer_bytes_for_who_takes_them_so(fleet: Fleet, tmp_path: Path) -> None:
+    host, visitor = await fleet.launch("pulau-long"), await fleet.launch("pulau-batun")
+    await _load(host, fleet, MANY)
+    body = messages.encode_ids(
+        [item_of(key)[1] for key in host.store.members.keys(bytes([Kind.STATEMENT]), kind_end(Kind.STATEMENT))]
+    )
+    asked = "\r\nAccept-Encoding: deflate"
+    async with harbour(fleet, host, visitor, tmp_path) as place:
+        answers = [await _said(place, f"{routes.GET_RECORDS} HTTP/1.1\r\nHost: x{more}", body) for more in ("", asked)]
+    (plain_head, plain), (short_head, short) = answers
+    assert b"Content-Encoding" not in plain_head
+    assert b"Content-Encoding: deflate" in short_head
+    assert zlib.decompress(short) == plain
+    assert len(short) < len(plain) / 2
+    assert len(messages.Given.decode(plain).records) == MANY
+
+
+async def _said(place: Harbour, call: str, body: bytes) -> tuple[bytes, bytes]:
+    """The head and the body of the answer to one call."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", place.port, ssl=place.context, server_hostname="")
+    writer.write(f"POST {call}\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    head, _, answer = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    return head, answer
 
 
 async def test_what_a_contact_left_behind_when_it_broke_gives_way_to_the_next_one(fleet: Fleet, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import gzip
 import socket
 import ssl
 import time
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from unittest.mock import patch
@@ -29,6 +30,7 @@ from tests.hostile.waters import Waters, answering, ask, asked_for, connection, 
 from tests.processes import eventually
 
 BOMB = gzip.compress(bytes(200_000_000))
+DEFLATED_BOMB = zlib.compress(bytes(200_000_000))
 
 
 def test_visitors_that_trickle_keep_nobody_out_and_are_let_go(waters: Waters) -> None:
@@ -70,13 +72,14 @@ def test_an_endless_stream_of_chunks_is_ended(waters: Waters) -> None:
     assert island.status()["bytes_held"] == 0
 
 
-@pytest.mark.parametrize("path", ["/hello", "/records/put", "/reconcile", "/chunks/put"])
+@pytest.mark.parametrize("path", ["/hello", "/records/put", "/records/get", "/inquire", "/reconcile", "/chunks/put"])
 def test_a_bomb_for_the_visited_side_is_not_unpacked(waters: Waters, path: str) -> None:
     island, pirate = waters.box("island", "operator", tps=[TPS]), waters.box("pirate", "carrier")
     island.start()
-    status, said = ask(pirate, waters.ports["island"], path, BOMB, "Content-Encoding: gzip")
-    assert status == 400, said
-    assert b"relay:problem/malformed" in said
+    for bomb, coding in ((BOMB, "gzip"), (DEFLATED_BOMB, "deflate")):
+        status, said = ask(pirate, waters.ports["island"], path, bomb, f"Content-Encoding: {coding}")
+        assert status == 400, said
+        assert b"relay:problem/malformed" in said
 
 
 def test_a_bomb_for_the_public_side_is_not_unpacked(waters: Waters) -> None:
@@ -119,6 +122,7 @@ ANSWERS = {
     "never ends": b"HTTP/1.1 200 OK\r\n\r\n" + bytes(65_536) + b"...",
     "head never ends": b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 10_923 + b"...",
     "is a bomb": good(BOMB, "Content-Encoding: gzip"),
+    "is a deflated bomb": good(DEFLATED_BOMB, "Content-Encoding: deflate"),
     "is a long number": good(encode(1 << 63)),
     "is no HTTP": bytes(range(256)),
     "is a fault": b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n",

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
-from relay.errors import StoreError
+from relay.errors import StoreError, Unreachable
 from relay.limits import GREETED_STATEMENTS
 from relay.log.checkpoint import cosign
-from relay.records.identifiers import Kind, StatementId
+from relay.records.identifiers import Kind, RecordId, StatementId
 from relay.store.interface import State
-from relay.sync.messages import Greeting, Inquiry, InquiryReply
+from relay.sync.messages import Given, Greeting, Inquiry, InquiryReply, Taken
 from relay.trust.witness import public_bytes, witness_key
 from tests.factory import make_receipt, make_statement
 from tests.fleet import Fleet, Link, Ship
@@ -145,6 +146,85 @@ async def test_a_greeting_is_answered_where_the_store_is_away_and_the_inquiry_sa
     with pytest.raises(StoreError, match="does not answer"):
         await island.visit(link)
     assert link.calls[0] == "hello" and "inquire" in link.calls
+
+
+async def test_a_greeting_does_not_wait_for_a_slow_store(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a visitor who knows of another address begins anew there, and there again here."""
+    receiver, island = await fleet.receiver(), await fleet.launch("pulau-long")
+    statement = await island.submit()
+    greeted, receipted = asyncio.Event(), receiver.store.receipted
+
+    async def slow(ids: Sequence[StatementId]) -> set[StatementId]:
+        await greeted.wait()
+        return await receipted(ids)
+
+    class Greeted(Link):
+        async def hello(self, mine: Greeting) -> Greeting:
+            answer = await super().hello(mine)
+            greeted.set()
+            return answer
+
+    monkeypatch.setattr(receiver.store, "receipted", slow)
+    async with asyncio.timeout(10):
+        link = Greeted(receiver.host(island))
+        await island.visit(link)
+    assert link.calls.count("inquire") == 2, "what the greeting did not tell is asked for"
+    assert await island.state(statement) is State.DELIVERED
+
+
+async def test_what_begins_to_wait_after_the_greeting_is_delivered_too(fleet: Fleet) -> None:
+    receiver, island = await fleet.receiver(), await fleet.launch("pulau-long")
+    statements = [await island.submit(form=f"form-{n}") for n in range(2)]
+
+    class Late(Link):
+        async def hello(self, mine: Greeting) -> Greeting:
+            statements.extend([await island.submit(form=f"form-{n}") for n in range(2, 8)])
+            return await super().hello(mine)
+
+    await island.visit(Late(receiver.host(island)))
+    assert len(statements) == 8
+    assert {await island.state(one) for one in statements} == {State.DELIVERED}
+
+
+@pytest.mark.parametrize("theirs", [False, True])
+async def test_what_came_with_the_greeting_is_kept_where_the_link_is_cut_after_it(fleet: Fleet, theirs: bool) -> None:
+    """Also beside notices that are to go there; where some are to come first, they may rule what came."""
+    receiver, island = await fleet.receiver(), await fleet.launch("pulau-long")
+    await island.take(*fleet.notices)
+    statement = await island.submit()
+    await brought(receiver, island, statement)
+    await (receiver if theirs else island).take(fleet.witnesses(island))
+
+    class Cut(Link):
+        async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> Taken:
+            raise Unreachable("The contact ended", "It is tried again.")
+
+        async def get_records(self, ids: Sequence[RecordId]) -> Given:
+            raise Unreachable("The contact ended", "It is tried again.")
+
+    with pytest.raises(Unreachable):
+        await island.visit(Cut(receiver.host(island)))
+    assert await island.state(statement) is (State.WAITING if theirs else State.DELIVERED)
+    await island.visit(receiver)
+    assert await island.state(statement) is State.DELIVERED
+
+
+async def test_a_receipt_that_is_refused_is_not_fetched_to_be_refused_again(fleet: Fleet) -> None:
+    receiver, island = await fleet.receiver(), await fleet.launch("pulau-long")
+    await island.visit(receiver)
+    statement = await island.submit()
+    await brought(receiver, island, statement)
+
+    class Spoiling(Told):
+        def _said(self, reply: InquiryReply) -> InquiryReply:
+            receipts = [raw for kind, raw in reply.records if kind is Kind.RECEIPT]
+            records = [(Kind.RECEIPT, raw[:-1] + bytes([raw[-1] ^ 1])) for raw in receipts]
+            return super()._said(replace(reply, records=records))
+
+    link = Spoiling(receiver, island)
+    await island.visit(link)
+    assert "RECEIPT in" not in link.steps
+    assert await island.state(statement) is State.WAITING
 
 
 async def test_what_a_reply_brings_unasked_is_not_taken(fleet: Fleet) -> None:

@@ -42,7 +42,7 @@ class Shelf:
 
 def shared(shelf: Shelf, most: int = 100) -> Shared[Admitted, Outcome]:
     """Adding to it together."""
-    return Shared(shelf.add, most)
+    return Shared(shelf.add, most, apart=True)
 
 
 async def joined(adds: Shared[Admitted, Outcome], *batches: Sequence[Admitted]) -> list[asyncio.Task[list[Outcome]]]:
@@ -88,6 +88,19 @@ async def test_what_one_caller_brings_makes_no_other_fail(cast: Cast) -> None:
     assert outcomes[0] == outcomes[2] == [Outcome.NEW]
     assert isinstance(outcomes[1], StoreError)
     assert shelf.transactions == [[first], [bad, good], [bad], [good]]
+
+
+async def test_a_question_that_fails_fails_for_all_who_asked_it_and_is_not_asked_again_for_each(cast: Cast) -> None:
+    shelf = Shelf()
+    first, bad, good = (cast.statement() for _ in range(3))
+    shelf.refused = {bad.id}
+    callers = await joined(Shared(shelf.add, 100), [first], [bad], [good])
+    for _ in range(4):
+        shelf.may.release()
+    outcomes = await asyncio.gather(*callers, return_exceptions=True)
+    assert outcomes[0] == [Outcome.NEW]
+    assert isinstance(outcomes[1], StoreError) and isinstance(outcomes[2], StoreError)
+    assert shelf.transactions == [[first], [bad, good]]
 
 
 async def test_who_is_cancelled_takes_nobody_along(cast: Cast) -> None:

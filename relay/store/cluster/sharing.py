@@ -1,8 +1,8 @@
 """What several callers ask of the database at the same time, asked in one go.
 
 A transaction takes seven ways to PostgreSQL and back, however much is in it, and one sync of its disk; a query takes
-one: what comes while one is under way waits for the next, and shares it. Nothing else is shared: what one caller brings
-cannot make another one's fail, and who is cancelled takes nobody along.
+one: what comes while one is under way waits for the next, and shares it. Nothing else is shared: where what one caller
+brings could make another one's fail each is done alone then, and who is cancelled takes nobody along.
 """
 
 from __future__ import annotations
@@ -25,15 +25,17 @@ class _Call(Generic[A, R]):
 class Shared(Generic[A, R]):
     """Does `work`, which gives one result for each item in order, for all callers; one call of it at a time."""
 
-    def __init__(self, work: Callable[[Sequence[A]], Awaitable[list[R]]], most: int) -> None:
-        """No further caller shares a call of `work` with `most` items, which may have more by one caller's."""
+    def __init__(self, work: Callable[[Sequence[A]], Awaitable[list[R]]], most: int, *, apart: bool = False) -> None:
+        """No further caller shares a call of `work` with `most` items, which may have more by one caller's. `apart`:
+        where it fails it is done for each caller alone, since what one brings may be the reason."""
         self._work = work
         self._most = most
+        self._apart = apart
         self._waiting: list[_Call[A, R]] = []
         self._running: asyncio.Task[None] | None = None
 
     async def join(self, items: Sequence[A]) -> list[R]:
-        """Have these done with what others bring; the result of each. Raises what `work` raises for these alone."""
+        """Have these done with what others bring; the result of each. Raises what `work` raises."""
         call: _Call[A, R] = _Call(items, asyncio.get_running_loop().create_future())
         self._waiting.append(call)
         if self._running is None:
@@ -67,10 +69,12 @@ class Shared(Generic[A, R]):
         try:
             results = await self._work([one for call in calls for one in call.items])
         except Exception as error:  # noqa: BLE001 - it is raised where the items came from
-            if len(calls) > 1:
+            if self._apart and len(calls) > 1:
                 await asyncio.gather(*(self._do_together([call]) for call in calls))
-            elif not calls[0].results.done():
-                calls[0].results.set_exception(error)
+                return
+            for call in calls:
+                if not call.results.done():
+                    call.results.set_exception(error)
             return
         except BaseException:
             for call in calls:

@@ -82,7 +82,7 @@ class ClusterStore:
         self._cache = Cache(cache, self._fetch)
         self._clock = clock
         self._transfers = Transfers(database, bucket)
-        self._adds: Shared[Admitted, Outcome] = Shared(lambda records_: self._add(records_, quota), MAX_IDS)
+        self._adds: Shared[Admitted, Outcome] = Shared(lambda records_: self._add(records_, quota), MAX_IDS, apart=True)
         self._receipted: Shared[StatementId, bool] = Shared(self._have_receipts, MAX_IDS)
         """Whoever waits for a receipt looks for it when the log has grown: all at the same moment."""
         self._shelf = BucketShelf(bucket, watch.may_publish)
