@@ -1,8 +1,8 @@
 """Answers and questions made of records, in fewer bytes: HTTP's content coding `deflate` (RFC 9110 §8.4.1.2).
 
-Records of one election repeat each other: certificates, names, places. Of a page of the register a seventh is left, of
-tallies a quarter, of statements with the hashes of photographs two thirds: on a slow link that is the time until the
-first of them is there. Only the calls that carry records are deflated, and nothing is inflated beyond its limit.
+Records of one election repeat each other: certificates, names, places. Of registers and tallies a quarter is left, of
+statements with the hashes of photographs two thirds: on a slow link that is the time until the first of them is there.
+Only the calls that carry records are deflated, and nothing is inflated beyond its limit.
 """
 
 from __future__ import annotations
