@@ -2,7 +2,7 @@
 
 A receiver's set is the whole election and a boat's a boatful: so only notices and checkpoints are reconciled, and the
 visitor asks after the statements that it carries. Who knows beforehand that it visits a receiver asks with its greeting
-(`questions`), and has the answer, with receipts that are ready and the newest checkpoint, one round trip later: over a
+(`Questions`), and has the answer, with receipts that are ready and the newest checkpoint, one round trip later: over a
 satellite each takes most of a second. Does not live here: how records and content move (`recordexchange`, `content`).
 """
 
