@@ -159,7 +159,7 @@ def test_ten_boats_at_once_all_get_everything_and_none_waits_for_the_others(harb
     photos = 2
     island = harbour.box("island", STATIONS[0], photos=photos)
     boats = [harbour.box(f"boat{number}", relay=TRACED) for number in range(10)]
-    harbour.meet(island, *boats)
+    harbour.meet(*boats, island)  # who has everything is last: nobody begins before all are there
     eventually(lambda: min(map(whole, boats)) == photos, 2 * PATIENCE, "all have everything")
     # Everybody brings everybody what he has got: much crosses twice then, and it stays within a bound.
     again = sum(read_trace(boat.home).again for boat in boats)

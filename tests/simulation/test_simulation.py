@@ -58,8 +58,8 @@ WITH_REVOCATIONS = (103, 106, 107)
 WITH_SUCCESSIONS = (75, 106)
 WITH_BAD_OBJECTS = (5, 8, 32, 37)
 WITH_CORRECTIONS = (0, 1)
-WITH_ROTTEN_OBJECTS = (9, 33)
-WITH_MISPLACINGS = (4, 7)
+WITH_ROTTEN_OBJECTS = (8, 33)
+WITH_MISPLACINGS = (2, 14)
 WITH_CLOCKS_SET = (7, 8)
 
 
@@ -456,7 +456,7 @@ def test_a_node_that_takes_no_other_copy_of_what_its_disk_lost_is_found() -> Non
 
 
 def test_a_node_that_gives_what_its_card_changed_for_ever_is_found() -> None:
-    """Without that comparison seeds 9, 39, 43, 66 and 70 of the first hundred broke the promise."""
+    """Without that comparison seeds 8, 44, 66, 68, 71, 84 and 95 of the first hundred broke the promise."""
     with patch.object(Handed, "went_before", lambda *_: False), patch.object(voyage, "PATIENCE", 300):
         assert broken(6, WITH_ROTTEN_OBJECTS[:1])
     assert not broken(6, WITH_ROTTEN_OBJECTS[1:])

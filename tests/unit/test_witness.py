@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -19,7 +20,7 @@ from relay.node.witness import Witness
 from relay.receiver.service import ReceiverLog
 from relay.records.identifiers import Kind, RecordId
 from relay.sync.host import Host
-from relay.sync.messages import Given
+from relay.sync.messages import Given, Greeting, InquiryReply
 from relay.trust.heads import Head
 from relay.trust.roles import Role
 from relay.trust.witness import log_key, public_bytes, witness_key
@@ -231,6 +232,13 @@ async def test_a_proof_that_is_put_off_for_ever_is_told_from_the_second_visit_on
 
 class Hiding(Link):
     """A receiver that gives receipts and shows no checkpoint."""
+
+    async def hello(self, mine: Greeting) -> Greeting:
+        """None with the greeting."""
+        answer = await super().hello(mine)
+        reply = InquiryReply.decode(answer.inquiry)
+        records = [one for one in reply.records if one[0] is not Kind.CHECKPOINT]
+        return replace(answer, inquiry=replace(reply, records=records).encode())
 
     async def get_records(self, ids: Sequence[RecordId]) -> Given:
         """All but checkpoints."""
