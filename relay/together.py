@@ -92,6 +92,18 @@ async def together(*work: Coroutine[Any, Any, None]) -> None:
         del first, others
 
 
+async def unless_cancelled(work: Coroutine[Any, Any, T]) -> T:
+    """The result of work in a task that somebody may cancel. Raises `RuntimeError` where it ends by a cancellation that
+    nobody asked for: a task group would take that for an end, and go on without it."""
+    try:
+        return await work
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise RuntimeError(f"{work} was cancelled, and nobody asked for it") from error
+
+
 def _take_back_cancellation(group: asyncio.TaskGroup) -> None:
     """Before Python 3.13 a group of which something failed leaves its own request to cancel with the task that waited
     for it (gh-116720): the next timeout there, in Python 3.11.2 of Debian 12, would end the task instead."""

@@ -48,6 +48,7 @@ from relay.sync.custody import Custody
 from relay.sync.delivery import Watch
 from relay.sync.host import Host, LogReader
 from relay.sync.messages import Hello
+from relay.together import unless_cancelled
 from relay.trust.certificates import Identity, issued_at
 from relay.trust.roles import Role
 
@@ -251,7 +252,7 @@ async def _work(daemon: Daemon, contacts: Contacts, stop: asyncio.Event) -> None
         parts.append(daemon.discover(contacts))
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(part) for part in parts]
+            tasks = [group.create_task(unless_cancelled(part)) for part in parts]
             await stop.wait()
             for task in tasks:
                 task.cancel()

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from relay.together import together
+from relay.together import together, unless_cancelled
 
 
 async def fails() -> None:
@@ -49,3 +49,21 @@ async def test_who_is_cancelled_meanwhile_is_cancelled() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended.is_set() and task.cancelling() == 1
+
+
+async def test_a_cancellation_that_nobody_asked_for_is_a_fault_and_no_end() -> None:
+    """Or a daemon would go on without one of its parts, and nobody would know."""
+
+    async def waits_for(future: asyncio.Future[str]) -> str:
+        return await future
+
+    done, lost, asked = (asyncio.get_running_loop().create_future() for _ in range(3))
+    tasks = [asyncio.create_task(unless_cancelled(waits_for(one))) for one in (done, lost, asked)]
+    await asyncio.sleep(0)
+    done.set_result("done")
+    lost.cancel()
+    tasks[2].cancel()
+    ended = await asyncio.gather(*tasks, return_exceptions=True)
+    assert ended[0] == "done"
+    assert isinstance(ended[1], RuntimeError)
+    assert isinstance(ended[2], asyncio.CancelledError)
