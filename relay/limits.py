@@ -102,8 +102,8 @@ MAX_RECORDS_MESSAGE = RECORDS_BATCH + 64 * KIB
 """Bytes of a message that carries records: a batch, and the heads of its records."""
 DEFLATED_FROM = 1 * KIB
 """Bytes of a message that carries records from which on it is deflated."""
-DEFLATED_BESIDE = 64 * KIB
-"""The same from which on a thread does it."""
+DEFLATED_AT_ONCE = 64 * KIB
+"""Bytes that are deflated before others get their turn."""
 MAX_WANTS = 1_024
 MAX_TOLD_HOLDINGS = 8 * MAX_WANTS
 """Objects of which a visit keeps what the peer said that it holds, before they are wanted."""

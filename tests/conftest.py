@@ -23,8 +23,9 @@ _INSTALLABLE = re.compile(r"apt-get install|pip install")
 
 
 @pytest.fixture
-async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
-    """An election whose nodes meet without sockets."""
+async def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Fleet]:
+    """An election whose nodes meet without sockets; greetings wait for a receiver's store on a busy machine, too."""
+    monkeypatch.setattr("relay.sync.host.GREETED_REPLY_SECONDS", 30.0)
     fleet = Fleet(tmp_path)
     yield fleet
     await fleet.close()

@@ -258,7 +258,7 @@ class HttpPeer:
                 await self._check(response)
                 answer = await _read(response, limit, body)
                 body.answered()
-                return await deflate.inflated(answer, response.headers, limit)
+                return deflate.inflated(answer, response.headers, limit)
         except _LOST as error:
             raise self._lost(error) from error
 

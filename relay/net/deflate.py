@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Mapping
 
 from relay.errors import Malformed
-from relay.limits import DEFLATED_BESIDE, DEFLATED_FROM
+from relay.limits import DEFLATED_AT_ONCE, DEFLATED_FROM
 from relay.net import routes
 
 CODING = "deflate"
@@ -25,26 +25,25 @@ _QUICKLY = 1
 
 
 async def deflated(body: bytes) -> tuple[bytes, dict[str, str]]:
-    """A body in fewer bytes, where that is so, and the header that says it."""
+    """A body in fewer bytes, where that is so, and the header that says it. Others get their turn meanwhile."""
     if len(body) < DEFLATED_FROM:
         return body, {}
-    beside = len(body) > DEFLATED_BESIDE  # content that moves does not wait for it
-    short = await asyncio.to_thread(zlib.compress, body, _QUICKLY) if beside else zlib.compress(body, _QUICKLY)
+    deflater = zlib.compressobj(_QUICKLY)
+    parts = [deflater.compress(body[:DEFLATED_AT_ONCE])]
+    for start in range(DEFLATED_AT_ONCE, len(body), DEFLATED_AT_ONCE):
+        await asyncio.sleep(0)
+        parts.append(deflater.compress(body[start : start + DEFLATED_AT_ONCE]))
+    short = b"".join([*parts, deflater.flush()])
     return (short, {HEADER: CODING}) if len(short) < len(body) else (body, {})
 
 
-async def inflated(body: bytes, headers: Mapping[str, str], limit: int) -> bytes:
+def inflated(body: bytes, headers: Mapping[str, str], limit: int) -> bytes:
     """The body that came with these headers, of at most `limit` bytes. Raises `Malformed`."""
     coding = headers.get(HEADER)
     if coding is None:
         return body
     if coding != CODING:
         raise Malformed(f"A message comes in the coding {coding[:20]!r}, which nobody asked for")
-    beside = len(body) > DEFLATED_BESIDE
-    return await asyncio.to_thread(_inflate, body, limit) if beside else _inflate(body, limit)
-
-
-def _inflate(body: bytes, limit: int) -> bytes:
     inflater = zlib.decompressobj()
     try:
         content = inflater.decompress(body, limit + 1)

@@ -241,6 +241,13 @@ def _waiting(request: web.Request) -> Iterator[None]:
         waiting.discard(id(request))
 
 
+def _inflated(request: web.Request, body: bytes, limit: int) -> bytes:
+    """A question as it was meant, which counts among what calls hold by what it is and not by what came of it."""
+    content = deflate.inflated(body, request.headers, limit)
+    request.app[_BODIES].add(request, len(content) - len(body))
+    return content
+
+
 def _reply(body: bytes, headers: Mapping[str, str] | None = None) -> web.Response:
     return web.Response(body=body, content_type=routes.MEDIA_TYPE, headers=headers)
 
@@ -280,8 +287,8 @@ async def _prepare(request: web.Request, response: web.StreamResponse) -> None:
 
 
 async def _hello(request: web.Request, host: Host) -> web.StreamResponse:
-    mine = await deflate.inflated(await _body(request, MAX_GREETING), request.headers, MAX_GREETING)
-    return await _deflated(request, (await host.hello(Greeting.decode(mine))).encode())
+    mine = Greeting.decode(_inflated(request, await _body(request, MAX_GREETING), MAX_GREETING))
+    return await _deflated(request, (await host.hello(mine)).encode())
 
 
 async def _news(request: web.Request, host: Host) -> web.StreamResponse:
@@ -294,8 +301,8 @@ async def _reconcile(request: web.Request, host: Host) -> web.StreamResponse:
 
 
 async def _inquire(request: web.Request, host: Host) -> web.StreamResponse:
-    body = await deflate.inflated(await _body(request, MAX_MESSAGE), request.headers, MAX_MESSAGE)
-    return await _deflated(request, (await host.inquire(Inquiry.decode(body))).encode())
+    inquiry = Inquiry.decode(_inflated(request, await _body(request, MAX_MESSAGE), MAX_MESSAGE))
+    return await _deflated(request, (await host.inquire(inquiry)).encode())
 
 
 async def _consistency(request: web.Request, host: Host) -> web.StreamResponse:
@@ -304,7 +311,7 @@ async def _consistency(request: web.Request, host: Host) -> web.StreamResponse:
 
 
 async def _get_records(request: web.Request, host: Host) -> web.StreamResponse:
-    body = await deflate.inflated(await _body(request, MAX_MESSAGE), request.headers, MAX_MESSAGE)
+    body = _inflated(request, await _body(request, MAX_MESSAGE), MAX_MESSAGE)
     ids = [RecordId(one) for one in messages.decode_ids(body)]
     async with request.app[_RECORDS]:
         return await _deflated(request, (await host.get_records(ids)).encode())
@@ -313,7 +320,7 @@ async def _get_records(request: web.Request, host: Host) -> web.StreamResponse:
 async def _put_records(request: web.Request, host: Host) -> web.StreamResponse:
     body = await _body(request, MAX_RECORDS_MESSAGE)
     async with request.app[_RECORDS]:
-        body = await deflate.inflated(body, request.headers, MAX_RECORDS_MESSAGE)  # as much for each turn, at most
+        body = _inflated(request, body, MAX_RECORDS_MESSAGE)
         return await _deflated(request, (await host.put_records(messages.decode_records(body))).encode())
 
 

@@ -17,6 +17,7 @@ from relay.limits import COMMIT_SECONDS, MAX_WRONG_CHUNKS, WHOLE_SECONDS
 from relay.records.identifiers import ObjectId
 from relay.sync.claims import Claims, Way
 from relay.sync.custody import Custody
+from relay.together import note_end
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +89,7 @@ class Arrival:
             self._commit.result()
         self._begun = now
         self._commit = asyncio.create_task(self._commit_staged())
+        self._commit.add_done_callback(note_end)  # its failure is told by the next one, or by `finish`
 
     async def _commit_staged(self) -> None:
         since, self._staged, self._whole = self._staged, 0, False

@@ -21,11 +21,11 @@ from relay.net.client import HttpPeer
 from relay.net.server import SyncServer
 from relay.net.sockets import listen
 from relay.net.tls import client_context, server_context
-from relay.records.identifiers import Kind
+from relay.records.identifiers import Kind, RecordId, StatementId
 from relay.store.recordset import item_of, kind_end
 from relay.sync import messages
 from relay.sync.host import Host
-from relay.sync.messages import Taken
+from relay.sync.messages import Inquiry, InquiryReply, Taken
 from relay.sync.report import VisitReport
 from relay.sync.visit import Visit
 from relay.trust.certificates import Identity
@@ -52,6 +52,7 @@ class Harbour:
     port: int
     context: ssl.SSLContext
     visitor: Ship
+    server: Counted
     most: list[int] = field(default_factory=lambda: [0])
     """Large calls at once, at the most."""
 
@@ -69,6 +70,11 @@ class Counted(SyncServer):
     def note(self, most: list[int]) -> None:
         """Into this list."""
         self._most_large = most
+
+    @property
+    def held(self) -> int:
+        """Bytes that calls hold."""
+        return self._bodies._total
 
     def _has_turn(self, node: bytes) -> bool:
         has = super()._has_turn(node)
@@ -92,7 +98,7 @@ async def harbour(
     listening = listen("127.0.0.1:0")
     port = listening.getsockname()[1]
     context = client_context(*_files(visitor, folder), root, visitor.custody.admission.identify)
-    place = Harbour(port, context, visitor)
+    place = Harbour(port, context, visitor, server)
     server.note(place.most)
     await server.start(listening)
     try:
@@ -133,6 +139,34 @@ async def test_records_cross_in_fewer_bytes_for_who_takes_them_so(fleet: Fleet, 
     assert zlib.decompress(short) == plain
     assert len(short) < len(plain) / 2
     assert len(messages.Given.decode(plain).records) == MANY
+
+
+async def test_a_deflated_question_counts_by_what_it_is_while_its_answer_is_waited_for(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    """Or three hundred bytes would hold a quarter of a megabyte, of each of a crowd."""
+    host, visitor = await fleet.launch("pulau-long"), await fleet.launch("pulau-batun")
+    begun, answer = asyncio.Event(), asyncio.Event()
+
+    class Thoughtful(Host):
+        async def inquire(self, inquiry: Inquiry) -> InquiryReply:
+            begun.set()
+            await answer.wait()
+            return InquiryReply((), ())
+
+    thoughtful = Thoughtful(host.custody, host.greeting, "visitor", host.claims, time.monotonic)
+    question = Inquiry((StatementId(RecordId(bytes(32))),) * 4_000).encode()
+    body = zlib.compress(question)
+    assert len(body) < 1_000
+    async with harbour(fleet, host, visitor, tmp_path, thoughtful) as place:
+        call = f"{routes.INQUIRE} HTTP/1.1\r\nHost: x\r\nContent-Encoding: deflate"
+        calling = asyncio.create_task(_said(place, call, body))
+        async with asyncio.timeout(10):
+            await begun.wait()
+        assert place.server.held == len(question)
+        answer.set()
+        await calling
+        assert place.server.held == 0
 
 
 async def _said(place: Harbour, call: str, body: bytes) -> tuple[bytes, bytes]:

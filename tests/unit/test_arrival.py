@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 
 import pytest
@@ -107,3 +108,68 @@ async def test_what_another_stream_brings_while_one_makes_its_last_chunks_durabl
         gate.set()
     await arrival.finish()
     assert await boat.chunks_held(content) == {0, 1}
+
+
+async def test_chunks_that_another_streams_commit_took_are_waited_for(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is said to be durable is (promise 5)."""
+    boat, content, arrival = await taking(fleet, 4)
+    commit, gates = boat.store.commit_chunks, [asyncio.Event(), asyncio.Event()]
+    waiting = list(gates)
+
+    async def gated(since: int = 0) -> list[StatementId]:
+        if waiting:
+            await waiting.pop(0).wait()
+        return await commit(since)
+
+    monkeypatch.setattr(boat.store, "commit_chunks", gated)
+    fleet.clock.now += 2 * COMMIT_SECONDS
+    await arrival.take(object_of(content), 0, content[:CHUNK])  # begins a commit
+    await arrival.take(object_of(content), 1, content[CHUNK : 2 * CHUNK])
+    under_way = arrival._commit
+    assert under_way is not None
+    more: list[asyncio.Task[None]] = []
+
+    def come(_ended: object) -> None:
+        """The next chunk is there in the moment in which that commit ends, and begins another one."""
+        fleet.clock.now += 2 * COMMIT_SECONDS
+        arrival._keep_up()
+        more.extend(task for task in [arrival._commit] if task is not None and task is not under_way)
+
+    under_way.add_done_callback(come)
+    ending = asyncio.create_task(arrival.finish())
+    await asyncio.sleep(0)
+    gates[0].set()
+    async with asyncio.timeout(10):
+        while not more:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        await asyncio.wait((under_way,))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not ending.done(), "the commit that took chunk 1 is under way"
+    gates[1].set()
+    await ending
+    assert await boat.chunks_held(content) == {0, 1}
+
+
+async def test_where_all_commits_fail_it_is_said_once_and_left_nowhere(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boat, content, arrival = await taking(fleet, 3)
+    left: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: left.append(context))
+
+    async def failing(since: int = 0) -> list[StatementId]:
+        raise StoreError("The disk takes nothing", "Free some space.")
+
+    monkeypatch.setattr(boat.store, "commit_chunks", failing)
+    fleet.clock.now += 2 * COMMIT_SECONDS
+    await arrival.take(object_of(content), 0, content[:CHUNK])
+    await arrival.take(object_of(content), 1, content[CHUNK : 2 * CHUNK])
+    with pytest.raises(StoreError):
+        await arrival.finish()
+    del arrival
+    gc.collect()
+    await asyncio.sleep(0)
+    assert left == []

@@ -165,6 +165,7 @@ async def test_a_greeting_does_not_wait_for_a_slow_store(fleet: Fleet, monkeypat
             return answer
 
     monkeypatch.setattr(receiver.store, "receipted", slow)
+    monkeypatch.setattr("relay.sync.host.GREETED_REPLY_SECONDS", 0.05)
     async with asyncio.timeout(10):
         link = Greeted(receiver.host(island))
         await island.visit(link)
@@ -224,6 +225,23 @@ async def test_a_receipt_that_is_refused_is_not_fetched_to_be_refused_again(flee
     link = Spoiling(receiver, island)
     await island.visit(link)
     assert "RECEIPT in" not in link.steps
+    assert await island.state(statement) is State.WAITING
+
+
+async def test_receipts_that_are_not_believed_are_not_asked_for_again_and_again(fleet: Fleet) -> None:
+    receiver, island = await fleet.receiver(), await fleet.launch("pulau-long")
+    statement = await island.submit()
+
+    class Spoiling(Told):
+        def _said(self, reply: InquiryReply) -> InquiryReply:
+            receipts = [raw for kind, raw in reply.records if kind is Kind.RECEIPT]
+            records = [(Kind.RECEIPT, raw[:-1] + bytes([raw[-1] ^ 1])) for raw in receipts]
+            return super()._said(replace(reply, records=records))
+
+    link = Spoiling(receiver, island)
+    await island.visit(link)
+    assert [call for call in link.calls if call != "get_records"] == ["hello", "put_records", "inquire"]
+    assert link.calls.count("get_records") <= 1, "the checkpoint"
     assert await island.state(statement) is State.WAITING
 
 

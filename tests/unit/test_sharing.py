@@ -119,6 +119,19 @@ async def test_who_is_cancelled_takes_nobody_along(cast: Cast) -> None:
     assert await later[0] == [Outcome.KNOWN]
 
 
+async def test_what_somebody_asked_who_is_gone_is_not_asked_any_more(cast: Cast) -> None:
+    """A fleet that gave up on a slow database does not keep it busy."""
+    shelf = Shelf()
+    first, gone, there = (cast.statement() for _ in range(3))
+    callers = await joined(Shared(shelf.add, 1), [first], [gone], [there])
+    callers[1].cancel()
+    await asyncio.sleep(0)
+    for _ in range(3):
+        shelf.may.release()
+    assert await callers[2] == [Outcome.NEW]
+    assert shelf.transactions == [[first], [there]]
+
+
 async def test_closing_waits_for_who_was_there(cast: Cast) -> None:
     shelf = Shelf()
     adds = shared(shelf)

@@ -27,7 +27,8 @@ class Shared(Generic[A, R]):
 
     def __init__(self, work: Callable[[Sequence[A]], Awaitable[list[R]]], most: int, *, apart: bool = False) -> None:
         """No further caller shares a call of `work` with `most` items, which may have more by one caller's. `apart`:
-        where it fails it is done for each caller alone, since what one brings may be the reason."""
+        each brings something, which is done for him though he is gone, and alone where it failed together, since what
+        one brings may be the reason. Else all ask something, and who is gone needs no answer."""
         self._work = work
         self._most = most
         self._apart = apart
@@ -50,7 +51,8 @@ class Shared(Generic[A, R]):
     async def _run(self) -> None:
         try:
             while self._waiting:
-                await self._do_together(self._next())
+                if calls := self._next():
+                    await self._do_together(calls)
         finally:
             self._running = None
             for call in self._waiting:  # this was ended in the middle
@@ -58,6 +60,8 @@ class Shared(Generic[A, R]):
 
     def _next(self) -> list[_Call[A, R]]:
         """The callers whose turn it is."""
+        if not self._apart:
+            self._waiting = [call for call in self._waiting if not call.results.done()]
         count = items = 0
         while count < len(self._waiting) and items < self._most:
             items += len(self._waiting[count].items)
