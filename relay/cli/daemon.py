@@ -60,15 +60,15 @@ async def _run(home: Home) -> None:
         from relay.web.console import console_service
         from relay.web.public import public_service
 
-        await run_daemon(home, stop, [receiver_service, public_service, console_service, _settled])
+        await run_daemon(home, stop, [receiver_service, public_service, console_service, _frozen])
     else:
         from relay.web.console import console_service
 
-        await run_daemon(home, stop, [console_service, _settled])
+        await run_daemon(home, stop, [console_service, _frozen])
 
 
 @asynccontextmanager
-async def _settled(_daemon: Daemon) -> AsyncIterator[None]:
+async def _frozen(_daemon: Daemon) -> AsyncIterator[None]:
     """What is there when the daemon begins stays until it ends: no garbage is looked for in it again and again."""
     gc.collect()
     gc.freeze()

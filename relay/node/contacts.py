@@ -463,7 +463,7 @@ class Contacts:
             logger.debug("visit to %s: %s", neighbour.addresses[0], error.what)
         if not neighbour.trouble:
             await self._note_peer(neighbour, neighbour.addresses[0], None)
-        if error.what != neighbour.trouble and _is_receiver(neighbour):
+        if error.what != neighbour.trouble and _is_uplink(neighbour):
             await self._note_uplink(neighbour.addresses[0], error.what)
         neighbour.trouble = error.what
 
@@ -510,10 +510,9 @@ def _own_address() -> Refused:
     return Refused(MYSELF, "An address in config.toml is this node's own", "Take it out of `peers`.")
 
 
-def _is_receiver(neighbour: Neighbour) -> bool:
-    return neighbour.key.startswith("https://") or (
-        neighbour.hello is not None and neighbour.hello.role is Role.RECEIVER
-    )
+def _is_uplink(neighbour: Neighbour) -> bool:
+    """Whether it is a receiver, or answers for a while where one should."""
+    return neighbour.key.startswith("https://") or neighbour.is_receiver
 
 
 def _tell_failure(task: asyncio.Task[None]) -> None:

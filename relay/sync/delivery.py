@@ -70,11 +70,13 @@ class Delivery:
     async def run(self, questions: Questions | None, answer: Greeting) -> None:
         """Deliver. `questions` went with the greeting that was answered; None where nobody knew that it was one of
         a receiver. Raises what the peer raises."""
-        ids = questions.statements if questions is not None else ()
-        reply = InquiryReply.decode(answer.inquiry) if questions is not None and answer.inquiry else None
+        ids: Sequence[StatementId] = ()
+        reply: InquiryReply | None = None
+        if questions is not None and answer.inquiry:
+            ids, reply = questions.statements, InquiryReply.decode(answer.inquiry)
         initiator = await self._compared(questions, answer.compare)
         await self._exchange_rules(initiator, ids, reply)
-        await self._inquire(ids if reply is not None else (), reply)
+        await self._inquire(ids, reply)
         if self._watch is not None:
             with self._report.keeping(here=True):
                 await self._watch(self._custody, self._peer, self._report.peer)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from relay.errors import Malformed
 from relay.limits import MAX_CBOR_DEPTH
-from relay.records.encoding import decode, encode
+from relay.records.encoding import byte_string, decode, encode
 
 NUMBERS = st.integers(-(1 << 64), (1 << 64) - 1)
 KEYS = st.integers(-(1 << 64), (1 << 64) - 1) | st.text(max_size=30)
@@ -53,6 +53,11 @@ def test_what_is_encoded_is_decoded(value: Any) -> None:
 @given(VALUES)
 def test_another_library_reads_it(value: Any) -> None:
     assert cbor2.loads(encode(value)) == value
+
+
+@pytest.mark.parametrize("size", [0, 1, 23, 24, 255, 256, 65_535, 65_536])
+def test_a_byte_string_has_the_same_encoding_the_short_way(size: int) -> None:
+    assert byte_string(bytes(size)) == encode(bytes(size))
 
 
 @given(st.dictionaries(KEYS, st.none(), max_size=8))
