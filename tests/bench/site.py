@@ -29,6 +29,7 @@ from typing import Any, cast
 from relay.cli.demo.election import example_tally
 from relay.limits import SITE_BATCH, SITE_CALLS
 from relay.receiver.results import Logged, judge
+from relay.receiver.service import give_signs_of_life
 from relay.records.identifiers import NodeId, RecordId, StatementId, sha256
 from relay.records.notice import Station
 from relay.records.tally import read_tally
@@ -201,6 +202,7 @@ async def measure(folder: Path, chosen: argparse.Namespace) -> dict[str, object]
         coming = {tps: every[tps] for tps in every.keys() - {one.tps for one in office.stations}}
         await log.start()
         assert await log.store.leads()
+        alive = asyncio.create_task(give_signs_of_life(log.store))  # or it would not lead any more after a long silence
         noted = Noted(log.store.shelf)
         shelf = GuardedShelf(cast(Shelf, noted), log.store.leads, SITE_CALLS)
         look = Look(ELECTION, office.election.root, receiver.identity.certificate)
@@ -217,6 +219,7 @@ async def measure(folder: Path, chosen: argparse.Namespace) -> dict[str, object]
             noted.sizes.clear()
             each.append(await course.bring([load]))
         bare = await bare_files(log.store.shelf, noted.sizes)
+        alive.cancel()
     took = sorted(one.wall * 1000 for one in each)
     median = statistics.median(took)
     return {
