@@ -145,6 +145,15 @@ RECEIPT_PATIENCE = 3.0
 STREAMS = 2
 """Parallel streams of chunks in each direction of a visit. Where BBR is, one would do; of several, some carry while
 another one waits for a lost frame. What is under way on each when a contact ends is lost."""
+LOT_SECONDS = 0.02
+LOT_BYTES = 32 * KIB
+"""Content is read in lots: what comes in so many seconds, or so many bytes where that is sooner."""
+LOT_READ_SECONDS = 0.001
+"""How long a lot is read; one that is gathered sooner is not waited for."""
+LOT_FROM = 128 * KIB
+"""Bytes of a call that are read as they come first: TCP finds out by their acknowledgements how fast the link is."""
+MAX_EMPTY_LOTS = 8
+"""Lots in a row that bring nothing, after which what comes is read as it comes."""
 STREAM_AT_RECEIVER_SECONDS = 0.25
 """A second stream to a receiver begins so late, while there is something left to bring."""
 BATCH_SECONDS = 0.4

@@ -39,6 +39,7 @@ from relay.limits import (
     STREAMS,
 )
 from relay.net import deflate, routes
+from relay.net.coalescing import in_lots
 from relay.net.frames import read_frames
 from relay.net.patience import acknowledged, while_moving
 from relay.net.sockets import abort, client_socket, takes_back
@@ -179,8 +180,10 @@ class HttpPeer:
                     )
                 async with response:
                     await self._check(response)
-                    async for frame in read_frames(response.content, STALL_SECONDS):
-                        yield frame
+                    connection = response.connection  # none where all of it has come
+                    with in_lots(connection.transport if connection else None) as came:
+                        async for frame in read_frames(response.content, STALL_SECONDS, came):
+                            yield frame
         except _LOST as error:
             raise self._lost(error) from error
 

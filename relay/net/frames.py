@@ -16,16 +16,25 @@ from relay.sync.peer import Frame, Span
 
 
 def _uncounted(_size: int) -> None:
-    """Where nobody counts what is held."""
+    """Where nobody counts what came, or is held."""
 
 
 async def read_frames(
-    content: StreamReader, patience: float, held: Callable[[int], None] = _uncounted
+    content: StreamReader,
+    patience: float,
+    came: Callable[[int], None] = _uncounted,
+    held: Callable[[int], None] = _uncounted,
 ) -> AsyncIterator[Frame]:
     """Yield `(object, index, content)` until the stream ends; empty content is of a chunk that is not held. Raises
     `Malformed` for a frame that is too long or cut short, and for more than a call may bring; `TimeoutError` when
-    `patience` seconds bring no byte. `held` is told how many bytes more, or fewer, wait for the rest of their frame."""
+    `patience` seconds bring no byte. `came` is told how many bytes each part has, and `held` how many more, or fewer,
+    wait for the rest of their frame."""
     left = MAX_CHUNKS_CALL
+
+    def hold(size: int) -> None:
+        came(size)
+        held(size)
+
     while head := await _read(content, FRAME_HEAD.size, patience):
         digest, index, length = FRAME_HEAD.unpack(head)
         left -= FRAME_HEAD.size + length
@@ -33,7 +42,7 @@ async def read_frames(
             raise Malformed(f"A chunk of {length} bytes is over the limit of {MAX_CHUNK}")
         if left < 0:
             raise Malformed(f"A peer brings more than {MAX_CHUNKS_CALL} bytes of chunks in one call")
-        data = await _read(content, length, patience, held) if length else b""
+        data = await _read(content, length, patience, hold) if length else b""
         held(-len(data))
         if len(data) < length:
             raise Malformed("A stream of chunks ends in the middle of one")
@@ -49,9 +58,9 @@ async def read_spans(content: StreamReader) -> AsyncIterator[Span]:
 
 
 async def _read(
-    content: StreamReader, size: int, patience: float | None, held: Callable[[int], None] = _uncounted
+    content: StreamReader, size: int, patience: float | None, came: Callable[[int], None] = _uncounted
 ) -> bytes:
-    """Exactly `size` bytes, or none at the end of the stream; each piece within `patience` seconds."""
+    """Exactly `size` bytes, or none at the end of the stream; each part within `patience` seconds."""
     parts: list[bytes] = []
     left = size
     while left:
@@ -62,6 +71,6 @@ async def _read(
                 raise Malformed("A stream of chunks ends in the middle of one")
             return b""
         parts.append(part)
-        held(len(part))
+        came(len(part))
         left -= len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)

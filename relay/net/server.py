@@ -14,6 +14,7 @@ import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from socket import socket
 
 from aiohttp import web
@@ -41,6 +42,7 @@ from relay.limits import (
 )
 from relay.net import deflate, routes
 from relay.net.bodies import Bodies
+from relay.net.coalescing import in_lots
 from relay.net.door import Door
 from relay.net.frames import read_frames, read_spans
 from relay.net.patience import acknowledged, while_moving
@@ -368,8 +370,10 @@ async def _get_chunks(request: web.Request, host: Host) -> web.StreamResponse:
 
 
 async def _put_chunks(request: web.Request, host: Host) -> web.StreamResponse:
-    frames = read_frames(request.content, STALL_SECONDS, lambda size: request.app[_BODIES].add(request, size))
-    return _reply(messages.encode_number(await host.put_chunks(frames)))
+    with in_lots(request.transport) as came:
+        held = partial(request.app[_BODIES].add, request)
+        frames = read_frames(request.content, STALL_SECONDS, came, held)
+        return _reply(messages.encode_number(await host.put_chunks(frames)))
 
 
 _HANDLERS: dict[str, Handler] = {

@@ -86,12 +86,13 @@ class Exchange:
         """What the peer said that it wants, when it had taken the statements."""
         self._wants_there = list(wants)
 
-    async def with_neighbour(self) -> None:
-        """Bring and fetch at the same time, beside `all_told`. Raises what the peer raises, and what it deserves."""
+    async def with_neighbour(self, here: asyncio.Event, there: asyncio.Event) -> None:
+        """Fetch and bring at the same time, beside `all_told`: what is wanted here once `here` is set, and what is
+        wanted there once `there` is. Raises what the peer raises, and what it deserves."""
         self._last = self._clock() + MAX_CONTENT_SECONDS
         self._go_on()
         try:
-            await together(self._fetch(self._in), self._send(self._out))
+            await together(self._fetch(self._in, here), self._send(self._out, there))
         finally:
             self._over.set()
             self._claims.release(self._who)
@@ -304,8 +305,9 @@ class Exchange:
 
     # -- fetching
 
-    async def _fetch(self, supply: Supply) -> None:
+    async def _fetch(self, supply: Supply, may_begin: asyncio.Event) -> None:
         try:
+            await may_begin.wait()
             with self._report.keeping(here=True):
                 await _in_streams(supply, self._fetch_stream)
         finally:
@@ -371,8 +373,9 @@ class Exchange:
 
     # -- bringing
 
-    async def _send(self, supply: Supply) -> None:
+    async def _send(self, supply: Supply, may_begin: asyncio.Event) -> None:
         try:
+            await may_begin.wait()
             with self._report.keeping(here=False):
                 await _in_streams(supply, self._send_stream)
         finally:

@@ -1,5 +1,5 @@
 """When content may begin, while statements are still told of: in which parts they go, and how quickly. Pure but for the
-event that tells of it."""
+events that tell of it."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ class Pace:
     """How quickly records move in one direction, of which so many are `left`; `changed` is called as they do."""
 
     def __init__(self, left: int, changed: Callable[[], None]) -> None:
+        self.came = asyncio.Event()
+        """Set when content may begin in this direction."""
         self._moved = 0
         self._left = left
         self._changed = changed
@@ -40,22 +42,41 @@ class Pace:
         self._left -= count
         self._changed()
 
+    @property
+    def is_short(self) -> bool:
+        """Whether there is so little left that content beside it keeps nobody waiting."""
+        return self._left <= FIRST_STATEMENTS
+
     def is_over_within(self, seconds: float, passed: float) -> bool:
         """Whether the rest takes no longer, after so many seconds until now."""
-        return self._left * passed <= seconds * self._moved
+        return not self._left or (self._moved > 0 and self._left * passed <= seconds * self._moved)
 
 
 class Soon:
-    """When content may begin: once what is told before it is there, or will be within `SOON_SECONDS` in both directions
-    by the pace so far. `clock` is monotonic, in seconds."""
+    """When content may begin, in each direction: once what is told before it is there, or will be within `SOON_SECONDS`
+    by the pace so far, and what is told in the other direction is nearly there as well. `clock` is monotonic, in
+    seconds."""
 
     def __init__(self, clock: Callable[[], float], need: Told, have: Told) -> None:
         self._clock = clock
         self._begun = clock()
         self.here, self.there = (Pace(len(one.first) + len(one.most), self._judge) for one in (need, have))
-        self.came = asyncio.Event()
+        self.begun = asyncio.Event()
+        """Set when content may begin in one direction."""
+        self._judge()
+
+    def all_came(self) -> None:
+        """Say that all is there that is told before content, or will not come."""
+        for one in (self.here, self.there):
+            self._begin(one)
 
     def _judge(self) -> None:
         passed = self._clock() - self._begun
-        if all(one.is_over_within(SOON_SECONDS, passed) for one in (self.here, self.there)):
-            self.came.set()
+        for one, other in ((self.here, self.there), (self.there, self.here)):
+            soon = other.is_short or other.is_over_within(SOON_SECONDS, passed)
+            if soon and one.is_over_within(SOON_SECONDS, passed):
+                self._begin(one)
+
+    def _begin(self, direction: Pace) -> None:
+        direction.came.set()
+        self.begun.set()

@@ -109,7 +109,8 @@ class Visit:
     async def _with_neighbour(self, initiator: Initiator, report: VisitReport) -> None:
         """Records before content, but for the last statements: while the first ones are judged the last ones are on
         their way, and while those are judged the content of the first begins. Where records go quickly it begins
-        sooner: few processors judge as fast as a quick link brings, which would stand still meanwhile."""
+        sooner: few processors judge as fast as a quick link brings, which would stand still meanwhile. So does each
+        direction, where there are few of them: one is ready a round trip before the other."""
         await self._records.ruling(initiator)
         # Receipts that came just now took statements out of the set: those need no carrying.
         need = Told.of(await self._records.unknown(initiator.need))
@@ -125,11 +126,9 @@ class Visit:
             await self._look_again(report)
 
         async def tell_most() -> None:
-            await self._records.both_ways(need.first, have.first)
-            soon.here.moved(len(need.first))
-            soon.there.moved(len(have.first))
+            await self._records.both_ways(need.first, have.first, soon.here, soon.there)
             await self._records.both_ways(need.most, have.most, soon.here, soon.there)
-            soon.came.set()
+            soon.all_came()
 
         async def tell_the_last() -> None:
             if not self._expecting:
@@ -137,8 +136,8 @@ class Visit:
             await self._records.both_ways(need.last, have.last)
 
         async def move_content() -> None:
-            await soon.came.wait()
-            await self._content.with_neighbour()
+            await soon.begun.wait()
+            await self._content.with_neighbour(soon.here.came, soon.there.came)
 
         await together(tell(), move_content())
 

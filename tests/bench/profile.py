@@ -1,7 +1,7 @@
 """Where the time of one contact goes: bytes as they come, calls one by one, and what the two daemons compute.
 
-`python -m tests.bench.profile [--seconds 10] [--rate 20] [--loss 0] [--known] [--packages 24] [--calls 30]`; root. Both
-nodes keep a notebook (`tests.bench.trace`), which costs them a little. Times count from the link.
+`python -m tests.bench.profile [--seconds 10] [--rate 20] [--loss 0] [--known] [--both] [--packages 24] [--calls 30]`;
+root. Both nodes keep a notebook (`tests.bench.trace`), which costs them a little. Times count from the link.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Heard = tuple[float, float, int]
 
 
 class Recorder:
-    """Notes what the taker hears, every 50 ms in the first second and every second afterwards."""
+    """Notes what the takers hear, every 50 ms in the first second and every second afterwards."""
 
     def __init__(self, course: Course, pids: Sequence[int]) -> None:
         self.heard: list[Heard] = []
@@ -41,16 +41,20 @@ class Recorder:
     def __call__(self, seconds: float) -> None:
         self.begun = time.monotonic()
         before = [(main_thread_seconds(pid), cpu_seconds(pid)) for pid in self._pids]
-        at, bytes_before = 0.0, self._course.link.heard(self._course.ferry)
+        at, bytes_before = 0.0, self._heard()
         while at < seconds:
             until = min(seconds, at + (FINE_SECONDS if at < 1 - FINE_SECONDS / 2 else 1.0))
             time.sleep(max(0.0, self.begun + until - time.monotonic()))
-            heard = self._course.link.heard(self._course.ferry)
+            heard = self._heard()
             self.heard.append((at, until, heard - bytes_before))
             at, bytes_before = until, heard
         for pid, (main, every) in zip(self._pids, before, strict=True):
             first = main_thread_seconds(pid) - main
             self.computed.append((first, max(0.0, cpu_seconds(pid) - every - first)))
+
+    def _heard(self) -> int:
+        takers = (self._course.ferry, self._course.island)[: 1 + self._course.row.both]
+        return sum(self._course.link.heard(taker) for taker in takers)
 
 
 def main() -> int:
@@ -62,14 +66,16 @@ def main() -> int:
     parser.add_argument("--packages", type=int, default=24)
     parser.add_argument("--calls", type=int, default=30, help="how many of the first calls to list")
     parser.add_argument("--known", action="store_true", help="the nodes met before")
+    parser.add_argument("--both", action="store_true", help="both have packages, and share one medium")
     options = parser.parse_args()
     if (reason := why_not()) is not None:
         print(reason, file=sys.stderr)
         return 1
-    row = Row("profile", options.rate, 10, options.loss, options.seconds, options.packages)
+    row = Row("profile", options.rate, 10, options.loss, options.seconds, options.packages, both=options.both)
     with tempfile.TemporaryDirectory(prefix="profile-") as name, Lab(Path(name) / "lab") as lab:
         course = Course(lab, row)
-        ends = course.ends(Path(name), make_packages(Path(name) / "packages", row.packages))
+        halves = [make_packages(Path(name) / "packages" / side, row.packages) for side in "ab"[: 1 + row.both]]
+        ends = course.ends(Path(name), [package for half in halves for package in half])
         relay = Relay(ends, command=("env", f"{SAMPLES}=1", *TRACED))
         if options.known:
             relay.start()

@@ -275,6 +275,23 @@ async def test_who_has_itself_asked_without_end_is_left_when_its_time_is_over(
     assert asked <= 4
 
 
+class Paced(Link):
+    """A contact over which each record takes so many seconds."""
+
+    def __init__(self, host: Host, fleet: Fleet, seconds_each: float) -> None:
+        super().__init__(host)
+        self._clock = fleet.clock
+        self._seconds_each = seconds_each
+
+    async def get_records(self, ids: Sequence[RecordId]) -> Given:
+        self._clock.now += self._seconds_each * len(ids)
+        return await super().get_records(ids)
+
+    async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> Taken:
+        self._clock.now += self._seconds_each * len(records)
+        return await super().put_records(records)
+
+
 @pytest.mark.parametrize("fetches", [True, False])
 @pytest.mark.parametrize(("seconds_each", "waits"), [(0.0, False), (0.1, True)])
 async def test_most_statements_come_before_any_content_unless_they_go_quickly(
@@ -287,20 +304,64 @@ async def test_most_statements_come_before_any_content_unless_they_go_quickly(
     for place in range(before + LAST_STATEMENTS):
         await island.submit(fleet.content(1), form=f"form-{place}")
 
-    class Paced(Link):
-        async def get_records(self, ids: Sequence[RecordId]) -> Given:
-            fleet.clock.now += seconds_each * len(ids)
-            return await super().get_records(ids)
-
-        async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> Taken:
-            fleet.clock.now += seconds_each * len(records)
-            return await super().put_records(records)
-
     visitor, visited = (boat, island) if fetches else (island, boat)
-    link = Paced(visited.host(visitor))
+    link = Paced(visited.host(visitor), fleet, seconds_each)
     await visitor.visit(link)
     kinds = [step.partition(" ")[0] for step in link.steps]
     assert (kinds[: kinds.index("CHUNK")].count("STATEMENT") >= before) is waits
+
+
+class Silent(Link):
+    """A contact over which no statement is told of in one direction until content moved in the other."""
+
+    def __init__(self, host: Host, *, tells: bool) -> None:
+        super().__init__(host)
+        self._tells = tells
+        self._moved = asyncio.Event()
+
+    async def get_records(self, ids: Sequence[RecordId]) -> Given:
+        if not self._tells:
+            await self._moved.wait()
+        return await super().get_records(ids)
+
+    async def put_records(self, records: Sequence[tuple[Kind, bytes]]) -> Taken:
+        if self._tells:
+            await self._moved.wait()
+        return await super().put_records(records)
+
+    def _cross(self, way: str, object_id: ObjectId, index: int) -> None:
+        super()._cross(way, object_id, index)
+        self._moved.set()
+
+
+@pytest.mark.parametrize("fetches", [True, False])
+async def test_content_of_one_direction_does_not_wait_for_few_statements_of_the_other(
+    fleet: Fleet, fetches: bool
+) -> None:
+    island, boat = await fleet.launch("pulau-long"), await fleet.launch("pulau-batun")
+    mine = await island.submit(fleet.content())
+    for place in range(FIRST_STATEMENTS):
+        await boat.submit(form=f"form-{place}")
+    visitor, visited = (boat, island) if fetches else (island, boat)
+    async with asyncio.timeout(30):
+        await visitor.visit(Silent(visited.host(visitor), tells=fetches))
+    assert await boat.state(mine) is State.WAITING
+
+
+@pytest.mark.parametrize("fetches", [True, False])
+async def test_content_of_one_direction_waits_for_most_of_many_statements_of_the_other(
+    fleet: Fleet, fetches: bool
+) -> None:
+    island, boat = await fleet.launch("pulau-long"), await fleet.launch("pulau-batun")
+    await island.submit(fleet.content())
+    before = FIRST_STATEMENTS + FIRST_RECORDS_PAGE
+    for place in range(before + LAST_STATEMENTS):
+        await boat.submit(form=f"form-{place}")
+    visitor, visited = (boat, island) if fetches else (island, boat)
+    link = Paced(visited.host(visitor), fleet, 0.1)
+    await visitor.visit(link)
+    told = f"STATEMENT {'out' if fetches else 'in'}"
+    assert link.steps[: link.steps.index("CHUNK")].count(told) >= before
 
 
 async def test_whole_packages_before_many_halves(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
