@@ -131,8 +131,8 @@ MAX_SURPLUS = RECORDS_PAGE // 2
 out, and costs no visit more than a page."""
 FIRST_STATEMENTS = 4
 LAST_STATEMENTS = 64
-"""Of the statements of a visit to a neighbour: so many at least are judged before any content comes, and so many at
-most while the first content is on its way already. The link does not wait while they are judged."""
+"""Of the statements that go one way in a visit to a neighbour: so many at least are judged before any content goes that
+way, and so many at most while the first content is on its way already. The link does not wait while they are judged."""
 SOON_SECONDS = 1.0
 """Content begins while more statements than the last ones are on their way, where those take no longer than that by
 the pace of what came. After the first four that is three times what they take: a round trip is most of their time."""

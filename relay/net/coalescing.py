@@ -36,7 +36,7 @@ class Lots:
         self._lot += size
         if self._next is None:
             self._empty, self._since = 0, self._loop.time()
-            self._next = self._loop.call_later(LOT_READ_SECONDS, self._gather)
+            self._read()
 
     def end(self) -> None:
         """Read what was gathered, and whatever comes."""
@@ -45,30 +45,43 @@ class Lots:
             self._next = None
             self._leave_room(None)
 
-    def _gather(self) -> None:
-        """Leave what comes to the kernel for a while: not at all where it comes quickly, and no longer once there is
-        nothing to gather."""
+    def _gather(self, due: float) -> None:
+        """Leave what comes to the kernel for a while. Not where it comes quickly, or the loop has so much else to do
+        that it reads in lots anyhow; and no longer once there is nothing to gather, or who takes it does not keep up:
+        to go on with what is paused would have it read, and its end be seen before what came."""
         self._empty = 0 if self._lot else self._empty + 1
-        if self._empty == MAX_EMPTY_LOTS:
+        if self._empty == MAX_EMPTY_LOTS or not self._is_read():
             self._next = None
             return
         now = self._loop.time()
         seconds = min(LOT_SECONDS, LOT_BYTES * (now - self._since) / max(self._lot, 1))
         self._lot, self._since = 0, now
-        if seconds < LOT_READ_SECONDS:
-            self._next = self._loop.call_later(LOT_READ_SECONDS, self._gather)
+        if seconds < LOT_READ_SECONDS or now - due > LOT_READ_SECONDS:
+            self._read()
         else:
             self._leave_room(0)
-            self._next = self._loop.call_later(seconds, self._read)
+            self._next = self._loop.call_later(seconds, self._go_on)
+
+    def _go_on(self) -> None:
+        self._leave_room(None)
+        self._read()
 
     def _read(self) -> None:
-        self._leave_room(None)
-        self._next = self._loop.call_later(LOT_READ_SECONDS, self._gather)
+        due = self._loop.time() + LOT_READ_SECONDS
+        self._next = self._loop.call_at(due, self._gather, due)
+
+    def _is_read(self) -> bool:
+        """Whether who takes what comes has not paused, since he has enough."""
+        try:
+            return self._transport.is_reading()
+        except AttributeError:  # one that was closed knows nothing of itself
+            return False
 
     def _leave_room(self, size: int | None) -> None:
-        """Let the connection read while less than this waits to be taken from it; None is what is usual. Of one that
-        only pauses (`pause_reading`), TLS goes on to read, and the kernel to acknowledge."""
-        with suppress(AttributeError):  # one that was closed knows nothing of itself
+        """Let the connection read while less than this waits to be taken from it: nothing at 0, also where nothing
+        waits; None is what is usual. Of one that only pauses (`pause_reading`), TLS goes on to read, and the kernel to
+        acknowledge."""
+        with suppress(AttributeError):  # as above
             self._transport.set_read_buffer_limits(size)  # type: ignore[attr-defined]
 
 

@@ -27,8 +27,8 @@ async def read_frames(
 ) -> AsyncIterator[Frame]:
     """Yield `(object, index, content)` until the stream ends; empty content is of a chunk that is not held. Raises
     `Malformed` for a frame that is too long or cut short, and for more than a call may bring; `TimeoutError` when
-    `patience` seconds bring no byte. `came` is told how many bytes each part has, and `held` how many more, or fewer,
-    wait for the rest of their frame."""
+    `patience` seconds bring no byte. `came` is told how many bytes each part of a content has, and `held` how many
+    more, or fewer, wait for the rest of their frame."""
     left = MAX_CHUNKS_CALL
 
     def hold(size: int) -> None:

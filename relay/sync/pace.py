@@ -13,7 +13,8 @@ from relay.store.recordset import Item
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Statements by when they are told of: the first and most of the others before any content, the last beside it."""
+    """Statements of one direction by when they are told of: the first and most of the others before any of its content,
+    the last beside it."""
 
     first: Sequence[Item]
     most: Sequence[Item]
@@ -33,23 +34,28 @@ class Pace:
         self.came = asyncio.Event()
         """Set when content may begin in this direction."""
         self._moved = 0
-        self._left = left
+        self.left = left
         self._changed = changed
 
     def moved(self, count: int) -> None:
         """So many records more are there."""
         self._moved += count
-        self._left -= count
+        self.left -= count
+        self._changed()
+
+    def waits_for(self, count: int) -> None:
+        """So many records are left, and others will not come."""
+        self.left = count
         self._changed()
 
     @property
     def is_short(self) -> bool:
         """Whether there is so little left that content beside it keeps nobody waiting."""
-        return self._left <= FIRST_STATEMENTS
+        return self.left <= FIRST_STATEMENTS
 
     def is_over_within(self, seconds: float, passed: float) -> bool:
         """Whether the rest takes no longer, after so many seconds until now."""
-        return not self._left or (self._moved > 0 and self._left * passed <= seconds * self._moved)
+        return not self.left or (self._moved > 0 and self.left * passed <= seconds * self._moved)
 
 
 class Soon:

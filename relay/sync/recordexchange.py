@@ -7,7 +7,7 @@ needs no room. Does not live here: which records differ (`reconcile`), and when 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 
 from relay.limits import FIRST_RECORDS_PAGE, MAX_SURPLUS, RECORDS_BATCH, RECORDS_PAGE
 from relay.records.identifiers import Kind, RecordId, StatementId, receipt_id
@@ -63,9 +63,9 @@ class RecordExchange:
     async def both_ways(
         self, taken: Sequence[Item], given: Sequence[Item], here: Pace | None = None, there: Pace | None = None
     ) -> None:
-        """Pull some and push others, at once; `here` and `there` are told of it."""
+        """Pull some and push others, at once; `here` and `there` are told of it, also of what did not move."""
         if taken or given:
-            await together(self.pull(taken, here), self.push(given, there))
+            await together(_all_of(taken, self.pull, here), _all_of(given, self.push, there))
 
     def chosen(self, need: Iterable[Item]) -> list[Item]:
         """What to take of what the peer offers, in the order of kinds: nothing that was refused before."""
@@ -172,6 +172,16 @@ class RecordExchange:
         left = set(waiting)
         report = self._report
         report.compared = min([report.compared, *(key_of(*item) for item in items if item[1] in left)])
+
+
+async def _all_of(
+    items: Sequence[Item], move: Callable[[Sequence[Item], Pace | None], Awaitable[None]], pace: Pace | None
+) -> None:
+    """Move them; those that were left out are not waited for."""
+    after = 0 if pace is None else pace.left - len(items)
+    await move(items, pace)
+    if pace is not None:
+        pace.waits_for(after)
 
 
 def _awaited(items: Iterable[Item]) -> set[Item]:

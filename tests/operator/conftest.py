@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,18 +14,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from relay.cli.demo.election import example_stations, example_tally
 from relay.cli.demo.pictures import Heading, form_picture
 from tests.boxes import NodeBox, free_port
+from tests.chromium import ARGUMENTS, WHY_NOT, chromium
 from tests.e2e.world import FORM, OTHER_FORM, OTHER_TPS, TPS, World
 
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 AGENT = (
     "Mozilla/5.0 (Linux; Android 10; Redmi Note 8) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 "
     "Mobile Safari/537.36"
@@ -81,11 +71,9 @@ def island(tmp_path: Path) -> Iterator[Island]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium, the one of the machine where there is one.
-
-    For a module, since Playwright keeps an event loop running meanwhile: coroutines are tested in other modules.
-    """
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    """Chromium. For a module: its driver keeps a loop running, beside which no test can have its own."""
+    if (found := chromium()) is None:
+        pytest.skip(WHY_NOT)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
         yield browser

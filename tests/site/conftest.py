@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,20 +11,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from tests.chromium import ARGUMENTS, WHY_NOT, chromium
 from tests.site.election import PublicElection
 from tests.site.story import serving, tell_flood, tell_story
-
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 @pytest_asyncio.fixture
@@ -64,10 +52,10 @@ def address(published: Path) -> Iterator[str]:
 def browser() -> Iterator[Any]:
     """Chromium. For one module: its driver keeps a loop running, beside which no test can have its own."""
     playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("no chromium: apt-get install chromium")
+    if (found := chromium()) is None:
+        pytest.skip(WHY_NOT)
     with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        started = driver.chromium.launch(executable_path=found, args=ARGUMENTS)
         yield started
         started.close()
 

@@ -18,7 +18,7 @@ from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 from relay.cli.demo.election import PROVINCE, REGENCY, example_stations, example_tally
 from relay.cli.demo.pictures import PAGES, Heading, form_picture
-from tests.site.conftest import ARGUMENTS, CHROMIUM
+from tests.chromium import ARGUMENTS, chromium
 from tests.site.election import BATUN, BUPATI, LONG
 from tests.site.story import serving, tell_story
 
@@ -39,7 +39,7 @@ def main(target: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="relay-screenshots-") as folder:
         published = asyncio.run(tell_story(Path(folder), photographs()))
         with serving(published) as address, sync_playwright() as driver:
-            browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+            browser = driver.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
             for (name, (width, height, scale)), lang in product(SIZES.items(), ("id", "en")):
                 size = ViewportSize(width=width, height=height)
                 page = browser.new_context(viewport=size, device_scale_factor=scale).new_page()

@@ -32,7 +32,14 @@ class Connection(asyncio.Transport):
         self.stops: list[float] = []
         self.goes: list[float] = []
         self.stopped = asyncio.Event()
+        self.paused = False
         self._gone = gone
+
+    def is_reading(self) -> bool:
+        """As the standard library's."""
+        if self._gone:
+            raise AttributeError("_is_transport_closing")
+        return not self.paused
 
     def set_read_buffer_limits(self, high: int | None = None) -> None:
         """As the standard library's."""
@@ -90,6 +97,26 @@ def test_where_nothing_comes_what_comes_next_is_read_at_once() -> None:
     assert len(connection.goes) == len(connection.stops) <= MAX_EMPTY_LOTS
     again = _on_virtual_time((1.0, LOT_FROM), (0.1, 1_000), (60.0, 1_000), (60.0, 0))
     assert len(again.stops) == 2 * len(connection.stops)
+
+
+def test_whoever_does_not_keep_up_is_left_alone() -> None:
+    async def read() -> Connection:
+        connection = Connection()
+        lots = Lots(connection)
+        lots.came(LOT_FROM)
+        connection.paused = True
+        for _ in range(10):
+            lots.came(1)
+            await asyncio.sleep(1.0)
+        return connection
+
+    loop = VirtualLoop()
+    try:
+        connection = loop.run_until_complete(read())
+    finally:
+        loop.close()
+    assert not connection.stops
+    assert not connection.goes
 
 
 async def test_whoever_leaves_in_the_middle_of_a_lot_leaves_a_connection_that_is_read() -> None:
@@ -164,8 +191,8 @@ async def test_the_standard_librarys_tls_reads_nothing_meanwhile(tmp_path: Path,
         lots, stopped = Lots(transport), asyncio.Event()
         gather = lots._gather
 
-        def noted() -> None:
-            gather()
+        def noted(due: float) -> None:
+            gather(due)
             stopped.set()
 
         monkeypatch.setattr(lots, "_gather", noted)
@@ -181,3 +208,36 @@ async def test_the_standard_librarys_tls_reads_nothing_meanwhile(tmp_path: Path,
         await reader.has(1 + FULL)
         writer.write(b"z")
         await reader.has(2 + FULL)
+
+
+async def test_an_end_does_not_take_with_it_what_came_before(tmp_path: Path, monkeypatch: Any) -> None:
+    """It comes without TLS's farewell where a daemon was killed, and while who takes what comes has paused."""
+    async with asyncio.timeout(30), _tls(tmp_path) as (writer, transport, reader):
+        secured: Any = transport
+        protocol, ended, over = secured._ssl_protocol, asyncio.Event(), asyncio.Event()
+        end, lots = protocol.eof_received, Lots(transport)
+        gather = lots._gather
+
+        def noted_end() -> Any:
+            ended.set()
+            return end()
+
+        def noted(due: float) -> None:
+            gather(due)
+            if lots._next is None:
+                over.set()
+
+        monkeypatch.setattr(protocol, "eof_received", noted_end)
+        monkeypatch.setattr(lots, "_gather", noted)
+        writer.write(b"a")
+        await reader.has(1)
+        lots.came(LOT_FROM)
+        transport.pause_reading()
+        writer.write(bytes(FULL // 2))
+        await writer.drain()
+        writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
+        await ended.wait()
+        lots.came(1)
+        await over.wait()
+        transport.resume_reading()
+        await reader.has(1 + FULL // 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
@@ -195,28 +196,28 @@ async def test_what_a_neighbour_lacks_costs_a_question_a_page(fleet: Fleet) -> N
 
 
 class Asked(Link):
-    """A contact over which each question takes a while: from the third on, until content has crossed."""
+    """A contact over which each question takes a while: from the third of its kind on, until content has crossed."""
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
-        self._asked = 0
+        self._asked: Counter[str] = Counter()
         self._moved = asyncio.Event()
 
     async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
-        await self._wait()
+        await self._wait("holdings")
         return await super().holdings(objects)
 
     async def wants(self, skip: Sequence[ObjectId]) -> list[Want]:
-        await self._wait()
+        await self._wait("wants")
         return await super().wants(skip)
 
     def _cross(self, way: str, object_id: ObjectId, index: int) -> None:
         super()._cross(way, object_id, index)
         self._moved.set()
 
-    async def _wait(self) -> None:
-        self._asked += 1
-        if self._asked > 2:
+    async def _wait(self, kind: str) -> None:
+        self._asked[kind] += 1
+        if self._asked[kind] > 2:
             async with asyncio.timeout(10):
                 await self._moved.wait()
 
@@ -362,6 +363,20 @@ async def test_content_of_one_direction_waits_for_most_of_many_statements_of_the
     await visitor.visit(link)
     told = f"STATEMENT {'out' if fetches else 'in'}"
     assert link.steps[: link.steps.index("CHUNK")].count(told) >= before
+
+
+async def test_content_does_not_wait_for_statements_that_are_not_offered_again(fleet: Fleet) -> None:
+    island, boat = await fleet.launch("pulau-long"), await fleet.launch("pulau-batun")
+    before = FIRST_STATEMENTS + FIRST_RECORDS_PAGE
+    for place in range(before + LAST_STATEMENTS):
+        await island.submit(fleet.content(1), form=f"form-{place}")
+        name = await boat.submit(form=f"form-{place}")
+        boat.custody.handed.declined(island.node.identity.node.hex(), Kind.STATEMENT, name, fleet.clock())
+    link = Paced(island.host(boat), fleet, 0.0)
+    await boat.visit(link)
+    kinds = [step.partition(" ")[0] for step in link.steps]
+    assert "STATEMENT out" not in link.steps
+    assert kinds[: kinds.index("CHUNK")].count("STATEMENT") < before
 
 
 async def test_whole_packages_before_many_halves(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
