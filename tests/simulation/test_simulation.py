@@ -57,10 +57,10 @@ WITH_FLOODS = (0, 12)
 WITH_REVOCATIONS = (103, 106, 107)
 WITH_SUCCESSIONS = (75, 106)
 WITH_BAD_OBJECTS = (5, 8, 32, 37)
-WITH_CORRECTIONS = (0, 1)
-WITH_ROTTEN_OBJECTS = (8, 33)
-WITH_MISPLACINGS = (2, 14)
-WITH_CLOCKS_SET = (7, 8)
+WITH_CORRECTIONS = (2, 4)
+WITH_ROTTEN_OBJECTS = (44, 57)
+WITH_MISPLACINGS = (7, 15)
+WITH_CLOCKS_SET = (3, 4)
 
 
 @pytest.mark.parametrize("seed", EVERY_DAY)
@@ -456,7 +456,7 @@ def test_a_node_that_takes_no_other_copy_of_what_its_disk_lost_is_found() -> Non
 
 
 def test_a_node_that_gives_what_its_card_changed_for_ever_is_found() -> None:
-    """Without that comparison seeds 8, 44, 66, 68, 71, 84 and 95 of the first hundred broke the promise."""
+    """Without that comparison seeds 1, 44 and 57 of the first sixty break the promise."""
     with patch.object(Handed, "went_before", lambda *_: False), patch.object(voyage, "PATIENCE", 300):
         assert broken(6, WITH_ROTTEN_OBJECTS[:1])
     assert not broken(6, WITH_ROTTEN_OBJECTS[1:])
