@@ -146,6 +146,12 @@ class Link:
             raise Failed(f"{host.name} has no usable link-local address yet")
         return address if seen_from is None else f"{address}%{self._interfaces[seen_from]}"
 
+    def traffic(self, host: Host) -> tuple[int, int]:
+        """Frames, and bytes of frames, that a host has heard on this link."""
+        (found,) = json.loads(ip("-n", host.namespace, "-j", "-s", "link", "show", "dev", self.interface(host)))
+        heard = found["stats64"]["rx"]
+        return int(heard["packets"]), int(heard["bytes"])
+
     def ipv4(self, host: Host) -> str:
         """The host's IPv4 address on this link. Raises `Failed` where the link has none."""
         if self._network is None:

@@ -27,6 +27,8 @@ STATIONS = "1906022011006", "1906012001001"
 FORM = "C-HASIL-KWK-BUPATI"
 PHOTO, SLOW_PHOTO = 1_500_000, 600_000
 PATIENCE = 60.0
+FULL_FRAME = 1_514
+"""Bytes of a frame of Ethernet."""
 
 
 class Harbour:
@@ -153,6 +155,18 @@ def test_neither_direction_starves_the_other(lab: Lab, tmp_path: Path) -> None:
     came = [[(at, size) for at, _, _, size in read_trace(island.home).chunks] for island in islands]
     done = min(max(came[0]), max(came[1]))[0]  # when the first of the two had all of the other's
     assert min(sum(size for at, size in mine if at <= done) for mine in came) >= 4 * PHOTO // 3
+
+
+def test_acknowledgements_leave_the_air_to_content(lab: Lab, tmp_path: Path) -> None:
+    """Of a stream that is read as it comes every second frame is acknowledged: a third of all frames both ways."""
+    harbour = Harbour(lab, tmp_path, shared=True, loss=0)
+    islands = [harbour.box(f"island{number}", tps, photos=4) for number, tps in enumerate(STATIONS)]
+    harbour.meet(*islands)
+    eventually(lambda: min(whole(island) for island in islands) == 8, PATIENCE, "both have everything")
+    heard = [harbour.radio.traffic(host) for host in harbour.radio.hosts]
+    frames = sum(count for count, _ in heard)
+    full = sum(size for _, size in heard) / FULL_FRAME
+    assert frames - full < frames / 4
 
 
 def test_ten_boats_at_once_all_get_everything_and_none_waits_for_the_others(harbour: Harbour) -> None:
