@@ -13,10 +13,11 @@ for new records while its content moves.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 
-from relay.errors import REVOKED, Malformed, Refused
+from relay.errors import REVOKED, Malformed, Refused, Unreachable
 from relay.limits import (
     CALL_SECONDS,
     CONTENT_SECONDS,
@@ -41,6 +42,8 @@ from relay.sync.report import VisitReport
 from relay.sync.signal import Signal
 from relay.sync.supply import Chunk, Supply, Window, chunks_of
 from relay.together import together
+
+T = TypeVar("T")
 
 
 class Exchange:
@@ -158,7 +161,7 @@ class Exchange:
         """Bring what a receiver lacks of the packages that wait here. One stream does for little; others help it while
         there is more, since they cost the receiver something, which has many visitors."""
         self._deadline = self._clock() + CONTENT_SECONDS
-        supply = Supply(self._lacked_there())
+        self._out = Supply(self._lacked_there())
         done = asyncio.Event()
 
         async def bring(pause: float) -> None:
@@ -166,13 +169,13 @@ class Exchange:
                 async with asyncio.timeout(pause):
                     await done.wait()
             except TimeoutError:
-                await self._send_stream(supply)
+                await self._send_stream(self._out)
                 done.set()
 
         try:
             await together(*(bring(place * STREAM_AT_RECEIVER_SECONDS) for place in range(STREAMS)))
         finally:
-            await supply.close()
+            await self._out.close()
 
     # -- what there is to move
 
@@ -194,7 +197,7 @@ class Exchange:
                     held = self._held_there = {name: one for name, one in held.items() if one.complete}
                 continue
             if unknown := [want.object for want in wants if want.object not in held]:
-                answer = await self._peer.holdings(unknown)
+                answer = await self._answer(self._peer.holdings(unknown))
                 held.update((one.object, one) for one in answer if one.object in unknown)
             there = [want for want in wants if want.object in held]
             by_object = {want.object: want for want in (there if told else there[:STREAMS])}
@@ -254,11 +257,11 @@ class Exchange:
         if len(tried) >= MAX_WANTS:
             return []
         going = self._out.under_way
-        wants = self._wants_there or await self._peer.wants([one for one in tried if one not in going])
+        wants = self._wants_there or await self._answer(self._peer.wants([one for one in tried if one not in going]))
         self._wants_there = []
         fresh = [want for want in wants if want.object not in tried]
         if not fresh and len(wants) >= WANTS_PAGE:  # a page of what is on its way says nothing of the rest
-            wants = await self._peer.wants(list(tried))
+            wants = await self._answer(self._peer.wants(list(tried)))
             fresh = [want for want in wants if want.object not in tried]
         return fresh
 
@@ -273,7 +276,7 @@ class Exchange:
                 break
             held = {one.object: one for one in await self._store.holdings(objects)}
             page: list[Chunk] = []
-            for object_id, missing in await self._peer.missing(list(held)) if held else []:
+            for object_id, missing in await self._answer(self._peer.missing(list(held))) if held else []:
                 if holding := held.pop(object_id, None):
                     vain = self._custody.handed.in_vain(self._who.peer, object_id, missing)
                     (again if vain else page).extend(chunks_of(object_id, holding.size, holding.offers(missing)))
@@ -302,6 +305,17 @@ class Exchange:
                     yield objects[part : part + MAX_WANTS]
             if not left:
                 return
+
+    async def _answer(self, question: Awaitable[list[T]]) -> list[T]:
+        """What the peer says; nothing where no answer comes while content moves. On a slow link it may wait behind that
+        for too long, and what moves goes on: where the link is gone, the calls that move it say so."""
+        try:
+            return await question
+        except Unreachable:
+            if self._in.is_still and self._out.is_still:
+                raise
+            self._report.left = True
+            return []
 
     # -- fetching
 

@@ -379,6 +379,76 @@ async def test_content_does_not_wait_for_statements_that_are_not_offered_again(f
     assert kinds[: kinds.index("CHUNK")].count("STATEMENT") < before
 
 
+class Drowned(Link):
+    """A contact over which a question finds no answer once, while content moves; the first chunk takes until then."""
+
+    def __init__(self, host: Host, question: str, spared: int) -> None:
+        super().__init__(host)
+        self._question = question
+        self._spared = spared
+        self._moves, self.drowned = asyncio.Event(), asyncio.Event()
+
+    async def wants(self, skip: Sequence[ObjectId]) -> list[Want]:
+        await self._drown("wants")
+        return await super().wants(skip)
+
+    async def missing(self, objects: Sequence[ObjectId]) -> list[tuple[ObjectId, int]]:
+        await self._drown("missing")
+        return await super().missing(objects)
+
+    async def put_chunks(self, frames: AsyncIterator[Frame]) -> int:
+        async def slowly() -> AsyncIterator[Frame]:
+            async for frame in frames:
+                await self._move()
+                yield frame
+
+        return await super().put_chunks(slowly())
+
+    async def _move(self) -> None:
+        self._moves.set()
+        await self.drowned.wait()
+
+    async def _drown(self, question: str) -> None:
+        if question != self._question or self.drowned.is_set():
+            return
+        if self._spared:
+            self._spared -= 1
+            return
+        await self._moves.wait()
+        self.drowned.set()
+        raise Unreachable("Nothing was heard for five seconds", "It is tried again.")
+
+
+@pytest.mark.parametrize("question", ["wants", "missing"])
+async def test_a_question_that_drowns_in_content_ends_none_of_it(fleet: Fleet, question: str) -> None:
+    island = await fleet.launch("pulau-long")
+    other = await (fleet.receiver() if question == "missing" else fleet.carrier("km-bahari"))
+    count = WANTS_PAGE + 6 if question == "missing" else 1  # more than a receiver is asked after at once
+    mine = [await island.submit(fleet.content(CHUNK), form=f"mine-{place}") for place in range(count)]
+    link = Drowned(other.host(island), question, spared=question == "missing")
+    async with asyncio.timeout(60):
+        report = await island.visit(link)
+    assert link.drowned.is_set()
+    assert report.left
+    assert any([await other.state(one) is not State.PARTIAL for one in mine])
+
+
+async def test_a_question_without_an_answer_ends_a_visit_where_nothing_moves(fleet: Fleet) -> None:
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    await island.submit(fleet.content(CHUNK))
+
+    class Mute(Link):
+        async def holdings(self, objects: Sequence[ObjectId]) -> list[Holding]:
+            raise Unreachable("Nothing was heard for five seconds", "It is tried again.")
+
+    statement = make_statement(fleet.election, (await fleet.launch("pulau-jauh")).node, make_file(fleet.content(8)))
+    await boat.take(statement)
+    await island.take(statement)
+    await boat.visit(island)
+    with pytest.raises(Unreachable):
+        await boat.visit(Mute(island.host(boat)))
+
+
 async def test_whole_packages_before_many_halves(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "STREAMS", 1)  # several streams are as many chunks apart
     island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
