@@ -16,8 +16,9 @@ class VisitReport:
     """What a visit to `peer` brought and took, in records and bytes.
 
     `more`: it ended for its time or for its size, with something left to exchange. `left`: some was left to the peer's
-    own visit here, which may stop short of it. `rung`: how often it rang for news, which the peer need not be told.
-    `kept`: how many records and chunks were new where they came to; what nobody keeps moves again and again.
+    own visit here, which may stop short of it, or what was asked about it found no answer. `rung`: how often it rang
+    for news, which the peer need not be told. `kept`: how many records and chunks were new where they came to; what
+    nobody keeps moves again and again.
     `compared`: the bound in the order of records below which nothing is left; the end, mostly. `unkept_here`,
     `unkept_there`: why something could not be kept, by this node or by the peer.
     """
