@@ -144,7 +144,13 @@ RECEIPT_PATIENCE = 3.0
 """How long a visitor waits at a receiver for receipts of what it just brought."""
 STREAMS = 2
 """Parallel streams of chunks in each direction of a visit. Where BBR is, one would do; of several, some carry while
-another one waits for a lost frame. What is under way on each when a contact ends is lost."""
+another one waits for a lost frame."""
+TORN_FROM = 1 * KIB
+"""Bytes of a chunk that are kept when a contact ends in the middle of it, so that only the rest comes again."""
+MAX_TORN_OF_ONE = 2 * STREAMS
+"""Such beginnings that are kept of one neighbour: of its visit, and of a visit to it."""
+MAX_TORN = 4 * MIB
+"""Bytes of all of them."""
 LOT_SECONDS = 0.02
 LOT_BYTES = 32 * KIB
 """Content is read in lots: what comes in so many seconds, or so many bytes where that is sooner."""

@@ -49,6 +49,7 @@ from relay.store.interface import Holding, Want
 from relay.sync import messages
 from relay.sync.messages import FRAME_HEAD, SPAN, Given, Greeting, Inquiry, InquiryReply, Taken
 from relay.sync.peer import Frame, Span
+from relay.sync.torn import Mending, TornChunks
 from relay.trust.certificates import Identity
 from relay.trust.roles import Role
 
@@ -59,10 +60,13 @@ _LOST = (aiohttp.ClientError, ConnectionError, TimeoutError, ssl.SSLError, OSErr
 
 
 class HttpPeer:
-    """The node that answers at `url` (`https://host:port`). Use as an async context manager."""
+    """The node that answers at `url` (`https://host:port`). Use as an async context manager. `torn` is what contacts
+    that ended left of chunks."""
 
-    def __init__(self, url: str, context: ssl.SSLContext) -> None:
+    def __init__(self, url: str, context: ssl.SSLContext, torn: TornChunks | None = None) -> None:
         self.url = url.rstrip("/")
+        self._torn = TornChunks() if torn is None else torn
+        self._torn_there: dict[Span, int] = {}
         self._connector = _OneNode(
             self._met, ssl=context, limit=2 * STREAMS + 2, keepalive_timeout=30, socket_factory=client_socket
         )
@@ -114,6 +118,7 @@ class HttpPeer:
         said = (hello.node, hello.name, hello.role, hello.election)
         if shown is None or said != (shown.node, shown.name, shown.role, shown.election):
             raise Refused("false-greeting", f"{self.url} greets as another node than its certificate names")
+        self._torn_there = {(object_id, index): length for object_id, index, length in answer.torn}
         return answer
 
     async def news(self, heard: int, wait: float) -> int:
@@ -170,10 +175,10 @@ class HttpPeer:
     async def get_chunks(self, spans: AsyncIterator[Span]) -> AsyncIterator[Frame]:
         """See `Peer`. The call goes on being made while its answer comes: aiohttp's own patience would only begin when
         it has been made."""
+        timeout = aiohttp.ClientTimeout(total=CHUNKS_SECONDS, sock_connect=CONNECT_SECONDS)
         try:
-            body = (SPAN.pack(object_id, index) async for object_id, index in spans)
-            timeout = aiohttp.ClientTimeout(total=CHUNKS_SECONDS, sock_connect=CONNECT_SECONDS)
-            async with self._connection():
+            async with self._connection(), self._mending() as mending:
+                body = (SPAN.pack(*span, mending.ask(span)) async for span in spans)
                 async with asyncio.timeout(CONNECT_SECONDS + HANDSHAKE_SECONDS + STALL_SECONDS):
                     response = await self._session.post(
                         self.url + routes.GET_CHUNKS, data=body, timeout=timeout, **_PLAINLY
@@ -182,7 +187,7 @@ class HttpPeer:
                     await self._check(response)
                     connection = response.connection  # none where all of it has come
                     with in_lots(connection.transport if connection else None) as came:
-                        async for frame in read_frames(response.content, STALL_SECONDS, came):
+                        async for frame in read_frames(response.content, STALL_SECONDS, mending, came):
                             yield frame
         except _LOST as error:
             raise self._lost(error) from error
@@ -190,9 +195,23 @@ class HttpPeer:
     async def put_chunks(self, frames: AsyncIterator[Frame]) -> int:
         """See `Peer`. A receiver, whose disk others use as well, may take `RECEIVER_SECONDS` to answer."""
         patience = RECEIVER_SECONDS if self._is_receiver() else STALL_SECONDS
-        body = (FRAME_HEAD.pack(object_id, index, len(data)) + data async for object_id, index, data in frames)
+        body = (self._rest(*frame) async for frame in frames)
         async with self._connection():
             return messages.decode_number(await self._call(routes.PUT_CHUNKS, body, MAX_NUMBER, patience))
+
+    @asynccontextmanager
+    async def _mending(self) -> AsyncIterator[Mending]:
+        """One call by which chunks come; of a node that was not met nothing is here."""
+        identity = self._connector.identity
+        torn, node = (TornChunks(), "") if identity is None else (self._torn, identity.node.hex())
+        with torn.mending(node) as mending:
+            yield mending
+
+    def _rest(self, object_id: ObjectId, index: int, data: bytes) -> bytes:
+        """The frame of a chunk: what the peer has not of it."""
+        begun = self._torn_there.pop((object_id, index), 0)
+        rest = data[begun:] or data
+        return FRAME_HEAD.pack(object_id, index, len(data) - len(rest), len(rest)) + rest
 
     def _is_receiver(self) -> bool:
         identity = self._connector.identity

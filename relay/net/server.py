@@ -11,8 +11,8 @@ import base64
 import json
 import logging
 import ssl
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from socket import socket
@@ -51,6 +51,7 @@ from relay.records.identifiers import ObjectId, RecordId
 from relay.sync import messages
 from relay.sync.host import Host
 from relay.sync.messages import FRAME_HEAD, Greeting, Inquiry
+from relay.sync.peer import Span
 from relay.trust.certificates import Identity
 
 logger = logging.getLogger(__name__)
@@ -345,18 +346,27 @@ async def _get_chunks(request: web.Request, host: Host) -> web.StreamResponse:
     """The answer comes while the visitor goes on asking, which it may do no sooner than a slow link brings it."""
     response = web.StreamResponse(headers={"Content-Type": routes.MEDIA_TYPE})
     left = MAX_CHUNKS_CALL
+    there: deque[int] = deque()
+
+    async def asked() -> AsyncIterator[Span]:
+        async for span, begun in read_spans(request.content):
+            there.append(begun)
+            yield span
+
     try:
         async with (
             asyncio.timeout(CHUNKS_SECONDS),
             while_moving(lambda: (left, acknowledged(request.transport)), STALL_SECONDS),
         ):
-            async for object_id, index, data in host.get_chunks(read_spans(request.content)):
-                left -= FRAME_HEAD.size + len(data)
+            async for object_id, index, data in host.get_chunks(asked()):
+                begun = there.popleft()
+                rest = data[begun:]
+                left -= FRAME_HEAD.size + len(rest)
                 if left < 0:
                     raise Malformed(f"A visitor asks for more than {MAX_CHUNKS_CALL} bytes of chunks in one call")
                 if not response.prepared:
                     await _prepare(request, response)
-                await response.write(FRAME_HEAD.pack(object_id, index, len(data)) + data)
+                await response.write(FRAME_HEAD.pack(object_id, index, begun if rest else 0, len(rest)) + rest)
             if not response.prepared:
                 await _prepare(request, response)
             await response.write_eof()
@@ -370,9 +380,9 @@ async def _get_chunks(request: web.Request, host: Host) -> web.StreamResponse:
 
 
 async def _put_chunks(request: web.Request, host: Host) -> web.StreamResponse:
-    with in_lots(request.transport) as came:
+    with in_lots(request.transport) as came, host.mending() as mending:
         held = partial(request.app[_BODIES].add, request)
-        frames = read_frames(request.content, STALL_SECONDS, came, held)
+        frames = read_frames(request.content, STALL_SECONDS, mending, came, held)
         return _reply(messages.encode_number(await host.put_chunks(frames)))
 
 

@@ -236,7 +236,7 @@ class Contacts:
         for one in there:
             if one is not chosen:
                 await one.peer.close()
-        return chosen or Reached(HttpPeer(url, self._context), revoked)
+        return chosen or Reached(HttpPeer(url, self._context, self._custody.torn), revoked)
 
     def _hurry(self, neighbour: Neighbour, apart: float) -> None:
         """Begin a visit anew that nobody answered yet: it may have begun before the link was there, and would wait a
@@ -383,7 +383,8 @@ class Contacts:
 
     async def _knock(self, neighbour: Neighbour, address: str) -> None:
         """Have the visit begin anew at an address, if the neighbour answers there first."""
-        reached = Reached(HttpPeer(_url(address), self._context), frozenset(self._custody.admission.revoked))
+        peer = HttpPeer(_url(address), self._context, self._custody.torn)
+        reached = Reached(peer, frozenset(self._custody.admission.revoked))
         try:
             node = await reached.peer.meet()
             visit = neighbour.visit if not neighbour.answered and neighbour.reached is None else None

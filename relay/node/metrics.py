@@ -92,6 +92,7 @@ def _of_node(home: Home, node: Mapping[str, Any], custody: Custody) -> Iterator[
     yield InfoMetricFamily("relay_node", "Which node this is.", value={**who, "version": __version__})
     yield _gauge("relay_alarms", "Alarms in force: proofs that a receiver misbehaves.", len(node["alarms"]))
     yield _gauge("relay_store_bytes_held", "Bytes of objects held.", node["bytes_held"])
+    yield _gauge("relay_torn_chunk_bytes", "Bytes of chunks of which the rest is still to come.", custody.torn.bytes)
     yield _gauge("relay_store_bytes_free", "Bytes free on the store's disk.", node["bytes_free"])
     yield _gauge("relay_store_unreadable_objects", "Objects that the disk does not give.", node["unreadable"])
     yield _gauge("relay_store_disk_bytes", "Bytes of the store's disk.", disk_size(home.path))

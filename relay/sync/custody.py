@@ -33,6 +33,7 @@ from relay.store.recordset import item_of, kind_end
 from relay.sync.alarm import raise_alarm
 from relay.sync.handover import Handed
 from relay.sync.signal import Signal
+from relay.sync.torn import TornChunks
 from relay.together import note_end
 from relay.trust.admission import Admission, Admitted
 from relay.trust.heads import Head, Heads, head_of, head_of_checkpoint, origin_of
@@ -93,6 +94,8 @@ class Custody:
         """How many records came, by kind and by what became of them."""
         self.handed = Handed()
         """What went to whom."""
+        self.torn = TornChunks()
+        """What contacts that ended left of chunks."""
         self._recalled = False
         self._disowned: frozenset[NodeId] = frozenset()
         """Revoked receivers whose records were taken back: many receipts are not read for each notice."""

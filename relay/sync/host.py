@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Protocol
 
@@ -32,6 +33,7 @@ from relay.sync.custody import Custody
 from relay.sync.messages import Given, Greeting, Hello, Inquiry, InquiryReply, Taken
 from relay.sync.peer import Frame, Span
 from relay.sync.reconcile import finds_nothing, respond
+from relay.sync.torn import Mending, TornChunks
 from relay.trust.roles import Role
 
 
@@ -86,7 +88,7 @@ class Host:
             raise Refused("foreign-election", f"A visitor is of election {mine.hello.election}, not {hello.election}")
         if hello.role is Role.RECEIVER:
             return await self._greeted_as_receiver(hello, mine)
-        return Greeting(hello, self._compared(mine))
+        return Greeting(hello, self._compared(mine), torn=self._custody.torn.of(self._who.peer))
 
     def _compared(self, mine: Greeting) -> bytes:
         return respond(self._store.members, mine.compare, MAX_GREETED) if mine.compare else b""
@@ -215,6 +217,12 @@ class Host:
             yield object_id, index, data or b""
             if data:
                 self._custody.handed.went(self._who.peer, object_id, index)
+
+    def mending(self) -> AbstractContextManager[Mending]:
+        """One call by which the visitor brings chunks. A receiver keeps no beginnings: the rest may come to another
+        process of it."""
+        torn = TornChunks() if self.is_receiver else self._custody.torn
+        return torn.mending(self._who.peer)
 
     def arrival(self) -> Arrival:
         """What takes in the chunks of one call."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from relay.errors import Malformed
 from relay.limits import (
+    MAX_CHUNK,
     MAX_CHUNKS_PER_PACKAGE,
     MAX_FILE,
     MAX_GREETING,
@@ -22,6 +23,7 @@ from relay.limits import (
     MAX_NUMBER,
     MAX_PAIR,
     MAX_RECORD,
+    MAX_TORN_OF_ONE,
     MAX_WANTS,
 )
 from relay.records.encoding import decode, encode
@@ -37,14 +39,18 @@ RECORD_HEAD = struct.Struct(">BI")
 
 _KINDS = frozenset(int(kind) for kind in Kind)
 
-FRAME_HEAD = struct.Struct(">32sII")
-"""Head of a chunk's frame: object id, chunk index, length in bytes (1 at least). The content follows."""
+FRAME_HEAD = struct.Struct(">32sIII")
+"""Head of a chunk's frame: object id, chunk index, how many bytes of the chunk the taker has already, and length in
+bytes of the rest (1 at least), which follows."""
 
 LENGTH = struct.Struct(">I")
 """Length in bytes of what comes first in an answer with records."""
 
-SPAN = struct.Struct(">32sI")
-"""A chunk that is asked for: object id, chunk index."""
+SPAN = struct.Struct(">32sII")
+"""A chunk that is asked for: object id, chunk index, how many of its bytes are there already."""
+
+TornChunk = tuple[ObjectId, int, int]
+"""A chunk of which a taker has the beginning: its object, its index there, and how many bytes of it are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +71,21 @@ class Hello:
 @dataclass(frozen=True, slots=True)
 class Greeting:
     """A greeting with what shares its round trip: a message of reconciliation, and an `Inquiry` where a receiver is
-    greeted. The answer brings the reply to each. A receiver's set is the whole election: it compares with nobody who
-    does not know whom he greets."""
+    greeted. The answer brings the reply to each, and of which chunks of the visitor's the beginning is there. A
+    receiver's set is the whole election: it compares with nobody who does not know whom he greets."""
 
     hello: Hello
     compare: bytes = b""
     inquiry: bytes = b""
+    torn: tuple[TornChunk, ...] = ()
 
     def encode(self) -> bytes:
         """Its bytes."""
         hello = self.hello
         fields = {"node": hello.node, "name": hello.name, "role": str(hello.role), "election": hello.election}
         counts = {"free": hello.free, "news": hello.news, "content": hello.content}
-        asked = {"compare": self.compare, "inquiry": self.inquiry}
-        return encode({**fields, **counts, "version": hello.version, **asked})
+        rest = {"compare": self.compare, "inquiry": self.inquiry, "torn": [list(one) for one in self.torn]}
+        return encode({**fields, **counts, "version": hello.version, **rest})
 
     @staticmethod
     def decode(data: bytes) -> Greeting:
@@ -95,11 +102,27 @@ class Greeting:
                 "version": int(version),
                 "compare": bytes(compare),
                 "inquiry": bytes(inquiry),
+                "torn": list(torn),
             } if len(node) == HASH_SIZE and is_code(name) and is_code(election) and role in list(NODE_ROLES):
                 hello = Hello(NodeId(node), name, Role(role), election, free, news, content, version)
-                return Greeting(hello, compare, inquiry)
+                return Greeting(hello, compare, inquiry, _torn(torn))
             case _:
                 raise Malformed("A peer's greeting lacks what it must say")
+
+
+def _torn(rows: Sequence[Any]) -> tuple[TornChunk, ...]:
+    if len(rows) > MAX_TORN_OF_ONE:
+        raise Malformed(f"A peer tells of more than {MAX_TORN_OF_ONE} beginnings of chunks")
+    found: list[TornChunk] = []
+    for row in rows:
+        match row:
+            case [bytes(object_id), int(index), int(length)] if (
+                len(object_id) == HASH_SIZE and 0 <= index < MAX_CHUNKS_PER_PACKAGE and 0 < length < MAX_CHUNK
+            ):
+                found.append((ObjectId(object_id), index, length))
+            case _:
+                raise Malformed("A peer's greeting tells of the beginning of no chunk")
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

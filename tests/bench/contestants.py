@@ -26,6 +26,7 @@ REGISTER = Path(__file__).parents[2] / "relay" / "cli" / "demo" / "data" / "regi
 TPS = "1906022011006", "1906012001001"
 FORM = "C-HASIL-KWK-BUPATI"
 SSHD = "/usr/sbin/sshd"
+CONSOLE = "127.0.0.1:8471"
 
 
 class Relay(Contestant):
@@ -71,7 +72,15 @@ class Relay(Contestant):
             moments[statement] = max(moments.get(statement, 0.0), file.stat().st_ctime)
         # A tally is in its statement, with all that its file says, and as useful there.
         tallies = sum(size_of(one.tally) for one in self.other(end).packages[: int(statements)])
-        return held_of(int(size) - own + tallies, list(moments.values()), int(statements))
+        return held_of(int(size) - own + tallies + self._torn(end), list(moments.values()), int(statements))
+
+    def _torn(self, end: End) -> int:
+        """Bytes of chunks of which only the rest is to be sent again."""
+        fetch = f"import urllib.request as u; print(u.urlopen('http://{CONSOLE}/metrics').read().decode())"
+        told = end.host.run([sys.executable, "-c", fetch]).text
+        found = re.search(r"^relay_torn_chunk_bytes (\S+)$", told, re.MULTILINE)
+        assert found is not None
+        return int(float(found[1]))
 
 
 _HELD = """

@@ -73,7 +73,7 @@ def test_a_visitor_that_leaves_in_the_middle_of_a_call_is_no_fault(world: World)
     island.start()
     boat = world.box("boat", "carrier")
     context, _ = as_node(boat)
-    spans = b"".join(SPAN.pack(sha256(photo), index) for index in range(100))
+    spans = b"".join(SPAN.pack(sha256(photo), index, 0) for index in range(100))
     head = "POST /sync/v1{} HTTP/1.1\r\nHost: relay\r\nContent-Length: {}\r\n\r\n"
     calls = [
         head.format("/chunks/get", len(spans)).encode() + spans,

@@ -326,6 +326,7 @@ def greetings() -> Sequence[bytes]:
         "version": 1,
         "compare": b"",
         "inquiry": b"",
+        "torn": [[_object(), 3, 40_000]],
     }
     first = Initiator(records()).start()
     asked, replied = inquiries()[0], inquiry_replies()[0]
@@ -400,7 +401,7 @@ def missing() -> Sequence[bytes]:
 
 def spans() -> Sequence[bytes]:
     """Requests for chunks."""
-    return [SPAN.pack(_object(), 0) + SPAN.pack(_object(), 2)]
+    return [SPAN.pack(_object(), 0, 0) + SPAN.pack(_object(), 2, 40_000)]
 
 
 def numbers() -> Sequence[bytes]:
@@ -417,8 +418,9 @@ def frames() -> Sequence[bytes]:
     """Chunks on a stream."""
     first, short = CONTENT[:65_536], b"short"
     return [
-        FRAME_HEAD.pack(_object(), 0, len(short)) + short + FRAME_HEAD.pack(_object(), 1, 1) + b"x",
-        FRAME_HEAD.pack(_object(), 0, len(first)) + first,
+        FRAME_HEAD.pack(_object(), 0, 0, len(short)) + short + FRAME_HEAD.pack(_object(), 1, 0, 1) + b"x",
+        FRAME_HEAD.pack(_object(), 0, 0, len(first)) + first,
+        FRAME_HEAD.pack(_object(), 0, 9, len(short)) + short + FRAME_HEAD.pack(_object(), 1, 9, 0),
     ]
 
 

@@ -129,7 +129,7 @@ def test_members_who_take_all_they_may_at_once_do_not_exhaust_a_node(waters: Wat
     photo = waters.photo(8_000_000)
     island.submit(photo, tps=TPS, form=FORM)
     island.start()
-    everything = b"".join(SPAN.pack(sha256(photo.read_bytes()), index) for index in range(60))
+    everything = b"".join(SPAN.pack(sha256(photo.read_bytes()), index, 0) for index in range(60))
     for pirate in pirates:
         for _ in range(MAX_LARGE_CALLS_PER_PEER):  # records of which the last byte never comes
             talk = crowd.enter_context(connection(pirate, waters.ports["island"]))
@@ -171,7 +171,7 @@ def test_a_crowd_of_members_with_half_a_chunk_each_holds_no_more_than_one_budget
     boat = waters.box("boat", "carrier", peers=[waters.ports["island"]])
     island.submit(waters.photo(300_000), tps=TPS, form=FORM)
     island.start()
-    begun = FRAME_HEAD.pack(sha256(b"nobody's"), 0, MAX_CHUNK) + bytes(MAX_CHUNK - 4_000)
+    begun = FRAME_HEAD.pack(sha256(b"nobody's"), 0, 0, MAX_CHUNK) + bytes(MAX_CHUNK - 4_000)
     fields = f"Content-Length: {FRAME_HEAD.size + MAX_CHUNK}"
     talks: list[ssl.SSLSocket] = []
     for pirate in waters.crew(40):
@@ -198,7 +198,7 @@ def test_a_crowd_at_a_receiver_leaves_its_memory_bounded(waters: Waters, crowd: 
     island.submit(waters.photo(300_000), tps=TPS, form=FORM)
     receiver.start()
     size = MAX_RECORDS_MESSAGE
-    begun = FRAME_HEAD.pack(sha256(b"nobody's"), 0, MAX_CHUNK) + bytes(MAX_CHUNK - 4_000)
+    begun = FRAME_HEAD.pack(sha256(b"nobody's"), 0, 0, MAX_CHUNK) + bytes(MAX_CHUNK - 4_000)
     calls = [head("/records/put", f"Content-Length: {size}") + bytes(size - 4_000)] * MAX_LARGE_CALLS_PER_PEER
     calls += [head("/chunks/put", f"Content-Length: {FRAME_HEAD.size + MAX_CHUNK}") + begun] * 8
     for pirate in waters.crew(60):

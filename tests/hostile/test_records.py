@@ -306,7 +306,7 @@ COUNTS = {
     "a record of 2**32 bytes": ("/records/put", RECORD_HEAD.pack(4, 0xFFFF_FFFF) + bytes(9)),
     "a record too large": ("/records/put", RECORD_HEAD.pack(4, 60_001) + bytes(60_001)),
     "5 000 records": ("/records/put", (RECORD_HEAD.pack(4, 1) + b"x") * 5_000),
-    "a chunk of 2**32 bytes": ("/chunks/put", FRAME_HEAD.pack(bytes(32), 0, 0xFFFF_FFFF) + bytes(9)),
+    "a chunk of 2**32 bytes": ("/chunks/put", FRAME_HEAD.pack(bytes(32), 0, 0, 0xFFFF_FFFF) + bytes(9)),
     "2**63 ids in a range": ("/reconcile", bytes([VERSION]) + b"\0\0" + varint(2) + varint(MUCH)),
     "a kind of 2**63": ("/reconcile", bytes([VERSION]) + varint(MUCH) + b"\0\0"),
     "100 000 ranges": ("/reconcile", bytes([VERSION]) + b"\1\0\0" * 80_000),

@@ -60,7 +60,7 @@ def test_an_endless_stream_of_chunks_is_ended(waters: Waters) -> None:
     island = waters.box("island", "operator", tps=[TPS])
     pirate = waters.box("pirate", "carrier")
     island.start()
-    frame = FRAME_HEAD.pack(sha256(b"nobody's"), 0, MAX_CHUNK) + bytes(MAX_CHUNK)
+    frame = FRAME_HEAD.pack(sha256(b"nobody's"), 0, 0, MAX_CHUNK) + bytes(MAX_CHUNK)
     with connection(pirate, waters.ports["island"]) as talk:
         talk.sendall(head("/chunks/put", "Transfer-Encoding: chunked"))
         begun, sent = time.monotonic(), 0

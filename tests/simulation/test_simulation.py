@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from random import Random
 from unittest.mock import patch
@@ -52,13 +53,16 @@ FOUND = (37, 44, 75, 999, 1046, 2308, 3315, 4858, 12852, 30037, 58383, 87390)
 """Seeds that once broke a promise (docs/reliability.md). A change of the simulation makes other runs of them; what they
 found has tests of its own."""
 
+SEARCHED = 120
+"""Seeds that are run before a fault counts as not found; those that are likely to tell of it are named below."""
+
 WITH_PIRATES = (0, 2, 17)
 WITH_FLOODS = (0, 12)
 WITH_REVOCATIONS = (103, 106, 107)
 WITH_SUCCESSIONS = (75, 106)
 WITH_BAD_OBJECTS = (5, 8, 32, 37)
 WITH_CORRECTIONS = (2, 4)
-WITH_ROTTEN_OBJECTS = (44, 57)
+WITH_ROTTEN_OBJECTS = (1, 57)
 WITH_MISPLACINGS = (7, 15)
 WITH_CLOCKS_SET = (3, 4)
 
@@ -236,19 +240,29 @@ def test_what_a_full_disk_kept_from_being_done_is_done_soon_after() -> None:
     loop.close()
 
 
-def broken(promise: int, seeds: Sequence[int] = (3,), fit: Callable[[Sea], None] | None = None) -> bool:
+def broken(promise: int, seeds: Sequence[int], fit: Callable[[Sea], None] | None = None) -> bool:
     """Whether one of these runs tells that this promise is broken."""
     return any(what.startswith(f"[{promise}]") for seed in seeds for what in run(seed, company(), fit).violations)
 
 
+def assert_found(promise: int, likely: Sequence[int] = (3,), fit: Callable[[Sea], None] | None = None) -> int:
+    """The seed of a run that tells that this promise is broken: one of those that are likely to, or else the first of
+    many. A change of what a visit does makes other runs of the same seeds. Raises `AssertionError` where none tells."""
+    others = (seed for seed in range(SEARCHED) if seed not in likely)
+    telling = (seed for seed in chain(likely, others) if broken(promise, (seed,), fit))
+    seed = next(telling, None)
+    assert seed is not None, f"none of {SEARCHED} elections tells that promise {promise} is broken"
+    return seed
+
+
 def test_a_store_that_keeps_nothing_and_says_it_does_is_found() -> None:
     with patch.object(MemoryStore, "_add", lambda *_: Outcome.NEW):
-        assert broken(5)
+        assert_found(5)
 
 
 def test_chunks_that_are_acknowledged_and_not_held_are_found() -> None:
     with patch.object(MemoryStore, "_hold", lambda *_: []):
-        assert broken(5)
+        assert_found(5)
 
 
 def test_a_disk_that_loses_its_last_write_in_a_crash_is_found() -> None:
@@ -265,7 +279,7 @@ def test_a_disk_that_loses_its_last_write_in_a_crash_is_found() -> None:
             disk.catalogue.journal.append((disk.catalogue.journal[0][0], row.id, False))
 
     with patch.object(Disk, "crash", forgetful):
-        assert broken(5, (0, 3))
+        assert_found(5, (0, 3))
 
 
 def test_a_receiver_that_logs_twice_is_found() -> None:
@@ -284,7 +298,7 @@ def test_a_receiver_that_logs_twice_is_found() -> None:
         return [(row.id, row.statement.raw) for row in [*rows[:1], *(catalogue.rows[one] for one in again)]]
 
     with patch.object(Catalogue, "append", append), patch.object(MemoryStore, "unlogged", unlogged):
-        assert broken(6)
+        assert_found(6)
 
 
 def test_a_receiver_that_leaves_a_package_out_is_found() -> None:
@@ -293,7 +307,7 @@ def test_a_receiver_that_leaves_a_package_out_is_found() -> None:
         return [(row.id, row.statement.raw) for row in rows if row.id[0] & 1]
 
     with patch.object(MemoryStore, "unlogged", unlogged), patch.object(voyage, "PATIENCE", 60):
-        assert broken(6)
+        assert_found(6)
 
 
 class Altering(Answers):
@@ -316,9 +330,9 @@ def test_nodes_that_skip_the_hash_check_are_found() -> None:
     def fits(layout: Layout, index: int, length: int, _digest: bytes) -> bool:
         return index < len(layout.hashes) and layout.span(index) == length
 
-    assert not broken(3, fit=alter)
     with patch.object(Layout, "fits", fits), patch.object(MemoryStore, "_is", lambda *_: True):
-        assert broken(3, fit=alter)
+        seed = assert_found(3, fit=alter)
+    assert not broken(3, (seed,), alter)
 
 
 def test_a_node_that_frees_what_has_no_receipt_is_found() -> None:
@@ -335,7 +349,7 @@ def test_a_node_that_frees_what_has_no_receipt_is_found() -> None:
         return 1
 
     with patch.object(MemoryStore, "freeable", freeable), patch.object(Catalogue, "free", free):
-        assert broken(4)
+        assert_found(4)
 
 
 def test_a_receiver_that_loses_what_it_logged_is_found() -> None:
@@ -348,7 +362,7 @@ def test_a_receiver_that_loses_what_it_logged_is_found() -> None:
                 catalogue.objects[object_id].whole = None
 
     with patch.object(Catalogue, "append", forgetful):
-        assert broken(4)
+        assert_found(4)
 
 
 def test_a_device_that_frees_its_own_before_its_time_is_found() -> None:
@@ -358,7 +372,7 @@ def test_a_device_that_frees_its_own_before_its_time_is_found() -> None:
         return freeable(store, 1 << 62)
 
     with patch.object(MemoryStore, "freeable", hasty):
-        assert broken(4)
+        assert_found(4)
 
 
 @pytest.mark.parametrize("skew", [-EPOCH, -1e6], ids=["1970", "days"])
@@ -372,9 +386,9 @@ def test_a_device_that_believes_a_clock_that_was_set_is_found(skew: float) -> No
     async def believing(retention: Retention) -> int:
         return int(retention._wall())
 
-    assert not broken(4, WITH_CLOCKS_SET, late)
     with patch.object(Retention, "_look_at_clock", believing):
-        assert broken(4, WITH_CLOCKS_SET, late)
+        seed = assert_found(4, WITH_CLOCKS_SET, late)
+    assert not broken(4, (seed,), late)
 
 
 def test_a_device_that_forgets_by_which_clock_it_dated_what_came_before_it_started_is_found() -> None:
@@ -391,9 +405,9 @@ def test_a_device_that_forgets_by_which_clock_it_dated_what_came_before_it_start
     def forgetful(_before: Reckoning | None, boot: str, wall: float, steady: float) -> Reckoning:
         return Reckoning(boot, wall - steady, wall)
 
-    assert not broken(4, fit=late)
     with patch("relay.node.retention.began", forgetful), patch("relay.node.retention.from_note", lambda _: None):
-        assert broken(4, fit=late)
+        seed = assert_found(4, fit=late)
+    assert not broken(4, (seed,), late)
 
 
 def test_a_device_that_forgets_its_chain_is_found() -> None:
@@ -401,12 +415,12 @@ def test_a_device_that_forgets_its_chain_is_found() -> None:
         return None
 
     with patch.object(MemoryStore, "chain_head", forgetful):
-        assert broken(7)
+        assert_found(7)
 
 
 def test_corrections_that_are_not_marked_are_found() -> None:
     with patch.object(Catalogue, "_mark_superseded", lambda *_: None):
-        assert broken(7, WITH_CORRECTIONS)
+        assert_found(7, WITH_CORRECTIONS)
 
 
 def test_corrections_that_name_nothing_are_found() -> None:
@@ -414,12 +428,12 @@ def test_corrections_that_name_nothing_are_found() -> None:
         return await capture(_home, member, custody, replace(submission, supersedes=None, reason=""))
 
     with patch("tests.simulation.ship.capture", forgetful):
-        assert broken(7, WITH_CORRECTIONS)
+        assert_found(7, WITH_CORRECTIONS)
 
 
 def test_a_signer_that_is_carried_beyond_its_quota_is_found() -> None:
     with patch.object(Catalogue, "_is_over_quota", lambda *_: False):
-        assert broken(2, WITH_FLOODS)
+        assert_found(2, WITH_FLOODS)
 
 
 def test_a_revoked_signer_whose_packages_still_travel_is_found() -> None:
@@ -427,7 +441,7 @@ def test_a_revoked_signer_whose_packages_still_travel_is_found() -> None:
         return 0
 
     with patch.object(MemoryStore, "withhold", nothing):
-        assert broken(1, WITH_REVOCATIONS)
+        assert_found(1, WITH_REVOCATIONS)
 
 
 def test_a_revoked_receiver_whose_receipts_still_count_is_found() -> None:
@@ -435,7 +449,7 @@ def test_a_revoked_receiver_whose_receipts_still_count_is_found() -> None:
         return
 
     with patch.object(Custody, "_take_back", nothing), patch.object(voyage, "PATIENCE", 60):
-        assert broken(6, WITH_SUCCESSIONS)
+        assert_found(6, WITH_SUCCESSIONS)
 
 
 def test_a_node_whose_visits_all_end_at_one_bad_object_is_found() -> None:
@@ -444,7 +458,7 @@ def test_a_node_whose_visits_all_end_at_one_bad_object_is_found() -> None:
 
     assert not broken(6, WITH_BAD_OBJECTS)
     with patch.object(UnreadableObjects, "note", fails), patch.object(voyage, "PATIENCE", 300):
-        assert broken(6, WITH_BAD_OBJECTS[:2])
+        assert_found(6, WITH_BAD_OBJECTS[:2])
 
 
 def test_a_node_that_takes_no_other_copy_of_what_its_disk_lost_is_found() -> None:
@@ -452,14 +466,13 @@ def test_a_node_that_takes_no_other_copy_of_what_its_disk_lost_is_found() -> Non
         return store._catalogue.wanted(object_id, store._rules)
 
     with patch.object(MemoryStore, "_wanted", content), patch.object(voyage, "PATIENCE", 300):
-        assert broken(6, WITH_BAD_OBJECTS[2:])
+        assert_found(6, WITH_BAD_OBJECTS[2:])
 
 
 def test_a_node_that_gives_what_its_card_changed_for_ever_is_found() -> None:
-    """Without that comparison seeds 1, 44 and 57 of the first sixty break the promise."""
     with patch.object(Handed, "went_before", lambda *_: False), patch.object(voyage, "PATIENCE", 300):
-        assert broken(6, WITH_ROTTEN_OBJECTS[:1])
-    assert not broken(6, WITH_ROTTEN_OBJECTS[1:])
+        seed = assert_found(6, WITH_ROTTEN_OBJECTS)
+    assert not broken(6, (seed,))
 
 
 def test_a_store_that_calls_whole_what_did_not_come_to_its_place_is_found() -> None:
@@ -472,9 +485,9 @@ def test_a_store_that_calls_whole_what_did_not_come_to_its_place_is_found() -> N
             catalogue.objects[layout.object].whole = None
         return completed
 
-    assert not broken(4, WITH_MISPLACINGS)
     with patch.object(MemoryStore, "_hold", losing):
-        assert broken(4, WITH_MISPLACINGS)
+        seed = assert_found(4, WITH_MISPLACINGS)
+    assert not broken(4, (seed,))
 
 
 def test_nodes_that_check_no_signature_are_found(tmp_path: Path) -> None:
@@ -488,4 +501,4 @@ def test_an_error_without_words_is_found() -> None:
         raise ZeroDivisionError
 
     with patch.object(MemoryStore, "_want", faulty), patch.object(voyage, "PATIENCE", 30):
-        assert broken(10)
+        assert_found(10)
