@@ -87,8 +87,11 @@ GREETED_STATEMENTS = 128
 """Statements after which a visitor asks with its greeting; it asks after the others next."""
 GREETED_RECORDS = 16 * KIB
 """Bytes of records, receipts mostly, that come with a receiver's greeting."""
+GREETED_IDS = 64
+"""Records that a visitor lists with its greeting where it holds no more: then the answer brings the first that it
+lacks."""
 GREETED_REPLY_SECONDS = 0.2
-"""How long a receiver's greeting waits for its store: less than `KNOCK_SECONDS`, or the visitor looks elsewhere."""
+"""How long a greeting waits for the store: less than `KNOCK_SECONDS`, or the visitor looks elsewhere."""
 INQUIRED_RECORDS = 64 * KIB
 """The same with its reply to an inquiry. Of what comes in one message nothing is kept where the link is cut in it."""
 MAX_NUMBER = 16
@@ -129,6 +132,8 @@ RECORDS_PAGE = 512
 MAX_SURPLUS = RECORDS_PAGE // 2
 """Receipts over a receiver's quota with which an exchange of records goes on: whose key was stolen keeps nobody else's
 out, and costs no visit more than a page."""
+GREETED_GIVEN = 12 * KIB
+"""Bytes of records that come with a neighbour's greeting: what TCP sends at once."""
 FIRST_STATEMENTS = 4
 LAST_STATEMENTS = 64
 """Of the statements that go one way in a visit to a neighbour: so many at least are judged before any content goes that

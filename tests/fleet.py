@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -306,7 +306,10 @@ class Link:
     async def hello(self, mine: Greeting) -> Greeting:
         """Pass on."""
         self.calls.append("hello")
-        return await self.host.hello(mine)
+        answer = await self.host.hello(mine)
+        if answer.given:
+            self.steps += [f"{kind.name} in" for kind, _ in Given.decode(answer.given).records]
+        return answer
 
     async def news(self, heard: int, wait: float) -> int:
         """Pass on."""
@@ -372,6 +375,15 @@ class Link:
         self.steps.append("CHUNK")
 
 
+class Curt(Link):
+    """A contact with who gives no records with a greeting."""
+
+    async def hello(self, mine: Greeting) -> Greeting:
+        """Pass on, but for those."""
+        self.calls.append("hello")
+        return replace(await self.host.hello(mine), given=b"")
+
+
 class Late(Link):
     """A contact over which no more statements come, once some came, until so many chunks have crossed."""
 
@@ -400,7 +412,7 @@ class Late(Link):
             self._crossed.set()
 
 
-class Busy(Link):
+class Busy(Curt):
     """A contact over which the first statements are not answered for until the last ones are on their way."""
 
     def __init__(self, host: Host) -> None:

@@ -10,10 +10,14 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from itertools import islice
 from typing import Protocol
 
 from relay.errors import Malformed, Refused, StoreError
 from relay.limits import (
+    FIRST_STATEMENTS,
+    GREETED_GIVEN,
+    GREETED_IDS,
     GREETED_RECORDS,
     GREETED_REPLY_SECONDS,
     INQUIRED_RECORDS,
@@ -32,7 +36,7 @@ from relay.sync.claims import Claims, Way
 from relay.sync.custody import Custody
 from relay.sync.messages import Given, Greeting, Hello, Inquiry, InquiryReply, Taken
 from relay.sync.peer import Frame, Span
-from relay.sync.reconcile import finds_nothing, respond
+from relay.sync.reconcile import finds_nothing, respond, unlisted
 from relay.sync.torn import Mending, TornChunks
 from relay.trust.roles import Role
 
@@ -88,10 +92,26 @@ class Host:
             raise Refused("foreign-election", f"A visitor is of election {mine.hello.election}, not {hello.election}")
         if hello.role is Role.RECEIVER:
             return await self._greeted_as_receiver(hello, mine)
-        return Greeting(hello, self._compared(mine), torn=self._custody.torn.of(self._who.peer))
+        compare, given = self._compared(mine), await self._given(mine)
+        return Greeting(hello, compare, given=given, torn=self._custody.torn.of(self._who.peer))
 
     def _compared(self, mine: Greeting) -> bytes:
         return respond(self._store.members, mine.compare, MAX_GREETED) if mine.compare else b""
+
+    async def _given(self, mine: Greeting) -> bytes:
+        """The first records that a visitor lacks who lists what it holds: what rules and frees space, and the
+        statements by which content begins."""
+        lacked = unlisted(self._store.members, mine.compare) if mine.compare else iter(())
+        first = list(islice(lacked, GREETED_IDS))
+        before = sum(kind != Kind.STATEMENT for kind, _ in first)
+        ids = [record for _, record in first[: before + FIRST_STATEMENTS]]
+        if not ids:
+            return b""
+        try:
+            async with asyncio.timeout(GREETED_REPLY_SECONDS):
+                return (await self._give(ids, GREETED_GIVEN)).encode()
+        except (StoreError, TimeoutError):  # the visitor asks for them, and hears why
+            return b""
 
     async def _greeted_as_receiver(self, hello: Hello, mine: Greeting) -> Greeting:
         """Answer, with its inquiry, a visitor who knows whom he greets. Where the store does not answer at once, the
@@ -164,8 +184,12 @@ class Host:
         """Those of the records that are held and may travel, as many as fit one message."""
         if any(len(one) != HASH_SIZE for one in ids):
             raise Malformed("A visitor asks for records by what are no ids")
+        return await self._give(ids, RECORDS_BATCH)
+
+    async def _give(self, ids: Sequence[RecordId], room: int) -> Given:
+        """Those of these records that are held and may travel: as many of the first as fit so many bytes, or one."""
         offered = await self._store.offered(ids)
-        found = await self._store.read(offered, RECORDS_BATCH)
+        found = await self._store.read(offered, room)
         for kind, record, _ in found:
             if kind is Kind.STATEMENT:
                 self._custody.handed.told(self._who.peer, record)

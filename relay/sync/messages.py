@@ -71,12 +71,14 @@ class Hello:
 @dataclass(frozen=True, slots=True)
 class Greeting:
     """A greeting with what shares its round trip: a message of reconciliation, and an `Inquiry` where a receiver is
-    greeted. The answer brings the reply to each, and of which chunks of the visitor's the beginning is there. A
-    receiver's set is the whole election: it compares with nobody who does not know whom he greets."""
+    greeted. The answer brings the reply to each; records that the visitor lacks by what it listed (`Given`); and of
+    which chunks of the visitor's the beginning is there. A receiver's set is the whole election: it compares with
+    nobody who does not know whom he greets."""
 
     hello: Hello
     compare: bytes = b""
     inquiry: bytes = b""
+    given: bytes = b""
     torn: tuple[TornChunk, ...] = ()
 
     def encode(self) -> bytes:
@@ -84,8 +86,9 @@ class Greeting:
         hello = self.hello
         fields = {"node": hello.node, "name": hello.name, "role": str(hello.role), "election": hello.election}
         counts = {"free": hello.free, "news": hello.news, "content": hello.content}
-        rest = {"compare": self.compare, "inquiry": self.inquiry, "torn": [list(one) for one in self.torn]}
-        return encode({**fields, **counts, "version": hello.version, **rest})
+        rest = {"compare": self.compare, "inquiry": self.inquiry, "given": self.given}
+        torn = [list(one) for one in self.torn]
+        return encode({**fields, **counts, "version": hello.version, **rest, "torn": torn})
 
     @staticmethod
     def decode(data: bytes) -> Greeting:
@@ -102,10 +105,11 @@ class Greeting:
                 "version": int(version),
                 "compare": bytes(compare),
                 "inquiry": bytes(inquiry),
+                "given": bytes(given),
                 "torn": list(torn),
             } if len(node) == HASH_SIZE and is_code(name) and is_code(election) and role in list(NODE_ROLES):
                 hello = Hello(NodeId(node), name, Role(role), election, free, news, content, version)
-                return Greeting(hello, compare, inquiry, _torn(torn))
+                return Greeting(hello, compare, inquiry, given, _torn(torn))
             case _:
                 raise Malformed("A peer's greeting lacks what it must say")
 

@@ -21,10 +21,11 @@ class Told:
     last: Sequence[Item]
 
     @staticmethod
-    def of(statements: Sequence[Item]) -> Told:
-        """Divide them."""
-        at = max(FIRST_STATEMENTS, len(statements) - LAST_STATEMENTS)
-        return Told(statements[:FIRST_STATEMENTS], statements[FIRST_STATEMENTS:at], statements[at:])
+    def of(statements: Sequence[Item], came: int = 0) -> Told:
+        """Divide them, before which so many came already."""
+        first = max(0, FIRST_STATEMENTS - came)
+        at = max(first, len(statements) - LAST_STATEMENTS)
+        return Told(statements[:first], statements[first:at], statements[at:])
 
 
 class Pace:

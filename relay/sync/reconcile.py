@@ -68,6 +68,15 @@ def respond(records: RecordSet, message: bytes, limit: int = MAX_RECONCILE_MESSA
     return bytes(writer)
 
 
+def unlisted(records: RecordSet, message: bytes) -> Iterator[Item]:
+    """What an initiator lacks of `records`, in order, as far as its message lists what it holds. Raises `Malformed`."""
+    for said in decode(message):
+        if said.mode is not Mode.ID_LIST or not one_kind(said.lower, said.upper):
+            return
+        theirs = set(said.ids)
+        yield from (item_of(key) for key in records.keys(said.lower, said.upper) if key[1:] not in theirs)
+
+
 def finds_nothing(answer: bytes) -> bool:
     """Whether an answer of `respond` says that what was asked about is the same on both sides."""
     return answer == bytes([VERSION])
@@ -140,7 +149,8 @@ class Initiator:
     (`most`, ranges, round trips without a result). What was found is good, the rest is for the next time, which goes on
     at `since`: first through the receipts, each time with the first statements, then through the statements, each time
     with the first receipts. Notices and checkpoints are compared each time. `below` leaves out that kind and those
-    above. `records` may change between rounds; what changed may be missed until then.
+    above. Who holds no more than `listed` records lists them in the first message, so that the peer knows what it lacks
+    (`unlisted`). `records` may change between rounds; what changed may be missed until then.
     """
 
     def __init__(
@@ -150,6 +160,7 @@ class Initiator:
         most: int = MAX_RECONCILE_FOUND,
         below: int | None = None,
         since: bytes = FIRST,
+        listed: int = 0,
     ) -> None:
         self.have: list[Item] = []
         self.need: list[Item] = []
@@ -158,6 +169,7 @@ class Initiator:
         self._limit = _checked(limit)
         self._most = most
         self._dry = 0
+        self._listed = listed
         self._since = since[:1] + since[1:].rstrip(b"\0")  # as a message spells it
         self._open = _to_compare(END if below is None else bytes([below]), self._since)
         self._asked: list[_Open] = []
@@ -331,16 +343,21 @@ class Initiator:
         if part.differs and count > 1:
             bounds = self._records.split(part.lower, part.upper, min(cuts, max(2, count // BUCKET)))
             return [_Open(lower, upper, differs=False) for lower, upper in bounds]
-        if _is_listed(part, count) and not one_kind(part.lower, part.upper):
+        if self._lists(part, count) and not one_kind(part.lower, part.upper):
             return [_Open(lower, upper, part.differs) for lower, upper in _by_kind(part.lower, part.upper)]
         return []
 
     def _write(self, part: _Open, count: int, writer: MessageWriter) -> bool:
-        if _is_listed(part, count):
+        if self._lists(part, count):
             ids = [key[1:] for key in self._records.keys(part.lower, part.upper)]
             return writer.add_ids(part.lower, part.upper, ids)
         fingerprint = self._records.fingerprint(part.lower, part.upper)
         return writer.add_fingerprint(part.lower, part.upper, fingerprint)
+
+    def _lists(self, part: _Open, count: int) -> bool:
+        """Whether its ids are listed: then the peer lists its own, so it is worth it for none or one only, or for all
+        that there is."""
+        return count == 0 or (part.differs and count == 1) or (not self.rounds and count <= self._listed)
 
 
 def _to_compare(end: bytes, since: bytes) -> list[_Open]:
@@ -350,11 +367,6 @@ def _to_compare(end: bytes, since: bytes) -> list[_Open]:
     if not before < since < end:
         return [_Open(FIRST, end, differs=False)]
     return [_Open(FIRST, before, differs=False), _Open(since, end, differs=False)]
-
-
-def _is_listed(part: _Open, count: int) -> bool:
-    """Whether the initiator lists its ids: then the peer lists its own, so it is worth it for none or one only."""
-    return count == 0 or (part.differs and count == 1)
 
 
 def _agrees(records: RecordSet, said: Range) -> bool:

@@ -15,7 +15,7 @@ from relay.store.interface import Outcome
 from relay.store.recordset import Item, key_of
 from relay.sync.content import Exchange
 from relay.sync.custody import Custody, Verdict
-from relay.sync.messages import Taken
+from relay.sync.messages import Given, Taken
 from relay.sync.pace import Pace
 from relay.sync.peer import Peer
 from relay.sync.reconcile import Initiator
@@ -50,11 +50,18 @@ class RecordExchange:
         while message is not None and not self._is_late():
             message = initiator.step(await self._peer.reconcile(message))
 
+    async def take_given(self, given: Given, need: Iterable[Item]) -> int:
+        """Take what came with the greeting of what is needed; how many statements of it are new here."""
+        self._content.held_there(given.holdings)
+        verdicts = await self.keep(given.records, frozenset(record for _, record in self.chosen(need)))
+        return sum((one.kind, one.outcome) == (Kind.STATEMENT, Outcome.NEW) for one in verdicts)
+
     async def ruling(self, initiator: Initiator) -> None:
         """Both ways at once: what rules, and what frees space."""
         awaited_here, awaited_there = _awaited(initiator.have), _awaited(initiator.need)
         if initiator.knows_receipts:  # else the peer may hold more of them than it told of
             awaited_here &= set(initiator.need)
+        awaited_here = {item for item in awaited_here if item not in self._store.members}
         awaited_there = {item for item in awaited_there if item in self._store.members}
         taken = _ruling(self.chosen(initiator.need), awaited_here)
         given = _ruling(initiator.have, awaited_there)
@@ -68,8 +75,9 @@ class RecordExchange:
             await together(_all_of(taken, self.pull, here), _all_of(given, self.push, there))
 
     def chosen(self, need: Iterable[Item]) -> list[Item]:
-        """What to take of what the peer offers, in the order of kinds: nothing that was refused before."""
-        return sorted(item for item in need if item not in self._custody.refused)
+        """What to take of what the peer offers, in the order of kinds: nothing that was refused, or came since."""
+        refused, members = self._custody.refused, self._store.members
+        return sorted(item for item in need if item not in refused and item not in members)
 
     async def unknown(self, need: Iterable[Item]) -> list[Item]:
         """The statements to take: none that was refused before, or is kept back here."""

@@ -13,14 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from relay.errors import Refused, Unreachable
-from relay.limits import LOOK_SECONDS, MAX_RECONCILE_FOUND, RECORDS_SECONDS
+from relay.limits import GREETED_IDS, LOOK_SECONDS, MAX_RECONCILE_FOUND, RECORDS_SECONDS
 from relay.records.identifiers import Kind
 from relay.store.recordset import END, FIRST, Item
 from relay.sync.claims import Claims
 from relay.sync.content import Exchange
 from relay.sync.custody import Custody
 from relay.sync.delivery import Delivery, Questions, Watch
-from relay.sync.messages import PROTOCOL, Greeting, Hello
+from relay.sync.messages import PROTOCOL, Given, Greeting, Hello
 from relay.sync.pace import Soon, Told
 from relay.sync.peer import Peer
 from relay.sync.reconcile import Initiator
@@ -68,7 +68,8 @@ class Visit:
     async def run(self, expected: Callable[[Hello], None] | None = None) -> VisitReport:
         """Visit. `expected` may refuse the peer by its greeting. Raises what the peer raises, and what it deserves; and
         at the end, when all was given that could be, why something could not be kept."""
-        initiator = Initiator(self._store.members, most=MAX_RECONCILE_FOUND, since=self._since)
+        listed = GREETED_IDS if self._expecting else 0
+        initiator = Initiator(self._store.members, most=MAX_RECONCILE_FOUND, since=self._since, listed=listed)
         questions = await Questions.of(self._store) if self._at_receiver else None
         if self._expecting:
             self._peer.prepare()
@@ -88,7 +89,10 @@ class Visit:
             reply = answer.compare if questions is None else await self._peer.reconcile(initiator.start())
             await self._records.compare(initiator, reply)
             report.compared = initiator.reached
-            await self._with_neighbour(initiator, report)
+            came = 0
+            if answer.given and report.compared == END:  # else there is enough to take of what was found
+                came = await self._records.take_given(Given.decode(answer.given), initiator.need)
+            await self._with_neighbour(initiator, report, came)
             report.more |= report.compared != END and report.kept > 0
         if unkept := report.unkept_here or report.unkept_there:
             raise unkept
@@ -106,14 +110,15 @@ class Visit:
             )
         return hello
 
-    async def _with_neighbour(self, initiator: Initiator, report: VisitReport) -> None:
+    async def _with_neighbour(self, initiator: Initiator, report: VisitReport, came: int) -> None:
         """Records before content, but for the last statements: while the first ones are judged the last ones are on
         their way, and while those are judged the content of the first begins. Where records go quickly it begins
         sooner: few processors judge as fast as a quick link brings, which would stand still meanwhile. So does each
-        direction, where there are few of them: one is ready a round trip before the other."""
+        direction, where there are few of them: one is ready a round trip before the other. So many statements `came`
+        with the greeting: these are the first ones."""
         await self._records.ruling(initiator)
         # Receipts that came just now took statements out of the set: those need no carrying.
-        need = Told.of(await self._records.unknown(initiator.need))
+        need = Told.of(await self._records.unknown(initiator.need), came)
         have = Told.of(_statements(initiator.have))
         if not (need.first or have.first or report.moved) and self._settled(report.peer):
             return
@@ -131,7 +136,7 @@ class Visit:
             soon.all_came()
 
         async def tell_the_last() -> None:
-            if not self._expecting:
+            if came or not self._expecting:
                 await self._content.begun()  # the connection that is there is for content first
             await self._records.both_ways(need.last, have.last)
 

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from relay.errors import Unreachable
 from relay.net.client import HttpPeer
 from relay.records.encoding import encode
 from relay.records.identifiers import ObjectId, RecordId, sha256
 from relay.records.statement import chunk_size_for
-from relay.sync.messages import SPAN, Greeting
+from relay.sync.messages import FRAME_HEAD, SPAN, Greeting
+from relay.sync.torn import TornChunks
 from tests.boxes import NodeBox
 from tests.e2e.visitors import as_node
 from tests.e2e.world import FORM, TPS, Cable, World, holds
@@ -94,6 +96,77 @@ def test_a_visitor_that_leaves_in_the_middle_of_a_call_is_no_fault(world: World)
     holds(ferry, ("waiting", None))
     assert island.stop() == 0
     assert "Traceback" not in island.log
+
+
+async def test_of_a_chunk_that_was_cut_off_only_the_rest_is_fetched(world: World) -> None:
+    photo = world.photo(SIZE).read_bytes()
+    island = world.box("island", "operator", tps=[TPS])
+    island.submit(world.folder / "form.jpg", tps=TPS, form=FORM)
+    island.start()
+    context, greeting = as_node(world.box("boat", "carrier"))
+    name, step, torn = ObjectId(sha256(photo)), chunk_size_for(SIZE), TornChunks()
+    spans = [(name, index) for index in range(5)]
+    came: dict[int, bytes] = {}
+    cable = Cable(world.ports["island"], 4 * step)
+    with pytest.raises(Unreachable):
+        async with HttpPeer(f"https://127.0.0.1:{cable.port}", context, torn) as peer:
+            await peer.hello(Greeting(greeting))
+            async for _, index, data in peer.get_chunks(each(spans)):
+                came[index] = data  # noqa: PERF403 - what comes before it fails counts
+    cable.close()
+    ((_, index, begun),) = torn.of(island.node.hex())
+    assert index == len(came)
+    assert 0 < begun < step
+    direct = Cable(world.ports["island"], SIZE)
+    async with HttpPeer(f"https://127.0.0.1:{direct.port}", context, torn) as peer:
+        await peer.hello(Greeting(greeting))
+        before = direct.passed
+        rest = {index: data async for _, index, data in peer.get_chunks(each(spans[len(came) :]))}
+    assert direct.passed - before < step * len(rest) - begun + 8_192
+    came |= rest
+    direct.close()
+    assert b"".join(came[index] for index in range(5)) == photo[: 5 * step]
+    assert not torn.bytes
+
+
+async def test_of_a_chunk_that_was_cut_off_only_the_rest_is_brought(world: World) -> None:
+    """Shown by a beginning that is wrong: what goes on with it is not taken, and the whole chunk is, after that."""
+    photo = world.photo(SIZE).read_bytes()
+    island = world.box("island", "operator", tps=[TPS])
+    statement = island.submit(world.folder / "form.jpg", tps=TPS, form=FORM)
+    island.start()
+    boat = world.box("boat", "carrier")
+    boat.start()
+    context, greeting = as_node(world.box("carrier", "carrier"))
+    async with HttpPeer(f"https://127.0.0.1:{world.ports['island']}", context) as source:
+        records = (await source.get_records([RecordId(bytes.fromhex(statement))])).records
+    url, name, step = f"https://127.0.0.1:{world.ports['boat']}", ObjectId(sha256(photo)), chunk_size_for(SIZE)
+    async with HttpPeer(url, context) as peer:
+        await peer.hello(Greeting(greeting))
+        assert (await peer.put_records(records)).outcomes == ["new"]
+    frame = FRAME_HEAD.pack(name, 3, 0, step) + b"x" + photo[3 * step + 1 : 3 * step + 20_000]
+    head = f"POST /sync/v1/chunks/put HTTP/1.1\r\nHost: relay\r\nContent-Length: {FRAME_HEAD.size + step}\r\n\r\n"
+
+    def leave_in_the_middle() -> None:
+        plain = socket.create_connection(("127.0.0.1", world.ports["boat"]), timeout=10)
+        with context.wrap_socket(plain) as connection:
+            connection.sendall(head.encode() + frame)
+
+    async def torn() -> tuple[object, ...]:
+        async with HttpPeer(url, context) as peer:
+            return (await peer.hello(Greeting(greeting))).torn
+
+    await asyncio.to_thread(leave_in_the_middle)
+    async with asyncio.timeout(20):
+        while not (told := await torn()):
+            pass
+    assert told == ((name, 3, 20_000),)
+    whole = [(name, 3, photo[3 * step : 4 * step])]
+    for taken in (0, 1):
+        async with HttpPeer(url, context) as peer:
+            await peer.hello(Greeting(greeting))
+            assert await peer.put_chunks(each(whole)) == taken
+    assert await torn() == ()
 
 
 def test_two_halves_make_a_whole_at_a_ferry_and_then_on_both_boats(world: World) -> None:

@@ -326,6 +326,7 @@ def greetings() -> Sequence[bytes]:
         "version": 1,
         "compare": b"",
         "inquiry": b"",
+        "given": b"",
         "torn": [[_object(), 3, 40_000]],
     }
     first = Initiator(records()).start()

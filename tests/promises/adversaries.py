@@ -9,10 +9,10 @@ from relay.store.interface import Holding, Want
 from relay.sync.host import Host
 from relay.sync.messages import Given, Greeting, Hello
 from relay.sync.peer import Frame, Span
-from tests.fleet import Link
+from tests.fleet import Curt, Link
 
 
-class Smuggler(Link):
+class Smuggler(Curt):
     """Sends records that nobody asked for, besides the others or in their place."""
 
     def __init__(self, host: Host, cargo: Sequence[tuple[Kind, bytes]], *, honest: bool = True) -> None:
@@ -27,7 +27,7 @@ class Smuggler(Link):
         return Given([*self._cargo, *((await super().get_records(ids)).records if self._honest else [])])
 
 
-class Babbler(Link):
+class Babbler(Curt):
     """Answers every request for records with new rubbish, for ever."""
 
     def __init__(self, host: Host) -> None:

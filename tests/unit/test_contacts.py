@@ -98,7 +98,7 @@ class Rig:
             while not true():  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
 
-    def peer(self, url: str, _context: object) -> Way:
+    def peer(self, url: str, *_rest: object) -> Way:
         """Stands where `HttpPeer` does."""
         return Way(self.other.host(self.ship), url, self)
 

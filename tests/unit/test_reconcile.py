@@ -27,7 +27,7 @@ from relay.limits import (
 from relay.records.identifiers import Kind
 from relay.store.recordset import END, FIRST, RecordSet, key_of
 from relay.sync.ranges import MessageWriter, Mode, decode
-from relay.sync.reconcile import Initiator, respond
+from relay.sync.reconcile import Initiator, respond, unlisted
 
 Item = tuple[int, bytes]
 
@@ -266,6 +266,26 @@ def test_who_cuts_a_set_into_ranges_without_end_has_few_of_them_kept(monkeypatch
         most = max(most, len(initiator._open))
     assert 250 < most <= 500
     assert initiator.reached < END
+
+
+@given(two_sets(), st.integers(0, 40))
+@settings(deadline=None)
+def test_who_holds_little_lists_it_and_the_peer_knows_what_it_lacks(
+    sets: tuple[set[Item], set[Item]], listed: int
+) -> None:
+    mine, theirs = (RecordSet(one) for one in sets)
+    initiator = Initiator(mine, listed=listed)
+    message: bytes | None = initiator.start()
+    assert message is not None
+    found = list(unlisted(theirs, message))
+    if len(sets[0]) <= listed:
+        assert found == sorted(sets[1] - sets[0])
+    else:  # of kinds of which it holds nothing that is known, up to one of which it holds something
+        assert found == sorted(sets[1] - sets[0])[: len(found)]
+    while message is not None:
+        message = initiator.step(respond(theirs, message))
+    assert set(initiator.need) == sets[1] - sets[0]
+    assert set(initiator.have) == sets[0] - sets[1]
 
 
 @given(two_sets(), st.integers(1, 5))

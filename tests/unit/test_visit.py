@@ -9,11 +9,12 @@ from dataclasses import replace
 
 import pytest
 
-from relay.errors import Malformed, Refused, Unreachable
+from relay.errors import Malformed, Refused, StoreError, Unreachable
 from relay.limits import (
     CONTENT_SECONDS,
     FIRST_RECORDS_PAGE,
     FIRST_STATEMENTS,
+    GREETED_IDS,
     LAST_STATEMENTS,
     MAX_FILES,
     MAX_RECORD,
@@ -29,8 +30,8 @@ from relay.sync import content as exchange
 from relay.sync.host import Host
 from relay.sync.messages import Given, Greeting, Inquiry, Taken
 from relay.sync.peer import Frame
-from tests.factory import make_file, make_node, make_statement, object_of
-from tests.fleet import CHUNK, Busy, Cut, CutCalls, Fleet, Late, Link, Ship
+from tests.factory import make_file, make_node, make_revocations, make_statement, object_of
+from tests.fleet import CHUNK, Busy, Curt, Cut, CutCalls, Fleet, Late, Link, Ship
 from tests.promises.adversaries import Glutton
 
 SIZE = 12 * CHUNK + 5
@@ -93,7 +94,7 @@ async def test_of_more_differences_than_a_visit_takes_half_are_what_rules_and_co
     waiting = [await island.submit(fleet.content(9), form=f"form-{place}") for place in range(25)]
     since, reports, links = FIRST, [], []
     while since != END:
-        links.append(Link(island.host(boat)))
+        links.append(Curt(island.host(boat)))
         reports.append(await boat.visit(links[-1], since=since))
         since = reports[-1].compared
         assert reports[-1].records_in <= 10
@@ -608,6 +609,85 @@ async def test_where_there_are_no_last_statements_the_first_ones_are_waited_for(
     assert [await ship.state(one) for ship in (island, boat) for one in statements] == [State.WAITING] * 4
 
 
+async def test_who_holds_little_has_the_first_statements_with_the_greeting(fleet: Fleet) -> None:
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    contents = [fleet.content() for _ in range(FIRST_STATEMENTS + 2)]
+    statements = [await island.submit(one, form=f"form-{place}") for place, one in enumerate(contents)]
+    link = Link(island.host(boat))
+    report = await boat.visit(link, expecting=True)
+    assert link.calls == ["hello", "get_records"]
+    assert link.steps.count("STATEMENT in") == FIRST_STATEMENTS + 2
+    assert report.records_in == FIRST_STATEMENTS + 2
+    assert {await boat.state(one) for one in statements} == {State.WAITING}
+    assert all(island.custody.handed.knows(boat.node.identity.node.hex(), one) for one in statements)
+
+
+@pytest.mark.parametrize(
+    ("held", "expecting", "comes"), [(1, True, True), (1, False, False), (GREETED_IDS + 1, True, False)]
+)
+async def test_where_nothing_is_expected_or_much_is_held_nothing_comes_with_a_greeting(
+    fleet: Fleet, held: int, expecting: bool, comes: bool
+) -> None:
+    island, other = await fleet.launch("pulau-long"), await fleet.launch("pulau-batun")
+    for place in range(held):
+        await other.submit(form=f"form-{place}")
+    fresh = await island.submit(form="form")
+    link = Link(island.host(other))
+    await other.visit(link, expecting=expecting)
+    assert ("get_records" not in link.calls) is comes
+    assert await other.state(fresh) is State.WAITING
+
+
+async def test_what_rules_comes_with_a_greeting_before_statements(fleet: Fleet) -> None:
+    """A device that is revoked there, which is not known here yet."""
+    island, other, boat = await fleet.launch("pulau-long"), await fleet.launch("x"), await fleet.carrier("km-bahari")
+    kept, withheld = await island.submit(form="form-1"), await other.submit(form="form-2")
+    await boat.visit(island)
+    await boat.visit(other)
+    revocation = make_revocations(fleet.election, 2, other.node)
+    await island.custody.take([(Kind.NOTICE, revocation.raw)])
+    fresh = await island.submit(form="form-3")
+    link = Link(island.host(boat))
+    await boat.visit(link, expecting=True)
+    assert link.steps == ["NOTICE in", "STATEMENT in"]
+    assert "get_records" not in link.calls
+    assert other.node.identity.node in boat.custody.admission.revoked
+    assert [await boat.state(one) for one in (kept, fresh)] == [State.WAITING] * 2
+    assert await boat.state(withheld) is None
+
+
+async def test_a_store_that_cannot_read_keeps_nobody_from_being_greeted(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    statement = await island.submit(form="form-1")
+    offered = island.store.offered
+    calls = iter([StoreError("The disk cannot be read", "Look at its cable.")])
+
+    async def once(ids: Sequence[RecordId]) -> list[RecordId]:
+        if error := next(calls, None):
+            raise error
+        return await offered(ids)
+
+    monkeypatch.setattr(island.store, "offered", once)
+    await boat.visit(island, expecting=True)
+    assert await boat.state(statement) is State.WAITING
+
+
+async def test_what_comes_with_a_greeting_and_is_not_needed_is_not_taken(fleet: Fleet) -> None:
+    island, boat, liar = [await fleet.launch(name) for name in ("pulau-long", "x", "y")]
+    statement, unasked = await island.submit(form="form-1"), await liar.submit(form="form-2")
+    raw = [(Kind.STATEMENT, one) for _, _, one in await liar.store.read([unasked], MAX_RECORD)]
+
+    class Pushing(Link):
+        async def hello(self, mine: Greeting) -> Greeting:
+            return replace(await super().hello(mine), given=Given(raw).encode())
+
+    await boat.visit(Pushing(island.host(boat)), expecting=True)
+    assert await boat.state(statement) is State.WAITING
+    assert await boat.state(unasked) is None
+
+
 async def test_of_many_records_few_come_at_first(fleet: Fleet) -> None:
     """Of a batch nothing is kept where the link is cut in it: a slow link gets on all the same."""
     island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
@@ -615,7 +695,7 @@ async def test_of_many_records_few_come_at_first(fleet: Fleet) -> None:
         await island.submit(form=f"form-{place}")
     asked: list[int] = []
 
-    class Counted(Link):
+    class Counted(Curt):
         async def get_records(self, ids: Sequence[RecordId]) -> Given:
             asked.append(len(ids))
             return await super().get_records(ids)
