@@ -6,7 +6,8 @@ the visited node takes or makes one after the other while others are on their wa
 direction one after the other, whosever they are, at its speed, and may end at any one of them; what was under way then
 ends for the visitor after a while, and goes on or not at the other side.
 
-A message arrives whole or not at all. In a stream each chunk is one, and what asks for it.
+A message arrives whole or not at all. In a stream each chunk is one, and what asks for it: of a torn one nothing is
+kept, which is `relay.net`'s (tests/e2e/test_transfers.py).
 """
 
 from __future__ import annotations

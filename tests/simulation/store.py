@@ -46,9 +46,6 @@ Chunks = dict[int, bytes]
 T = TypeVar("T")
 
 
-_KINDS: dict[int, bytes] = {kind: bytes([kind]) for kind in Kind}
-
-
 class Members(RecordSet):
     """A set of records that remembers what it was asked since it changed: neighbours ask the same again and again."""
 
@@ -69,7 +66,7 @@ class Members(RecordSet):
         return self._recall("fingerprint", lower, upper, lambda: RecordSet.fingerprint(self, lower, upper))
 
     def __contains__(self, item: tuple[int, bytes]) -> bool:
-        return self._recall("holds", item[1], _KINDS[item[0]], lambda: RecordSet.__contains__(self, item))
+        return self._recall("holds", item[1], bytes([item[0]]), lambda: RecordSet.__contains__(self, item))
 
     def answer(self, message: bytes, limit: int) -> bytes:
         """See `relay.sync.reconcile.respond`."""

@@ -539,7 +539,7 @@ def simulated(sea: Sea) -> Iterator[None]:
     gc.disable()  # what is finalized must not depend on when garbage is collected
     try:
         with (
-            patch("relay.node.contacts.HttpPeer", AirPeer),
+            patch("relay.node.contacts.HttpPeer", lambda url, ship, _torn: AirPeer(url, ship)),
             sea.company.memory.kept(),
             uncounted_tasks(),
             warnings.catch_warnings(),
