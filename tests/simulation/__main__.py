@@ -3,6 +3,7 @@
     python -m tests.simulation --seed 7            one run, and its digest; --tell prints every event
     python -m tests.simulation --seeds 1000        seeds 0 to 999; --from N begins at N
     python -m tests.simulation --minutes 3 --random
+    python -m tests.simulation --random --idle     until SIGTERM, in the time that other processes leave
 
 Exits with 1 when a promise was broken, and says by which seed.
 """
@@ -12,11 +13,13 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+import signal
 import sys
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from itertools import count
+from itertools import count, takewhile
 
 from tests.simulation.runs import company, outcomes
 from tests.simulation.voyage import Outcome, run
@@ -30,6 +33,7 @@ def main() -> int:
     parser.add_argument("--from", type=int, default=0, dest="first", metavar="N", help="the first of them")
     parser.add_argument("--random", action="store_true", help="begin at a seed drawn at random")
     parser.add_argument("--minutes", type=float, help="go on for so long")
+    parser.add_argument("--idle", action="store_true", help="take no time that others want, and end by SIGTERM")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
     parser.add_argument("--tell", action="store_true", help="print every event")
     options = parser.parse_args()
@@ -39,8 +43,19 @@ def main() -> int:
         return 1 if outcome.violations else 0
     first = secrets.randbits(40) if options.random else options.first
     print(f"the first seed is {first}; `python -m tests.simulation --seed N` replays any of them", flush=True)
-    seeds = count(first) if options.seeds is None and options.minutes else range(first, first + (options.seeds or 100))
+    endless = options.seeds is None and (options.minutes or options.idle)
+    seeds: Iterable[int] = count(first) if endless else range(first, first + (options.seeds or 100))
+    if options.idle:
+        seeds = _until_stopped(seeds)
     return _summary(outcomes(seeds, options.jobs, 60 * options.minutes if options.minutes else None))
+
+
+def _until_stopped(seeds: Iterable[int]) -> Iterator[int]:
+    """These seeds, with a processor that nobody else wants, until this process is told to end."""
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    return takewhile(lambda _: not stopped.is_set(), seeds)
 
 
 def _summary(outcomes: Iterable[Outcome]) -> int:

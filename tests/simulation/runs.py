@@ -34,7 +34,7 @@ _folders: list[tempfile.TemporaryDirectory[str]] = []
 
 
 RUN_SECONDS = 300
-"""Real seconds after which a run counts as one that never ends: hundreds of times what one takes."""
+"""Seconds of a processor after which a run counts as one that never ends: hundreds of times what one takes."""
 
 
 class Endless(KeyboardInterrupt):
@@ -58,8 +58,8 @@ def _outcome(seed: int) -> Outcome:
 
     collecting = gc.isenabled()
     gc.disable()  # a run's garbage is collected once, when all of it is garbage
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.setitimer(signal.ITIMER_REAL, RUN_SECONDS)
+    before = signal.signal(signal.SIGPROF, give_up)
+    signal.setitimer(signal.ITIMER_PROF, RUN_SECONDS)
     try:
         return run(seed, members)
     except (Exception, Endless) as error:  # noqa: BLE001 - whatever it is, its seed must not be lost
@@ -67,8 +67,8 @@ def _outcome(seed: int) -> Outcome:
         what = f"[10] the run ended by {type(error).__name__}: {error} (in {last.name}, line {last.lineno})"
         return Outcome(seed, "", (what,), 0, 0, 0, 0, 0, 0, 0.0)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
         if collecting:
             gc.enable()
 
