@@ -91,7 +91,7 @@ GREETED_IDS = 64
 """Records that a visitor lists with its greeting where it holds no more: then the answer brings the first that it
 lacks."""
 GREETED_REPLY_SECONDS = 0.2
-"""How long a greeting waits for the store: less than `KNOCK_SECONDS`, or the visitor looks elsewhere."""
+"""How long a receiver's greeting waits for its store: less than `KNOCK_SECONDS`, or the visitor looks elsewhere."""
 INQUIRED_RECORDS = 64 * KIB
 """The same with its reply to an inquiry. Of what comes in one message nothing is kept where the link is cut in it."""
 MAX_NUMBER = 16
@@ -134,6 +134,8 @@ MAX_SURPLUS = RECORDS_PAGE // 2
 out, and costs no visit more than a page."""
 GREETED_GIVEN = 12 * KIB
 """Bytes of records that come with a neighbour's greeting: what TCP sends at once."""
+MAX_GREETED_GIVEN = 16 * KIB
+"""Bytes of these with what is held of their objects. Where it is more, as by a single large one, they are asked for."""
 FIRST_STATEMENTS = 4
 LAST_STATEMENTS = 64
 """Of the statements that go one way in a visit to a neighbour: so many at least are judged before any content goes that
@@ -271,7 +273,8 @@ SETTLED_SECONDS = 300.0
 REFRESH_SECONDS = 0.5
 """How often the daemon looks whether a command changed the store."""
 GREETED_SECONDS = 0.1
-"""How long a greeting may wait for such a look: what is handed over as a boat comes in goes with it."""
+"""How long a greeting may wait for such a look, by which what is handed over as a boat comes in goes with it; and how
+long for the records that come with it. Both are less than `KNOCK_SECONDS`, or the visitor looks elsewhere."""
 RETENTION_SECONDS = 60.0
 JUMP_SECONDS = 3_600.0
 """A clock that gains more than this between two looks was set."""

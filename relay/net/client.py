@@ -187,7 +187,7 @@ class HttpPeer:
                     await self._check(response)
                     connection = response.connection  # none where all of it has come
                     with in_lots(connection.transport if connection else None) as came:
-                        async for frame in read_frames(response.content, STALL_SECONDS, mending, came):
+                        async for frame in read_frames(response.content, STALL_SECONDS, mending, came, asked=True):
                             yield frame
         except _LOST as error:
             raise self._lost(error) from error

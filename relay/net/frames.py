@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
 
 from aiohttp import StreamReader
 
@@ -26,12 +27,14 @@ async def read_frames(
     mending: Mending,
     came: Callable[[int], None] = _uncounted,
     held: Callable[[int], None] = _uncounted,
+    *,
+    asked: bool = False,
 ) -> AsyncIterator[Frame]:
     """Yield `(object, index, content)` until the stream ends, each chunk with what `mending` has of its beginning;
-    empty content is of a chunk that is not held. Raises `Malformed` for a frame that is too long or cut short, and for
-    more than a call may bring; `TimeoutError` when `patience` seconds bring no byte. `came` is told how many bytes each
-    part of a content has, and `held` how many more, or fewer, wait for the rest of their frame. The rest of a chunk
-    whose beginning is not here is passed over."""
+    empty content is of a chunk that is not held. The rest of a chunk whose beginning is not here is passed over, or
+    where chunks are `asked` for comes as one that is not held. Raises `Malformed` for a frame that is too long or cut
+    short, and for more than a call may bring; `TimeoutError` when `patience` seconds bring no byte. `came` is told how
+    many bytes each part of a content has, and `held` how many more, or fewer, wait for the rest of their frame."""
     left = MAX_CHUNKS_CALL
 
     def hold(size: int) -> None:
@@ -51,17 +54,16 @@ async def read_frames(
             yield *span, b""
             continue
         parts = [before or b""]
-        whole = False
-        try:
-            whole = await _read_into(parts, content, length, patience, hold)
-        finally:
-            if before is not None and not whole:
-                mending.tear(span, b"".join(parts))
-        if not whole:
-            raise Malformed("A stream of chunks ends in the middle of one")
-        held(-length)
+        held(len(parts[0]))
+        with nullcontext() if before is None else mending.coming(span, parts):
+            await _read_into(parts, content, length, patience, hold)
+        data = b"".join(parts)
+        held(-len(data))
+        parts.clear()
         if before is not None:
-            yield *span, b"".join(parts)
+            yield *span, data
+        elif asked:
+            yield *span, b""
 
 
 async def read_spans(content: StreamReader) -> AsyncIterator[tuple[Span, int]]:
@@ -70,14 +72,19 @@ async def read_spans(content: StreamReader) -> AsyncIterator[tuple[Span, int]]:
     meanwhile."""
     while span := await _read(content, SPAN.size, None):
         digest, index, begun = SPAN.unpack(span)
+        if begun >= MAX_CHUNK:
+            raise Malformed(f"A peer asks for what comes after {begun} bytes of a chunk, over its limit of {MAX_CHUNK}")
         yield (ObjectId(digest), index), begun
 
 
 async def _read(content: StreamReader, size: int, patience: float | None) -> bytes:
     """Exactly `size` bytes, or none at the end of the stream; each part within `patience` seconds."""
-    parts: list[bytes] = []
-    if not await _read_into(parts, content, size, patience) and parts:
-        raise Malformed("A stream of chunks ends in the middle of one")
+    async with asyncio.timeout(patience):
+        first = await content.read(size)
+    if not first:
+        return b""
+    parts = [first]
+    await _read_into(parts, content, size - len(first), patience)
     return b"".join(parts)
 
 
@@ -87,15 +94,14 @@ async def _read_into(
     size: int,
     patience: float | None,
     came: Callable[[int], None] = _uncounted,
-) -> bool:
-    """Read `size` bytes more, each part within `patience` seconds; False where the stream ends before."""
+) -> None:
+    """Read `size` bytes more, each part within `patience` seconds."""
     left = size
     while left:
         async with asyncio.timeout(patience):
             part = await content.read(left)
         if not part:
-            return False
+            raise Malformed("A stream of chunks ends in the middle of one")
         parts.append(part)
         came(len(part))
         left -= len(part)
-    return True

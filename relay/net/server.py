@@ -11,7 +11,7 @@ import base64
 import json
 import logging
 import ssl
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -346,11 +346,12 @@ async def _get_chunks(request: web.Request, host: Host) -> web.StreamResponse:
     """The answer comes while the visitor goes on asking, which it may do no sooner than a slow link brings it."""
     response = web.StreamResponse(headers={"Content-Type": routes.MEDIA_TYPE})
     left = MAX_CHUNKS_CALL
-    there: deque[int] = deque()
+    there = 0
 
     async def asked() -> AsyncIterator[Span]:
+        nonlocal there
         async for span, begun in read_spans(request.content):
-            there.append(begun)
+            there = begun
             yield span
 
     try:
@@ -359,14 +360,13 @@ async def _get_chunks(request: web.Request, host: Host) -> web.StreamResponse:
             while_moving(lambda: (left, acknowledged(request.transport)), STALL_SECONDS),
         ):
             async for object_id, index, data in host.get_chunks(asked()):
-                begun = there.popleft()
-                rest = data[begun:]
-                left -= FRAME_HEAD.size + len(rest)
+                rest = data[there:]
+                left -= FRAME_HEAD.size + len(data)  # which was read, however little of it goes
                 if left < 0:
                     raise Malformed(f"A visitor asks for more than {MAX_CHUNKS_CALL} bytes of chunks in one call")
                 if not response.prepared:
                     await _prepare(request, response)
-                await response.write(FRAME_HEAD.pack(object_id, index, begun if rest else 0, len(rest)) + rest)
+                await response.write(FRAME_HEAD.pack(object_id, index, there if rest else 0, len(rest)) + rest)
             if not response.prepared:
                 await _prepare(request, response)
             await response.write_eof()

@@ -20,8 +20,10 @@ from relay.limits import (
     GREETED_IDS,
     GREETED_RECORDS,
     GREETED_REPLY_SECONDS,
+    GREETED_SECONDS,
     INQUIRED_RECORDS,
     MAX_GREETED,
+    MAX_GREETED_GIVEN,
     MAX_INQUIRY_WAIT,
     MAX_NEWS_WAIT,
     MAX_WANTS,
@@ -93,7 +95,7 @@ class Host:
         if hello.role is Role.RECEIVER:
             return await self._greeted_as_receiver(hello, mine)
         compare, given = self._compared(mine), await self._given(mine)
-        return Greeting(hello, compare, given=given, torn=self._custody.torn.of(self._who.peer))
+        return Greeting(hello, compare, given=given, torn=self._custody.torn.greeted(self._who.peer))
 
     def _compared(self, mine: Greeting) -> bytes:
         return respond(self._store.members, mine.compare, MAX_GREETED) if mine.compare else b""
@@ -108,10 +110,11 @@ class Host:
         if not ids:
             return b""
         try:
-            async with asyncio.timeout(GREETED_REPLY_SECONDS):
-                return (await self._give(ids, GREETED_GIVEN)).encode()
+            async with asyncio.timeout(GREETED_SECONDS):
+                given = (await self._give(ids, GREETED_GIVEN)).encode()
         except (StoreError, TimeoutError):  # the visitor asks for them, and hears why
             return b""
+        return given if len(given) <= MAX_GREETED_GIVEN else b""
 
     async def _greeted_as_receiver(self, hello: Hello, mine: Greeting) -> Greeting:
         """Answer, with its inquiry, a visitor who knows whom he greets. Where the store does not answer at once, the

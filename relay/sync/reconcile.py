@@ -69,7 +69,10 @@ def respond(records: RecordSet, message: bytes, limit: int = MAX_RECONCILE_MESSA
 
 
 def unlisted(records: RecordSet, message: bytes) -> Iterator[Item]:
-    """What an initiator lacks of `records`, in order, as far as its message lists what it holds. Raises `Malformed`."""
+    """What an initiator lacks of `records`, in order, as far as its message lists what it holds: nothing by one in
+    another version of the protocol. Raises `Malformed`."""
+    if version_of(message) != VERSION:
+        return
     for said in decode(message):
         if said.mode is not Mode.ID_LIST or not one_kind(said.lower, said.upper):
             return

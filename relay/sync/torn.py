@@ -20,14 +20,16 @@ class TornChunks:
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, Span], bytes] = {}
+        self._under_way: list[Mending] = []
         self.bytes = 0
         """Of all that is kept."""
 
     def keep(self, node: str, span: Span, data: bytes) -> None:
-        """Keep the beginning of a chunk, where it is worth it."""
-        self.take(node, span)
-        if len(data) < TORN_FROM:
+        """Keep the beginning of a chunk, where it is worth it and there is no longer one."""
+        before = self._kept.get((node, span), b"")
+        if len(data) < max(TORN_FROM, len(before)):
             return
+        self.take(node, span)
         self._kept[node, span] = data
         self.bytes += len(data)
         of_one = [key for key in self._kept if key[0] == node]
@@ -46,13 +48,22 @@ class TornChunks:
         """What is kept of a neighbour's chunks."""
         return tuple((*span, len(data)) for (one, span), data in self._kept.items() if one == node)
 
+    def greeted(self, node: str) -> tuple[TornChunk, ...]:
+        """What there is of a neighbour's chunks when it begins a visit: also by calls that wait for more of them, which
+        are of a contact that broke, and of which nobody else has told yet."""
+        for mending in self._under_way:
+            mending.leave(node)
+        return self.of(node)
+
     @contextmanager
     def mending(self, node: str) -> Iterator[Mending]:
         """One call by which a neighbour's chunks come: what it does not go on with is kept."""
         mending = Mending(self, node)
+        self._under_way.append(mending)
         try:
             yield mending
         finally:
+            self._under_way.remove(mending)
             mending.end()
 
 
@@ -63,6 +74,7 @@ class Mending:
         self._torn = torn
         self._node = node
         self._asked: dict[Span, bytes] = {}
+        self._coming: tuple[Span, list[bytes]] | None = None
 
     def ask(self, span: Span) -> int:
         """How many bytes of a chunk that is asked for are here already; nothing takes them from this call."""
@@ -76,9 +88,23 @@ class Mending:
             return b""
         return data if len(data) == length else None
 
-    def tear(self, span: Span, data: bytes) -> None:
-        """No more came of a chunk."""
-        self._torn.keep(self._node, span, data)
+    @contextmanager
+    def coming(self, span: Span, parts: list[bytes]) -> Iterator[None]:
+        """Within it the parts of a chunk come, and are added to these. What came is kept where an error ends it."""
+        self._coming = span, parts
+        try:
+            yield
+        except BaseException:
+            self.leave(self._node)
+            raise
+        finally:
+            self._coming = None
+
+    def leave(self, node: str) -> None:
+        """Keep what came of the chunk that is coming, if it is of this neighbour: what more of it comes is too late."""
+        if self._coming is not None and self._node == node:
+            (span, parts), self._coming = self._coming, None
+            self._torn.keep(node, span, b"".join(parts))
 
     def end(self) -> None:
         """No more chunks come by this call."""

@@ -22,13 +22,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
+from relay.sync.messages import FRAME_HEAD
+
 TRACED = (sys.executable, "-m", "tests.bench.trace")
 """The command of a `tests.boxes.NodeBox` that is to be traced."""
 FILE = "trace.jsonl"
 SAMPLES = "RELAY_SAMPLES"
 SAMPLE_SECONDS = 0.01
-HEAD = 40
-"""Bytes before each chunk on a stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Trace:
     @property
     def again(self) -> int:
         """Bytes of content that came in vain: chunks that came again, and parts of chunks that were cut."""
-        return self.streamed - HEAD * len(self.chunks) - sum(self._unique().values())
+        return self.streamed - FRAME_HEAD.size * len(self.chunks) - sum(self._unique().values())
 
     def lost(self, after: float) -> float | None:
         """When the first call failed since then: the node knew that the contact was over."""
@@ -113,10 +113,10 @@ class _Counted:
 
 
 def _note_frames(note: Callable[..., None], read_frames: Callable[..., AsyncIterator[Any]]) -> Callable[..., Any]:
-    async def noted(content: Any, *rest: Any) -> AsyncIterator[Any]:
+    async def noted(content: Any, *rest: Any, **options: Any) -> AsyncIterator[Any]:
         counted = _Counted(content)
         try:
-            async for object_id, index, data in read_frames(counted, *rest):
+            async for object_id, index, data in read_frames(counted, *rest, **options):
                 note("chunk", time.monotonic(), object_id.hex(), index, len(data))
                 yield object_id, index, data
         finally:

@@ -19,8 +19,9 @@ from relay.limits import MAX_CHUNK, MAX_CHUNKS_CALL, MIN_RECONCILE_MESSAGE, STAL
 from relay.net.client import HttpPeer
 from relay.records.encoding import encode
 from relay.records.identifiers import Kind, ObjectId, RecordId, sha256
+from relay.records.statement import chunk_size_for
 from relay.store.recordset import END, FIRST, kind_end
-from relay.sync.messages import FRAME_HEAD, Greeting
+from relay.sync.messages import FRAME_HEAD, SPAN, Greeting
 from relay.sync.peer import Span
 from relay.sync.ranges import MessageWriter
 from tests.boxes import NodeBox
@@ -71,6 +72,23 @@ def test_an_endless_stream_of_chunks_is_ended(waters: Waters) -> None:
         assert sent > MAX_CHUNKS_CALL
         assert time.monotonic() - begun < 60, "the island listened for a minute"
     assert island.status()["bytes_held"] == 0
+
+
+def test_who_has_much_read_and_little_sent_is_ended(waters: Waters) -> None:
+    """The last byte of each chunk, again and again: what is read for it counts."""
+    photo = waters.photo(300_000)
+    island, pirate = waters.box("island", "operator", tps=[TPS]), waters.box("pirate", "carrier")
+    island.submit(photo, tps=TPS, form=FORM)
+    island.start()
+    chunk = chunk_size_for(300_000)
+    most = MAX_CHUNKS_CALL // chunk
+    spans = SPAN.pack(sha256(photo.read_bytes()), 0, chunk - 1) * (2 * most)
+    with connection(pirate, waters.ports["island"]) as talk:
+        talk.sendall(head("/chunks/get", f"Content-Length: {len(spans)}"))
+        with suppress(ConnectionError, OSError):
+            talk.sendall(spans)
+        answered = rest(talk).count(FRAME_HEAD.pack(sha256(photo.read_bytes()), 0, chunk - 1, 1))
+    assert most * 0.9 < answered <= most
 
 
 @pytest.mark.parametrize("path", ["/hello", "/records/put", "/records/get", "/inquire", "/reconcile", "/chunks/put"])

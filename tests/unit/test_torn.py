@@ -11,17 +11,54 @@ from relay.limits import MAX_CHUNK, MAX_CHUNKS_PER_PACKAGE, MAX_TORN, MAX_TORN_O
 from relay.records.encoding import decode, encode
 from relay.records.identifiers import ObjectId, sha256
 from relay.sync.messages import Greeting
-from relay.sync.torn import TornChunks
+from relay.sync.torn import Mending, TornChunks
 from tests.fuzz.inputs import greetings
 
 PHOTO = ObjectId(sha256(b"photo"))
 PART = bytes(range(256)) * 16
 
 
+def torn_in_the_middle(mending: Mending, index: int, data: bytes) -> None:
+    """So much of a chunk comes, and no more."""
+    parts: list[bytes] = []
+    with mending.coming((PHOTO, index), parts):
+        parts += [data[:7], data[7:]]
+        raise TimeoutError
+
+
+def test_a_chunk_that_came_whole_leaves_nothing() -> None:
+    torn = TornChunks()
+    with torn.mending("boat") as mending, mending.coming((PHOTO, 3), [PART]):
+        pass
+    assert torn.greeted("boat") == ()
+
+
+def test_who_comes_back_goes_on_with_what_a_broken_call_still_waits_for() -> None:
+    torn = TornChunks()
+    with torn.mending("ferry") as other, other.coming((PHOTO, 2), [PART]), torn.mending("boat") as broken:
+        with pytest.raises(TimeoutError), broken.coming((PHOTO, 3), parts := [PART]):
+            assert torn.greeted("boat") == ((PHOTO, 3, len(PART)),)
+            parts.append(PART)  # it was too late, and longer
+            with torn.mending("boat") as mending:
+                assert mending.before((PHOTO, 3), len(PART)) == PART
+            raise TimeoutError
+        assert torn.of("boat") == ()
+    assert torn.of("ferry") == ()
+
+
+def test_no_beginning_gives_way_to_a_shorter_one() -> None:
+    torn = TornChunks()
+    torn.keep("boat", (PHOTO, 3), 2 * PART)
+    torn.keep("boat", (PHOTO, 3), PART)
+    torn.keep("boat", (PHOTO, 3), b"")
+    assert torn.of("boat") == ((PHOTO, 3, 2 * len(PART)),)
+    assert torn.bytes == 2 * len(PART)
+
+
 def test_what_came_of_a_chunk_is_put_before_the_rest_of_it_once() -> None:
     torn = TornChunks()
-    with torn.mending("boat") as mending:
-        mending.tear((PHOTO, 3), PART)
+    with pytest.raises(TimeoutError), torn.mending("boat") as mending:
+        torn_in_the_middle(mending, 3, PART)
     assert torn.of("boat") == ((PHOTO, 3, len(PART)),)
     with torn.mending("boat") as mending:
         assert mending.before((PHOTO, 3), len(PART)) == PART
@@ -54,9 +91,10 @@ def test_what_was_asked_for_and_did_not_come_is_kept() -> None:
     with torn.mending("boat") as mending:
         assert mending.ask((PHOTO, 3)) == len(PART)
         for index in range(10, 11 + MAX_TORN_OF_ONE):  # nothing that is torn meanwhile takes it away
-            mending.tear((PHOTO, index), PART)
+            torn.keep("boat", (PHOTO, index), PART)
         assert mending.before((PHOTO, 3), len(PART)) == PART
-        mending.tear((PHOTO, 3), 2 * PART)
+        with pytest.raises(TimeoutError):
+            torn_in_the_middle(mending, 3, 2 * PART)
     assert torn.of("boat")[-1] == (PHOTO, 3, 2 * len(PART))
     with torn.mending("boat") as mending:
         assert mending.ask((PHOTO, 3)) == 2 * len(PART)
@@ -83,8 +121,9 @@ def test_no_neighbour_fills_the_memory(deeds: list[tuple[str, int, int, bool]]) 
         if taken:
             torn.take(node, (PHOTO, index))
         else:
+            before = {one: size for _, one, size in torn.of(node)}.get(index, 0)
             torn.keep(node, (PHOTO, index), content[:length])
-            assert length < TORN_FROM or torn.of(node)[-1] == (PHOTO, index, length)
+            assert length < max(TORN_FROM, before) or torn.of(node)[-1] == (PHOTO, index, length)
         kept = [one for name in "abcdefgh" for one in torn.of(name)]
         assert torn.bytes == sum(length for _, _, length in kept) <= MAX_TORN
         assert all(len(torn.of(name)) <= MAX_TORN_OF_ONE for name in "abcdefgh")

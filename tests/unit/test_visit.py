@@ -23,13 +23,14 @@ from relay.limits import (
     STREAMS,
     WANTS_PAGE,
 )
-from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId
+from relay.records.identifiers import Kind, ObjectId, RecordId, StatementId, sha256
 from relay.store.interface import Holding, State, Want
 from relay.store.recordset import END, FIRST, key_of
 from relay.sync import content as exchange
 from relay.sync.host import Host
 from relay.sync.messages import Given, Greeting, Inquiry, Taken
 from relay.sync.peer import Frame
+from relay.sync.reconcile import Initiator
 from tests.factory import make_file, make_node, make_revocations, make_statement, object_of
 from tests.fleet import CHUNK, Busy, Curt, Cut, CutCalls, Fleet, Late, Link, Ship
 from tests.promises.adversaries import Glutton
@@ -672,6 +673,36 @@ async def test_a_store_that_cannot_read_keeps_nobody_from_being_greeted(
     monkeypatch.setattr(island.store, "offered", once)
     await boat.visit(island, expecting=True)
     assert await boat.state(statement) is State.WAITING
+
+
+async def test_a_greeting_stays_within_its_bounds_whatever_is_held(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A register of which a part takes 54 KB, and ids for 32 KB."""
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    for place in range(900):
+        island.store.members.add(Kind.STATEMENT, sha256(place.to_bytes(4)))
+
+    async def offered(asked: Sequence[RecordId]) -> list[RecordId]:
+        return list(asked)
+
+    async def read(asked: Sequence[RecordId], _room: int) -> list[tuple[Kind, RecordId, bytes]]:
+        return [(Kind.NOTICE, asked[0], bytes(MAX_RECORD))]
+
+    monkeypatch.setattr(island.store, "offered", offered)
+    monkeypatch.setattr(island.store, "read", read)
+    compare = Initiator(boat.store.members, listed=GREETED_IDS).start()
+    answer = await island.host(boat).hello(Greeting(boat.greeting(), compare))
+    assert not answer.given
+    assert len(answer.compare) > 16_000
+    assert Greeting.decode(answer.encode()) == answer
+
+
+async def test_a_greeting_in_another_version_of_reconciliation_is_answered(fleet: Fleet) -> None:
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    await island.submit()
+    answer = await island.host(boat).hello(Greeting(boat.greeting(), b"\x62"))
+    assert (answer.compare, answer.given) == (b"\x61", b"")
 
 
 async def test_what_comes_with_a_greeting_and_is_not_needed_is_not_taken(fleet: Fleet) -> None:
