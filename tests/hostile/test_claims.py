@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from relay.limits import MAX_FILE, MAX_RESIDENT
+from relay.limits import MAX_FILE, MAX_GREETED, MAX_RECONCILE_MESSAGE, MAX_RESIDENT
 from relay.records.identifiers import Kind, ObjectId, RecordId, sha256
 from relay.store.interface import Holding, Want
 from relay.store.recordset import RecordSet
@@ -78,12 +78,15 @@ class Collector(Counted):
     held: RecordSet = RecordSet()
 
     async def hello(self, mine: Greeting) -> Greeting:
-        return Greeting((await super().hello(mine)).hello, await self.reconcile(mine.compare))
+        return Greeting((await super().hello(mine)).hello, self._claimed(mine.compare, MAX_GREETED))
 
     async def reconcile(self, message: bytes) -> bytes:
+        return self._claimed(message, MAX_RECONCILE_MESSAGE)
+
+    def _claimed(self, message: bytes, limit: int) -> bytes:
         if not len(Collector.held):
             Collector.held = RecordSet((Kind.STATEMENT, sha256(place.to_bytes(4))) for place in range(263_000))
-        return respond(Collector.held, message)
+        return respond(Collector.held, message, limit)
 
     async def get_records(self, ids: Sequence[RecordId]) -> Given:
         type(self).asked += 1
