@@ -307,7 +307,7 @@ class Contacts:
                 self._clock,
                 self._watch,
                 lambda hello: self._is_settled(neighbour, mine, hello),
-                expecting=neighbour.settled is None or neighbour.settled.here != (mine.news, mine.content),
+                expecting=_expects(neighbour, mine),
                 at_receiver=neighbour.is_receiver,
                 since=neighbour.compared,
             )
@@ -504,6 +504,13 @@ class Contacts:
         with suppress(StoreError):
             before = read_uplink(await store.notes())
             await store.set_note(UPLINK, tried(before, url, trouble, int(self._wall())).to_note())
+
+
+def _expects(neighbour: Neighbour, mine: Hello) -> bool:
+    """Whether there is likely to be something to move: since something is new here, or nobody knows what is new there
+    of a neighbour that was out of reach."""
+    settled, returns = neighbour.settled, neighbour.contact.failures > 0 and not neighbour.at_odds
+    return returns or settled is None or settled.here != (mine.news, mine.content)
 
 
 def _own_address() -> Refused:

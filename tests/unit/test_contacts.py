@@ -420,6 +420,36 @@ async def test_an_address_where_a_visit_was_cut_is_the_first_to_be_tried_again(f
     assert rig.called == [f"https://{HERE}"] * 2
 
 
+async def test_something_is_expected_of_who_was_out_of_reach(
+    rig: Rig, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who comes back may have anything: what content needs is made ready beside the greeting."""
+    clock, prepared = fleet.clock, 0
+
+    def prepare(_way: Way) -> None:
+        nonlocal prepared
+        prepared += 1
+
+    async def away(_url: str) -> None:
+        raise Unreachable("The boat has sailed", "It comes back.")
+
+    monkeypatch.setattr(Way, "prepare", prepare)
+    monkeypatch.setattr(rig.contacts, "_clock", clock)
+    rig.contacts.seen(rig.key, [HERE])
+    neighbour = rig.contacts._neighbours[rig.key]
+    await rig.until(lambda: neighbour.contact.visited is not None)
+    expected = []
+    for on_hello in (rig._nothing, rig._nothing, away, rig._nothing, rig._nothing):
+        before, rig.on_hello, calls = prepared, on_hello, len(rig.called)
+        clock.now += IDLE_SECONDS + 1
+        neighbour.changed.set()
+        await rig.until(lambda calls=calls: len(rig.called) > calls)  # type: ignore[misc]
+        last = neighbour.contact
+        await rig.until(lambda last=last: clock.now in (last.failed, last.visited))  # type: ignore[misc]
+        expected.append(prepared > before)
+    assert expected[1:] == [False, False, True, False]
+
+
 async def test_where_nothing_changed_nobody_is_asked_for_content_again(
     fleet: Fleet, rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
