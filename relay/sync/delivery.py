@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from relay.errors import Malformed
 from relay.limits import GREETED_STATEMENTS, INQUIRY_PAGE, RECEIPT_PATIENCE
-from relay.records.identifiers import Kind, RecordId, StatementId, receipt_id, sha256
-from relay.records.receipt import read_receipt
+from relay.records.identifiers import Kind, RecordId, StatementId, receipt_id
 from relay.store.interface import Store
 from relay.store.recordset import Item, item_of, kind_end
 from relay.sync.content import Exchange
@@ -21,7 +19,7 @@ from relay.sync.custody import Custody
 from relay.sync.messages import Greeting, Hello, Inquiry, InquiryReply
 from relay.sync.peer import Peer
 from relay.sync.reconcile import Initiator
-from relay.sync.recordexchange import RecordExchange
+from relay.sync.recordexchange import RecordExchange, offered_as
 from relay.sync.report import VisitReport
 
 Watch = Callable[[Custody, Peer, Hello], Awaitable[None]]
@@ -111,7 +109,7 @@ class Delivery:
 
     async def _take_rules(self, reply: InquiryReply, need: set[Item]) -> set[Item]:
         """Take what came of the rules that are needed; which ones that were."""
-        came = [(kind, raw) for kind, raw in reply.records if (int(kind), RecordId(sha256(raw))) in need]
+        came = [(kind, raw) for kind, raw in reply.records if (int(kind), offered_as(kind, raw)) in need]
         if not came:
             return set()
         verdicts = await self._records.keep(came, frozenset(record for _, record in need))
@@ -155,13 +153,6 @@ class Delivery:
         if came:
             verdicts = await self._records.keep(came, frozenset(wanted))
             wanted -= {verdict.asked for verdict in verdicts}
-            wanted -= {_receipt_of(raw) for (_, raw), one in zip(came, verdicts, strict=False) if one.refusal}
+            # One that is refused is not fetched at once to be refused again.
+            wanted -= {offered_as(kind, raw) for (kind, raw), one in zip(came, verdicts, strict=False) if one.refusal}
         await self._records.pull(sorted((int(Kind.RECEIPT), one) for one in wanted))
-
-
-def _receipt_of(raw: bytes) -> RecordId | None:
-    """Which receipt this is to be: one that is refused is not fetched at once to be refused again."""
-    try:
-        return read_receipt(raw).id
-    except Malformed:
-        return None

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 
+from relay.errors import Malformed
 from relay.limits import FIRST_RECORDS_PAGE, MAX_SURPLUS, RECORDS_BATCH, RECORDS_PAGE
-from relay.records.identifiers import Kind, RecordId, StatementId, receipt_id
+from relay.records.identifiers import Kind, RecordId, StatementId, receipt_id, sha256
+from relay.records.receipt import read_receipt
 from relay.store.interface import Outcome
 from relay.store.recordset import Item, key_of
 from relay.sync.content import Exchange
@@ -51,9 +53,14 @@ class RecordExchange:
             message = initiator.step(await self._peer.reconcile(message))
 
     async def take_given(self, given: Given, need: Iterable[Item]) -> int:
-        """Take what came with the greeting of what is needed; how many statements of it are new here."""
+        """Take what came with the greeting of what is needed; how many statements of it are new here. The peer cannot
+        know what was refused here: that is passed over, and moved nothing."""
+        chosen = set(self.chosen(need))
+        came = [(kind, raw) for kind, raw in given.records if (int(kind), offered_as(kind, raw)) in chosen]
+        if not came:
+            return 0
         self._content.held_there(given.holdings)
-        verdicts = await self.keep(given.records, frozenset(record for _, record in self.chosen(need)))
+        verdicts = await self.keep(came, frozenset(record for _, record in chosen))
         return sum((one.kind, one.outcome) == (Kind.STATEMENT, Outcome.NEW) for one in verdicts)
 
     async def ruling(self, initiator: Initiator) -> None:
@@ -180,6 +187,16 @@ class RecordExchange:
         left = set(waiting)
         report = self._report
         report.compared = min([report.compared, *(key_of(*item) for item in items if item[1] in left)])
+
+
+def offered_as(kind: Kind, raw: bytes) -> RecordId | None:
+    """The id under which a peer offers a record; None where it is to be a receipt, and is none."""
+    if kind is not Kind.RECEIPT:
+        return RecordId(sha256(raw))
+    try:
+        return read_receipt(raw).id
+    except Malformed:
+        return None
 
 
 async def _all_of(

@@ -675,6 +675,19 @@ async def test_a_store_that_cannot_read_keeps_nobody_from_being_greeted(
     assert await boat.state(statement) is State.WAITING
 
 
+async def test_what_was_refused_and_comes_with_every_greeting_moves_nothing(fleet: Fleet) -> None:
+    """The neighbour cannot know of it; without this the two would never settle."""
+    island, boat = await fleet.launch("pulau-long"), await fleet.carrier("km-bahari")
+    statement = await island.submit(form="form-1")
+    boat.custody.refused[int(Kind.STATEMENT), statement] = None
+    link = Link(island.host(boat))
+    report = await boat.visit(link, expecting=True)
+    assert "STATEMENT in" in link.steps
+    assert not report.moved
+    assert not boat.custody.verdicts
+    assert await boat.state(statement) is None
+
+
 async def test_a_greeting_stays_within_its_bounds_whatever_is_held(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
