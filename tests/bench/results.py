@@ -230,10 +230,8 @@ def _ahead(row: Row, other: str) -> Demand:
         late = [row.first(name) for name in (RELAY, other)]
         form, what, (mine, theirs) = "{:.2f} s", "first package", (99.0 if one is None else one for one in late)
         return Demand(f"ahead of {other} ({what})", form.format(theirs), form.format(mine), mine < theirs)
-    if row.name == "brief":  # of two that bring all of them, who has more content there besides
-        first, second = ((_first(row.crossed(name)), row.useful(name) / 1e6) for name in (RELAY, other))
-        got, required = (f"{count:g}, {size:.2f} MB" for count, size in (first, second))
-        return Demand(f"ahead of {other} (statements, or tallies; then useful bytes)", required, got, first > second)
+    if row.name == "brief":
+        form, what, mine, theirs = "{:g}", "statements, or tallies", *(_first(row.crossed(n)) for n in (RELAY, other))
     return Demand(f"ahead of {other} ({what})", form.format(theirs), form.format(mine), mine > theirs)
 
 

@@ -37,6 +37,10 @@ RUN_SECONDS = 300
 """Seconds of a processor after which a run counts as one that never ends: hundreds of times what one takes."""
 
 
+REAL_SECONDS = 1_200
+"""The same in real seconds, of which a run may have to leave many to other processes."""
+
+
 class Endless(KeyboardInterrupt):
     """A run did not come to its end. A kind of interrupt, since `asyncio` lets no other error out of a task."""
 
@@ -54,12 +58,13 @@ def _outcome(seed: int) -> Outcome:
     members = company()
 
     def give_up(*_: object) -> None:
-        raise Endless(f"did not end within {RUN_SECONDS} s")
+        raise Endless(f"did not end within {RUN_SECONDS} s of a processor, or {REAL_SECONDS} s")
 
     collecting = gc.isenabled()
     gc.disable()  # a run's garbage is collected once, when all of it is garbage
-    before = signal.signal(signal.SIGPROF, give_up)
+    before = [signal.signal(number, give_up) for number in (signal.SIGPROF, signal.SIGALRM)]
     signal.setitimer(signal.ITIMER_PROF, RUN_SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, REAL_SECONDS)
     try:
         return run(seed, members)
     except (Exception, Endless) as error:  # noqa: BLE001 - whatever it is, its seed must not be lost
@@ -67,8 +72,10 @@ def _outcome(seed: int) -> Outcome:
         what = f"[10] the run ended by {type(error).__name__}: {error} (in {last.name}, line {last.lineno})"
         return Outcome(seed, "", (what,), 0, 0, 0, 0, 0, 0, 0.0)
     finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
+        for timer in (signal.ITIMER_PROF, signal.ITIMER_REAL):
+            signal.setitimer(timer, 0)
+        for number, handler in zip((signal.SIGPROF, signal.SIGALRM), before, strict=True):
+            signal.signal(number, handler)
         if collecting:
             gc.enable()
 

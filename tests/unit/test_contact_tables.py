@@ -33,16 +33,6 @@ def test_both_ways_at_once_are_held_against_the_links_rate_too() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("tallies", "useful", "hit"), [(23, 9_000_000, True), (24, 50_000, True), (24, 1_800_000, False)]
-)
-def test_of_two_that_bring_every_tally_who_brings_more_besides_is_ahead(tallies: int, useful: int, hit: bool) -> None:
-    ours = Result("brief", "relay", useful=[1_700_000], crossed={"statements": [24, 24], "receipts": [8, 8]})
-    theirs = Result("brief", "rsync", useful=[useful], crossed={"tallies": [tallies, 24]})
-    (said,) = [one for one in demands(Row("brief", 20, 1, [ours, theirs])) if "rsync" in one.what]
-    assert (said.got, said.hit) == ("24, 1.70 MB", hit)
-
-
 def test_a_picture_without_matplotlib_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
